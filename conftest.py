@@ -1,0 +1,14 @@
+"""For every test and doctest: shapes and types are checked, pictures need no screen, and torch keeps to one thread."""
+
+import os
+
+os.environ["MPLBACKEND"] = "Agg"
+
+import torch
+from jaxtyping import install_import_hook
+
+# Before anything imports thalweg: annotations such as Float[Tensor, "batch time"] then raise where they do not hold.
+install_import_hook("thalweg", "typechecking.checked")
+
+# Workers would fight over the cores; and sums over several threads differ in the last bits from machine to machine.
+torch.set_num_threads(1)

@@ -1,0 +1,29 @@
+"""What tests ask for by name."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def realdata() -> Path:
+    """The folder of real data sets that THALWEG_DATA names; without it the test is skipped."""
+    folder = os.environ.get("THALWEG_DATA")
+    if not folder:
+        pytest.skip("THALWEG_DATA names no folder of real data")
+    assert Path(folder).is_dir(), f"THALWEG_DATA={folder} is not a folder"
+    return Path(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for `realdata` carries the mark, so that `-m realdata` runs all of them and no other."""
+    for item in items:
+        if "realdata" in getattr(item, "fixturenames", ()):
+            item.add_marker("realdata")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that only carries the mark is skipped just the same."""
+    if item.get_closest_marker("realdata"):
+        item._request.getfixturevalue("realdata")

@@ -1,0 +1,79 @@
+"""thalweg trains networks, says what holds them back, proves it by experiment, and applies the remedy.
+
+The public names are resolved when they are first used, so that `import thalweg` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thalweg.core.errors import DataError, RecipeError, RunError, ThalwegError, Unsupported
+    from thalweg.core.objective import Losses, Moment, objective
+    from thalweg.core.source import Source, Splits
+    from thalweg.recipes import load, load_run, predict
+    from thalweg.training import (
+        EarlyStopping,
+        Outcome,
+        Recipe,
+        Run,
+        cross_validate,
+        evaluate,
+        train,
+        train_many,
+    )
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "thalweg.core.errors": ("DataError", "RecipeError", "RunError", "ThalwegError", "Unsupported"),
+    "thalweg.core.objective": ("Losses", "Moment", "objective"),
+    "thalweg.core.source": ("Source", "Splits"),
+    "thalweg.recipes": ("load", "load_run", "predict"),
+    "thalweg.training": (
+        "EarlyStopping",
+        "Outcome",
+        "Recipe",
+        "Run",
+        "cross_validate",
+        "evaluate",
+        "train",
+        "train_many",
+    ),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "DataError",
+    "EarlyStopping",
+    "Losses",
+    "Moment",
+    "Outcome",
+    "Recipe",
+    "RecipeError",
+    "Run",
+    "RunError",
+    "Source",
+    "Splits",
+    "ThalwegError",
+    "Unsupported",
+    "cross_validate",
+    "evaluate",
+    "load",
+    "load_run",
+    "objective",
+    "predict",
+    "train",
+    "train_many",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'thalweg' has no attribute '{name}'")
+    value = getattr(import_module(_ROOM_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

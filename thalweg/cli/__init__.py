@@ -1,0 +1,5 @@
+"""The command line: thalweg train | evaluate | predict | runs."""
+
+from thalweg.cli.app import main
+
+__all__ = ["main"]

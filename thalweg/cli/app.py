@@ -1,0 +1,83 @@
+"""The command `thalweg`: its subcommands, and what every one of them does with errors and interrupts.
+
+Nothing here imports torch; a subcommand imports what it needs when it runs, so that `thalweg --help` is instant.
+"""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from thalweg import __version__
+from thalweg.cli.evaluate import evaluate
+from thalweg.cli.exits import FAILED, INTERRUPTED, TERMINATED, USAGE, Terminated
+from thalweg.cli.predict import predict
+from thalweg.cli.runs import runs
+from thalweg.cli.train import train
+from thalweg.core.errors import ThalwegError
+
+HELP = """Train a network and see what it learned.
+
+A SUBJECT is built-in data (digits, iris, wine, breast_cancer, diabetes), a data file (houses.csv --target price), or a
+recipe (recipe.toml, recipe.py). A RUN is a run's id or the beginning of it, its name, its folder, or `last`.
+
+Results go to stdout, progress and notices to stderr. Exit codes: 0 fine, 1 the run failed, 2 wrong usage or recipe,
+3 a --fail-if holds, 130 or 143 interrupted.
+"""
+
+app = App(name="thalweg", help=HELP, version=__version__, help_format="plaintext")
+for command in (train, evaluate, predict, runs):
+    app.command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code; the console script passes it to the shell."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+    previous = signal.signal(signal.SIGTERM, _terminate) if _in_main_thread() else None
+    try:
+        return _exit_code(list(sys.argv[1:] if arguments is None else arguments))
+    except Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ThalwegError as error:
+        print(f"thalweg: {error}", file=sys.stderr)
+        return USAGE
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _exit_code(arguments: list[str]) -> int:
+    errors = Console(stderr=True)
+    try:
+        code: Any = app(
+            arguments, exit_on_error=False, print_error=True, error_console=errors, result_action="return_value"
+        )
+    except CycloptsError:
+        return USAGE
+    return code if isinstance(code, int) else 0
+
+
+def _in_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

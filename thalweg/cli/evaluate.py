@@ -1,0 +1,56 @@
+"""thalweg evaluate: a run is judged on a file."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from thalweg.cli.exits import CONDITION, FINE, holds
+from thalweg.cli.options import Json
+
+
+def evaluate(
+    run: str,
+    file: str,
+    /,
+    *,
+    out: Path = Path("runs"),
+    device: str = "auto",
+    fail_if: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=False, show_default=False)] = (),
+    json_: Json = False,
+) -> int:
+    """Judge a run on a data file that holds the target too.
+
+    Parameters
+    ----------
+    run
+        A run's id or the beginning of it, its name, its folder, or `last`.
+    file
+        A table with the columns that the run was trained on, target included; - reads it from stdin.
+    out
+        The folder that holds the run folders.
+    device
+        auto, cpu, cuda or mps.
+    fail_if
+        Exit with code 3 where this holds, as in --fail-if 'accuracy<0.9'.
+    json_
+        One JSON document on stdout instead of a table.
+    """
+    from rich.console import Console
+
+    from thalweg.cli.find import find_run
+    from thalweg.cli.show import scores_table
+    from thalweg.core.files import plain
+    from thalweg.recipes import load_run
+    from thalweg.recipes.predict import judge_file
+
+    path = find_run(run, out)
+    scores = judge_file(load_run(path), file, device)
+    if json_:
+        named = {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}
+        print(json.dumps(plain({"run": path.name, "path": str(path), "file": file, "metrics": named}), indent=2))
+    else:
+        Console(highlight=False).print(scores_table({file: scores}))
+    values = {name: score[0] for name, score in scores.items()}
+    return CONDITION if sum(holds(condition, values) for condition in fail_if) else FINE

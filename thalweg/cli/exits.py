@@ -1,0 +1,47 @@
+"""Exit codes, and the condition that `--fail-if` states."""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from thalweg.core.errors import RecipeError, did_you_mean
+
+FINE, FAILED, USAGE, CONDITION, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "==": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled as an interrupt that exits with 143."""
+
+
+def holds(condition: str, values: Mapping[str, Any]) -> bool:
+    """Whether `name<number`, or `name!=TEXT`, holds for the values by name.
+
+    >>> holds("test.accuracy<0.9", {"test.accuracy": 0.8}), holds("status!=FINISHED", {"status": "FINISHED"})
+    (True, False)
+
+    Raises `RecipeError` for what is no comparison, and for unknown names.
+    """
+    parts = re.fullmatch(r"\s*([\w.]+)\s*(<=|>=|!=|==|<|>|=)\s*(\S+)\s*", condition)
+    if parts is None:
+        raise RecipeError(f"--fail-if '{condition}' is no comparison. Write it as 'test.accuracy<0.9'.")
+    name, sign, text = parts.groups()
+    if name not in values:
+        raise RecipeError(f"--fail-if '{condition}': there is no '{name}' in the results.{did_you_mean(name, values)}")
+    value = values[name]
+    if isinstance(value, str):
+        return COMPARISONS[sign](value, text)
+    try:
+        return COMPARISONS[sign](value, float(text))
+    except ValueError as error:
+        raise RecipeError(f"--fail-if '{condition}': '{name}' is a number, '{text}' is none.") from error

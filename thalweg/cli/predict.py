@@ -1,0 +1,53 @@
+"""thalweg predict: the rows of a file, with a run's predictions beside their columns."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def predict(
+    run: str,
+    file: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    proba: Annotated[bool, Parameter(negative="")] = False,
+    calibrated: Annotated[bool, Parameter(negative="")] = False,
+    out: Path = Path("runs"),
+    device: str = "auto",
+) -> int:
+    """Predict the rows of a file; the result is CSV: the file's own columns, then prediction and probability.
+
+    Parameters
+    ----------
+    run
+        A run's id or the beginning of it, its name, its folder, or `last`.
+    file
+        A table with the columns that the run was trained on; - reads it from stdin.
+    output
+        A file to write instead of stdout.
+    proba
+        The probability of every class.
+    calibrated
+        Probabilities at the temperature that was fitted on validation.
+    out
+        The folder that holds the run folders.
+    device
+        auto, cpu, cuda or mps.
+    """
+    from thalweg.cli.find import find_run
+    from thalweg.core.files import write_bytes
+    from thalweg.recipes import load_run
+    from thalweg.recipes import predict as predict_table
+    from thalweg.recipes.predict import open_table
+
+    loaded = load_run(find_run(run, out))
+    frame = predict_table(loaded, open_table(loaded, file), proba=proba, calibrated=calibrated, device=device)
+    text = frame.to_csv(index=False)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_bytes(output, text.encode())
+    return 0

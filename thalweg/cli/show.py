@@ -1,0 +1,50 @@
+"""Results on stdout, as a person reads them."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show_run(run: Any, conclusion: Any) -> None:
+    """How a run ended and what it scores on each split, with intervals."""
+    console = Console(highlight=False)
+    epochs = f"{len(run.history)} epochs in {run.seconds:.1f} s, best epoch {run.best_epoch}"
+    console.print(f"{run.status.sentence} {epochs}.")
+    if conclusion is None:
+        return
+    console.print(scores_table(conclusion.scores))
+    if conclusion.calibration is not None:
+        console.print(calibration_line(conclusion.calibration), soft_wrap=True)
+
+
+def scores_table(scores: dict[str, dict[str, tuple[float, float, float]]]) -> Table:
+    """A row for each quantity, a column for each split: the value and its 95 % interval."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("")
+    for split in scores:
+        table.add_column(split, justify="left", no_wrap=True)
+    for name in next(iter(scores.values())):
+        table.add_row(name, *(score_text(split[name]) for split in scores.values()))
+    return table
+
+
+def score_text(score: tuple[float, float, float]) -> str:
+    """A value with its interval, 3 digits.
+
+    >>> score_text((0.97222, 0.95, 0.984)), score_text((0.5, float("nan"), float("nan")))
+    ('0.972 [0.950, 0.984]', '0.500')
+    """
+    value, low, high = score
+    digits = 3 if max(abs(value), abs(high) if high == high else 0) < 100 else 1
+    interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
+    return f"{value:.{digits}f}{interval}"
+
+
+def calibration_line(calibration: dict[str, float]) -> str:
+    """Whether softmax is a confidence, in a sentence."""
+    error, heat, after = (calibration[key] for key in ("error", "temperature", "error_after"))
+    return (
+        f"Confidence misses accuracy by {error:.3f} on average (ECE); dividing the logits by {heat:.2f} "
+        f"(the temperature fitted on validation) makes it {after:.3f}."
+    )

@@ -1,0 +1,1 @@
+"""What all rooms share: sources of batches, objectives, seeded streams, friendly errors."""

@@ -1,0 +1,112 @@
+"""Tensors in memory as a source: batches are cut out by indexing, with no per-example work."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.core.errors import DataError
+from thalweg.core.nest import Nest, count_examples, describe, leaves, map_tensors
+
+EVALUATION_FACTOR = 4
+"""Judging keeps no activations for a backward pass, so it takes batches this many times larger in the same memory."""
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """A nest of tensors that share axis 0, cut into batches.
+
+    >>> source = ArraySource((torch.arange(5), torch.arange(5)), batch_size=2)
+    >>> [x.tolist() for x, y in source.batches(1, 0, torch.Generator().manual_seed(0))]
+    [[4, 0], [1, 3], [2]]
+    >>> source.take([0, 2]).data[0]
+    tensor([0, 2])
+    """
+
+    data: Nest
+    batch_size: int | None
+    merge_single: bool = False
+
+    def __len__(self) -> int:
+        return count_examples(self.data)
+
+    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        n = len(self)
+        size = self.batch_size or n
+        if generator is None:
+            size = min(n, size * EVALUATION_FACTOR)
+            if size == n and start == 0:
+                yield self.data
+                return
+            order = torch.arange(n)
+        else:
+            order = torch.randperm(n, generator=generator)
+        for chunk in cut(order, size, self.merge_single)[start:]:
+            yield map_tensors(itemgetter(chunk), self.data)
+
+    def take(self, ids: Any) -> "ArraySource":
+        index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
+        return replace(self, data=map_tensors(itemgetter(index), self.data))
+
+    def batched(self, size: int | None, merge_single: bool = False) -> "ArraySource":
+        return replace(self, batch_size=size, merge_single=merge_single)
+
+
+def cut(order: Tensor, size: int, merge_single: bool = False) -> list[Tensor]:
+    """An order of examples in batches of `size`; a last batch of one joins the batch before it when asked.
+
+    >>> [len(chunk) for chunk in cut(torch.arange(5), 2)], [len(chunk) for chunk in cut(torch.arange(5), 2, True)]
+    ([2, 2, 1], [2, 3])
+    """
+    chunks = list(order.split(size))
+    if merge_single and len(chunks) > 1 and len(chunks[-1]) == 1:
+        chunks[-2:] = [torch.cat(chunks[-2:])]
+    return chunks
+
+
+def as_tensors(nest: Any, split: str) -> Nest:
+    """Arrays as tensors: floating NumPy arrays in torch's default type, integers as int64; tensors stay as they are.
+
+    Raises `DataError` for arrays of text or objects.
+    """
+    if isinstance(nest, Tensor):
+        return nest.detach()
+    if isinstance(nest, tuple) and hasattr(nest, "_fields"):
+        return type(nest)(*(as_tensors(item, split) for item in nest))
+    if isinstance(nest, tuple):
+        return tuple(as_tensors(item, split) for item in nest)
+    if isinstance(nest, dict):
+        return {key: as_tensors(item, split) for key, item in nest.items()}
+    return _as_tensor(nest, split)
+
+
+def _as_tensor(value: Any, split: str) -> Tensor:
+    array = np.asarray(value)
+    if array.dtype.kind == "f":
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=str(torch.get_default_dtype()).split(".")[1]))
+    if array.dtype.kind in "iu":
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.uint8 if array.dtype == np.uint8 else np.int64))
+    if array.dtype.kind in "bc":
+        return torch.from_numpy(np.ascontiguousarray(array))
+    raise DataError(
+        f"The {split} split holds an array of {array.dtype} (first value {array.reshape(-1)[:1].tolist()}), but a "
+        "network needs numbers. Encode text as integer classes, for instance with sklearn.preprocessing.LabelEncoder, "
+        "or give the file itself to the command line, which encodes tables."
+    )
+
+
+def check_lengths(data: Nest, split: str) -> None:
+    """Refuse tensors that do not share axis 0, and splits without examples."""
+    lengths = [leaf.shape[0] if leaf.dim() else None for leaf in leaves(data)]
+    if not lengths or None in lengths or len(set(lengths)) > 1:
+        raise DataError(
+            f"The {split} split holds {describe(data)}, whose tensors do not share axis 0, the examples. Every input "
+            "and target needs one row for each example; for a graph, or anything that is one batch as a whole, set "
+            "batch_size=None."
+        )
+    if lengths[0] == 0:
+        raise DataError(f"The {split} split is empty: {describe(data)}. It needs at least one example.")

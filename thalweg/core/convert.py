@@ -1,0 +1,184 @@
+"""Whatever a user calls a split, as a `Source`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
+
+from thalweg.core.arrays import ArraySource, as_tensors, check_lengths
+from thalweg.core.errors import DataError
+from thalweg.core.examples import ExampleSource, Zipped, column_length
+from thalweg.core.nodes import NodeSource, WholeSource, is_masked_graph
+from thalweg.core.notices import notice
+from thalweg.core.source import Batched, Source
+from thalweg.core.stream import StreamSource
+
+LOADING = (
+    "num_workers",
+    "pin_memory",
+    "timeout",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "prefetch_factor",
+    "persistent_workers",
+)
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How a recipe wants its examples batched."""
+
+    size: int | None = 32
+    collate: Callable[[list[Any]], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A split that is loaded when it is first asked for, as a run that was read back knows its data."""
+
+    load: Callable[[], Any]
+
+
+def as_source(split: Any, name: str = "train", batching: Batching | None = None) -> Source:
+    """A pair of tensors or arrays, a `Dataset`, a `DataLoader` or a `Source`, as a `Source`.
+
+    >>> as_source((np.ones((5, 3)), [0, 1, 0, 1, 0]))
+    ArraySource(data=...
+    >>> len(as_source(TensorDataset(torch.ones(7, 2), torch.ones(7))))
+    7
+
+    Raises `DataError` for an empty split, arrays that do not share axis 0, text, iterators that can be read only once.
+    """
+    batching = batching or Batching()
+    if isinstance(split, Deferred):
+        split = split.load()
+    if isinstance(split, DataLoader):
+        return _opened(split, name, batching)
+    if isinstance(split, Source):
+        return split.batched(batching.size) if isinstance(split, Batched) else split
+    if isinstance(split, IterableDataset):
+        loader = DataLoader(split, batch_size=batching.size, collate_fn=batching.collate)
+        return StreamSource(loader, name)
+    if isinstance(split, TensorDataset) and batching.collate is None:
+        return _arrays(split.tensors, name, batching)
+    if isinstance(split, tuple | dict):
+        return _columns(split, name, batching)
+    if isinstance(split, Iterator):
+        raise DataError(
+            f"The {name} split is a {type(split).__name__} that can be read only once, but every epoch reads it anew. "
+            "Give a list, a DataLoader, or an IterableDataset whose __iter__ starts over."
+        )
+    if isinstance(split, Dataset | list) or (hasattr(split, "__getitem__") and hasattr(split, "__len__")):
+        return _examples(split, name, batching)
+    raise DataError(
+        f"The {name} split is a {type(split).__name__}, but a split is a pair (x, y) of tensors or arrays, a Dataset, "
+        "a DataLoader, or an object with batches(epoch, start, generator)."
+    )
+
+
+def _columns(columns: Any, name: str, batching: Batching) -> Source:
+    if batching.size is None and batching.collate is None:
+        whole = as_tensors(columns, name)
+        if is_masked_graph(whole):
+            return NodeSource(whole[0], *whole[1])
+        try:
+            check_lengths(whole, name)
+        except DataError:
+            return WholeSource(whole)
+        return ArraySource(whole, None)
+    if batching.collate is None and not _ragged(columns):
+        return _arrays(columns, name, batching)
+    _check_columns(columns, name)
+    return _examples(Zipped(columns), name, batching)
+
+
+def _arrays(columns: Any, name: str, batching: Batching) -> ArraySource:
+    data = as_tensors(_stacked(columns), name)
+    check_lengths(data, name)
+    return ArraySource(data, batching.size)
+
+
+def _examples(examples: Any, name: str, batching: Batching) -> ExampleSource:
+    if len(examples) == 0:
+        raise DataError(f"The {name} split is empty: a {type(examples).__name__} of length 0. It needs an example.")
+    return ExampleSource(examples, batching.size, batching.collate or default_collate)
+
+
+def _opened(loader: DataLoader[Any], name: str, batching: Batching) -> Source:
+    """A map-style loader's dataset in our own order; any other loader as it is."""
+    own_order = type(loader.batch_sampler) is not BatchSampler
+    if isinstance(loader.dataset, IterableDataset) or own_order:
+        if own_order and not isinstance(loader.dataset, IterableDataset):
+            notice(f"The {name} loader decides its own batches: no subsets, no folds, no exact resume inside an epoch.")
+        return StreamSource(loader, name)
+    if len(loader.dataset) == 0:  # type: ignore[arg-type]
+        raise DataError(f"The {name} loader's dataset is empty. It needs at least one example.")
+    if name == "train" and loader.batch_size != batching.size:
+        notice(f"The train loader brings its own batch size {loader.batch_size}; Recipe.batch_size is not used.")
+    plain = type(loader.sampler) is SequentialSampler or (
+        type(loader.sampler) is RandomSampler and not loader.sampler.replacement and loader.sampler._num_samples is None
+    )
+    if name == "train" and type(loader.sampler) is SequentialSampler:
+        notice("The train loader has shuffle=False: examples come in the dataset's own order in every epoch.")
+    return ExampleSource(
+        loader.dataset,
+        loader.batch_size,
+        loader.collate_fn,
+        sampler=None if plain else loader.sampler,  # type: ignore[arg-type]
+        shuffled=type(loader.sampler) is not SequentialSampler,
+        drop_last=loader.drop_last,
+        loading={option: getattr(loader, option) for option in LOADING} if loader.num_workers else {},
+    )
+
+
+def _ragged(columns: Any) -> bool:
+    """Whether some column is a list whose items differ in shape."""
+    if isinstance(columns, tuple):
+        return any(map(_ragged, columns))
+    if isinstance(columns, dict):
+        return any(map(_ragged, columns.values()))
+    if not isinstance(columns, list):
+        return False
+    return len({np.shape(item) for item in columns}) > 1 if not _nested(columns) else True
+
+
+def _nested(column: list[Any]) -> bool:
+    """Whether the items are themselves lists of unequal lengths, which NumPy cannot give a shape."""
+    try:
+        for item in column:
+            np.shape(item)
+    except ValueError:
+        return True
+    return False
+
+
+def _stacked(columns: Any) -> Any:
+    """Lists of equal tensors as one tensor, which NumPy would read number by number."""
+    if isinstance(columns, tuple) and not hasattr(columns, "_fields"):
+        return tuple(map(_stacked, columns))
+    if isinstance(columns, dict):
+        return {key: _stacked(column) for key, column in columns.items()}
+    if isinstance(columns, list) and columns and isinstance(columns[0], Tensor):
+        return torch.stack(columns)
+    return columns
+
+
+def _check_columns(columns: Any, name: str) -> None:
+    lengths = {column_length(column) for column in (columns.values() if isinstance(columns, dict) else columns)}
+    if len(lengths) > 1:
+        raise DataError(
+            f"The {name} split has columns of lengths {sorted(lengths)}, but each example needs all of them."
+        )

@@ -1,0 +1,27 @@
+"""The device a run computes on."""
+
+import torch
+
+from thalweg.core.errors import RecipeError, did_you_mean
+
+
+def resolve_device(name: str | torch.device) -> torch.device:
+    """The device of that name: "auto" (CUDA, else Apple's GPU, else the CPU), "cpu", "cuda", "cuda:1", "mps".
+
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    if isinstance(name, torch.device):
+        return name
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+        raise RecipeError(f"There is no device '{name}'." + did_you_mean(name, ["auto", "cpu", "cuda", "mps"]))
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+        count = torch.cuda.device_count()
+        raise RecipeError(
+            f"The device '{name}' is not here (CUDA devices: {count}). Use device='auto', or a torch built for it."
+        )
+    return torch.device(name)

@@ -1,0 +1,43 @@
+"""What goes wrong, said in three parts: what happened, what was expected, how to mend it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ThalwegError(Exception):
+    """Any error that thalweg raises on purpose; its message ends with the way to mend it."""
+
+
+class RecipeError(ThalwegError, ValueError):
+    """The recipe cannot be trained as it is written: a wrong value, name, shape or factory."""
+
+
+class DataError(ThalwegError, ValueError):
+    """The data cannot be used as they are: missing, empty, not finite, of the wrong kind."""
+
+
+class RunError(ThalwegError, RuntimeError):
+    """A run folder cannot be read or written, or a run failed."""
+
+
+class Unsupported(ThalwegError, TypeError):
+    """The value cannot do what was asked of it, such as taking a subset of a stream."""
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """The end of an error message: the nearest option, or all of them when none is near.
+
+    >>> did_you_mean("adm", ["adam", "sgd"])
+    " Did you mean 'adam'?"
+    >>> did_you_mean("zzz", ["adam", "sgd"])
+    ' Known: adam, sgd.'
+    >>> did_you_mean("zzz", [])
+    ''
+    """
+    known = sorted(set(map(str, options)))
+    if near := difflib.get_close_matches(word, known, n=1, cutoff=0.6):
+        return f" Did you mean '{near[0]}'?"
+    lower = {name.lower(): name for name in known}
+    if near := difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6):
+        return f" Did you mean '{lower[near[0]]}'?"
+    return f" Known: {', '.join(known)}." if known else ""

@@ -1,0 +1,138 @@
+"""Examples one by one as a source: a `Dataset`, a list of ragged examples, an opened `DataLoader`."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from thalweg.core.arrays import EVALUATION_FACTOR, cut
+from thalweg.core.errors import DataError
+from thalweg.core.nest import Nest
+
+Collate = Callable[[list[Any]], Nest]
+
+
+@dataclass(frozen=True)
+class ExampleSource:
+    """Anything with a length and `[index]`, collated into batches.
+
+    `sampler` is a foreign one that decides the order itself (a weighted one, for instance), or None for a fresh
+    permutation in every epoch; `shuffled=False` keeps the examples in their own order. `loading` holds what a
+    `DataLoader` was given beside: workers, pinned memory, timeouts.
+    """
+
+    examples: Any
+    batch_size: int | None
+    collate: Collate = default_collate
+    ids: Tensor | None = None
+    sampler: Sampler[int] | None = None
+    shuffled: bool = True
+    drop_last: bool = False
+    merge_single: bool = False
+    loading: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.examples) if self.ids is None else len(self.ids)
+
+    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        size = self.batch_size or len(self)
+        training = generator is not None
+        if not training:
+            size = min(len(self), size * EVALUATION_FACTOR)
+        chunks = cut(self._order(generator), size, self.merge_single and training)
+        if self.drop_last and training and len(chunks) > 1 and len(chunks[-1]) < size:
+            chunks.pop()
+        yield from self._load([chunk.tolist() for chunk in chunks[start:]], generator)
+
+    def take(self, ids: Any) -> "ExampleSource":
+        index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
+        return replace(self, ids=index if self.ids is None else self.ids[index], sampler=None)
+
+    def batched(self, size: int | None, merge_single: bool = False) -> "ExampleSource":
+        return replace(self, batch_size=size, merge_single=merge_single)
+
+    def _order(self, generator: torch.Generator | None) -> Tensor:
+        own = torch.arange(len(self.examples)) if self.ids is None else self.ids
+        if generator is None or not (self.shuffled or self.sampler is not None):
+            return own
+        if self.sampler is not None:
+            sampler = copy.copy(self.sampler)
+            if hasattr(sampler, "generator"):
+                sampler.generator = generator
+            return torch.tensor(list(sampler), dtype=torch.int64)
+        return own[torch.randperm(len(own), generator=generator)]
+
+    def _load(self, chunks: list[list[int]], generator: torch.Generator | None) -> Iterator[Nest]:
+        if self.loading.get("num_workers"):
+            yield from DataLoader(
+                _Sequence(self.examples),
+                batch_sampler=chunks,
+                collate_fn=self.collate,
+                generator=generator,
+                **self.loading,
+            )
+            return
+        for chunk in chunks:
+            yield self._collated([self.examples[i] for i in chunk])
+
+    def _collated(self, examples: list[Any]) -> Nest:
+        try:
+            return self.collate(examples)
+        except (RuntimeError, TypeError, ValueError) as error:
+            if self.collate is not default_collate:
+                raise
+            raise DataError(
+                f"Examples could not be put into one batch: {error} Examples of different lengths need a `collate` "
+                "that pads them, for instance with torch.nn.utils.rnn.pad_sequence: Recipe(collate=...)."
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Sequence(Dataset[Any]):
+    """What a `DataLoader` with workers reads from; a plain list has no type that it accepts."""
+
+    examples: Any
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.examples[index]
+
+
+@dataclass(frozen=True)
+class Zipped(Sequence[Any]):
+    """Columns as examples: `Zipped(([a, b], y))[1]` is `(b, y[1])`; what ragged sequences are kept in.
+
+    >>> Zipped(([[1], [2, 3]], [0, 1]))[1]
+    ([2, 3], 1)
+    """
+
+    columns: Any
+
+    def __len__(self) -> int:
+        return column_length(self.columns)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _pick(self.columns, int(index))
+
+
+def column_length(columns: Any) -> int:
+    """The number of examples in a nest of columns, read from the first one."""
+    first = columns
+    while isinstance(first, tuple | dict):
+        first = next(iter(first.values())) if isinstance(first, dict) else first[0]
+    return len(first)
+
+
+def _pick(columns: Any, index: int) -> Any:
+    if isinstance(columns, tuple):
+        return tuple(_pick(column, index) for column in columns)
+    if isinstance(columns, dict):
+        return {key: _pick(column, index) for key, column in columns.items()}
+    return columns[index]

@@ -1,0 +1,95 @@
+"""Friendly shape checks: when a step fails, say which part of it refused what, and how to mend it.
+
+Nothing is checked while all is well. After an error the parts are run one by one: the model on the inputs, the loss on
+its output; the first that fails is named with the shapes it was given.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.core.errors import RecipeError, ThalwegError
+from thalweg.core.nest import Nest, describe
+from thalweg.core.objective import MarkedObjective, PlainLoss, apply, name_of, pair
+
+EXPLAINED = (RuntimeError, ValueError, IndexError, TypeError, AttributeError)
+
+
+def explain(error: Exception, model: nn.Module, objective: PlainLoss | MarkedObjective, batch: Nest) -> Exception:
+    """The error that a user should read instead of `error`, or `error` itself where there is nothing to add."""
+    if isinstance(error, ThalwegError | torch.OutOfMemoryError) or not isinstance(error, EXPLAINED):
+        return error
+    if isinstance(objective, MarkedObjective):
+        return RecipeError(
+            f"The objective {name_of(objective.function)} failed on a batch {describe(batch)}: "
+            f"{_first_line(error)} It is called with (model, batch, moment); check how it reads the batch."
+        )
+    x, y = pair(batch)
+    with torch.no_grad():
+        try:
+            output = apply(model, x)
+        except EXPLAINED as refused:
+            return RecipeError(_about_model(refused, model, x))
+        try:
+            objective.loss(output, y)
+        except EXPLAINED as refused:
+            return RecipeError(_about_loss(refused, objective.loss, output, y))
+    return error
+
+
+def _about_model(error: Exception, model: nn.Module, x: Nest) -> str:
+    call = "model(*x)" if isinstance(x, tuple | list) else "model(**x)" if isinstance(x, dict) else "model(x)"
+    message = f"The model {type(model).__name__} could not be applied to a batch, {call} with x = {describe(x)}: "
+    message += _first_line(error)
+    width = _first_width(model)
+    if width is not None and isinstance(x, Tensor) and x.dim() > 1:
+        name, axis, expected = width
+        got = x.shape[axis] if -x.dim() <= axis < x.dim() else None
+        if got is not None and got != expected:
+            message += (
+                f" Its first layer {name} expects {expected} features, the inputs have {got}: build it for {got}."
+            )
+    if isinstance(x, Tensor) and not x.is_floating_point() and "dtype" in str(error):
+        message += " The inputs are integers: convert them, x.float(), or start the model with an embedding."
+    return message
+
+
+def _first_width(model: nn.Module) -> tuple[str, int, int] | None:
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            return str(module), -1, module.in_features
+        if isinstance(module, nn.modules.conv._ConvNd):
+            return type(module).__name__, 1, module.in_channels
+    return None
+
+
+def _about_loss(error: Exception, loss: Any, output: Any, y: Nest) -> str:
+    message = f"The loss {name_of(loss)} refused the model's output {describe(output)} with the target {describe(y)}: "
+    message += _first_line(error)
+    mend = _mend(loss, output, y) if isinstance(output, Tensor) and isinstance(y, Tensor) else ""
+    return message + (mend or " Make output and target fit each other: compare their shapes and types.")
+
+
+def _mend(loss: Any, output: Tensor, y: Tensor) -> str:
+    classes = output.shape[1] if output.dim() > 1 else None
+    if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or "ategorical" in name_of(loss):
+        if y.is_floating_point() and y.shape != output.shape:
+            return " Class targets are integers: convert them, y.long()."
+        if y.dim() == output.dim() and y.shape[-1] == 1:
+            return " Class targets have one axis fewer than the output: y.squeeze(1)."
+        if classes and not y.is_floating_point() and y.numel() and not 0 <= int(y.min()) <= int(y.max()) < classes:
+            return (
+                f" The labels run from {int(y.min())} to {int(y.max())}, but the output has {classes} classes, so "
+                f"labels from 0 to {classes - 1}: give the model {int(y.max()) + 1} outputs, or number labels from 0."
+            )
+    if output.is_floating_point() and not y.is_floating_point():
+        return " This loss compares numbers: convert the target, y.float()."
+    if output.shape != y.shape and output.numel() == y.numel():
+        return f" Same numbers, other shape: reshape one of them, y.reshape{tuple(output.shape)}."
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    return text if text.endswith((".", "!", "?")) else text + "."

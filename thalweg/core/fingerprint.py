@@ -1,0 +1,189 @@
+"""Fingerprints: what a piece of a recipe is, so that two recipes can be compared and their difference printed.
+
+A callable is known by its qualified name and bound arguments; a lambda or a nested function, whose name says nothing,
+by its bytecode and what it closes over. Tensors and arrays are known by a hash of their bytes.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import linecache
+import types
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+UNKNOWN = "not compared"
+
+
+def fingerprint(value: Any) -> str:
+    """A short hash of what `value` is; `UNKNOWN` for what cannot be hashed (an open file, a foreign object).
+
+    >>> fingerprint(partial(torch.optim.Adam, lr=1e-3)) == fingerprint(partial(torch.optim.Adam, lr=1e-3))
+    True
+    >>> fingerprint(lambda: 1) == fingerprint(lambda: 2)
+    False
+    """
+    try:
+        return hashlib.sha256(repr(_essence(value)).encode()).hexdigest()[:16]
+    except _Opaque:
+        return UNKNOWN
+
+
+class _Opaque(Exception):
+    """Something whose content cannot be read."""
+
+
+def _essence(value: Any) -> Any:
+    """A value made of names, numbers and hashes alone, equal for equal meanings."""
+    if value is None or isinstance(value, bool | int | float | str | bytes | complex):
+        return value
+    if isinstance(value, Tensor | np.ndarray):
+        return _array(value)
+    if isinstance(value, list | tuple):
+        return (type(value).__name__, *map(_essence, value))
+    if isinstance(value, Mapping):
+        return ("dict", *((str(key), _essence(item)) for key, item in value.items()))
+    if isinstance(value, partial):
+        return ("partial", _essence(value.func), _essence(value.args), _essence(dict(sorted(value.keywords.items()))))
+    if isinstance(value, type | types.BuiltinFunctionType):
+        return ("name", value.__module__, value.__qualname__)
+    if isinstance(value, types.MethodType):
+        return ("method", _essence(value.__func__), _essence(value.__self__))
+    if isinstance(value, types.FunctionType):
+        return _function(value)
+    return _object(value)
+
+
+def _object(value: Any) -> Any:
+    name = (type(value).__module__, type(value).__qualname__)
+    if isinstance(value, nn.Module):
+        return (*name, repr(value), _essence(dict(value.state_dict())))
+    if isinstance(value, torch.utils.data.TensorDataset):
+        return (*name, _essence(value.tensors))
+    if hasattr(value, "fingerprint") and not isinstance(value, type):
+        return (*name, value.fingerprint())
+    if dataclasses.is_dataclass(value):
+        return (*name, *((field.name, _essence(getattr(value, field.name))) for field in dataclasses.fields(value)))
+    if isinstance(value, types.ModuleType | torch.dtype | torch.device):
+        return (*name, str(value))
+    raise _Opaque
+
+
+def _array(value: Tensor | np.ndarray) -> Any:
+    array = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+    data = array.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if array.numel() else b""
+    return ("array", tuple(array.shape), str(array.dtype), hashlib.sha256(data).hexdigest())
+
+
+def _function(function: types.FunctionType) -> Any:
+    if "<" not in function.__qualname__ and function.__module__ != "__main__":
+        return ("name", function.__module__, function.__qualname__)
+    closed = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    return (
+        "code",
+        _code(function.__code__),
+        _essence(function.__defaults__),
+        _essence(function.__kwdefaults__),
+        tuple(_essence_or_name(item) for item in closed),
+        tuple((name, _global(function.__globals__.get(name))) for name in function.__code__.co_names),
+    )
+
+
+def _global(value: Any) -> Any:
+    """What a function reads from its module: other functions by name alone, for they may call one another."""
+    if isinstance(value, types.FunctionType):
+        return ("name", value.__module__, value.__qualname__)
+    return _essence_or_name(value)
+
+
+def _essence_or_name(value: Any) -> Any:
+    try:
+        return _essence(value)
+    except (_Opaque, RecursionError):
+        return ("opaque", type(value).__qualname__)
+
+
+def _code(code: types.CodeType) -> Any:
+    constants = tuple(_code(item) if isinstance(item, types.CodeType) else repr(item) for item in code.co_consts)
+    return (code.co_code.hex(), constants, code.co_names, code.co_varnames)
+
+
+def describe_piece(value: Any) -> str:
+    """A piece of a recipe in a few words: `Adam(lr=0.001)`, a lambda as its source line, a tensor as its shape.
+
+    >>> describe_piece(partial(torch.optim.Adam, lr=1e-3))
+    'Adam(lr=0.001)'
+    """
+    if isinstance(value, partial):
+        bound = [repr(item) for item in value.args] + [f"{key}={_short(item)}" for key, item in value.keywords.items()]
+        return f"{_name(value.func)}({', '.join(bound)})"
+    if isinstance(value, types.FunctionType) and "<lambda>" in value.__qualname__:
+        return _lambda_source(value)
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | types.MethodType):
+        return _name(value)
+    return _short(value)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__).split("<locals>.")[-1]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{type(value).__name__}{tuple(value.shape)}"
+    if isinstance(value, type | types.FunctionType):
+        return _name(value)
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _lambda_source(function: types.FunctionType) -> str:
+    """The line a lambda was written on, from the lambda on, without the argument list it stands in."""
+    line = linecache.getline(function.__code__.co_filename, function.__code__.co_firstlineno)
+    if not line:
+        try:
+            line = inspect.getsource(function)
+        except (OSError, TypeError):
+            return "a lambda"
+    text = line.strip()
+    return text[text.index("lambda") :].rstrip(",") if "lambda" in text else text
+
+
+def differences(name: str, first: Any, second: Any) -> list[str]:
+    """How two pieces of recipes differ, a line each: `adam.lr 0.001 -> 0.01`; none where they are the same.
+
+    >>> differences("optimizer", partial(torch.optim.Adam, lr=1e-3), partial(torch.optim.Adam, lr=1e-2))
+    ['adam.lr 0.001 -> 0.01']
+    >>> differences("epochs", 5, 7)
+    ['epochs 5 -> 7']
+    """
+    before, after = fingerprint(first), fingerprint(second)
+    if before == after and before != UNKNOWN:
+        return []
+    if UNKNOWN in (before, after):
+        return [] if first is second else [f"{name} {UNKNOWN}"]
+    both_bound = isinstance(first, partial) and isinstance(second, partial)
+    if both_bound and first.func is second.func and first.args == second.args:
+        return _bound(_name(first.func).lower(), first.keywords, second.keywords)
+    if type(first) is type(second) and dataclasses.is_dataclass(first) and not isinstance(first, type):
+        return _bound(type(first).__name__.lower(), vars(first), vars(second))
+    return [f"{name} {describe_piece(first)} -> {describe_piece(second)}"]
+
+
+def _bound(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    keys = [*first, *(key for key in second if key not in first)]
+    absent = object()
+    return [
+        f"{name}.{key} {_shown(first.get(key, absent), absent)} -> {_shown(second.get(key, absent), absent)}"
+        for key in keys
+        if fingerprint(first.get(key)) != fingerprint(second.get(key)) or (key in first) != (key in second)
+    ]
+
+
+def _shown(value: Any, absent: object) -> str:
+    return "default" if value is absent else describe_piece(value)

@@ -1,0 +1,40 @@
+"""Refuse numbers that are not finite before they reach the weights."""
+
+import torch
+from torch import Tensor
+
+from thalweg.core.errors import DataError
+from thalweg.core.nest import Nest, leaves
+
+
+def check_finite(data: Nest, split: str, part: str) -> None:
+    """Refuse NaN and infinities in floating tensors, naming the first examples and columns that hold them.
+
+    >>> check_finite(torch.tensor([[1.0, float("nan")]]), "train", "inputs")
+    Traceback (most recent call last):
+    thalweg.core.errors.DataError: The train inputs hold 1 value that is not finite (NaN): row 0, column 1 (counted ...
+    """
+    for leaf in leaves(data):
+        if leaf.is_floating_point() and not bool(torch.isfinite(leaf).all()):
+            raise DataError(_message(leaf, split, part))
+
+
+def _message(leaf: Tensor, split: str, part: str) -> str:
+    places = (~torch.isfinite(leaf)).nonzero()
+    kind = "NaN" if bool(leaf.isnan().any()) else "infinite"
+    where = _named("row", places[:, 0]) + (", " + _named("column", places[:, 1]) if leaf.dim() > 1 else "")
+    return (
+        f"The {split} {part} hold {len(places)} value{'s' if len(places) > 1 else ''} that {_verb(len(places))} not "
+        f"finite ({kind}): {where} (counted from 0). Training needs finite numbers: drop these examples, or fill them "
+        "in, for instance with torch.nan_to_num."
+    )
+
+
+def _verb(count: int) -> str:
+    return "are" if count > 1 else "is"
+
+
+def _named(word: str, places: Tensor, most: int = 5) -> str:
+    numbers = places.unique().tolist()
+    plural = "s" if len(numbers) > 1 else ""
+    return f"{word}{plural} {', '.join(map(str, numbers[:most]))}{', ...' if len(numbers) > most else ''}"

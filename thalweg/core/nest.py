@@ -1,0 +1,79 @@
+"""Nests: tensors inside tuples, lists and dicts, as batches come.
+
+A batch is any nesting of tensors that share axis 0, the examples. These four functions are all that the rest of the
+package needs to know about nesting.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Nest = Any
+"""A tensor, or a tuple, list or dict of nests."""
+
+
+def map_tensors(function: Callable[[Tensor], Any], nest: Nest) -> Nest:
+    """The same nest with `function` applied to every tensor; anything that is no tensor stays.
+
+    >>> map_tensors(lambda t: t + 1, {"a": torch.tensor(1), "b": "text"})
+    {'a': tensor(2), 'b': 'text'}
+    """
+    if isinstance(nest, Tensor):
+        return function(nest)
+    if isinstance(nest, tuple) and hasattr(nest, "_fields"):
+        return type(nest)(*(map_tensors(function, item) for item in nest))
+    if isinstance(nest, tuple | list):
+        return type(nest)(map_tensors(function, item) for item in nest)
+    if isinstance(nest, Mapping):
+        return {key: map_tensors(function, item) for key, item in nest.items()}
+    return nest
+
+
+def leaves(nest: Nest) -> Iterator[Tensor]:
+    """Every tensor of the nest, first to last.
+
+    >>> [leaf.item() for leaf in leaves((torch.tensor(1), {"a": torch.tensor(2)}))]
+    [1, 2]
+    """
+    if isinstance(nest, Tensor):
+        yield nest
+    elif isinstance(nest, tuple | list):
+        for item in nest:
+            yield from leaves(item)
+    elif isinstance(nest, Mapping):
+        for item in nest.values():
+            yield from leaves(item)
+
+
+def count_examples(nest: Nest) -> int:
+    """The length of axis 0, read from the first tensor that has one; 1 where there is none.
+
+    >>> count_examples(({"ids": torch.zeros(3, 5)}, torch.zeros(3)))
+    3
+    """
+    return next((leaf.shape[0] for leaf in leaves(nest) if leaf.dim()), 1)
+
+
+def to_device(nest: Nest, device: torch.device) -> Nest:
+    """The nest with every tensor on `device`; a foreign batch that knows how to move (`.to`) moves itself."""
+    if not isinstance(nest, Tensor | tuple | list | Mapping) and callable(getattr(nest, "to", None)):
+        return nest.to(device)
+    return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), nest)
+
+
+def describe(nest: Nest) -> str:
+    """Shapes and types of a nest in a line, for error messages.
+
+    >>> describe((torch.zeros(3, 5), torch.zeros(3, dtype=torch.int64)))
+    '((3, 5) float32, (3,) int64)'
+    """
+    if isinstance(nest, Tensor):
+        return f"{tuple(nest.shape)} {str(nest.dtype).removeprefix('torch.')}"
+    if isinstance(nest, tuple | list):
+        inside = ", ".join(map(describe, nest))
+        return f"({inside})" if isinstance(nest, tuple) else f"[{inside}]"
+    if isinstance(nest, Mapping):
+        return "{" + ", ".join(f"{key}: {describe(item)}" for key, item in nest.items()) + "}"
+    return type(nest).__name__

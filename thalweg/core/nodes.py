@@ -1,0 +1,66 @@
+"""A split that is one batch as a whole: a graph with a mask over its nodes, or anything read with `batch_size=None`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.core.nest import Nest, count_examples
+
+
+@dataclass(frozen=True)
+class WholeSource:
+    """One batch an epoch, given as it is; its tensors need not share axis 0."""
+
+    data: Nest
+
+    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        if start == 0:
+            yield self.data
+
+
+@dataclass(frozen=True)
+class NodeSource:
+    """A graph: one batch `((features, edges), (labels, mask))` whose examples are the nodes of nonzero mask.
+
+    Subsets and folds act on the mask; every node stays in the batch, for its neighbours need it.
+
+    >>> mask = torch.tensor([True, False, True])
+    >>> nodes = NodeSource(torch.ones(3, 2), torch.zeros(3, dtype=torch.int64), mask)
+    >>> len(nodes), nodes.take([1]).mask
+    (2, tensor([False, False,  True]))
+    """
+
+    inputs: Nest
+    labels: Nest
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return int((self.mask != 0).sum())
+
+    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        if start == 0:
+            yield self.inputs, (self.labels, self.mask)
+
+    def take(self, ids: Any) -> "NodeSource":
+        nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]
+        kept = torch.zeros_like(self.mask)
+        kept[nodes] = self.mask[nodes]
+        return replace(self, mask=kept)
+
+
+def is_masked_graph(data: Any) -> bool:
+    """Whether `data` is `(inputs, (labels, mask))` with a boolean or floating mask over the labels."""
+    if not (isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], tuple) and len(data[1]) == 2):
+        return False
+    labels, mask = data[1]
+    return (
+        isinstance(labels, Tensor)
+        and isinstance(mask, Tensor)
+        and mask.dim() == 1
+        and (mask.dtype == torch.bool or mask.is_floating_point())
+        and mask.shape[0] == count_examples(labels)
+    )

@@ -1,0 +1,39 @@
+"""Notices: what was repaired or decided on the user's behalf is said, once, and kept with the run.
+
+A notice is no error and no Python warning (a test suite that turns warnings into errors still trains): it is logged by
+the logger "thalweg", and whoever collects, as `train` does, gets the text.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_collected: ContextVar[tuple[list[str], ...]] = ContextVar("thalweg_notices", default=())
+
+
+def notice(message: str) -> None:
+    """Say something that the user should know; the same message is logged once for each collector.
+
+    >>> with collecting() as notices:
+    ...     notice("batch_size=64 is larger than the data")
+    >>> notices
+    ['batch_size=64 is larger than the data']
+    """
+    collectors = _collected.get()
+    if not any(message in collected for collected in collectors):
+        logging.getLogger("thalweg").warning("%s", message)
+    for collected in collectors:
+        if message not in collected:
+            collected.append(message)
+
+
+@contextmanager
+def collecting() -> Iterator[list[str]]:
+    """Collect the notices of a block; blocks may nest, and an outer one keeps repeats quiet."""
+    notices: list[str] = []
+    token = _collected.set((*_collected.get(), notices))
+    try:
+        yield notices
+    finally:
+        _collected.reset(token)

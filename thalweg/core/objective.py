@@ -1,0 +1,182 @@
+r"""Objectives: what training minimizes, in one form.
+
+A plain loss is `(output, target) -> scalar`, and training minimizes exactly that scalar. A marked objective is
+`(model, batch, moment) -> Losses(value, weight, unit)`, with one value for each example; training minimizes their
+weighted mean
+
+$$ L = \sum_i w_i \ell_i / \sum_i w_i. $$
+
+Weights are tokens, or nodes by a mask, or the importance of an example; `unit` names the cluster an example belongs to
+(a sentence, a speaker), which intervals resample whole.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.core.errors import RecipeError
+from thalweg.core.nest import Nest, count_examples, describe
+from thalweg.core.signature import argument_names, required_arguments
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Losses(NamedTuple):
+    """Values of a batch, `(batch,)`, with their weights and units; a 0-dimensional value is a loss already reduced.
+
+    >>> Losses(torch.tensor([1.0, 4.0]), weight=torch.tensor([3.0, 1.0])).mean()
+    tensor(1.7500)
+    """
+
+    value: Tensor
+    weight: Tensor | float | None = None
+    unit: Tensor | None = None
+
+    def mean(self) -> Tensor:
+        """The weighted mean; 0 where all weights are 0, so that a batch of padding does not break training."""
+        if self.value.dim() == 0:
+            return self.value
+        if not isinstance(self.weight, Tensor):
+            return self.value.mean()
+        weight = self.weight.to(self.value.dtype)
+        total = weight.sum()
+        return (torch.where(weight != 0, self.value, 0) * weight).sum() / torch.where(total != 0, total, 1)
+
+    def total_weight(self) -> Tensor | float:
+        """What this batch counts in a mean over batches: the sum of its weights, else its number of values."""
+        if isinstance(self.weight, Tensor):
+            return self.weight.detach().sum()
+        return float(self.value.numel()) if self.weight is None else self.weight
+
+
+@dataclass
+class Moment:
+    """When an objective is asked: what scheduled sampling decays by, and what a sampled reward draws from."""
+
+    step: int = 0
+    steps: int | None = None
+    epoch: int = 0
+    training: bool = False
+    generator: torch.Generator | None = None
+
+
+def objective(function: Function) -> Function:
+    """Mark `(model, batch, moment) -> Losses` (or two arguments, or a bare tensor of values) as an objective.
+
+    >>> @objective
+    ... def token_loss(model, batch):
+    ...     x, y, lengths = batch
+    ...     values = nn.functional.cross_entropy(model(x).mT, y, reduction="none").mean(1)
+    ...     return Losses(values, weight=lengths)
+    >>> is_objective(token_loss), is_objective(nn.MSELoss())
+    (True, False)
+    """
+    if not callable(function):
+        raise RecipeError(f"@objective marks a function (model, batch, moment) -> Losses, not {function!r}.")
+    function.thalweg_objective = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_objective(function: Any) -> bool:
+    """Whether `function` was marked by `@objective` (a bound method or `partial` of a marked one counts)."""
+    return bool(getattr(getattr(function, "func", function), "thalweg_objective", False))
+
+
+def apply(model: nn.Module, x: Nest) -> Any:
+    """The model's output: `model(x)` for a tensor, `model(*x)` for a tuple, `model(**x)` for a dict.
+
+    >>> apply(nn.Bilinear(2, 3, 1), (torch.ones(5, 2), torch.ones(5, 3))).shape
+    torch.Size([5, 1])
+    """
+    if isinstance(x, Mapping):
+        return model(**x)
+    if isinstance(x, tuple | list) and not hasattr(x, "batch_sizes"):
+        return model(*x)
+    return model(x)
+
+
+def pair(batch: Nest) -> tuple[Nest, Nest]:
+    """`(x, y)` of a batch, or an error that says what came instead."""
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        return batch[0], batch[1]
+    raise RecipeError(
+        f"A batch is {describe(batch)}, but a plain loss needs a pair (x, y). Either give the recipe a `collate` that "
+        "returns (x, y), where x may be a tuple or a dict of inputs, or mark the loss with @thalweg.objective and take "
+        "the batch as it comes: (model, batch) -> values."
+    )
+
+
+@dataclass(frozen=True)
+class PlainLoss:
+    """A plain loss `(output, target) -> scalar` in the form of an objective."""
+
+    loss: Callable[[Any, Any], Tensor]
+
+    def __call__(self, model: nn.Module, batch: Nest, moment: Moment) -> Losses:
+        x, y = pair(batch)
+        value = self.loss(apply(model, x), y)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise RecipeError(
+                f"The loss {name_of(self.loss)} returned {describe(value)}, but a plain loss returns one scalar. Take "
+                "its mean (reduction='mean'), or mark it with @thalweg.objective to give a value for each example."
+            )
+        return Losses(value.reshape(()), weight=float(count_examples(batch)))
+
+
+@dataclass(frozen=True)
+class MarkedObjective:
+    """A function marked by `@objective`, called with as many arguments as it takes, its answer made `Losses`."""
+
+    function: Callable[..., Any]
+    arguments: int
+
+    def __call__(self, model: nn.Module, batch: Nest, moment: Moment) -> Losses:
+        answer = self.function(*(model, batch, moment)[: self.arguments])
+        losses = answer if isinstance(answer, Losses) else Losses(answer)
+        return self._checked(losses, batch)
+
+    def _checked(self, losses: Losses, batch: Nest) -> Losses:
+        value, weight, unit = losses
+        if not isinstance(value, Tensor) or value.dim() > 1:
+            raise RecipeError(
+                f"The objective {name_of(self.function)} returned {describe(value)}, but it gives one value for each "
+                "example, shape (batch,). Take the mean over the other axes, for instance values.flatten(1).mean(1)."
+            )
+        for name, other in (("weight", weight), ("unit", unit)):
+            if isinstance(other, Tensor) and other.shape != value.shape:
+                raise RecipeError(
+                    f"The objective {name_of(self.function)} returned {name} {describe(other)} for values "
+                    f"{describe(value)}; both need the same shape, one {name} for each value."
+                )
+        return Losses(value, float(count_examples(batch)), None) if value.dim() == 0 and weight is None else losses
+
+
+def as_objective(function: Any) -> "PlainLoss | MarkedObjective":
+    """Any loss or marked objective in the one form `(model, batch, moment) -> Losses`.
+
+    >>> model, batch = nn.Linear(3, 1), (torch.ones(5, 3), torch.ones(5, 1))
+    >>> as_objective(nn.MSELoss())(model, batch, Moment()).total_weight()
+    5.0
+    """
+    if isinstance(function, PlainLoss | MarkedObjective):
+        return function
+    if not is_objective(function):
+        return PlainLoss(function)
+    count = required_arguments(function)
+    if count == 2 and "moment" in argument_names(function):
+        count = 3
+    if count not in (2, 3):
+        raise RecipeError(
+            f"The objective {name_of(function)} takes {count} arguments, but it is called with (model, batch) or "
+            "(model, batch, moment). Bind the others with functools.partial."
+        )
+    return MarkedObjective(function, count)
+
+
+def name_of(function: Any) -> str:
+    """A short name for messages: `CrossEntropyLoss`, `my_loss`."""
+    inner = getattr(function, "func", function)
+    return getattr(inner, "__qualname__", None) or type(inner).__name__

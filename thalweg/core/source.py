@@ -1,0 +1,106 @@
+"""Sources: where batches come from.
+
+A split of the data is whatever keeps the protocol `Source`. What a source can do beyond giving batches it shows by
+keeping a larger protocol: `Batched` ones leave the batch size to the recipe, `Indexed` ones have numbered examples and
+give subsets, `Described` ones know the group or the time of an example, `Fitted` ones carry statistics that must be
+learned from training examples alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from thalweg.core.errors import DataError
+from thalweg.core.nest import Nest
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Batches of examples, epoch after epoch."""
+
+    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        """Batches of one epoch from batch number `start` on, in the order that `generator` decides.
+
+        Without a generator every example comes once, in the source's own order: that is how a split is judged.
+        """
+        ...
+
+
+@runtime_checkable
+class Indexed(Source, Protocol):
+    """A source with numbered examples: it has a length, and gives subsets for folds and learning curves."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, ids: Any) -> "Indexed":
+        """The source of these examples alone; `ids` count from 0 within this source."""
+        ...
+
+
+@runtime_checkable
+class Batched(Source, Protocol):
+    """A source that leaves the batch size to the recipe."""
+
+    def batched(self, size: int | None, merge_single: bool = False) -> "Batched":
+        """The same examples in batches of `size` (None: all at once); a last batch of one joins the one before it."""
+        ...
+
+
+@runtime_checkable
+class Described(Source, Protocol):
+    """A source that knows more of an example than its tensors say."""
+
+    def meta(self, ids: Any) -> dict[str, Any]:
+        """What is known of these examples, one array each: "group" (a speaker, a patient), "time", "label"."""
+        ...
+
+
+@runtime_checkable
+class Fitted(Source, Protocol):
+    """A source with statistics (standardization, vocabulary) that are fitted again in every fold, or k-fold leaks."""
+
+    def fit(self, train_ids: Any) -> "Fitted":
+        """The same examples, encoded with statistics of `train_ids` alone."""
+        ...
+
+
+@runtime_checkable
+class Restoring(Source, Protocol):
+    """A source whose targets were scaled."""
+
+    def restore(self, values: torch.Tensor) -> torch.Tensor:
+        """Outputs or targets in the target's own units."""
+        ...
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a recipe: what it trains on, is chosen by, and is judged by at the end.
+
+    Each split is a pair `(x, y)` of tensors or arrays, a `Dataset`, a `DataLoader`, or any `Source`. Nothing is held
+    out in secret: without `validation` there is no early stopping and no best epoch, and both are said.
+
+    >>> splits = Splits(train=(torch.ones(5, 3), torch.ones(5)))
+    >>> splits.validation is None
+    True
+
+    Raises `DataError` where `train` is missing or a split is a bare tensor.
+    """
+
+    train: Any
+    validation: Any = None
+    test: Any = None
+
+    def __post_init__(self) -> None:
+        if self.train is None:
+            raise DataError(
+                "Splits(train=None): there is nothing to train on. Give train=(x, y), a Dataset or a loader."
+            )
+        for field in fields(self):
+            if isinstance(getattr(self, field.name), torch.Tensor):
+                raise DataError(
+                    f"Splits({field.name}=...) is a single tensor, but a split holds inputs and targets: "
+                    f"give {field.name}=(x, y)."
+                )

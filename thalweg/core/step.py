@@ -1,0 +1,54 @@
+"""The step: model, objective and penalty as one module whose forward is what training minimizes.
+
+Whatever wraps a step (compilation, data parallelism, vmap) wraps this module, so an objective may call any method of
+the model.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from thalweg.core.errors import RecipeError
+from thalweg.core.nest import Nest
+from thalweg.core.objective import Losses, Moment, PlainLoss, as_objective, name_of
+
+Penalty = Callable[[nn.Module], Tensor]
+
+
+class Step(nn.Module):
+    """`(batch, moment) -> (minimized, losses)`: the losses of a batch, and their weighted mean plus the penalty.
+
+    A loss module is copied, so that moving its class weights to a device leaves the recipe's own untouched.
+
+    >>> import torch
+    >>> step = Step(nn.Linear(3, 1), nn.MSELoss(), penalty=lambda model: model.weight.square().sum())
+    >>> minimized, losses = step((torch.ones(5, 3), torch.ones(5, 1)), Moment())
+    >>> bool(minimized >= losses.mean())
+    True
+
+    Raises `RecipeError` for a loss with parameters of its own: they would be shared by all runs of a recipe.
+    """
+
+    def __init__(self, model: nn.Module, objective: Any, penalty: Penalty | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = as_objective(objective)
+        self.penalty = penalty
+        if isinstance(self.objective, PlainLoss) and isinstance(self.objective.loss, nn.Module):
+            if any(True for _ in self.objective.loss.parameters()):
+                raise RecipeError(
+                    f"The loss {name_of(self.objective.loss)} has parameters of its own, which every run of the recipe "
+                    "would share. Put them into the model, or mark the loss with @thalweg.objective and read it there."
+                )
+            self.loss = copy.deepcopy(self.objective.loss)
+            self.objective = replace(self.objective, loss=self.loss)
+
+    def forward(self, batch: Nest, moment: Moment) -> tuple[Tensor, Losses]:
+        losses = self.objective(self.model, batch, moment)
+        minimized = losses.mean()
+        if self.penalty is not None:
+            minimized = minimized + self.penalty(self.model)
+        return minimized, losses

@@ -1,0 +1,47 @@
+"""Streams and loaders that keep their own order: taken as they are, and what they cannot give is said."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from thalweg.core.errors import DataError
+from thalweg.core.nest import Nest
+
+
+@dataclass(frozen=True)
+class StreamSource:
+    """Anything that gives batches each time it is iterated: a loader over an iterable dataset, or with a batch sampler.
+
+    It has no subsets, and its order is its own: a run over it cannot be resumed in the middle of an epoch exactly.
+    """
+
+    loader: Iterable[Any]
+    split: str = "train"
+
+    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        if generator is not None:
+            if hasattr(self.loader, "generator"):
+                self.loader.generator = generator
+            for part in (getattr(self.loader, "dataset", None), getattr(self.loader, "batch_sampler", None)):
+                if callable(set_epoch := getattr(part, "set_epoch", None)):
+                    set_epoch(epoch)
+        empty = True
+        for batch in islice(self.loader, start, None):
+            empty = False
+            yield batch
+        if empty and start == 0:
+            raise DataError(
+                f"The {self.split} stream gave no batch in epoch {epoch}. It must give its examples anew each time "
+                "it is iterated: an IterableDataset whose __iter__ starts over, not a spent generator."
+            )
+
+    @property
+    def count(self) -> int | None:
+        """The number of batches where the loader knows it."""
+        try:
+            return len(self.loader)  # type: ignore[arg-type]
+        except TypeError:
+            return None

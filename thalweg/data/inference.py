@@ -1,0 +1,240 @@
+"""Inference: the schema of a frame, found out from all its rows, and what was decided, said.
+
+First what each column has (a target, a group, a time, a weight, else a feature), then what each feature holds, then
+what happens to missing cells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+
+from thalweg.core.errors import DataError, RecipeError, did_you_mean
+from thalweg.core.notices import notice
+from thalweg.data.cells import as_cells, as_numbers, missing_cells
+from thalweg.data.columns import Parsed, as_feature, check_numbers, parse
+from thalweg.data.notation import PLAIN, is_missing_word
+from thalweg.data.places import listed, where
+from thalweg.data.schema import Column, Kind, Schema, Target, TargetKind
+from thalweg.data.targets import MOST_INTEGER_CLASSES, as_target, target_names
+
+MISSING = ("error", "drop", "impute")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The columns that are no features, and those that alone are, where the user named them."""
+
+    target: tuple[str, ...]
+    group: str | None = None
+    time: str | None = None
+    weights: str | None = None
+    features: tuple[str, ...] | None = None
+
+    @property
+    def others(self) -> list[str]:
+        """The columns of group, time and weights that are given."""
+        return [name for name in (self.group, self.time, self.weights) if name is not None]
+
+
+def infer_roles(
+    columns: Sequence[str],
+    target: str | int | Sequence[str | int] | None,
+    *,
+    group: str | None = None,
+    time: str | None = None,
+    weights: str | None = None,
+    features: Sequence[str] | None = None,
+) -> Roles:
+    """The roles of a table's columns, every name checked.
+
+    >>> infer_roles(["patient", "age", "ill"], "-1", group="patient").target
+    ('ill',)
+
+    Raises `DataError` for names that are no column (did you mean), or have two roles at once.
+    """
+    roles = Roles(target_names(columns, target), group, time, weights, None if features is None else tuple(features))
+    for role, name in (("group", group), ("time", time), ("weights", weights)):
+        if name is not None and name not in columns:
+            raise DataError(f"There is no column '{name}' for --{role}.{did_you_mean(name, columns)}")
+        if name in roles.target:
+            raise DataError(f"Column '{name}' cannot be the target and --{role} at once. Name another column for one.")
+    for name in roles.features or ():
+        if name not in columns:
+            raise DataError(f"There is no column '{name}' for features.{did_you_mean(name, columns)}")
+        if name in (*roles.target, *roles.others):
+            raise DataError(
+                f"Column '{name}' is a target, group, time or weight: it cannot be a feature. Leave it off."
+            )
+    return roles
+
+
+def infer_schema(
+    frame: pd.DataFrame,
+    roles: Roles,
+    *,
+    task: str | None = None,
+    missing: str = "error",
+    layout: Sequence[int] | None = None,
+) -> Schema:
+    """The schema of a frame without gaps, or with gaps that are imputed (`missing="impute"`).
+
+    >>> frame = pd.DataFrame({"size": [1.5, 2.5, 0.5, 3.0], "kind": list("abab")})
+    >>> schema = infer_schema(frame, infer_roles(list(frame), "kind"))
+    >>> schema.target.labels, schema.columns[0].kind
+    (('a', 'b'), <Kind.NUMBER: 'number'>)
+
+    Raises `DataError` for whatever cannot be learned from: text among numbers, no features, a target of one class.
+    """
+    names = [name for name in map(str, frame) if name not in (*roles.target, *roles.others)]
+    names = names if roles.features is None else [name for name in names if name in roles.features]
+    parsed = parse(frame, [*names, *roles.target])
+    check_numbers(frame.index, parsed)
+    target = as_target(frame.index, {name: parsed[name] for name in roles.target}, task)
+    if target.kind is TargetKind.CLASSES and pd.api.types.is_bool_dtype(frame[target.names[0]].dtype):
+        target = replace(target, labels=(False, True))
+    given = [parsed[name] for name in names]
+    columns, left_out = _features(given, roles.features is not None) if layout is None else (_pixels(given, layout), [])
+    shape = None if layout is None else (layout[0], layout[1], layout[2])
+    return Schema(tuple(columns), target, missing, shape, roles.group, roles.time, roles.weights, tuple(left_out))
+
+
+def without_missing(frame: pd.DataFrame, roles: Roles, task: str | None, missing: str) -> pd.DataFrame:
+    """The rows that are used: all, or without those that lack a value where `missing="drop"`.
+
+    Columns that are left out anyway do not count.
+
+    Raises `DataError` for missing cells where `missing="error"`, and for missing targets where `missing="impute"`.
+    """
+    if missing not in MISSING:
+        raise RecipeError(f"missing={missing!r} is not known.{did_you_mean(str(missing), MISSING)}")
+    gaps = _gaps(frame, roles, task)
+    if missing == "impute":
+        gaps = {name: mask for name, mask in gaps.items() if name in (*roles.target, *roles.others)}
+    rows = np.any([*gaps.values(), np.zeros(len(frame), dtype=bool)], axis=0)
+    if not rows.any():
+        return frame
+    if missing == "drop":
+        if rows.all():
+            raise DataError(
+                f"Every row lacks some value, so that missing='drop' leaves nothing: {_counted(frame.index, gaps)}. "
+                "Choose --missing impute, or take these columns out of the file."
+            )
+        notice(f"{rows.sum():,} of {len(rows):,} rows lack a value and are left out: {_counted(frame.index, gaps)}.")
+        return frame.loc[~rows]
+    if missing == "impute":
+        raise DataError(
+            f"Cells are missing where none can be imputed, in the target, group, time or weights: "
+            f"{_counted(frame.index, gaps)}. Fill them in, leave out these rows, or choose --missing drop."
+        )
+    count = sum(int(mask.sum()) for mask in gaps.values())
+    raise DataError(
+        f"{count:,} {'cell is' if count == 1 else 'cells are'} missing: {_counted(frame.index, gaps)}. Say what "
+        f"happens to them: --missing drop leaves out {rows.sum():,} of {len(rows):,} rows; --missing impute puts the "
+        "mean of the training rows for a number and marks it, and makes 'missing' a category of its own; --missing "
+        "error, the default, waits until you have filled them in. (In Python: missing='drop'.)"
+    )
+
+
+def announce(schema: Schema, frame: pd.DataFrame, task: str | None) -> None:
+    """Say what was decided: the kind of target where it was guessed, columns left out, unusual notations."""
+    if task is None and (said := _guess(schema.target, len(frame))):
+        notice(said)
+    reasons: dict[str, list[str]] = {}
+    for name, reason in schema.left_out:
+        reasons.setdefault(reason if len(schema.left_out) <= 8 else reason.split("'")[0].strip(), []).append(name)
+    for reason, names in reasons.items():
+        columns = "Column" if len(names) == 1 else "Columns"
+        notice(f"{columns} {listed(names)} left out: {reason}.")
+    named = [(column.name, column.notation) for column in schema.columns]
+    named += list(zip(schema.target.names, schema.target.notations, strict=False))
+    for name, notation in named:
+        if notation != PLAIN and (differs := _unusual(frame[name])):
+            notice(f"Column '{name}' writes its numbers otherwise: {differs} is read as {notation.number(differs):g}.")
+
+
+def _features(columns: list[Parsed], wanted: bool) -> tuple[list[Column], list[tuple[str, str]]]:
+    found = {column.name: as_feature(column, wanted) for column in columns}
+    kept = [feature for feature in found.values() if isinstance(feature, Column)]
+    left_out = [(name, reason) for name, reason in found.items() if isinstance(reason, str)]
+    if kept:
+        return kept, left_out
+    if not columns:
+        raise DataError(
+            "The table has no column beside the target to predict from. If it should have more, check what separates "
+            "the cells: a comma, a semicolon, a tab or '|' (spaces become commas by: tr -s ' ' ',' < FILE > new.csv)."
+        )
+    said = "; ".join(f"'{name}' {reason}" for name, reason in left_out[:5])
+    raise DataError(
+        f"No column is left to predict from: {said}. A network needs numbers, or texts that repeat as categories; free "
+        "text is not read yet. Add such columns, or name another --target."
+    )
+
+
+def _pixels(columns: list[Parsed], layout: Sequence[int]) -> list[Column]:
+    if len(layout) != 3 or min(layout) < 1:
+        raise RecipeError(f"layout={tuple(layout)} is no image. Give (channels, height, width), such as (1, 8, 8).")
+    if (size := int(np.prod(layout))) != len(columns):
+        raise DataError(
+            f"An image of {layout[0]} x {layout[1]} x {layout[2]} has {size} values, but the table has {len(columns)} "
+            f"feature columns. Give the layout that fits, or leave it off to take them as columns."
+        )
+    for column in columns:
+        if not column.numeric:
+            raise DataError(f"Column '{column.name}' holds text, but an image has numbers only. Leave off the layout.")
+    return [Column(column.name, Kind.NUMBER, column.notation, gaps=bool(column.missing.any())) for column in columns]
+
+
+def _gaps(frame: pd.DataFrame, roles: Roles, task: str | None) -> dict[str, Bool[np.ndarray, " row"]]:
+    """Which cells are missing, for each column that is used and lacks some."""
+    names = [name for name in map(str, frame) if name not in (*roles.target, *roles.others)]
+    names = names if roles.features is None else [name for name in names if name in roles.features]
+    suspects = [name for name in (*names, *roles.target) if _may_lack(frame[name])]
+    gaps = {}
+    for name, column in parse(frame, suspects).items():
+        if column.missing.any() and (name in roles.target or isinstance(as_feature(column), Column)):
+            gaps[name] = column.missing
+    for name in roles.others:
+        cells = as_cells(frame[name])
+        mask = as_numbers(cells).missing if name == roles.weights else missing_cells(cells)
+        if mask.any():
+            gaps[name] = mask
+    return gaps
+
+
+def _may_lack(column: "pd.Series[Any]") -> bool:
+    cells = as_cells(column)
+    if isinstance(cells, np.ndarray):
+        return bool(missing_cells(cells).any())
+    return any(cell is None or is_missing_word(cell) for cell in set(cells))
+
+
+def _counted(index: pd.Index, gaps: dict[str, Bool[np.ndarray, " row"]], limit: int = 5) -> str:
+    told = [f"'{name}' {mask.sum():,} ({where(index, mask, 3)})" for name, mask in list(gaps.items())[:limit]]
+    return ", ".join(told) + (f" and {len(gaps) - limit:,} more columns" if len(gaps) > limit else "")
+
+
+def _guess(target: Target, count: int) -> str:
+    names = listed(list(target.names))
+    if target.kind is TargetKind.SOFT:
+        return f"The targets {names} sum to 1 in every row: taken as probabilities of {len(target.names)} classes."
+    if target.kind is TargetKind.NUMBERS:
+        return (
+            f"The target {names} is taken as {'numbers' if len(target.names) > 1 else 'a number'} (--task regression)."
+        )
+    labels = ", ".join(map(str, target.labels[:5])) + (", ..." if len(target.labels) > 5 else "")
+    if isinstance(target.labels[0], str | bool):
+        what = "true or false" if isinstance(target.labels[0], bool) else "text"
+        return f"The target {names} is {what}: taken as {len(target.labels)} classes ({labels})."
+    return (
+        f"The target {names} has {len(target.labels)} different whole numbers (at most {MOST_INTEGER_CLASSES}): taken "
+        f"as classes ({labels}). To predict it as a number: --task regression."
+    )
+
+
+def _unusual(column: "pd.Series[Any]") -> str | None:
+    """The first text that is no plain number."""
+    return next((text for text in as_cells(column) if isinstance(text, str) and PLAIN.number(text) is None), None)

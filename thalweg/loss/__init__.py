@@ -1,0 +1,7 @@
+"""Losses: likelihoods of the data and penalties on the weights."""
+
+from thalweg.loss.likelihood import Bernoulli, Categorical, Gaussian
+from thalweg.loss.penalty import L1, L2, Sum
+from thalweg.loss.weighted import WeightedLoss, balanced_weights
+
+__all__ = ["L1", "L2", "Bernoulli", "Categorical", "Gaussian", "Sum", "WeightedLoss", "balanced_weights"]

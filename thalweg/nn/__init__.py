@@ -1,0 +1,8 @@
+"""Networks and what wraps them."""
+
+from thalweg.nn.cnn import cnn
+from thalweg.nn.frozen import Frozen, Pretrained, pretrained
+from thalweg.nn.mlp import mlp
+from thalweg.nn.temperature import Temperature
+
+__all__ = ["Frozen", "Pretrained", "Temperature", "cnn", "mlp", "pretrained"]

@@ -1,0 +1,153 @@
+"""From settings to a recipe: defaults by the kind of target, pieces by their names, sizes by the data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.core.convert import Deferred
+from thalweg.core.errors import RecipeError
+from thalweg.core.source import Splits
+from thalweg.data import Encoding, TableSource, TargetKind
+from thalweg.loss import WeightedLoss, balanced_weights
+from thalweg.recipes.pieces import (
+    metric_pieces,
+    model_piece,
+    objective_piece,
+    optimizer_piece,
+    penalty_piece,
+    schedule_piece,
+    stopping_piece,
+)
+from thalweg.recipes.settings import Settings
+from thalweg.recipes.tables import load_splits
+from thalweg.training import Recipe
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "model": {"kind": "mlp", "width": 64, "depth": 2},
+    "optimizer": {"kind": "adam", "lr": 1e-3},
+    "fit": {"batch_size": 32, "epochs": 30, "seed": 0},
+}
+OBJECTIVE = {TargetKind.CLASSES: "categorical", TargetKind.SOFT: "categorical", TargetKind.NUMBERS: "gaussian"}
+METRICS = {
+    TargetKind.CLASSES: ["accuracy", "balanced_accuracy", "f1", "auc"],
+    TargetKind.SOFT: ["accuracy"],
+    TargetKind.NUMBERS: ["mae", "rmse", "r2"],
+}
+"""For each kind of target its likelihood, and the metrics beside it."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The splits of settings, loaded once, when they are first asked for."""
+
+    settings: Settings
+    folder: Path | None
+
+    @cached_property
+    def splits(self) -> Splits:
+        return load_splits(self.settings, self.folder)
+
+    def deferred(self) -> Splits:
+        """Splits that load nothing until they are used."""
+        return Splits(*(Deferred(partial(self.split, name)) for name in ("train", "validation", "test")))
+
+    def split(self, name: str) -> Any:
+        """One of the splits."""
+        return getattr(self.splits, name)
+
+
+def recipe_from(
+    settings: Settings, name: str, given: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Recipe:
+    """The recipe that settings describe, with its data loaded; relative sources are found from `folder`."""
+    if not settings["data"].get("source"):
+        raise RecipeError(
+            f"{settings.place('data')}the recipe names no data. Give a name or a file: [data] source = 'digits'."
+        )
+    splits = load_splits(settings, folder)
+    encoding = splits.train.encoding
+    settings = _with_balanced_weights(_filled(settings, encoding), splits.train)
+    return assemble(settings, name, splits, encoding, given, folder)
+
+
+def assemble(
+    settings: Settings,
+    name: str,
+    splits: Splits,
+    encoding: Encoding,
+    given: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Recipe:
+    """The recipe of complete settings over data that are encoded so."""
+    objective = objective_piece(settings)
+    weighted = encoding.schema.weights is not None
+    learned = getattr(objective, "variance", None) == "learned"
+    if weighted:
+        objective.reduction = "none"  # type: ignore[assignment]
+    fit = settings["fit"]
+    metrics = metric_pieces(settings, METRICS[encoding.schema.target.kind])
+    return Recipe(
+        data=splits,
+        model=model_piece(settings, sizes(encoding, learned)),
+        objective=WeightedLoss(objective) if weighted else objective,
+        optimizer=optimizer_piece(settings),
+        schedule=schedule_piece(settings),
+        batch_size=fit["batch_size"],
+        epochs=fit["epochs"],
+        seed=fit["seed"],
+        penalty=penalty_piece(settings),
+        stopping=stopping_piece(settings),
+        metrics={key: Measured(metric, weighted, learned) for key, metric in metrics.items()},
+        origin={
+            "name": name,
+            "settings": {section: settings[section] for section in settings.sections},
+            "folder": None if folder is None else str(folder),
+            "given": given,
+        },
+    )
+
+
+def sizes(encoding: Encoding, learned_variance: bool = False) -> dict[str, int]:
+    """What the data decide of a model: how many inputs or channels, how many outputs."""
+    outputs = encoding.schema.target.outputs * (2 if learned_variance else 1)
+    given = {"inputs": encoding.width, "outputs": outputs}
+    return given | ({"channels": encoding.schema.layout[0]} if encoding.schema.layout else {})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric as a table needs it: on the target without its weight, on the mean without the variance."""
+
+    metric: Any
+    weighted: bool = False
+    learned_variance: bool = False
+
+    def __call__(self, output: Tensor, target: Any) -> Any:
+        values = target[0] if self.weighted else target
+        return self.metric(output[:, : values.shape[1]] if self.learned_variance else output, values)
+
+
+def _filled(settings: Settings, encoding: Encoding) -> Settings:
+    """The settings with the defaults where nothing was said."""
+    defaults = DEFAULTS | {"objective": {"kind": OBJECTIVE[encoding.schema.target.kind]}}
+    sections = dict(settings.sections)
+    for section, values in defaults.items():
+        own = settings[section]
+        replaced = "kind" in own and own["kind"] != values.get("kind")
+        sections[section] = own if replaced else values | own
+    return Settings(sections, settings.where)
+
+
+def _with_balanced_weights(settings: Settings, train: TableSource) -> Settings:
+    """`class_weights = "balanced"` as numbers, from the labels of the training rows."""
+    if settings["objective"].get("class_weights") != "balanced":
+        return settings
+    targets = [batch[1] for batch in train.batches(0, 0, None)]
+    labels = torch.cat([target[0] if isinstance(target, tuple) else target for target in targets])
+    weights = balanced_weights(labels, train.encoding.schema.target.outputs)
+    return settings.with_value("objective", "class_weights", weights, settings.place("objective", "class_weights"))

@@ -1,0 +1,87 @@
+"""What a finished run is worth: its scores on every split, its calibration, its predictions; kept in the run folder."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.core.convert import Batching, as_source
+from thalweg.core.files import write_bytes, write_json
+from thalweg.core.source import Source
+from thalweg.data import TableSource, TargetKind, prediction_frame
+from thalweg.measure.calibration import expected_calibration_error, temperature
+from thalweg.recipes.predict import outputs_of
+from thalweg.training import Run, evaluate
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """Scores by split and name, each (value, low, high); calibration where the run classifies."""
+
+    scores: dict[str, dict[str, tuple[float, float, float]]]
+    calibration: dict[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `evaluation.json` and `--json` hold them."""
+        named = {
+            split: {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}
+            for split, scores in self.scores.items()
+        }
+        return {"metrics": named, "calibration": self.calibration}
+
+    def flat(self) -> dict[str, float]:
+        """Values by "split.name", as conditions ask for them."""
+        return {f"{split}.{name}": score[0] for split, scores in self.scores.items() for name, score in scores.items()}
+
+
+def conclude(run: Run, device: str = "auto") -> Conclusion:
+    """Judge the best weights of a run on all its splits; written into its folder where it has one."""
+    assert run.recipe is not None
+    splits = {name: getattr(run.recipe.data, name) for name in SPLITS}
+    sources = {name: _source(run, split, name) for name, split in splits.items() if split is not None}
+    scores = {name: evaluate(run, source, device=device) for name, source in sources.items()}
+    conclusion = Conclusion(scores, calibrate(run, sources))
+    if run.path is not None:
+        write_json(run.path / "evaluation.json", conclusion.to_json())
+        _keep_predictions(run, sources)
+    return conclusion
+
+
+def calibrate(run: Run, sources: dict[str, Source]) -> dict[str, float] | None:
+    """How far softmax is from a confidence: the calibration error, the temperature that validation asks for, the error
+    after it. None where the run does not classify, or has no validation split.
+    """
+    validation, judged = sources.get("validation"), sources.get("test", sources.get("validation"))
+    if not isinstance(validation, TableSource) or validation.encoding.schema.target.kind is not TargetKind.CLASSES:
+        return None
+    assert isinstance(judged, TableSource)
+    fitted = temperature(*_logits_and_labels(run, validation))
+    logits, labels = _logits_and_labels(run, judged)
+    return {
+        "error": float(expected_calibration_error(logits, labels)),
+        "temperature": fitted,
+        "error_after": float(expected_calibration_error(logits / fitted, labels)),
+    }
+
+
+def _logits_and_labels(run: Run, source: Source) -> tuple[Tensor, Tensor]:
+    targets = [y[0] if isinstance(y, tuple) else y for _, y in source.batches(0, 0, None)]
+    return outputs_of(run, source), torch.cat(targets)
+
+
+def _source(run: Run, split: Any, name: str) -> Source:
+    assert run.recipe is not None
+    return as_source(split, name, Batching(run.recipe.batch_size, run.recipe.collate))
+
+
+def _keep_predictions(run: Run, sources: dict[str, Source]) -> None:
+    """The predictions on the rows that were held out, beside the rows themselves."""
+    assert run.path is not None
+    for name in ("validation", "test"):
+        source = sources.get(name)
+        if isinstance(source, TableSource):
+            frame = prediction_frame(source.rows, source.encoding, outputs_of(run, source))
+            write_bytes(run.path / "predictions" / f"{name}.csv", frame.to_csv(index=False).encode())

@@ -1,0 +1,102 @@
+"""predict: (Run, table) -> the table with predictions beside its columns, by the run's own preprocessing."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from thalweg.core.device import resolve_device
+from thalweg.core.errors import RunError
+from thalweg.core.objective import apply
+from thalweg.core.source import Source
+from thalweg.data import Encoding, TableSource, prediction_frame, read_table
+from thalweg.training import Run, evaluate
+from thalweg.training.evaluate import Scores
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+ROWS_AT_ONCE = 4096
+
+
+def predict(
+    run: Run, table: Any, *, proba: bool = False, calibrated: bool = False, device: str = "auto"
+) -> "DataFrame":
+    """The rows of a table (a path or a DataFrame) with `prediction`, and for classes `probability`, beside them.
+
+    The table is encoded by what the run's training rows said: means, categories, labels. A category never seen in
+    training counts as none of those that were, and that is said. `proba` adds the probability of every class;
+    `calibrated` divides the logits by the temperature that was fitted on validation.
+
+    >>> import tempfile, thalweg
+    >>> from thalweg.data import bundled
+    >>> run = thalweg.train(thalweg.load("iris", assignments=["epochs=20"]), out=tempfile.mkdtemp())
+    >>> rows = bundled("iris").frame.head(3)
+    >>> list(thalweg.predict(run, rows)["prediction"])
+    ['setosa', 'setosa', 'setosa']
+
+    Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column.
+    """
+    encoding = _encoding_of(run)
+    frame = open_table(run, str(table)) if isinstance(table, str | Path) else table
+    inputs = encoding.inputs(frame)
+    where = resolve_device(device)
+    outputs = _outputs(run, [inputs[i : i + ROWS_AT_ONCE] for i in range(0, len(inputs), ROWS_AT_ONCE)], where)
+    heat = kept_temperature(run) if calibrated else 1.0
+    return prediction_frame(frame, encoding, outputs, all_probabilities=proba, temperature=heat)
+
+
+def open_table(run: Run, file: str) -> "DataFrame":
+    """The rows of a file, or of stdin for `-`, read as the run's own table was."""
+    header = _settings_of(run).get("header", True)
+    return read_table(sys.stdin.buffer if file == "-" else Path(file), header=header)
+
+
+def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
+    """The run's scores on a file that holds the target too.
+
+    Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column.
+    """
+    encoding = _encoding_of(run)
+    return evaluate(run, TableSource.of(open_table(run, file), encoding), device=device)
+
+
+def _settings_of(run: Run) -> dict[str, Any]:
+    origin = (run.recipe.origin if run.recipe is not None else None) or {}
+    return dict(origin.get("settings", {}).get("data", {}))
+
+
+def _encoding_of(run: Run) -> Encoding:
+    if not isinstance(run.preprocessing, Encoding):
+        raise RunError(
+            "This run was not trained on a table, so thalweg does not know how to turn rows into its inputs. Call its "
+            "model: run.model(x)."
+        )
+    return run.preprocessing
+
+
+def kept_temperature(run: Run) -> float:
+    """The temperature that was fitted on validation when the run was judged."""
+    file = None if run.path is None else run.path / "evaluation.json"
+    kept = json.loads(file.read_text(encoding="utf-8")).get("calibration") if file and file.exists() else None
+    if not kept:
+        raise RunError(
+            "This run has no calibration temperature: it needs classes and a validation split, and to have been "
+            "trained by `thalweg train`. Leave --calibrated out."
+        )
+    return float(kept["temperature"])
+
+
+def outputs_of(run: Run, source: Source) -> Tensor:
+    """The best model's outputs on a source of pairs, in its own order, on the CPU."""
+    device = next(run.model.parameters()).device
+    return _outputs(run, [x for x, _ in source.batches(0, 0, None)], device)
+
+
+def _outputs(run: Run, batches: list[Any], device: torch.device) -> Tensor:
+    model = run.model.to(device).eval()
+    with torch.no_grad():
+        return torch.cat([apply(model, batch.to(device)).cpu() for batch in batches])

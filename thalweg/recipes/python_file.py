@@ -1,0 +1,76 @@
+"""Recipes in Python: a file that ends with `recipe = thalweg.Recipe(...)`, or a function `recipe()` that makes one."""
+
+import importlib.util
+import sys
+from collections.abc import Iterable
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.recipes.settings import parse_value
+from thalweg.training import Recipe
+
+
+def load_python(path: Path, assignments: Iterable[str] = ()) -> Recipe:
+    """The recipe of a Python file, with assignments over it: `epochs=5`, or `optimizer.lr=0.01` for bound arguments.
+
+    Raises `RecipeError` where the file makes no recipe, or cannot be run.
+    """
+    name = f"thalweg_recipe_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"{path} cannot be read as a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+        recipe = getattr(module, "recipe", None)
+        recipe = recipe() if callable(recipe) else recipe
+    except RecipeError:
+        raise
+    except Exception as error:
+        raise RecipeError(
+            f"{path} stopped with {type(error).__name__}: {error}. Run it with python to see where."
+        ) from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(recipe, Recipe):
+        names = [key for key, value in vars(module).items() if isinstance(value, Recipe)]
+        hint = f" It makes a recipe under the name '{names[0]}': call it 'recipe'." if names else ""
+        raise RecipeError(f"{path} makes no recipe. End it with recipe = thalweg.Recipe(...).{hint}")
+    for assignment in assignments:
+        recipe = _assigned(recipe, assignment)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    counts = {"fit": {name: getattr(recipe, name) for name in ("seed", "epochs", "batch_size")}}
+    origin = {
+        "name": path.parent.resolve().name if path.stem == "recipe" else path.stem,
+        "python": str(path),
+        "assignments": list(assignments),
+        "settings": counts,
+        "given": {"file": "recipe.py", "text": text},
+    }
+    return recipe.but(origin=origin)
+
+
+def _assigned(recipe: Recipe, assignment: str) -> Recipe:
+    """The recipe with `field=value`, or `field.argument=value` of a piece whose arguments are bound by `partial`."""
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {assignment} gives no value. Write --set key=value, as in --set epochs=20.")
+    field, dot, argument = name.strip().removeprefix("fit.").partition(".")
+    known = [item.name for item in fields(recipe) if item.name != "origin"]
+    if field not in known:
+        raise RecipeError(f"--set {assignment}: a recipe has no field '{field}'.{did_you_mean(field, known)}")
+    value: Any = parse_value(text.strip())
+    if not dot:
+        return recipe.but(**{field: value})
+    piece = getattr(recipe, field)
+    if not isinstance(piece, partial):
+        raise RecipeError(
+            f"--set {assignment}: the {field} of this recipe has no bound arguments to change. In the file, write it "
+            f"as {field}=functools.partial(...)."
+        )
+    return recipe.but(**{field: partial(piece, **{argument: value})})

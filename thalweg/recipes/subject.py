@@ -1,0 +1,69 @@
+"""Subjects: what the command line is pointed at, as a recipe.
+
+A built-in name (`digits`), a data file (`houses.csv` with a target), a recipe in TOML (`recipe.toml`) or in Python
+(`recipe.py`). What the subject leaves open is filled in by the kind of its target: a class is trained by a categorical
+likelihood, a number by a Gaussian one; the model is a small MLP.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.recipes.build import recipe_from
+from thalweg.recipes.python_file import load_python
+from thalweg.recipes.settings import Settings, read_settings
+from thalweg.recipes.tables import BUNDLED, TABLE_ENDINGS
+from thalweg.training import Recipe
+
+
+def load(
+    subject: str | Path,
+    *,
+    assignments: Iterable[str] = (),
+    data: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+) -> Recipe:
+    """The recipe of a subject: a built-in name, a data file, `recipe.toml` or `recipe.py`.
+
+    `assignments` lie over it as `--set` does, `["epochs=5", "optimizer.lr=0.01"]`, and `data` over its keys of [data].
+
+    >>> import thalweg
+    >>> recipe = thalweg.load("iris", assignments=["epochs=5", "model.width=16"])
+    >>> recipe.epochs, thalweg.train(recipe).status.name
+    (5, 'FINISHED')
+
+    Raises `RecipeError` for a subject that is nowhere and for an unknown key (with file and line), `DataError` for data
+    that cannot be used.
+    """
+    text, path = str(subject), Path(subject)
+    changes = [*assignments, *([] if seed is None else [f"fit.seed={seed}"])]
+    if text not in BUNDLED and not path.exists():
+        raise RecipeError(_nowhere(text))
+    if path.suffix == ".py":
+        _refuse_data(text, data)
+        return load_python(path, changes)
+    if text not in BUNDLED and path.suffix == ".toml":
+        given = {"file": "recipe.toml", "text": path.read_text(encoding="utf-8", errors="replace")}
+        return recipe_from(_over(read_settings(path), data, changes), path.stem, given, path.parent)
+    name = text if text in BUNDLED else path.name.split(".")[0]
+    return recipe_from(_over(Settings({"data": {"source": text}}), data, changes), name)
+
+
+def _over(settings: Settings, data: Mapping[str, Any] | None, changes: Iterable[str]) -> Settings:
+    for key, value in (data or {}).items():
+        settings = settings.with_value("data", key, value, f"--{key}")
+    return settings.over(changes)
+
+
+def _refuse_data(text: str, data: Mapping[str, Any] | None) -> None:
+    if data:
+        names = ", ".join(f"--{key}" for key in data)
+        raise RecipeError(f"{text} brings its own data, so {names} cannot change how they are read. Leave it out.")
+
+
+def _nowhere(text: str) -> str:
+    endings = (".toml", ".py", *TABLE_ENDINGS)
+    here = [item.name for item in Path.cwd().iterdir() if item.name.endswith(endings)]
+    near = did_you_mean(text, [*BUNDLED, *here])
+    return f"There is no subject '{text}': no such file here, and no built-in data of that name.{near}"

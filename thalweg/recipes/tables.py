@@ -1,0 +1,31 @@
+"""The data of a recipe's settings: built-in data, or a table in a file."""
+
+from pathlib import Path
+from typing import Any
+
+from thalweg.core.source import Splits
+from thalweg.data import BUNDLED, bundled, load_table
+from thalweg.recipes.settings import Settings
+
+TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz")
+
+
+def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
+    """Train, validation and test, encoded by what the training rows say."""
+    options = settings["data"]
+    source = str(options.pop("source"))
+    names = {"test": "test_path", "split_seed": "seed"}
+    arguments: dict[str, Any] = {names.get(key, key): value for key, value in options.items()}
+    if arguments.get("test_path") is not None:
+        arguments["test_path"] = found_from(folder, arguments["test_path"])
+    if source in BUNDLED:
+        data = bundled(source)
+        arguments = {"target": data.target, "task": data.task} | arguments
+        image = settings["model"].get("kind") == "cnn"
+        return load_table(data.frame, layout=data.layout if image else None, **arguments)
+    return load_table(found_from(folder, source), **arguments)
+
+
+def found_from(folder: Path | None, name: str) -> Path:
+    """A file that a recipe names: relative to the recipe's own folder."""
+    return Path(name) if folder is None else folder / name

@@ -1,0 +1,27 @@
+"""Training: the recipe, the loop, validation, early stopping, many runs, the run folder."""
+
+from thalweg.training.crossing import CrossValidation, cross_validate
+from thalweg.training.evaluate import evaluate
+from thalweg.training.folder import RunFolder
+from thalweg.training.loop import epochs, steps
+from thalweg.training.many import train_many
+from thalweg.training.outcome import Outcome
+from thalweg.training.recipe import Recipe
+from thalweg.training.run import Run
+from thalweg.training.stopping import EarlyStopping
+from thalweg.training.train import train
+
+__all__ = [
+    "CrossValidation",
+    "EarlyStopping",
+    "Outcome",
+    "Recipe",
+    "Run",
+    "RunFolder",
+    "cross_validate",
+    "epochs",
+    "evaluate",
+    "steps",
+    "train",
+    "train_many",
+]

@@ -1,0 +1,211 @@
+"""From a recipe to something that can take steps: a fresh model, an optimizer over it, sources, a device."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
+from thalweg.core.arrays import ArraySource
+from thalweg.core.convert import Batching, as_source
+from thalweg.core.errors import RecipeError
+from thalweg.core.explain import explain
+from thalweg.core.finite import check_finite
+from thalweg.core.nest import to_device
+from thalweg.core.notices import notice
+from thalweg.core.objective import MarkedObjective, Moment, is_objective, name_of
+from thalweg.core.randomness import seed_everything, stream_seed
+from thalweg.core.source import Batched, Indexed, Source
+from thalweg.core.step import Step
+from thalweg.core.stream import StreamSource
+from thalweg.training.judging import Judge
+from thalweg.training.rate import Rate, as_rate
+from thalweg.training.recipe import Recipe
+from thalweg.training.stopping import EarlyStopping
+
+
+@dataclass
+class Training:
+    """A run while it trains: the step, what updates it, where its batches come from, and the moment it has reached."""
+
+    recipe: Recipe
+    step: Step
+    optimizer: torch.optim.Optimizer
+    rate: Rate
+    source: Source
+    validation: Source | None
+    judge: Judge
+    device: torch.device
+    moment: Moment
+
+    @property
+    def model(self) -> nn.Module:
+        return self.step.model
+
+    def reach(self, epoch: int) -> None:
+        """Note where training stands; an objective's own random numbers depend on the seed and the step alone."""
+        self.moment.epoch = epoch
+        if isinstance(self.step.objective, MarkedObjective):
+            if self.moment.generator is None:
+                self.moment.generator = torch.Generator(self.device)
+            self.moment.generator.manual_seed(stream_seed(self.recipe.seed, "objective", self.moment.step))
+
+
+def prepare(recipe: Recipe, device: torch.device) -> Training:
+    """Build everything a run needs, and find what cannot work before the first step.
+
+    Raises `RecipeError` and `DataError`, each with the mend. The global random streams are seeded here.
+    """
+    source = open_split(recipe, recipe.data.train, "train")
+    seed_everything(recipe.seed, "model")
+    model = build_model(recipe.model).to(device)
+    source = _settled(source, model, recipe.batch_size)
+    if recipe.data.validation is None:
+        validation = None
+        if isinstance(recipe.stopping, EarlyStopping):
+            recipe.stopping([{"validation_loss": None}])
+    else:
+        validation = open_split(recipe, recipe.data.validation, "validation")
+    step = Step(model, recipe.objective, recipe.penalty).to(device)
+    _materialize(step, source, recipe.seed, device)
+    optimizer = build_optimizer(recipe.optimizer, model)
+    steps = count_batches(source, recipe.seed)
+    moment = Moment(steps=None if steps is None else steps * recipe.epochs, training=True)
+    judge = Judge.of(recipe, step)
+    if isinstance(validation, Indexed):
+        judge.check(model, validation, device, "validation")
+    return Training(
+        recipe, step, optimizer, as_rate(recipe.schedule, optimizer), source, validation, judge, device, moment
+    )
+
+
+def open_split(recipe: Recipe, split: Any, name: str) -> Source:
+    """A split of a recipe as a source; arrays that a plain loss reads must be finite."""
+    source = as_source(split, name, Batching(recipe.batch_size, recipe.collate))
+    if not isinstance(source, ArraySource) or is_objective(recipe.objective):
+        return source
+    if isinstance(source.data, tuple) and len(source.data) == 2:
+        for part, data in zip(("inputs", "targets"), source.data, strict=True):
+            check_finite(data, name, part)
+    return source
+
+
+def build_model(factory: Callable[[], nn.Module]) -> nn.Module:
+    """A model that no other run shares.
+
+    Raises `RecipeError` where the factory fails, returns no module, has nothing to train, or gives the same parameters
+    each time it is called.
+    """
+    try:
+        model = factory()
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise RecipeError(
+            f"The model factory {name_of(factory)} could not be called without arguments: {error}. Bind them: "
+            "model=functools.partial(Net, width=64), or model=lambda: Net(64)."
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise RecipeError(f"The model factory returned a {type(model).__name__}, but it has to return an nn.Module.")
+    if _shares_parameters(factory, model):
+        raise RecipeError(
+            f"The model factory returns the same {type(model).__name__} each time it is called, so that one run would "
+            f"go on where another ended. Build the model inside it: model=lambda: {type(model).__name__}(...)."
+        )
+    return model
+
+
+def _shares_parameters(factory: Callable[[], nn.Module], model: nn.Module) -> bool:
+    """Whether a second call gives the first call's parameters; asked on torch's meta device, which stores nothing."""
+    own = {id(parameter) for parameter in model.parameters()}
+    state = torch.get_rng_state()
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            again = factory()
+    except Exception:  # a factory that cannot run on the meta device (it reads values) builds something new
+        return False
+    finally:
+        torch.set_rng_state(state)
+    return again is model or any(id(parameter) in own for parameter in again.parameters())
+
+
+def build_optimizer(factory: Callable[..., Any], model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer over a model's parameters; a factory marked `takes_model` is given the model itself."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RecipeError(
+            f"The model {type(model).__name__} has no parameters to train: it has none, or all are frozen "
+            "(requires_grad=False). Leave some of them free."
+        )
+    optimizer = factory(model) if getattr(factory, "takes_model", False) else factory(model.parameters())
+    if not hasattr(optimizer, "param_groups") or not hasattr(optimizer, "step"):
+        raise RecipeError(
+            f"The optimizer factory returned {optimizer!r}, which is no torch optimizer. Give one, such as "
+            "functools.partial(torch.optim.Adam, lr=1e-3)."
+        )
+    own = {id(parameter) for parameter in model.parameters()}
+    if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+        raise RecipeError(
+            "The optimizer holds none of the model's parameters, so training would change nothing. Its factory is "
+            "given the parameters to update: optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3)."
+        )
+    return optimizer
+
+
+def _settled(source: Source, model: nn.Module, batch_size: int | None) -> Source:
+    """The train source with what has to be repaired: a batch larger than the data, a last batch of one."""
+    if not isinstance(source, Indexed) or not isinstance(source, Batched) or batch_size is None:
+        return source
+    size = getattr(source, "batch_size", batch_size) or batch_size
+    if size > len(source):
+        notice(f"batch_size={size} is larger than the {len(source)} training examples: every step uses all of them.")
+    if (
+        len(source) > size
+        and len(source) % size == 1
+        and _has_batch_norm(model)
+        and not getattr(source, "drop_last", False)
+    ):
+        notice("The last batch would hold one example, which batch norm cannot train on: it joins the batch before it.")
+        return source.batched(size, merge_single=True)
+    return source
+
+
+def _has_batch_norm(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+def _materialize(step: Step, source: Source, seed: int, device: torch.device) -> None:
+    """Give lazy layers their shapes by one forward pass, before the optimizer asks for the parameters."""
+    lazy = (UninitializedParameter, UninitializedBuffer)
+    if not any(isinstance(tensor, lazy) for tensor in (*step.model.parameters(), *step.model.buffers())):
+        return
+    batch = to_device(next(source.batches(0, 0, None)), device)
+    step.eval()
+    with torch.no_grad():
+        forward(step, batch, Moment())
+
+
+def forward(step: Step, batch: Any, moment: Moment) -> tuple[Tensor, Any]:
+    """One forward pass of the step; an error is explained by the part that refused and the shapes it was given."""
+    try:
+        return step(batch, moment)
+    except Exception as error:
+        explained = explain(error, step.model, step.objective, batch)
+        if explained is error:
+            raise
+        raise explained from error
+
+
+def count_batches(source: Source, seed: int) -> int | None:
+    """The number of batches in an epoch, None where only reading the stream would tell."""
+    if isinstance(source, StreamSource):
+        return source.count
+    if isinstance(source, Indexed):
+        size = getattr(source, "batch_size", None) or len(source)
+        single = getattr(source, "merge_single", False) and len(source) % size == 1 and len(source) > size
+        short = getattr(source, "drop_last", False) and len(source) % size and len(source) > size
+        return -(-len(source) // size) - bool(single or short)
+    return 1 if hasattr(source, "data") else None

@@ -1,0 +1,103 @@
+"""evaluate: (Run, split) -> {name: (value, low, high)}."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from thalweg.core.convert import Batching, as_source
+from thalweg.core.device import resolve_device
+from thalweg.core.errors import RunError
+from thalweg.core.nest import Nest, count_examples, map_tensors
+from thalweg.core.objective import Losses
+from thalweg.core.source import Described, Indexed, Source
+from thalweg.training.interval import mean_interval, metric_interval
+from thalweg.training.judging import Judge, Metric, joined, mean_of
+from thalweg.training.recipe import Recipe
+from thalweg.training.run import Run
+
+Scores = dict[str, tuple[float, float, float]]
+
+
+def evaluate(run: Run, split: Any, *, level: float = 0.95, device: str | torch.device = "auto") -> Scores:
+    """The loss and each metric of a run's best model on a split, with an interval that resamples the units.
+
+    A unit is what the objective or the data say (a sentence, a speaker, a group), else an example; a loss that gives
+    only a scalar for each batch is resampled by batch, and has NaN ends where there is a single one.
+
+    >>> import thalweg
+    >>> x = torch.linspace(-1, 1, 20)[:, None]
+    >>> run = thalweg.train(
+    ...     thalweg.Recipe(
+    ...         data=thalweg.Splits(train=(x, 2 * x)), model=lambda: nn.Linear(1, 1), objective=nn.MSELoss(), epochs=9
+    ...     )
+    ... )
+    >>> value, low, high = thalweg.evaluate(run, (x, 2 * x))["loss"]
+    >>> low < value < high
+    True
+
+    Raises `RunError` for a run without recipe, `DataError` for a split that cannot be read.
+    """
+    if run.recipe is None:
+        raise RunError(
+            "This run was loaded without its recipe, which says how to judge: thalweg.load_run(path, recipe)."
+        )
+    recipe = run.recipe
+    source = as_source(split, "evaluated", Batching(recipe.batch_size, recipe.collate))
+    return evaluate_model(run.model, recipe, source, resolve_device(device), level)
+
+
+def evaluate_model(model: nn.Module, recipe: Recipe, source: Source, device: torch.device, level: float) -> Scores:
+    """The same for a model that stands alone."""
+    judge = Judge.of(recipe)
+    judge.check(model.to(device), source, device, "evaluated") if isinstance(source, Indexed) else None
+    seen = judge.observe(model, source, device, each=True)
+    units = _units(source, sum(len(part.value) if part.value.dim() else 0 for part in seen.losses))
+    scores = {"loss": _losses_interval(seen.losses, units, level)}
+    if judge.plain:
+        output, target = joined(seen, source)
+        groups = _units(source, count_examples((output, target)))
+        scores |= {name: _metric(metric, output, target, groups, level) for name, metric in judge.plain.items()}
+    return scores | {name: _losses_interval(losses, units, level) for name, losses in seen.marked.items()}
+
+
+def _units(source: Source, count: int) -> np.ndarray | None:
+    """The group of each example where the data know it."""
+    if not isinstance(source, Described) or not isinstance(source, Indexed) or count != len(source):
+        return None
+    return source.meta(np.arange(len(source))).get("group")
+
+
+def _losses_interval(losses: list[Losses], units: np.ndarray | None, level: float) -> tuple[float, float, float]:
+    value = mean_of(losses)
+    values = np.concatenate([part.value.reshape(-1).double().numpy(force=True) for part in losses])
+    weights = np.concatenate([_weights(part) for part in losses])
+    if all(part.unit is not None for part in losses):
+        units = np.concatenate([part.unit.numpy(force=True) for part in losses if part.unit is not None])
+    elif units is not None and len(units) != len(values):
+        units = None
+    _, low, high = mean_interval(values, weights, units, level)
+    return value, low, high
+
+
+def _weights(part: Losses) -> np.ndarray:
+    if isinstance(part.weight, Tensor):
+        return part.weight.reshape(-1).double().numpy(force=True)
+    return np.full(part.value.numel(), 1.0 if part.weight is None else float(part.weight))
+
+
+def _metric(
+    metric: Metric, output: Nest, target: Nest, units: np.ndarray | None, level: float
+) -> tuple[float, float, float]:
+    count = count_examples((output, target))
+    answer = metric(output, target)
+    if isinstance(answer, Tensor) and answer.dim() == 1 and len(answer) == count:
+        return mean_interval(answer.double().numpy(force=True), None, units, level)
+
+    def again(rows: np.ndarray) -> float:
+        index = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        return float(metric(*(map_tensors(lambda tensor: tensor[index], part) for part in (output, target))))
+
+    low, high = metric_interval(again, count, units, level)
+    return float(answer), low, high

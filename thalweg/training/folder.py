@@ -1,0 +1,132 @@
+"""The run folder: everything a run leaves behind, each file written whole, paths inside it relative.
+
+recipe.toml | recipe.py   as given          recipe.json         as resolved: each field, its fingerprint
+run.json                  how it ended      metrics.jsonl       the history, a line for each epoch
+checkpoints/best.safetensors, last.safetensors                  the weights
+preprocessing.json        what turns a table into tensors       evaluation.json, predictions
+"""
+
+import platform
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from thalweg.core.errors import RunError
+from thalweg.core.files import write_bytes, write_json, write_lines
+from thalweg.training.outcome import Outcome
+from thalweg.training.recipe import Recipe
+from thalweg.training.weights import save_weights
+
+KEEP_EVERY_SECONDS = 1.0
+"""The history of fast epochs is written at most this often, and once more at the end."""
+
+
+@dataclass
+class RunFolder:
+    """The folder of one run, made before the data are loaded."""
+
+    path: Path
+    name: str
+    created: str
+    written: float = 0.0
+
+    @classmethod
+    def make(cls, out: Path, name: str) -> "RunFolder":
+        """A new folder under `out`, named by the time, the subject and four random letters.
+
+        Raises `RunError` where it cannot be made.
+        """
+        now = datetime.now(UTC)
+        clean = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:40] or "recipe"
+        path = out / f"{now:%Y%m%d-%H%M%S}-{clean}-{secrets.token_hex(2)}"
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise RunError(
+                f"The run folder {path} cannot be made: {error.strerror or error}. Give a folder that can be written: "
+                "--out FOLDER, or out= in Python."
+            ) from error
+        folder = cls(path, name, now.isoformat(timespec="seconds"))
+        folder._write_run("RUNNING", [], (), None, 0)
+        return folder
+
+    @classmethod
+    def create(cls, out: Path, recipe: Recipe) -> "RunFolder":
+        """A new folder that holds the recipe already."""
+        folder = cls.make(out, str((recipe.origin or {}).get("name", "recipe")))
+        folder.keep_recipe(recipe)
+        return folder
+
+    def keep_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe as given, where it came from a file, and as resolved."""
+        origin = dict(recipe.origin or {})
+        if (given := origin.pop("given", None)) is not None:
+            write_bytes(self.path / given["file"], given["text"].encode())
+        write_json(
+            self.path / "recipe.json",
+            {
+                "fields": recipe.describe(),
+                "fingerprint": recipe.fingerprint(),
+                "counts": {"seed": recipe.seed, "epochs": recipe.epochs, "batch_size": recipe.batch_size},
+                "origin": origin or None,
+            },
+        )
+
+    def keep_preprocessing(self, encoding: Any) -> None:
+        """Write what turns a table into tensors."""
+        write_json(self.path / "preprocessing.json", encoding.to_json())
+
+    def keep_history(self, history: list[dict[str, Any]]) -> None:
+        """Write the history, unless it was just written."""
+        if time.monotonic() - self.written >= KEEP_EVERY_SECONDS:
+            write_lines(self.path / "metrics.jsonl", history)
+            self.written = time.monotonic()
+
+    def keep_weights(self, best: nn.Module, last: nn.Module) -> None:
+        """Write the weights of the best and of the last epoch."""
+        save_weights(last, self.path / "checkpoints" / "last.safetensors")
+        save_weights(best, self.path / "checkpoints" / "best.safetensors")
+
+    def close(
+        self,
+        status: Outcome,
+        history: list[dict[str, Any]],
+        notices: tuple[str, ...],
+        error: BaseException | None,
+        best_epoch: int = 0,
+    ) -> None:
+        """Write the whole history and how the run ended."""
+        write_lines(self.path / "metrics.jsonl", history)
+        self._write_run(str(status), history, notices, error, best_epoch)
+
+    def _write_run(
+        self,
+        status: str,
+        history: list[dict[str, Any]],
+        notices: tuple[str, ...],
+        error: BaseException | None,
+        best_epoch: int,
+    ) -> None:
+        write_json(
+            self.path / "run.json",
+            {
+                "run": self.path.name,
+                "name": self.name,
+                "created": self.created,
+                "status": status,
+                "epochs": len(history),
+                "best_epoch": best_epoch,
+                "seconds": sum(row["seconds"] for row in history),
+                "last": history[-1] if history else None,
+                "notices": notices,
+                "error": None if error is None else f"{type(error).__name__}: {error}",
+                "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            },
+        )

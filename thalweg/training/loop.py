@@ -1,0 +1,87 @@
+"""The training loop, in the open: a generator that goes through one epoch and pauses after every step.
+
+For each batch: the learning rate of this step, the loss of the batch, its gradient, the update
+
+    theta := theta - eta * g        (or whatever the optimizer makes of g).
+
+Whoever wants to look writes `for`, whoever wants to stop, `break`.
+"""
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+from torch import Tensor
+
+from thalweg.core.nest import Nest, to_device
+from thalweg.core.objective import Losses
+from thalweg.core.randomness import generator, seed_everything
+from thalweg.measure.gradient import gradient_norm
+from thalweg.training.build import Training, forward
+from thalweg.training.own_loop import run_own_loop
+from thalweg.training.tally import RunningMean
+
+Progress = Callable[[int, int, dict[str, Any] | None], None]
+"""Called with the epoch and the step that were just done, and after an epoch with its row of the history."""
+
+
+def batches(training: Training, epoch: int) -> Iterator[Nest]:
+    """The batches of one epoch on the device; their order is a function of the seed and the epoch alone."""
+    order = generator(training.recipe.seed, "order", epoch)
+    for batch in training.source.batches(epoch, 0, order):
+        yield to_device(batch, training.device)
+
+
+def steps(
+    training: Training, epoch: int, mean: RunningMean, *, pause_before_step: bool = False
+) -> Iterator[tuple[Tensor, Losses]]:
+    """One epoch of training; pauses after each step, or between backward and step, and gives the loss of the batch."""
+    step, optimizer, moment = training.step, training.optimizer, training.moment
+    step.train()
+    for batch in batches(training, epoch):
+        training.reach(epoch)
+        training.rate.before_step(moment.step, moment.steps)
+        optimizer.zero_grad(set_to_none=True)
+        minimized, losses = forward(step, batch, moment)
+        minimized.backward()
+        if pause_before_step:
+            yield minimized, losses
+        optimizer.step()
+        training.rate.after_step()
+        mean.add(losses)
+        moment.step += 1
+        if not pause_before_step:
+            yield minimized, losses
+
+
+def epochs(training: Training, progress: Progress | None = None) -> Iterator[dict[str, Any]]:
+    """All epochs; pauses after each with its row of the history."""
+    for epoch in range(1, training.recipe.epochs + 1):
+        started = perf_counter()
+        seed_everything(training.recipe.seed, "noise", epoch)
+        mean = RunningMean(training.device)
+        if training.recipe.loop is None:
+            for _ in steps(training, epoch, mean):
+                if progress is not None:
+                    progress(epoch, training.moment.step, None)
+        else:
+            run_own_loop(training, epoch, batches(training, epoch), mean)
+        row = _row(training, epoch, mean)
+        training.rate.after_epoch(row)
+        row["seconds"] = perf_counter() - started
+        if progress is not None:
+            progress(epoch, training.moment.step, row)
+        yield row
+
+
+def _row(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]:
+    """What the history keeps of an epoch; the train loss is the running mean in training mode."""
+    norm = gradient_norm(training.model.parameters())
+    row: dict[str, Any] = {"epoch": epoch, "train_loss": mean.value(), "validation_loss": None, "metrics": {}}
+    if training.validation is not None:
+        scores = training.judge.scores(training.model, training.validation, training.device)
+        row["validation_loss"] = scores.pop("loss")
+        row["metrics"] = scores
+    row["gradient_norm"] = None if norm is None else float(norm)
+    row["learning_rate"] = training.rate.value
+    return row

@@ -1,0 +1,32 @@
+"""How a run ended; each outcome carries the sentence that is shown, and what to do next."""
+
+from enum import Enum
+
+
+class Outcome(Enum):
+    """The way a run ended.
+
+    >>> print(Outcome.DIVERGED)
+    DIVERGED
+    >>> Outcome.FINISHED.good
+    True
+    """
+
+    FINISHED = "All epochs were trained."
+    STOPPED_EARLY = "The stopping rule ended the run before the last epoch."
+    DIVERGED = "The loss became NaN or infinite: lower the learning rate, clip the gradient, or look at the data."
+    INTERRUPTED = "The run was interrupted; what it had learned is kept."
+    FAILED = "The run raised an error; see run.error."
+
+    @property
+    def sentence(self) -> str:
+        """What the report prints."""
+        return self.value
+
+    @property
+    def good(self) -> bool:
+        """Whether the run went to its own end."""
+        return self in (Outcome.FINISHED, Outcome.STOPPED_EARLY)
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,63 @@
+"""A user's own training loop: `(model, optimizer, batches, objective) -> None`, run once an epoch, as it is.
+
+A missing `zero_grad`, a forgotten step or a wrong mode stays in it, and can be found by experiment like anything else.
+What is watched is only what passes through our hands: the batches drawn and the losses asked for.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from thalweg.core.errors import RecipeError
+from thalweg.core.explain import EXPLAINED
+from thalweg.core.nest import Nest, count_examples
+from thalweg.core.objective import Losses, PlainLoss
+from thalweg.training.build import Training
+from thalweg.training.tally import RunningMean
+
+
+def run_own_loop(training: Training, epoch: int, batches: Iterator[Nest], mean: RunningMean) -> None:
+    """One epoch of the user's loop; the schedule is applied as batches are drawn, the loss as losses are asked."""
+    loop = training.recipe.loop
+    assert loop is not None
+    training.step.train()
+    try:
+        loop(training.model, training.optimizer, _drawn(training, epoch, batches), _recorded(training, mean))
+    except EXPLAINED as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise RecipeError(
+                f"The loop could not be called: {error} A loop is a function (model, optimizer, batches, objective) "
+                "that trains one epoch."
+            ) from error
+        raise
+
+
+def _drawn(training: Training, epoch: int, batches: Iterator[Nest]) -> Iterator[Nest]:
+    moment = training.moment
+    for batch in batches:
+        training.reach(epoch)
+        training.rate.before_step(moment.step, moment.steps)
+        yield batch
+        training.rate.after_step()
+        moment.step += 1
+
+
+def _recorded(training: Training, mean: RunningMean) -> Callable[..., Tensor]:
+    """The objective as the loop calls it: a plain loss by (output, target), a marked one by (model, batch)."""
+    form = training.step.objective
+    if isinstance(form, PlainLoss):
+
+        def plain(output: Any, target: Any) -> Tensor:
+            loss = form.loss(output, target)
+            mean.add(Losses(loss.detach().reshape(()), weight=float(count_examples((output, target)))))
+            return loss
+
+        return plain
+
+    def marked(model: Any, batch: Nest) -> Tensor:
+        losses = form(model, batch, training.moment)
+        mean.add(losses)
+        return losses.mean()
+
+    return marked

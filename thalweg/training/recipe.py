@@ -1,0 +1,158 @@
+"""The recipe: all that a run depends on, as a frozen value.
+
+Each piece is a factory (a callable with its arguments bound), so that a recipe can be trained twice, two recipes can
+differ in one field, and the difference can be printed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.fingerprint import describe_piece, differences, fingerprint
+from thalweg.core.source import Splits
+
+COUNTS = ("seed", "epochs", "batch_size")
+"""The fields that a recipe read from a file can change and still be read from that file again."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recipe:
+    """What is trained, on what, how, and from which seed.
+
+    - `data`: `Splits`. `model`: a factory of an `nn.Module`. `objective`: a loss `(output, target) -> scalar`, or a
+      function marked with `@thalweg.objective`. `optimizer`: a factory `parameters -> Optimizer`.
+    - `schedule`: `(step, steps) -> multiplier` of the learning rate, or a factory `optimizer -> torch scheduler`, which
+      is stepped once an epoch. `stopping`: a rule `history -> bool`, such as `EarlyStopping(patience=5)`.
+    - `batch_size=None` is the whole split at once. `penalty(model)` is added to what is minimized. `judge` (default:
+      the objective without label smoothing) and `metrics` give the numbers that are compared. `collate` makes a batch
+      of a list of examples. `loop(model, optimizer, batches, objective)` replaces our own loop, once an epoch.
+
+    >>> recipe = Recipe(
+    ...     data=Splits(train=(torch.ones(5, 3), torch.ones(5, 1))),
+    ...     model=lambda: nn.Linear(3, 1),
+    ...     objective=nn.MSELoss(),
+    ...     optimizer=partial(torch.optim.SGD, lr=0.1),
+    ... )
+    >>> recipe.difference(recipe.but(optimizer=partial(torch.optim.SGD, lr=0.2), epochs=7))
+    ['sgd.lr 0.1 -> 0.2', 'epochs 20 -> 7']
+
+    Raises `RecipeError` for values that cannot be trained, each with the mend: an instance where a factory is due, a
+    batch size below 1, an unknown field.
+    """
+
+    data: Splits
+    model: Callable[[], nn.Module]
+    objective: Any
+    optimizer: Callable[..., Any] = partial(torch.optim.Adam, lr=1e-3)
+    schedule: Callable[..., Any] | None = None
+    batch_size: int | None = 32
+    epochs: int = 20
+    seed: int = 0
+    penalty: Callable[[nn.Module], torch.Tensor] | None = None
+    judge: Any = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    collate: Callable[[list[Any]], Any] | None = None
+    loop: Callable[..., None] | None = None
+    stopping: Callable[[list[dict[str, Any]]], bool] | None = None
+    origin: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_data(self.data)
+        _check_factories(self)
+        _check_counts(self)
+        if not isinstance(self.metrics, Mapping):
+            raise RecipeError(f"metrics={self.metrics!r} is no dict. Give names to metrics: {{'accuracy': accuracy}}.")
+
+    def but(self, **changes: Any) -> "Recipe":
+        """The same recipe with some fields changed.
+
+        >>> Recipe(data=Splits(train=([1.0], [1.0])), model=nn.Flatten, objective=nn.MSELoss()).but(sed=1)
+        Traceback (most recent call last):
+        thalweg.core.errors.RecipeError: A recipe has no field 'sed'. Did you mean 'seed'?
+        """
+        known = [item.name for item in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise RecipeError(f"A recipe has no field '{name}'." + did_you_mean(name, known))
+        if self.origin is not None and "origin" not in changes and not set(changes) <= set(COUNTS):
+            changes["origin"] = None
+        return replace(self, **changes)
+
+    def difference(self, other: "Recipe") -> list[str]:
+        """How this recipe differs from another, a line for each difference."""
+        return [
+            line
+            for item in fields(self)
+            if item.name != "origin"
+            for line in differences(item.name, getattr(self, item.name), getattr(other, item.name))
+        ]
+
+    def fingerprint(self) -> str:
+        """A short hash over all fields; equal for recipes that give the same run."""
+        return fingerprint([(item.name, fingerprint(getattr(self, item.name))) for item in fields(self) if item.repr])
+
+    def describe(self) -> dict[str, str]:
+        """Each field in a few words, as it is kept in the run folder."""
+        return {item.name: describe_piece(getattr(self, item.name)) for item in fields(self) if item.repr}
+
+
+def _check_data(data: Any) -> None:
+    if not isinstance(data, Splits):
+        raise RecipeError(
+            f"data={describe_piece(data)} is no Splits. Give the splits by name: data=thalweg.Splits(train=(x, y), "
+            "validation=(x2, y2))."
+        )
+
+
+def _check_factories(recipe: Recipe) -> None:
+    if isinstance(recipe.model, nn.Module):
+        name = type(recipe.model).__name__
+        raise RecipeError(
+            f"model is a {name} instance, but a recipe can be trained many times and needs a new model each time. "
+            f"Give a factory: model=lambda: {name}(...)."
+        )
+    if isinstance(recipe.optimizer, torch.optim.Optimizer):
+        name = type(recipe.optimizer).__name__
+        raise RecipeError(
+            f"optimizer is a {name} instance, bound to the parameters of one model. Give a factory: "
+            f"optimizer=functools.partial(torch.optim.{name}, lr=...)."
+        )
+    if isinstance(recipe.objective, type):
+        raise RecipeError(
+            f"objective is the class {recipe.objective.__name__}, not a loss. Make one: {recipe.objective.__name__}()."
+        )
+    optional = ("schedule", "penalty", "judge", "collate", "loop", "stopping")
+    for name in ("model", "objective", "optimizer", *optional):
+        value = getattr(recipe, name)
+        if not callable(value) and not (value is None and name in optional):
+            raise RecipeError(f"{name}={value!r} cannot be called. {_EXPECTED[name]}")
+
+
+_EXPECTED = {
+    "model": "Give a factory of a model: model=lambda: Net(...).",
+    "objective": "Give a loss (output, target) -> scalar, such as nn.CrossEntropyLoss().",
+    "optimizer": "Give a factory: optimizer=functools.partial(torch.optim.Adam, lr=1e-3).",
+    "schedule": "Give a function (step, steps) -> multiplier, or a factory optimizer -> scheduler.",
+    "penalty": "Give a function of the model that returns a scalar tensor.",
+    "judge": "Give a loss (output, target) -> scalar, or a function marked with @thalweg.objective.",
+    "collate": "Give a function from a list of examples to a batch.",
+    "loop": "Give a function (model, optimizer, batches, objective) that trains one epoch.",
+    "stopping": "Give a rule history -> bool, such as thalweg.EarlyStopping(patience=5).",
+}
+
+
+def _check_counts(recipe: Recipe) -> None:
+    for name, least in (("batch_size", 1), ("epochs", 0)):
+        value = getattr(recipe, name)
+        if value is None and name == "batch_size":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            hint = ", or None for the whole split at once" if name == "batch_size" else ""
+            raise RecipeError(f"{name}={value!r}, but it is a whole number of at least {least}{hint}.")
+    if not isinstance(recipe.seed, int) or isinstance(recipe.seed, bool):
+        raise RecipeError(f"seed={recipe.seed!r}, but a seed is a whole number, such as 0.")

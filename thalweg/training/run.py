@@ -1,0 +1,61 @@
+"""The run: what training gave."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from thalweg.core.errors import RunError
+from thalweg.training.outcome import Outcome
+from thalweg.training.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training: its recipe, the history with a row for each epoch, the weights, and how it ended.
+
+    `model` carries the weights of the best validation loss, `last` those of the last epoch; without a validation split
+    they are the same. A run that failed has no model and carries its `error`.
+
+    >>> import thalweg, torch
+    >>> data = thalweg.Splits(train=(torch.ones(5, 3), torch.ones(5, 1)))
+    >>> run = thalweg.train(thalweg.Recipe(data=data, model=lambda: nn.Linear(3, 1), objective=nn.MSELoss(), epochs=2))
+    >>> run.status, len(run.history), sorted(run.history[0])[:3]
+    (<Outcome.FINISHED: 'All epochs were trained.'>, 2, ['epoch', 'gradient_norm', 'learning_rate'])
+    """
+
+    recipe: Recipe | None
+    history: list[dict[str, Any]]
+    status: Outcome
+    best: nn.Module | None = field(default=None, repr=False)
+    final: nn.Module | None = field(default=None, repr=False)
+    best_epoch: int = 0
+    error: BaseException | None = None
+    notices: tuple[str, ...] = ()
+    path: Path | None = None
+    preprocessing: Any = field(default=None, repr=False)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model with the best validation weights, in evaluation mode."""
+        return self._present(self.best)
+
+    @property
+    def last(self) -> nn.Module:
+        """The model with the weights of the last epoch, in evaluation mode."""
+        return self._present(self.final)
+
+    @property
+    def seconds(self) -> float:
+        """The time the epochs took."""
+        return float(sum(row["seconds"] for row in self.history))
+
+    def _present(self, model: nn.Module | None) -> nn.Module:
+        if model is None:
+            raise RunError(f"This run has no model, it ended as {self.status}: {self.error or self.status.sentence}")
+        return model
+
+    def __repr__(self) -> str:
+        loss = self.history[-1]["validation_loss"] or self.history[-1]["train_loss"] if self.history else float("nan")
+        return f"Run({self.status}, {len(self.history)} epochs, best epoch {self.best_epoch}, last loss {loss:.4g})"
