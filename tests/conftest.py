@@ -9,6 +9,10 @@ import pytest
 @pytest.fixture
 def realdata() -> Path:
     """The folder of real data sets that THALWEG_DATA names; without it the test is skipped."""
+    return folder_or_skip()
+
+
+def folder_or_skip() -> Path:
     folder = os.environ.get("THALWEG_DATA")
     if not folder:
         pytest.skip("THALWEG_DATA names no folder of real data")
@@ -24,6 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test that only carries the mark is skipped just the same."""
+    """A test that carries the mark alone is skipped just the same."""
     if item.get_closest_marker("realdata"):
-        item._request.getfixturevalue("realdata")
+        folder_or_skip()

@@ -13,7 +13,7 @@ class Anything(type):
 
 
 class SomeSelf(metaclass=Anything):
-    """Stands for `Self`, which beartype only understands where it sees the whole class, and jaxtyping shows it methods."""
+    """Stands for `Self`, which beartype only understands where it sees the whole class, jaxtyping shows it methods."""
 
 
 checked = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({Self: SomeSelf})))

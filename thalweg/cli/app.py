@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return FAILED
     finally:
+        logging.getLogger("thalweg").setLevel(logging.NOTSET)  # --quiet holds for one command
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
 

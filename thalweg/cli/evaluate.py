@@ -7,12 +7,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from thalweg.cli.exits import CONDITION, FINE, holds
-from thalweg.cli.options import Json
+from thalweg.cli.options import File, Json
 
 
 def evaluate(
     run: str,
-    file: str,
+    file: File,
     /,
     *,
     out: Path = Path("runs"),
@@ -37,10 +37,8 @@ def evaluate(
     json_
         One JSON document on stdout instead of a table.
     """
-    from rich.console import Console
-
     from thalweg.cli.find import find_run
-    from thalweg.cli.show import scores_table
+    from thalweg.cli.show import scores_table, wide_console
     from thalweg.core.files import plain
     from thalweg.recipes import load_run
     from thalweg.recipes.predict import judge_file
@@ -51,6 +49,6 @@ def evaluate(
         named = {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}
         print(json.dumps(plain({"run": path.name, "path": str(path), "file": file, "metrics": named}), indent=2))
     else:
-        Console(highlight=False).print(scores_table({file: scores}))
+        wide_console().print(scores_table({file: scores}))
     values = {name: score[0] for name, score in scores.items()}
     return CONDITION if sum(holds(condition, values) for condition in fail_if) else FINE

@@ -7,6 +7,8 @@ from cyclopts import Parameter
 
 Set = Annotated[tuple[str, ...], Parameter(name="--set", negative="", consume_multiple=False, show_default=False)]
 Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False)]
+File = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""A file, or - for stdin."""
 Quiet = Annotated[bool, Parameter(name="--quiet", negative="", show_default=False)]
 
 

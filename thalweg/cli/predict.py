@@ -6,10 +6,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from thalweg.cli.options import File
+
 
 def predict(
     run: str,
-    file: str,
+    file: File,
     /,
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,

@@ -28,8 +28,9 @@ def runs(*, out: Path = Path("runs"), json_: Annotated[bool, Parameter(name="--j
     if not found:
         print(f"no runs in {out}", file=sys.stderr)
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from thalweg.cli.show import wide_console
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("run", "status", "epochs", "train loss", "validation loss", "seconds"):
@@ -38,7 +39,7 @@ def runs(*, out: Path = Path("runs"), json_: Annotated[bool, Parameter(name="--j
         last = run.get("last") or {}
         losses = (_number(last.get("train_loss")), _number(last.get("validation_loss")))
         table.add_row(str(run["run"]), str(run["status"]), str(run["epochs"]), *losses, _number(run.get("seconds")))
-    Console().print(table)
+    wide_console().print(table)
     return 0
 
 

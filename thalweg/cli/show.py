@@ -8,7 +8,7 @@ from rich.table import Table
 
 def show_run(run: Any, conclusion: Any) -> None:
     """How a run ended and what it scores on each split, with intervals."""
-    console = Console(highlight=False)
+    console = wide_console()
     epochs = f"{len(run.history)} epochs in {run.seconds:.1f} s, best epoch {run.best_epoch}"
     console.print(f"{run.status.sentence} {epochs}.")
     if conclusion is None:
@@ -18,10 +18,16 @@ def show_run(run: Any, conclusion: Any) -> None:
         console.print(calibration_line(conclusion.calibration), soft_wrap=True)
 
 
+def wide_console() -> Console:
+    """A console on stdout that cuts nothing off where no terminal sets the width."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
 def scores_table(scores: dict[str, dict[str, tuple[float, float, float]]]) -> Table:
     """A row for each quantity, a column for each split: the value and its 95 % interval."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for split in scores:
         table.add_column(split, justify="left", no_wrap=True)
     for name in next(iter(scores.values())):

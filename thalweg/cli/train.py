@@ -51,7 +51,9 @@ def train(
 
     from thalweg.cli.progress import Progress
     from thalweg.cli.show import show_run
+    from thalweg.core.files import write_bytes
     from thalweg.recipes import conclude, load
+    from thalweg.report import curves_image
     from thalweg.training import Outcome
     from thalweg.training import train as run_recipe
 
@@ -60,6 +62,9 @@ def train(
     with Progress(recipe.epochs, quiet) as progress:
         run = run_recipe(recipe, out=out, device=device, progress=progress)
     conclusion = conclude(run, device) if run.status.good else None
+    assert run.path is not None
+    if run.history:
+        write_bytes(run.path / "curves.svg", curves_image(run.history, run.best_epoch))
     results = summary(run, conclusion)
     print(json.dumps(results, indent=2)) if json_ else show_run(run, conclusion)
     print(run.path, file=sys.stderr)

@@ -52,8 +52,20 @@ class ArraySource:
         index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
         return replace(self, data=map_tensors(itemgetter(index), self.data))
 
+    def meta(self, ids: Any) -> dict[str, Any]:
+        """The class of each of these examples, where the targets are classes: folds spread them evenly."""
+        y = self.data[1] if isinstance(self.data, tuple) and len(self.data) == 2 else None
+        if not isinstance(y, Tensor) or not are_classes(y):
+            return {}
+        return {"label": y[torch.as_tensor(np.asarray(ids), dtype=torch.int64)].numpy(force=True)}
+
     def batched(self, size: int | None, merge_single: bool = False) -> "ArraySource":
         return replace(self, batch_size=size, merge_single=merge_single)
+
+
+def are_classes(y: Tensor) -> bool:
+    """Whether targets look like classes: whole numbers on one axis, few of them distinct."""
+    return y.dim() == 1 and not y.is_floating_point() and len(y.unique()) <= max(20, len(y) // 10)
 
 
 def cut(order: Tensor, size: int, merge_single: bool = False) -> list[Tensor]:

@@ -119,7 +119,7 @@ def _examples(examples: Any, name: str, batching: Batching) -> ExampleSource:
 
 def _opened(loader: DataLoader[Any], name: str, batching: Batching) -> Source:
     """A map-style loader's dataset in our own order; any other loader as it is."""
-    own_order = type(loader.batch_sampler) is not BatchSampler
+    own_order = type(loader.batch_sampler) is not BatchSampler or loader.batch_size is None
     if isinstance(loader.dataset, IterableDataset) or own_order:
         if own_order and not isinstance(loader.dataset, IterableDataset):
             notice(f"The {name} loader decides its own batches: no subsets, no folds, no exact resume inside an epoch.")

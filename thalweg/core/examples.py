@@ -87,7 +87,7 @@ class ExampleSource:
             if self.collate is not default_collate:
                 raise
             raise DataError(
-                f"Examples could not be put into one batch: {error} Examples of different lengths need a `collate` "
+                f"Examples could not be put into one batch: {error}. Examples of different lengths need a `collate` "
                 "that pads them, for instance with torch.nn.utils.rnn.pad_sequence: Recipe(collate=...)."
             ) from error
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thalweg.core.arrays import are_classes
 from thalweg.core.nest import Nest, count_examples
 
 
@@ -44,6 +45,13 @@ class NodeSource:
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if start == 0:
             yield self.inputs, (self.labels, self.mask)
+
+    def meta(self, ids: Any) -> dict[str, Any]:
+        """The class of each of these nodes, where the labels are classes."""
+        if not isinstance(self.labels, Tensor) or not are_classes(self.labels):
+            return {}
+        nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]
+        return {"label": self.labels[nodes].numpy(force=True)}
 
     def take(self, ids: Any) -> "NodeSource":
         nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]

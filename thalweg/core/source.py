@@ -70,8 +70,8 @@ class Fitted(Source, Protocol):
 class Restoring(Source, Protocol):
     """A source whose targets were scaled."""
 
-    def restore(self, values: torch.Tensor) -> torch.Tensor:
-        """Outputs or targets in the target's own units."""
+    def restore(self, values: Nest) -> Nest:
+        """Outputs or targets in the target's own units; targets may be a nest, such as (target, weight)."""
         ...
 
 

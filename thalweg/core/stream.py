@@ -23,8 +23,6 @@ class StreamSource:
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if generator is not None:
-            if hasattr(self.loader, "generator"):
-                self.loader.generator = generator
             for part in (getattr(self.loader, "dataset", None), getattr(self.loader, "batch_sampler", None)):
                 if callable(set_epoch := getattr(part, "set_epoch", None)):
                     set_epoch(epoch)

@@ -3,7 +3,7 @@
 from thalweg.data.bundled import BUNDLED, Bundled, bundled
 from thalweg.data.encoding import Encoding, fit_encoding
 from thalweg.data.holdout import HeldOut, hold_out
-from thalweg.data.inference import Roles, infer_roles, infer_schema, without_missing
+from thalweg.data.inference import Roles, infer_roles, infer_schema
 from thalweg.data.loading import load_table
 from thalweg.data.predictions import prediction_frame
 from thalweg.data.reading import read_table
@@ -34,5 +34,4 @@ __all__ = [
     "read_features",
     "read_rows",
     "read_table",
-    "without_missing",
 ]

@@ -94,13 +94,18 @@ def distinct(cells: Cells) -> list[Any]:
     return list(dict.fromkeys(cell for cell in cells if cell is not None))
 
 
-def are_codes(cells: Cells) -> bool:
-    """Whether some cell is an integer with leading zeros, so that the column holds codes, not quantities.
+def are_codes(cells: Cells, numbers: Numbers) -> bool:
+    """Whether all numbers are whole and some are written with leading zeros, as codes are, and quantities never.
 
-    >>> are_codes(["01067", "80331"])
+    >>> are_codes(["01067", "80331"], as_numbers(["01067", "80331"]))
     True
     """
-    return not isinstance(cells, np.ndarray) and has_codes("\n".join(cell for cell in cells if cell is not None))
+    if isinstance(cells, np.ndarray):
+        return False
+    number = numbers.value[~np.isnan(numbers.value)]
+    if not (number == np.floor(number)).all():
+        return False
+    return has_codes("\n".join(cell for cell in cells if cell is not None))
 
 
 def _plain(written: list[str]) -> Float[np.ndarray, " row"] | None:

@@ -25,6 +25,7 @@ MOST_CATEGORIES = 50
 NEARLY_UNIQUE = 0.9
 EXACT_INTEGERS = 2**53
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|index|idx|row|rownames?|uuid|guid)$)|[a-z](Id|ID)$|^Unnamed: \d+$")
+LONG = re.compile(r"[+-]?\d{16,}", re.ASCII)
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|\d{1,2}:\d\d", re.ASCII)
 
 
@@ -45,12 +46,10 @@ class Parsed:
     @cached_property
     def numeric(self) -> bool:
         """Whether the column holds numbers, but for a few cells at most."""
-        if self.texts or are_codes(self.cells):
-            return False
         numbers = self.numbers
         text, number = int(numbers.text.sum()), int((~numbers.text & ~numbers.missing).sum())
         few = text <= (1 - MOSTLY) * (text + number) or (text == 1 and text + number >= 5)
-        return number > 0 and few
+        return number > 0 and few and not self.texts and not are_codes(self.cells, numbers)
 
     @cached_property
     def certainly_comma(self) -> bool:
@@ -82,7 +81,7 @@ def check_numbers(index: pd.Index, parsed: Mapping[str, Parsed]) -> None:
     """Refuse text among numbers, and numbers that are not finite, with lines and values."""
     for column in parsed.values():
         if not column.numeric:
-            _check_mixed(column)
+            _check_mixed(index, column)
             continue
         if column.numbers.text.any():
             raise text_among_numbers(index, column)
@@ -101,8 +100,8 @@ def text_among_numbers(index: pd.Index, column: Parsed) -> DataError:
     shown = ", ".join(repr(text) for text in texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")
     have = "has" if mask.sum() == 1 else "have"
     return DataError(
-        f"Column '{column.name}' holds numbers, but {where(index, mask)} {have} the text {shown}. Write a number there, "
-        "or empty the cell if its value is missing. If the column names categories, put a letter before its numbers."
+        f"Column '{column.name}' holds numbers, but {where(index, mask)} {have} the text {shown}. Write a number "
+        "there, or empty the cell if its value is missing. Where numbers name categories, put a letter before them."
     )
 
 
@@ -112,33 +111,36 @@ def as_feature(column: Parsed, wanted: bool = False) -> Column | str:
     >>> as_feature(Parsed("sex", ["m", "f", "m"]))
     Column(name='sex', kind=<Kind.CATEGORY: 'category'>, ... categories=('f', 'm'), gaps=False)
     >>> as_feature(Parsed("planet", ["Earth", "Earth"]))
-    "has the same value 'Earth' in every row"
+    "the same value 'Earth' in every row"
     """
     gaps = bool(column.missing.any())
     if column.missing.all():
-        return "has no values"
+        return "no values"
     if column.numeric:
         value = column.numbers.value[~column.missing]
         if value.min() == value.max() and not gaps:
-            return f"has the same value {value[0]:g} in every row"
-        if not wanted and not gaps and (reason := _identifier(column.name, value)):
+            return f"the same value {value[0]:g} in every row"
+        if not wanted and not gaps and (reason := _identifier(column, value)):
             return reason
         return Column(column.name, Kind.NUMBER, column.notation, gaps=gaps)
     texts = [str(value) for value in distinct(column.cells)]
     if len(texts) == 1 and not gaps:
-        return f"has the same value {texts[0]!r} in every row"
+        return f"the same value {texts[0]!r} in every row"
     if reason := _free_text(texts, int((~column.missing).sum())):
-        return f"{reason} with leading zeros" if are_codes(column.cells) else reason
+        return f"{reason} with leading zeros" if are_codes(column.cells, column.numbers) else reason
     return Column(column.name, Kind.CATEGORY, categories=tuple(sorted(texts)), gaps=gaps)
 
 
-def _check_mixed(column: Parsed) -> None:
-    """Refuse a column that is all numbers, but written in several ways."""
-    if column.texts or isinstance(column.cells, np.ndarray) or are_codes(column.cells):
+def _check_mixed(index: pd.Index, column: Parsed) -> None:
+    """Refuse a column that is all numbers but written in several ways, or numbers and a word for what is missing."""
+    if column.texts or isinstance(column.cells, np.ndarray) or are_codes(column.cells, column.numbers):
         return
     texts = distinct(column.cells)
     plain = [text for text in texts if PLAIN.number(text) is not None]
     other = [text for text in texts if PLAIN.number(text) is None and notations([text])]
+    words = column.numbers.text
+    if len(plain) > 10 and len(texts) - len(plain) <= 3 and words.mean() <= 0.5:
+        raise text_among_numbers(index, column)
     if plain and other and len(plain) + len(other) >= MOSTLY * len(texts):
         raise DataError(
             f"Column '{column.name}' writes its numbers in several ways, such as {plain[0]!r} and {other[0]!r}, so "
@@ -164,24 +166,30 @@ def _with_comma(column: Parsed) -> Parsed:
     return replace(column, notation=ways[0]) if ways else column
 
 
-def _identifier(name: str, value: np.ndarray) -> str | None:
+def _identifier(column: Parsed, value: np.ndarray) -> str | None:
     """Why a column of whole numbers only tells rows apart."""
     if not (value == np.floor(value)).all():
         return None
     if len(value) >= 10 and value[0] in (0, 1) and (np.diff(value) == 1).all():
-        return f"counts the rows ({value[0]:g}, {value[1]:g}, {value[2]:g}, ...)"
-    if len(np.unique(value)) < len(value):
-        return None
-    if len(value) >= 3 and (IDENTIFIER.search(name) or np.abs(value).max() > EXACT_INTEGERS):
-        return "is an identifier: a different whole number in every row"
+        return f"a count of the rows ({value[0]:g}, {value[1]:g}, {value[2]:g}, ...)"
+    named = IDENTIFIER.search(column.name) is not None
+    if (named or _inexact(column.cells, value)) and len(value) >= 3 and len(distinct(column.cells)) == len(value):
+        return "an identifier, a different whole number in every row"
     return None
+
+
+def _inexact(cells: Cells, value: np.ndarray) -> bool:
+    """Whether whole numbers are written with more digits than a floating-point number keeps."""
+    if np.abs(value).max() <= EXACT_INTEGERS:
+        return False
+    return cells.dtype.kind in "iu" if isinstance(cells, np.ndarray) else any(LONG.fullmatch(str(c)) for c in cells)
 
 
 def _free_text(texts: list[str], count: int) -> str | None:
     """Why texts are no categories."""
     if len(texts) <= MOST_CATEGORIES and not (len(texts) > 2 and len(texts) > NEARLY_UNIQUE * count):
         return None
-    many = f"holds {len(texts):,} different texts in {count:,} rows, such as {texts[0][:40]!r}"
+    many = f"{len(texts):,} different texts in {count:,} rows, such as {texts[0][:40]!r}"
     if sum(DATE.match(text) is not None for text in texts) > MOSTLY * len(texts):
         return (
             f"{many}: dates or times, which networks cannot read; add columns of numbers (month, weekday, days since)"

@@ -19,8 +19,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from thalweg.core.notices import notice
-from thalweg.data.places import where
-from thalweg.data.schema import Label, Schema, TargetKind
+from thalweg.data.cells import as_cells, as_texts
+from thalweg.data.places import listed, where
+from thalweg.data.schema import Column, Kind, Label, Schema, TargetKind
 from thalweg.data.table import GAP, Table, read_features, read_rows
 
 Ids = Int[np.ndarray, " _example"]
@@ -91,7 +92,7 @@ class Encoding:
         Raises `DataError` for missing columns (did you mean), text among numbers, missing cells that cannot be imputed.
         """
         table = read_features(frame, self.schema)
-        self.announce_unseen(table, frame.index)
+        self.announce_unseen(frame.rename(columns=str), table)
         return self.encode(table)
 
     def targets(self, frame: pd.DataFrame) -> Shaped[Tensor, "batch ..."]:
@@ -101,11 +102,21 @@ class Encoding:
         """
         return self.encode_target(read_rows(frame, self.schema))
 
-    def restore(self, values: Float[Tensor, "... outputs"]) -> Float[Tensor, "... outputs"]:
-        """Outputs or targets of a regression in the target's own units; those of classes as they are."""
+    def restore(self, values: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        r"""Outputs or targets of a regression in the target's own units; those of classes as they are.
+
+        Where there are twice as many columns as numbers to predict, the second half are the logarithms of variances
+        $\ln \sigma^2$ of a Gaussian: $\ln \sigma^2 + 2 \ln s$ with the scale $s$ of the target.
+        """
         if self.schema.target.kind is not TargetKind.NUMBERS:
             return values
-        return values * values.new_tensor(self.target_scales) + values.new_tensor(self.target_means)
+        scales = values.new_tensor(self.target_scales)
+        numbers = values[..., : len(scales)] * scales + values.new_tensor(self.target_means)
+        return (
+            torch.cat([numbers, values[..., len(scales) :] + 2 * scales.log()], -1)
+            if _doubled(values, scales)
+            else numbers
+        )
 
     def encode(self, table: Table) -> Float[Tensor, "batch ..."]:
         """The inputs of a table that was read by this schema."""
@@ -127,23 +138,28 @@ class Encoding:
             return _tensor(table.target)
         return _tensor((table.target - np.array(self.target_means)) / np.array(self.target_scales))
 
-    def announce_unseen(self, table: Table, index: pd.Index) -> None:
-        """Say which rows hold what training never saw: categories, and gaps in columns that had none."""
+    def announce_unseen(self, frame: pd.DataFrame, table: Table) -> None:
+        """Say which rows of a frame hold what training never saw: categories, and gaps in columns that had none."""
         for i, column in enumerate(self.schema.categories):
-            known = np.array([*self.seen[i], False, column.gaps])
-            unseen = ~known[table.codes[:, i]]
+            codes = table.codes[:, i]
+            unseen = ~np.array([*self.seen[i], False, True])[codes]
             if unseen.any():
+                texts = as_texts(as_cells(frame[column.name]))
+                values = list(dict.fromkeys(str(texts[row]) for row in np.flatnonzero(unseen)))
                 notice(
-                    f"Column '{column.name}' holds a category in {where(index, unseen, 3)} that no training row has: "
-                    f"{unseen.sum():,} of {len(unseen):,} rows are predicted without it (encoded as zeros)."
+                    f"Column '{column.name}' holds {listed(values, 3)} in {where(frame.index, unseen, 3)}, which no "
+                    f"training row does: {unseen.sum():,} of {len(unseen):,} rows are encoded without it, as zeros."
                 )
+            self._announce_gaps(frame, column, codes == GAP)
         for i, column in enumerate(self.schema.numbers):
-            gap = np.isnan(table.numbers[:, i])
-            if gap.any() and not column.gaps:
-                notice(
-                    f"Column '{column.name}' is missing in {where(index, gap, 3)}, as it never was in training: the "
-                    "mean of the training rows is taken."
-                )
+            self._announce_gaps(frame, column, np.isnan(table.numbers[:, i]))
+
+    def _announce_gaps(self, frame: pd.DataFrame, column: Column, gap: Bool[np.ndarray, " row"]) -> None:
+        if gap.any() and not column.gaps:
+            notice(
+                f"Column '{column.name}' is missing in {where(frame.index, gap, 3)}, as it never was in training: "
+                f"{'the mean of the training rows' if column.kind is Kind.NUMBER else 'no category'} is taken."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The encoding in plain values, floats exact."""
@@ -162,6 +178,11 @@ class Encoding:
         slot = np.where((codes == GAP) & column.gaps, count, codes)
         known = np.array([*self.seen[i], *([True] if column.gaps else [])], dtype=bool)
         return (slot[:, None] == np.arange(count + column.gaps)) & known
+
+
+def _doubled(values: Tensor, scales: Tensor) -> bool:
+    """Whether values have a logarithm of a variance beside each number."""
+    return values.shape[-1] == 2 * len(scales)
 
 
 def fit_encoding(table: Table, train_ids: Ids | None = None) -> Encoding:

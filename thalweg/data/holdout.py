@@ -26,7 +26,7 @@ class HeldOut(NamedTuple):
     test: Ids
 
 
-def hold_out(source: Indexed, *, validation: float = 0.2, test: float = 0.2, seed: int = 0) -> HeldOut:
+def hold_out(source: Indexed, *, validation: float | int = 0.2, test: float | int = 0.2, seed: int = 0) -> HeldOut:
     """Which examples of a source train, validate and test: by its groups or time where it knows them, else by class.
 
     A class with one member, or all of it in one group, is trained on. The same seed gives the same split.

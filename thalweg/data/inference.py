@@ -4,7 +4,7 @@ First what each column has (a target, a group, a time, a weight, else a feature)
 what happens to missing cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,12 @@ class Roles:
     def others(self) -> list[str]:
         """The columns of group, time and weights that are given."""
         return [name for name in (self.group, self.time, self.weights) if name is not None]
+
+    def features_of(self, frame: pd.DataFrame) -> list[str]:
+        """The columns of a frame to predict from."""
+        taken = (*self.target, *self.others)
+        names = [str(name) for name in frame.columns if name not in taken]
+        return names if self.features is None else [name for name in names if name in self.features]
 
 
 def infer_roles(
@@ -79,39 +85,48 @@ def infer_schema(
     task: str | None = None,
     missing: str = "error",
     layout: Sequence[int] | None = None,
-) -> Schema:
-    """The schema of a frame without gaps, or with gaps that are imputed (`missing="impute"`).
+) -> tuple[pd.DataFrame, Schema]:
+    """The rows that are used (fewer where `missing="drop"`) and their schema.
 
-    >>> frame = pd.DataFrame({"size": [1.5, 2.5, 0.5, 3.0], "kind": list("abab")})
-    >>> schema = infer_schema(frame, infer_roles(list(frame), "kind"))
-    >>> schema.target.labels, schema.columns[0].kind
-    (('a', 'b'), <Kind.NUMBER: 'number'>)
+    >>> frame = pd.DataFrame({"size": ["1.5", "2.5", "0.5", None], "kind": list("abab")})
+    >>> rows, schema = infer_schema(frame, infer_roles(list(frame), "kind"), missing="drop")
+    >>> len(rows), schema.target.labels, schema.columns[0].kind
+    (3, ('a', 'b'), <Kind.NUMBER: 'number'>)
 
-    Raises `DataError` for whatever cannot be learned from: text among numbers, no features, a target of one class.
+    Raises `DataError` for whatever cannot be learned from: missing cells, text among numbers, no features, one class.
     """
-    names = [name for name in map(str, frame) if name not in (*roles.target, *roles.others)]
-    names = names if roles.features is None else [name for name in names if name in roles.features]
+    if missing not in MISSING:
+        raise RecipeError(f"missing={missing!r} is not known.{did_you_mean(str(missing), MISSING)}")
+    names = roles.features_of(frame)
+    if not names:
+        raise DataError(
+            f"The table has no column beside {listed([*roles.target, *roles.others])} to predict from. If it should "
+            "have more, check what separates the cells: a comma, a semicolon, a tab or '|' (spaces become commas by: "
+            "tr -s ' ' ',' < FILE > new.csv)."
+        )
     parsed = parse(frame, [*names, *roles.target])
     check_numbers(frame.index, parsed)
-    target = as_target(frame.index, {name: parsed[name] for name in roles.target}, task)
+    rows = without_missing(frame, roles, parsed, missing)
+    if len(rows) < len(frame):
+        parsed = parse(rows, [*names, *roles.target])
+    target = as_target(rows.index, {name: parsed[name] for name in roles.target}, task)
     if target.kind is TargetKind.CLASSES and pd.api.types.is_bool_dtype(frame[target.names[0]].dtype):
         target = replace(target, labels=(False, True))
     given = [parsed[name] for name in names]
     columns, left_out = _features(given, roles.features is not None) if layout is None else (_pixels(given, layout), [])
     shape = None if layout is None else (layout[0], layout[1], layout[2])
-    return Schema(tuple(columns), target, missing, shape, roles.group, roles.time, roles.weights, tuple(left_out))
+    schema = Schema(tuple(columns), target, missing, shape, roles.group, roles.time, roles.weights, tuple(left_out))
+    return rows, schema
 
 
-def without_missing(frame: pd.DataFrame, roles: Roles, task: str | None, missing: str) -> pd.DataFrame:
+def without_missing(frame: pd.DataFrame, roles: Roles, parsed: Mapping[str, Parsed], missing: str) -> pd.DataFrame:
     """The rows that are used: all, or without those that lack a value where `missing="drop"`.
 
     Columns that are left out anyway do not count.
 
     Raises `DataError` for missing cells where `missing="error"`, and for missing targets where `missing="impute"`.
     """
-    if missing not in MISSING:
-        raise RecipeError(f"missing={missing!r} is not known.{did_you_mean(str(missing), MISSING)}")
-    gaps = _gaps(frame, roles, task)
+    gaps = _gaps(frame, roles, parsed)
     if missing == "impute":
         gaps = {name: mask for name, mask in gaps.items() if name in (*roles.target, *roles.others)}
     rows = np.any([*gaps.values(), np.zeros(len(frame), dtype=bool)], axis=0)
@@ -131,24 +146,24 @@ def without_missing(frame: pd.DataFrame, roles: Roles, task: str | None, missing
             f"{_counted(frame.index, gaps)}. Fill them in, leave out these rows, or choose --missing drop."
         )
     count = sum(int(mask.sum()) for mask in gaps.values())
+    cells = "1 cell is" if count == 1 else f"{count:,} cells are"
     raise DataError(
-        f"{count:,} {'cell is' if count == 1 else 'cells are'} missing: {_counted(frame.index, gaps)}. Say what "
-        f"happens to them: --missing drop leaves out {rows.sum():,} of {len(rows):,} rows; --missing impute puts the "
-        "mean of the training rows for a number and marks it, and makes 'missing' a category of its own; --missing "
-        "error, the default, waits until you have filled them in. (In Python: missing='drop'.)"
+        f"{cells} missing: {_counted(frame.index, gaps)}. Say what happens to them: --missing drop leaves out "
+        f"{rows.sum():,} of {len(rows):,} rows; --missing impute takes the mean of the training rows for a number, and "
+        "marks it, and makes 'missing' a category of its own; --missing error, the default, waits until you have "
+        "filled them in. (In Python: missing='drop'.)"
     )
 
 
 def announce(schema: Schema, frame: pd.DataFrame, task: str | None) -> None:
     """Say what was decided: the kind of target where it was guessed, columns left out, unusual notations."""
-    if task is None and (said := _guess(schema.target, len(frame))):
-        notice(said)
+    if task is None:
+        notice(_guess(schema.target))
     reasons: dict[str, list[str]] = {}
     for name, reason in schema.left_out:
-        reasons.setdefault(reason if len(schema.left_out) <= 8 else reason.split("'")[0].strip(), []).append(name)
+        reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
-        columns = "Column" if len(names) == 1 else "Columns"
-        notice(f"{columns} {listed(names)} left out: {reason}.")
+        notice(f"{'Column' if len(names) == 1 else 'Columns'} left out: {listed(names)}: {reason}.")
     named = [(column.name, column.notation) for column in schema.columns]
     named += list(zip(schema.target.names, schema.target.notations, strict=False))
     for name, notation in named:
@@ -162,12 +177,7 @@ def _features(columns: list[Parsed], wanted: bool) -> tuple[list[Column], list[t
     left_out = [(name, reason) for name, reason in found.items() if isinstance(reason, str)]
     if kept:
         return kept, left_out
-    if not columns:
-        raise DataError(
-            "The table has no column beside the target to predict from. If it should have more, check what separates "
-            "the cells: a comma, a semicolon, a tab or '|' (spaces become commas by: tr -s ' ' ',' < FILE > new.csv)."
-        )
-    said = "; ".join(f"'{name}' {reason}" for name, reason in left_out[:5])
+    said = "; ".join(f"'{name}': {reason}" for name, reason in left_out[:5])
     raise DataError(
         f"No column is left to predict from: {said}. A network needs numbers, or texts that repeat as categories; free "
         "text is not read yet. Add such columns, or name another --target."
@@ -188,13 +198,10 @@ def _pixels(columns: list[Parsed], layout: Sequence[int]) -> list[Column]:
     return [Column(column.name, Kind.NUMBER, column.notation, gaps=bool(column.missing.any())) for column in columns]
 
 
-def _gaps(frame: pd.DataFrame, roles: Roles, task: str | None) -> dict[str, Bool[np.ndarray, " row"]]:
+def _gaps(frame: pd.DataFrame, roles: Roles, parsed: Mapping[str, Parsed]) -> dict[str, Bool[np.ndarray, " row"]]:
     """Which cells are missing, for each column that is used and lacks some."""
-    names = [name for name in map(str, frame) if name not in (*roles.target, *roles.others)]
-    names = names if roles.features is None else [name for name in names if name in roles.features]
-    suspects = [name for name in (*names, *roles.target) if _may_lack(frame[name])]
     gaps = {}
-    for name, column in parse(frame, suspects).items():
+    for name, column in parsed.items():
         if column.missing.any() and (name in roles.target or isinstance(as_feature(column), Column)):
             gaps[name] = column.missing
     for name in roles.others:
@@ -205,26 +212,18 @@ def _gaps(frame: pd.DataFrame, roles: Roles, task: str | None) -> dict[str, Bool
     return gaps
 
 
-def _may_lack(column: "pd.Series[Any]") -> bool:
-    cells = as_cells(column)
-    if isinstance(cells, np.ndarray):
-        return bool(missing_cells(cells).any())
-    return any(cell is None or is_missing_word(cell) for cell in set(cells))
-
-
 def _counted(index: pd.Index, gaps: dict[str, Bool[np.ndarray, " row"]], limit: int = 5) -> str:
     told = [f"'{name}' {mask.sum():,} ({where(index, mask, 3)})" for name, mask in list(gaps.items())[:limit]]
     return ", ".join(told) + (f" and {len(gaps) - limit:,} more columns" if len(gaps) > limit else "")
 
 
-def _guess(target: Target, count: int) -> str:
+def _guess(target: Target) -> str:
     names = listed(list(target.names))
     if target.kind is TargetKind.SOFT:
         return f"The targets {names} sum to 1 in every row: taken as probabilities of {len(target.names)} classes."
     if target.kind is TargetKind.NUMBERS:
-        return (
-            f"The target {names} is taken as {'numbers' if len(target.names) > 1 else 'a number'} (--task regression)."
-        )
+        taken = "target {} is taken as a number" if len(target.names) == 1 else "targets {} are taken as numbers"
+        return f"The {taken.format(names)} (--task regression)."
     labels = ", ".join(map(str, target.labels[:5])) + (", ..." if len(target.labels) > 5 else "")
     if isinstance(target.labels[0], str | bool):
         what = "true or false" if isinstance(target.labels[0], bool) else "text"
@@ -235,6 +234,9 @@ def _guess(target: Target, count: int) -> str:
     )
 
 
-def _unusual(column: "pd.Series[Any]") -> str | None:
-    """The first text that is no plain number."""
-    return next((text for text in as_cells(column) if isinstance(text, str) and PLAIN.number(text) is None), None)
+def _unusual(column: "pd.Series[Any]") -> str:
+    """The longest text that is no plain number."""
+    texts = (text for text in as_cells(column) if isinstance(text, str))
+    return max(
+        (text for text in texts if PLAIN.number(text) is None and not is_missing_word(text)), key=len, default=""
+    )

@@ -12,7 +12,7 @@ import pandas as pd
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.source import Splits
 from thalweg.data.holdout import hold_out
-from thalweg.data.inference import announce, infer_roles, infer_schema, without_missing
+from thalweg.data.inference import announce, infer_roles, infer_schema
 from thalweg.data.places import listed
 from thalweg.data.reading import read_table
 from thalweg.data.table_source import TableSource
@@ -30,8 +30,8 @@ def load_table(
     weights: str | None = None,
     features: Sequence[str] | None = None,
     layout: Sequence[int] | str | None = None,
-    validation: float = 0.2,
-    test: float = 0.2,
+    validation: float | int = 0.2,
+    test: float | int = 0.2,
     test_path: Any = None,
     seed: int = 0,
 ) -> Splits:
@@ -51,12 +51,12 @@ def load_table(
     """
     frame = _frame(data, header)
     roles = infer_roles(list(frame.columns), target, group=group, time=time, weights=weights, features=features)
-    frame = without_missing(frame, roles, task, missing)
-    schema = infer_schema(frame, roles, task=task, missing=missing, layout=_layout(layout))
+    frame, schema = infer_schema(frame, roles, task=task, missing=missing, layout=_layout(layout))
     announce(schema, frame, task)
     source = TableSource.fitted(frame, schema)
     held = hold_out(source, validation=validation, test=0.0 if test_path is not None else test, seed=seed)
     fitted = source.fit(held.train)
+    fitted.encoding.announce_unseen(fitted.frame, fitted.table)
     splits = [fitted.take(ids) if len(ids) else None for ids in held]
     if test_path is not None:
         splits[2] = TableSource.of(_frame(test_path, header), fitted.encoding)

@@ -38,6 +38,7 @@ class Notation:
 
     def number(self, text: str) -> float | None:
         """The number that `text` writes, or None where it writes none in this notation."""
+        text = text.replace("−", "-")
         if not _pattern(self).fullmatch(text):
             return float(text) if INFINITE.fullmatch(text) else None
         if self.sign:

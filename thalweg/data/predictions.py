@@ -24,7 +24,8 @@ def prediction_frame(
 
     Outputs of classes are scores $z$ whose probabilities are $\operatorname{softmax}(z / T)$ with the temperature $T$
     (one score for two classes: the sigmoid of the second); those of numbers are scaled, and restored here.
-    `prediction` is the label in its own type, or the number in its own units (`prediction_NAME` for several);
+    `prediction` is the label in its own type, or the number in its own units (`prediction_NAME` for several), with its
+    standard deviation beside it, `deviation`, where the model gives its variance too;
     `probability` that of the predicted class, `probability_LABEL` of each with `all_probabilities`. A name that the
     frame already has gets `_2` behind it, and that is said.
 
@@ -43,7 +44,8 @@ def prediction_frame(
     values = values[:, None] if values.dim() == 1 else values
     target = encoding.schema.target
     binary = target.kind is not TargetKind.NUMBERS and len(target.labels) == 2 and values.shape[1:] == (1,)
-    if values.shape[1:] != (target.outputs,) and not binary:
+    widths = (target.outputs, 2 * target.outputs) if target.kind is TargetKind.NUMBERS else (target.outputs,)
+    if values.dim() != 2 or (values.shape[1] not in widths and not binary):
         raise RecipeError(
             f"The model gives {tuple(outputs.shape[1:])} for each row, but the target {', '.join(target.names)} needs "
             f"{target.outputs} outputs. Build the model with outputs={target.outputs}."
@@ -59,9 +61,12 @@ def prediction_frame(
 def _numbers(encoding: Encoding, values: Float[Tensor, "row target"]) -> dict[str, Float[np.ndarray, " row"]]:
     names = encoding.schema.target.names
     restored = encoding.restore(values).numpy()
-    if len(names) == 1:
-        return {"prediction": restored[:, 0]}
-    return {f"prediction_{name}": restored[:, i] for i, name in enumerate(names)}
+    endings = [""] if len(names) == 1 else [f"_{name}" for name in names]
+    columns = {f"prediction{ending}": restored[:, i] for i, ending in enumerate(endings)}
+    if restored.shape[1] == 2 * len(names):
+        deviations = np.exp(restored[:, len(names) :] / 2)
+        columns |= {f"deviation{ending}": deviations[:, i] for i, ending in enumerate(endings)}
+    return columns
 
 
 def _classes(

@@ -56,11 +56,12 @@ def read_table(path: Any, *, header: bool = True) -> pd.DataFrame:
         )
     if header:
         names, body = _fitted(name, first, body)
+        _check_widths(name, names, body, "the header")
         _check_names(name, names, body.rows)
     else:
         names = [f"c{i}" for i in range(len(first))]
+        _check_widths(name, names, body, "the first line")
         _check_no_header(name, first, body.rows)
-    _check_widths(name, names, body, header)
     return _frame(name, names, body)
 
 
@@ -157,12 +158,11 @@ def _names_over_numbers(names: list[str], rows: list[list[str]], sample: int = 2
     return found
 
 
-def _check_widths(name: str, names: list[str], body: Records, header: bool) -> None:
+def _check_widths(name: str, names: list[str], body: Records, first: str) -> None:
     wrong = [i for i, row in enumerate(body.rows) if len(row) != len(names)]
     if not wrong:
         return
     row, line = body.rows[wrong[0]], body.lines[wrong[0]]
-    first = "the header" if header else "the first line"
     others = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
     delimiter = NAMED.get(body.delimiter, repr(body.delimiter))
     mend = f"Cells are separated by {delimiter}: put quotes around a cell that holds one, and write empty cells too."
@@ -184,13 +184,13 @@ def _frame(name: str, names: list[str], body: Records) -> pd.DataFrame:
     cells[cells == ""] = None
     index = pd.Index(np.array(body.lines), name=LINE)
     frame = pd.DataFrame(cells.T, index=index, columns=pd.Index(names, dtype=object), dtype=object)
-    empty = np.asarray(frame.isna()).all(axis=1)
+    empty = np.array(frame.isna().all(axis=1), dtype=bool)
     if not empty.any():
         return frame
     if empty.all():
         raise DataError(f"{name} has {count} rows, but no cell holds a value. A table needs a line for each example.")
     notice(f"{name}: {empty.sum():,} rows without any value are left out ({where(index, empty)}).")
-    return frame.loc[~empty]
+    return frame[~empty]
 
 
 def _parquet(name: str, data: bytes) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def read_rows(frame: pd.DataFrame, schema: Schema) -> Table:
     index = frame.index
     check_columns(frame, list(schema.target.names))
     target = read_target(index, {name: as_cells(frame[name]) for name in schema.target.names}, schema.target)
-    lacking = np.isnan(target).any(axis=1) if target.ndim == 2 else np.equal(target, GAP)
+    lacking = np.array(target == GAP if target.ndim == 1 else np.isnan(target).any(axis=1), dtype=bool)
     if lacking.any():
         raise DataError(
             f"The target {listed(list(schema.target.names))} is missing in {where(index, lacking)}. A target is never "
@@ -110,10 +110,11 @@ def check_columns(frame: pd.DataFrame, needed: list[str]) -> None:
     if not lacking:
         return
     noun = "column" if len(lacking) == 1 else "columns"
-    mend = did_you_mean(lacking[0], map(str, frame.columns)) if len(frame.columns) <= 100 else ""
+    near = did_you_mean(lacking[0], map(str, frame.columns))
+    mend = near if near.startswith(" Did") else ""
     raise DataError(
-        f"The table lacks {noun} {listed(lacking)}, which the model was trained "
-        f"on; it has {listed(list(map(str, frame.columns)))}. Rename or add what is missing.{mend}"
+        f"The table lacks {noun} {listed(lacking)}, which the model was trained on; it has "
+        f"{listed(list(map(str, frame.columns)))}. Rename or add what is missing.{mend}"
     )
 
 

@@ -4,18 +4,19 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Int
 
 from thalweg.core.arrays import ArraySource
 from thalweg.core.nest import Nest, leaves
+from thalweg.data.columns import parse
 from thalweg.data.encoding import Encoding, fit_encoding
-from thalweg.data.inference import infer_roles, without_missing
+from thalweg.data.inference import Roles, without_missing
 from thalweg.data.schema import Schema
 from thalweg.data.table import Table, check_columns, read_rows
 
@@ -24,12 +25,12 @@ from thalweg.data.table import Table, check_columns, read_rows
 class TableSource:
     """Rows of a table as batches `(x, y)`, or `(x, (y, w))` where the table has the schema's column of weights.
 
-    `ids` are rows of `frame` and of `table`, the same rows as numbers; `arrays` holds those of `ids` encoded. It keeps
-    core's protocols `Source`, `Indexed`, `Batched`, `Described`, `Fitted` and `Restoring`.
+    `ids` are rows of `frame` and of `table`, the same rows as numbers; they are encoded once, when first asked for. It
+    keeps core's protocols `Source`, `Indexed`, `Batched`, `Described`, `Fitted` and `Restoring`.
 
-    >>> from thalweg.data.inference import infer_schema
+    >>> from thalweg.data.inference import infer_roles, infer_schema
     >>> frame = pd.DataFrame({"size": [1, 2, 3, 6], "kind": list("abab")})
-    >>> schema = infer_schema(frame, infer_roles(list(frame), "kind"))
+    >>> frame, schema = infer_schema(frame, infer_roles(list(frame), "kind"))
     >>> source = TableSource.of(frame, fit_encoding(read_rows(frame, schema)))
     >>> source, source.meta([0, 3])["label"].tolist()
     (TableSource(4 rows, inputs 1, classification, outputs 2), ['a', 'b'])
@@ -39,7 +40,8 @@ class TableSource:
     table: Table
     encoding: Encoding
     ids: Int[np.ndarray, " example"]
-    arrays: ArraySource
+    batch_size: int | None = 32
+    merge_single: bool = False
 
     @classmethod
     def of(cls, frame: pd.DataFrame, encoding: Encoding) -> "TableSource":
@@ -47,21 +49,21 @@ class TableSource:
 
         Raises `DataError` for missing columns, labels that are no class, and whatever else cannot be read.
         """
-        schema = encoding.schema
+        schema, frame = encoding.schema, frame.rename(columns=str)
         if schema.missing == "drop":
             names = [column.name for column in schema.columns]
             check_columns(frame, [*names, *schema.target.names])
-            roles = infer_roles(list(map(str, frame.columns)), schema.target.names, features=names)
-            frame = without_missing(frame, roles, encoding.task, "drop")
+            roles = Roles(schema.target.names, features=tuple(names))
+            frame = without_missing(frame, roles, parse(frame, [*names, *schema.target.names]), "drop")
         table = read_rows(frame, schema)
-        encoding.announce_unseen(table, frame.index)
-        return _encoded(frame, table, encoding)
+        encoding.announce_unseen(frame, table)
+        return cls(frame, table, encoding, np.arange(len(table)))
 
     @classmethod
     def fitted(cls, frame: pd.DataFrame, schema: Schema) -> "TableSource":
         """All rows of a frame, in the encoding that is fitted to all of them."""
         table = read_rows(frame, schema)
-        return _encoded(frame, table, fit_encoding(table))
+        return cls(frame, table, fit_encoding(table), np.arange(len(table)))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,21 +82,28 @@ class TableSource:
         """The rows as they were read, with all their columns."""
         return self.frame.iloc[self.ids]
 
+    @cached_property
+    def arrays(self) -> ArraySource:
+        """The rows as tensors."""
+        rows = self.table.take(self.ids)
+        x, y = self.encoding.encode(rows), self.encoding.encode_target(rows)
+        data = (x, y) if rows.weights is None else (x, (y, torch.as_tensor(rows.weights, dtype=x.dtype)))
+        return ArraySource(data, self.batch_size, self.merge_single)
+
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         return self.arrays.batches(epoch, start, generator)
 
     def batched(self, size: int | None, merge_single: bool = False) -> Self:
-        return replace(self, arrays=self.arrays.batched(size, merge_single))
+        source = replace(self, batch_size=size, merge_single=merge_single)
+        source.__dict__["arrays"] = self.arrays.batched(size, merge_single)  # encoded once for all runs over a split
+        return source
 
     def take(self, ids: Any) -> Self:
-        index = np.asarray(ids, dtype=np.int64)
-        return replace(self, ids=self.ids[index], arrays=self.arrays.take(index))
+        return replace(self, ids=self.ids[np.asarray(ids, dtype=np.int64)])
 
     def fit(self, train_ids: Any) -> Self:
         """The same rows, encoded with the means, deviations and seen categories of `train_ids` alone."""
-        encoding = fit_encoding(self.table, self.ids[np.asarray(train_ids, dtype=np.int64)])
-        data = _encode(self.table.take(self.ids), encoding)
-        return replace(self, encoding=encoding, arrays=replace(self.arrays, data=data))
+        return replace(self, encoding=fit_encoding(self.table, self.ids[np.asarray(train_ids, dtype=np.int64)]))
 
     def meta(self, ids: Any) -> dict[str, Any]:
         """Of each of these rows the "label" (classes only), "group" and "time" where given, and "row", its place."""
@@ -102,8 +111,11 @@ class TableSource:
         known = {"label": self._labels(rows), "group": rows.group, "time": rows.time, "row": rows.rows}
         return {name: value for name, value in known.items() if value is not None}
 
-    def restore(self, values: Float[Tensor, "... outputs"]) -> Float[Tensor, "... outputs"]:
-        """Outputs or targets in the target's own units."""
+    def restore(self, values: Nest) -> Nest:
+        """Outputs or targets in the target's own units; of targets with weights the targets alone."""
+        if isinstance(values, tuple):
+            target, weights = values
+            return self.restore(target), weights
         return self.encoding.restore(values)
 
     def fingerprint(self) -> str:
@@ -118,12 +130,3 @@ class TableSource:
             return None
         classes = rows.target if rows.target.ndim == 1 else rows.target.argmax(1)
         return np.asarray(self.encoding.labels)[classes]
-
-
-def _encoded(frame: pd.DataFrame, table: Table, encoding: Encoding) -> TableSource:
-    return TableSource(frame, table, encoding, np.arange(len(table)), ArraySource(_encode(table, encoding), 32))
-
-
-def _encode(table: Table, encoding: Encoding) -> Nest:
-    x, y = encoding.encode(table), encoding.encode_target(table)
-    return (x, y) if table.weights is None else (x, (y, torch.as_tensor(table.weights, dtype=x.dtype)))

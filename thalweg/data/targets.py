@@ -81,7 +81,7 @@ def read_target(index: pd.Index, cells: Mapping[str, Cells], target: Target) -> 
     if target.kind is TargetKind.CLASSES:
         return _read_classes(index, cells[target.names[0]], target)
     columns = []
-    for name, notation in zip(target.names, target.notations, strict=True):
+    for name, notation in zip(target.names, _notations(target), strict=True):
         column = Parsed(name, _zero_one(cells[name]) if len(target.names) > 1 else cells[name], notation)
         if column.numbers.text.any():
             raise text_among_numbers(index, column)
@@ -109,10 +109,11 @@ def _single(column: Parsed, task: str | None) -> Target:
     if len(labels) == 1:
         raise _one_value(column.name, repr(labels[0]), present, "class")
     if len(labels) == present > 2 or (len(labels) > MOST_INTEGER_CLASSES and 2 * len(labels) > present):
-        mend = "Give --task regression to predict it as a number" if column.numeric else "Text is not predicted yet"
+        number = "Give --task regression to predict it as a number, or name another --target."
+        mend = number if column.numeric else "Free text is not predicted yet: name another --target."
         raise DataError(
             f"The target '{column.name}' has {len(labels):,} different values in {present:,} rows, such as "
-            f"{labels[0]!r} and {labels[1]!r}, but each class needs several examples. {mend}, or name another --target."
+            f"{labels[0]!r} and {labels[1]!r}, but each class needs several examples. {mend}"
         )
     return Target((column.name,), TargetKind.CLASSES, labels, (column.notation,))
 
@@ -163,7 +164,7 @@ def _labels(column: Parsed) -> tuple[Label, ...]:
 
 def _read_classes(index: pd.Index, cells: Cells, target: Target) -> Int[np.ndarray, " row"]:
     code = {label: i for i, label in enumerate(target.labels)}
-    notation = target.notations[0]
+    notation = _notations(target)[0]
     if isinstance(cells, np.ndarray):
         values, inverse = np.unique(cells, return_inverse=True)
         texts = isinstance(target.labels[0], str)
@@ -194,6 +195,10 @@ def _zero_one(cells: Cells) -> Cells:
     if isinstance(cells, np.ndarray) or not set(cells) <= {"True", "False", "true", "false", "TRUE", "FALSE", None}:
         return cells
     return [cell and ("1" if cell.lower() == "true" else "0") for cell in cells]
+
+
+def _notations(target: Target) -> tuple[Notation, ...]:
+    return target.notations or (PLAIN,) * len(target.names)
 
 
 def _label(text: str, like: Label, notation: Notation) -> Label:

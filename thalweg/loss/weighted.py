@@ -12,7 +12,7 @@ from thalweg.core.objective import Losses, apply
 
 @dataclass(frozen=True, eq=False)
 class WeightedLoss:
-    r"""A likelihood over batches `(x, (y, weight))`: the mean of $\ell_i$ weighted by $w_i$, $\sum w_i \ell_i / \sum w_i$.
+    r"""A likelihood over batches `(x, (y, weight))`: the weighted mean $\sum w_i \ell_i / \sum w_i$.
 
     `likelihood` is a module with a `reduction`, as all of `thalweg.loss` and torch's losses are.
 

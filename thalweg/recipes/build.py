@@ -102,7 +102,7 @@ def assemble(
         seed=fit["seed"],
         penalty=penalty_piece(settings),
         stopping=stopping_piece(settings),
-        metrics={key: Measured(metric, weighted, learned) for key, metric in metrics.items()},
+        metrics={key: Unweighted(metric) if weighted else metric for key, metric in metrics.items()},
         origin={
             "name": name,
             "settings": {section: settings[section] for section in settings.sections},
@@ -120,16 +120,13 @@ def sizes(encoding: Encoding, learned_variance: bool = False) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A metric as a table needs it: on the target without its weight, on the mean without the variance."""
+class Unweighted:
+    """A metric on targets that come with a weight each: `(output, (target, weight))`, the weight left aside."""
 
     metric: Any
-    weighted: bool = False
-    learned_variance: bool = False
 
     def __call__(self, output: Tensor, target: Any) -> Any:
-        values = target[0] if self.weighted else target
-        return self.metric(output[:, : values.shape[1]] if self.learned_variance else output, values)
+        return self.metric(output, target[0])
 
 
 def _filled(settings: Settings, encoding: Encoding) -> Settings:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from thalweg.core.errors import RecipeError, did_you_mean
@@ -35,7 +36,11 @@ def model_piece(settings: Settings, given: Mapping[str, Any]) -> Callable[[], nn
     factory, arguments = _piece(settings, "model", MODELS, given)
     known = inspect.signature(factory).parameters
     sizes = {name: value for name, value in given.items() if name in known and name not in arguments}
-    return partial(factory, **sizes, **arguments)
+    model = partial(factory, **sizes, **arguments)
+    if factory in MODELS.values():
+        with torch.device("meta"):  # builds nothing, and finds a knob out of its range now
+            _built(settings, "model", factory, sizes | arguments)
+    return model
 
 
 def objective_piece(settings: Settings) -> nn.Module:

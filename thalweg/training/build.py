@@ -1,5 +1,6 @@
 """From a recipe to something that can take steps: a fresh model, an optimizer over it, sources, a device."""
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from thalweg.core.nest import to_device
 from thalweg.core.notices import notice
 from thalweg.core.objective import MarkedObjective, Moment, is_objective, name_of
 from thalweg.core.randomness import seed_everything, stream_seed
+from thalweg.core.signature import required_arguments
 from thalweg.core.source import Batched, Indexed, Source
 from thalweg.core.step import Step
 from thalweg.core.stream import StreamSource
@@ -75,8 +77,10 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
     steps = count_batches(source, recipe.seed)
     moment = Moment(steps=None if steps is None else steps * recipe.epochs, training=True)
     judge = Judge.of(recipe, step)
-    if isinstance(validation, Indexed):
-        judge.check(model, validation, device, "validation")
+    for name, split in (("train", source), ("validation", validation)):
+        if isinstance(split, Indexed):
+            judge.check(model, split, device, name)
+    say_unseen_classes(recipe, source, validation)
     return Training(
         recipe, step, optimizer, as_rate(recipe.schedule, optimizer), source, validation, judge, device, moment
     )
@@ -91,6 +95,26 @@ def open_split(recipe: Recipe, split: Any, name: str) -> Source:
         for part, data in zip(("inputs", "targets"), source.data, strict=True):
             check_finite(data, name, part)
     return source
+
+
+def say_unseen_classes(recipe: Recipe, source: Source, validation: Source | None) -> None:
+    """Say which classes are judged but never trained on, where a loss of classes reads arrays."""
+    if not re.search("CrossEntropy|NLL|Categorical", name_of(recipe.objective)):
+        return
+    trained = _classes(source)
+    for name, split in (("validation", validation), ("test", recipe.data.test)):
+        judged = _classes(as_source(split, name)) if isinstance(split, tuple) else _classes(split)
+        unseen = sorted(judged - trained) if trained else []
+        if unseen:
+            shown = ", ".join(map(str, unseen[:5])) + (", ..." if len(unseen) > 5 else "")
+            notice(f"Classes that appear only in {name}, never in train, cannot be learned: {shown}.")
+
+
+def _classes(source: Any) -> set[int]:
+    if not isinstance(source, ArraySource) or not isinstance(source.data, tuple) or len(source.data) != 2:
+        return set()
+    y = source.data[1]
+    return set(y.unique().tolist()) if isinstance(y, Tensor) and y.dim() == 1 and not y.is_floating_point() else set()
 
 
 def build_model(factory: Callable[[], nn.Module]) -> nn.Module:
@@ -145,6 +169,11 @@ def build_optimizer(factory: Callable[..., Any], model: nn.Module) -> torch.opti
         raise RecipeError(
             f"The optimizer factory returned {optimizer!r}, which is no torch optimizer. Give one, such as "
             "functools.partial(torch.optim.Adam, lr=1e-3)."
+        )
+    if required_arguments(optimizer.step):
+        raise RecipeError(
+            f"{type(optimizer).__name__}.step asks for a closure, which computes the loss several times in a step. "
+            "Write the epoch yourself: Recipe(loop=...), with optimizer.step(closure) in it."
         )
     own = {id(parameter) for parameter in model.parameters()}
     if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):

@@ -12,6 +12,7 @@ import torch
 
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.device import resolve_device
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, RunError, Unsupported
 from thalweg.core.folds import folds as fold_ids
 from thalweg.core.notices import notice
@@ -37,6 +38,7 @@ class CrossValidation:
         return f"CrossValidation({len(self.runs)} folds: {shown})"
 
 
+@no_type_check
 def cross_validate(
     recipe: Recipe, *, folds: int = 5, level: float = 0.95, device: str | torch.device = "auto"
 ) -> CrossValidation:

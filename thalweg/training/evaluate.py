@@ -8,18 +8,20 @@ from torch import Tensor, nn
 
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.device import resolve_device
-from thalweg.core.errors import RunError
+from thalweg.core.door import no_type_check
+from thalweg.core.errors import DataError, RunError
 from thalweg.core.nest import Nest, count_examples, map_tensors
 from thalweg.core.objective import Losses
 from thalweg.core.source import Described, Indexed, Source
 from thalweg.training.interval import mean_interval, metric_interval
-from thalweg.training.judging import Judge, Metric, joined, mean_of
+from thalweg.training.judging import Judge, Metric, joined
 from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
 
 Scores = dict[str, tuple[float, float, float]]
 
 
+@no_type_check
 def evaluate(run: Run, split: Any, *, level: float = 0.95, device: str | torch.device = "auto") -> Scores:
     """The loss and each metric of a run's best model on a split, with an interval that resamples the units.
 
@@ -39,6 +41,8 @@ def evaluate(run: Run, split: Any, *, level: float = 0.95, device: str | torch.d
 
     Raises `RunError` for a run without recipe, `DataError` for a split that cannot be read.
     """
+    if not isinstance(run, Run):
+        raise RunError(f"evaluate was given {type(run).__name__}, but it judges the run that thalweg.train gave.")
     if run.recipe is None:
         raise RunError(
             "This run was loaded without its recipe, which says how to judge: thalweg.load_run(path, recipe)."
@@ -70,15 +74,15 @@ def _units(source: Source, count: int) -> np.ndarray | None:
 
 
 def _losses_interval(losses: list[Losses], units: np.ndarray | None, level: float) -> tuple[float, float, float]:
-    value = mean_of(losses)
     values = np.concatenate([part.value.reshape(-1).double().numpy(force=True) for part in losses])
     weights = np.concatenate([_weights(part) for part in losses])
     if all(part.unit is not None for part in losses):
         units = np.concatenate([part.unit.numpy(force=True) for part in losses if part.unit is not None])
     elif units is not None and len(units) != len(values):
         units = None
-    _, low, high = mean_interval(values, weights, units, level)
-    return value, low, high
+    if not weights.any():
+        raise DataError("All weights of the split are 0, so it has no loss. Check its mask: it selects nothing.")
+    return mean_interval(values, weights, units, level)
 
 
 def _weights(part: Losses) -> np.ndarray:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 DRAWS = 1000
-METRIC_DRAWS = 200
+METRIC_DRAWS, FEWEST_METRIC_DRAWS, METRIC_ROWS = 200, 50, 4_000_000
+"""Draws for a metric of a whole set; fewer, down to 50, where they would read more than so many rows in all."""
 MANY_UNITS = 10_000
 """From here on the resampled mean is normal to the last digit shown, and its error is taken from the formula."""
 
@@ -71,12 +72,13 @@ def metric_interval(
     """
     random = np.random.default_rng(0)
     members = _members(count, units)
-    draws = []
-    for _ in range(METRIC_DRAWS):
+    draws: list[float] = []
+    wanted = max(FEWEST_METRIC_DRAWS, min(METRIC_DRAWS, METRIC_ROWS // max(count, 1)))
+    for _ in range(wanted):
         chosen = random.integers(len(members), size=len(members))
         draws.append(metric(np.concatenate([members[i] for i in chosen]) if units is not None else chosen))
     finite = np.array([draw for draw in draws if np.isfinite(draw)])
-    return _percentiles(finite, level) if len(finite) > METRIC_DRAWS // 2 else (float("nan"), float("nan"))
+    return _percentiles(finite, level) if len(finite) > wanted // 2 else (float("nan"), float("nan"))
 
 
 def _members(count: int, units: np.ndarray | None) -> Any:

@@ -6,7 +6,7 @@ a function marked by `@thalweg.objective`, which is given the model and the batc
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,15 +131,24 @@ def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest, each: bo
     """A plain loss of a batch: its scalar; with `each` one value for each example where their mean is that scalar."""
     scalar = loss(output, y).reshape(())
     count = next((leaf.shape[0] for leaf in leaves((output, y)) if leaf.dim()), 1)
-    if each and getattr(loss, "reduction", None) == "mean":
-        unreduced = copy.copy(loss)
-        unreduced.reduction = "none"  # type: ignore[attr-defined]
-        values = unreduced(output, y)
-        if values.dim() and values.shape[0] == count:
-            values = values.flatten(1).mean(1) if values.dim() > 1 else values
-            if torch.isclose(values.mean(), scalar, rtol=1e-4, atol=1e-7):
-                return Losses(values)
+    for losses in _each(loss, output, y) if each and getattr(loss, "reduction", None) == "mean" else ():
+        if len(losses.value) == count and torch.isclose(losses.mean(), scalar, rtol=1e-4, atol=1e-7):
+            return losses
     return Losses(scalar, weight=float(count))
+
+
+def _each(loss: Any, output: Any, y: Nest) -> Iterator[Losses]:
+    """A value for each example by torch's `reduction="none"`; with class weights, value and weight apart."""
+    unreduced = copy.copy(loss)
+    unreduced.reduction = "none"
+    values = unreduced(output, y)
+    if values.dim() == 0:
+        return
+    yield Losses(values.flatten(1).mean(1) if values.dim() > 1 else values)
+    name = next((name for name in ("weight", "class_weights") if isinstance(getattr(loss, name, None), Tensor)), None)
+    if name is not None and isinstance(y, Tensor) and y.dim() == 1 and not y.is_floating_point():
+        weight = getattr(loss, name)[y.clamp(min=0)]
+        yield Losses(values / weight.clamp(min=torch.finfo(weight.dtype).tiny), weight=weight)
 
 
 def without_smoothing(form: PlainLoss | MarkedObjective) -> PlainLoss | MarkedObjective:

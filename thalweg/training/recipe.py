@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.fingerprint import describe_piece, differences, fingerprint
 from thalweg.core.source import Splits
@@ -20,6 +21,7 @@ COUNTS = ("seed", "epochs", "batch_size")
 """The fields that a recipe read from a file can change and still be read from that file again."""
 
 
+@no_type_check
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe:
     """What is trained, on what, how, and from which seed.
@@ -60,6 +62,14 @@ class Recipe:
     loop: Callable[..., None] | None = None
     stopping: Callable[[list[dict[str, Any]]], bool] | None = None
     origin: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def __new__(cls, **given: Any) -> "Recipe":
+        """Refuse an unknown field by its name, which Python's own error does without a suggestion."""
+        known = [item.name for item in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise RecipeError(f"A recipe has no field '{name}'." + did_you_mean(name, known))
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         _check_data(self.data)
@@ -104,8 +114,8 @@ class Recipe:
 def _check_data(data: Any) -> None:
     if not isinstance(data, Splits):
         raise RecipeError(
-            f"data={describe_piece(data)} is no Splits. Give the splits by name: data=thalweg.Splits(train=(x, y), "
-            "validation=(x2, y2))."
+            f"data is {describe_piece(type(data))}, not Splits. Give the splits by name: data=thalweg.Splits(train=(x, "
+            "y), validation=(x2, y2))."
         )
 
 
@@ -113,13 +123,13 @@ def _check_factories(recipe: Recipe) -> None:
     if isinstance(recipe.model, nn.Module):
         name = type(recipe.model).__name__
         raise RecipeError(
-            f"model is a {name} instance, but a recipe can be trained many times and needs a new model each time. "
+            f"model is an instance of {name}, but a recipe can be trained many times and needs a new model each time. "
             f"Give a factory: model=lambda: {name}(...)."
         )
     if isinstance(recipe.optimizer, torch.optim.Optimizer):
         name = type(recipe.optimizer).__name__
         raise RecipeError(
-            f"optimizer is a {name} instance, bound to the parameters of one model. Give a factory: "
+            f"optimizer is an instance of {name}, bound to the parameters of one model. Give a factory: "
             f"optimizer=functools.partial(torch.optim.{name}, lr=...)."
         )
     if isinstance(recipe.objective, type):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.core.device import resolve_device
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.core.randomness import untouched
@@ -23,6 +24,7 @@ from thalweg.training.run import Run
 State = dict[str, Any]
 
 
+@no_type_check
 def train(
     recipe: Recipe,
     *,

@@ -1,0 +1,193 @@
+"""What a recipe cannot be, and what its error says: the value, what was expected, the mend."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import thalweg
+from thalweg import DataError, EarlyStopping, Losses, Recipe, RecipeError, Splits
+
+N = 37
+X, Y = torch.randn(N, 5, generator=torch.Generator().manual_seed(0)), torch.arange(N) % 3
+SHARED = nn.Linear(5, 3)
+
+
+def recipe(**changes: Any) -> Recipe:
+    pieces = {"data": Splits(train=(X, Y)), "model": partial(nn.Linear, 5, 3), "objective": nn.CrossEntropyLoss()}
+    return Recipe(**(pieces | {"epochs": 1} | changes))
+
+
+def message(error: type[Exception], **changes: Any) -> str:
+    with pytest.raises(error) as caught:
+        thalweg.train(recipe(**changes))
+    return str(caught.value)
+
+
+def marked(function: Any) -> Any:
+    return thalweg.objective(function)
+
+
+def each(model: nn.Module, batch: Any) -> torch.Tensor:
+    return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"model": SHARED}, "model is an instance of Linear, .* Give a factory: model=lambda: Linear"),
+    ({"model": lambda: SHARED}, "returns the same Linear each time .* Build the model inside it"),
+    ({"model": nn.Linear}, "could not be called without arguments: .* model=functools.partial"),
+    ({"model": lambda: "net"}, "The model factory returned a str, but it has to return an nn.Module"),
+    ({"model": nn.Flatten}, "Flatten has no parameters to train"),
+    ({"model": 7}, "model=7 cannot be called. Give a factory of a model"),
+    ({"model": lambda: nn.Linear(6, 3)}, r"expects 6 features, the inputs have 5: build it for 5"),
+    (
+        {"model": lambda: nn.Linear(5, 2)},
+        r"labels run from 0 to 2, but the output has 2 classes.*give the model 3 outputs",
+    ),
+    ({"model": lambda: nn.Conv2d(3, 2, 1)}, r"The model Conv2d could not be applied to a batch, model\(x\)"),
+    (
+        {"objective": nn.CrossEntropyLoss},
+        r"objective is the class CrossEntropyLoss, not a loss. Make one: CrossEntropyLoss\(\)",
+    ),
+    ({"objective": nn.CrossEntropyLoss(reduction="none")}, "a plain loss returns one scalar. Take its mean"),
+    (
+        {"objective": nn.BCEWithLogitsLoss()},
+        r"refused the model's output \(37, 3\) float32 with the target \(37,\) int64",
+    ),
+    ({"objective": nn.Bilinear(2, 2, 1)}, "The loss Bilinear has parameters of its own,.*Put them into the model"),
+    ({"objective": marked(lambda model: 0)}, "takes 1 arguments, but it is called with .model, batch"),
+    (
+        {"objective": marked(lambda model, batch: each(model, batch)[:, None])},
+        r"returned \(37, 1\) float32, .* shape \(batch,\)",
+    ),
+    (
+        {"objective": marked(lambda m, b: Losses(each(m, b), torch.ones(2)))},
+        r"returned weight \(2,\) float32 for values \(37,\)",
+    ),
+    (
+        {"objective": marked(lambda m, b: b["x"])},
+        r"The objective .* failed on a batch \(\(37, 5\) float32, \(37,\) int64\)",
+    ),
+    ({"optimizer": torch.optim.Adam(SHARED.parameters())}, "optimizer is an instance of Adam, .*functools.partial"),
+    ({"optimizer": lambda p: torch.optim.Adam(SHARED.parameters())}, "holds none of the model's parameters"),
+    ({"optimizer": lambda p: list(p)}, "which is no torch optimizer"),
+    ({"optimizer": torch.optim.LBFGS}, "LBFGS.step asks for a closure, .* Recipe.loop="),
+    ({"schedule": lambda a, b, c: 1.0}, "takes 3 arguments, but a schedule is .step, steps. -> multiplier"),
+    ({"batch_size": 0}, "batch_size=0, but it is a whole number of at least 1, or None"),
+    ({"batch_size": 3.5}, "batch_size=3.5, but it is a whole number"),
+    ({"epochs": -1}, "epochs=-1, but it is a whole number of at least 0"),
+    ({"seed": "1"}, "seed='1', but a seed is a whole number"),
+    ({"metrics": [1]}, "metrics=.1. is no dict. Give names"),
+    ({"metrics": {"a": nn.MSELoss}}, "The metric 'a' is the class MSELoss. Make one"),
+    (
+        {"metrics": {"a": 3}},
+        "The metric 'a' is 3, which cannot be called",
+    ),
+    ({"judge": 3}, "judge=3 cannot be called"),
+    ({"loop": lambda model: None}, "The loop could not be called: .* a loop is a function"),
+    ({"batchsize": 3}, "A recipe has no field 'batchsize'. Did you mean 'batch_size'"),
+    ({"data": (X, Y)}, "data is tuple, not Splits. Give the splits by name"),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), REFUSED, ids=lambda value: str(value)[:40])
+def test_a_recipe_that_cannot_be_trained(changes: dict[str, Any], expected: str) -> None:
+    import re
+
+    assert re.search(expected, message(RecipeError, **changes), re.DOTALL | re.IGNORECASE)
+
+
+UNUSABLE: list[tuple[Any, str]] = [
+    ((X[:0], Y[:0]), "The train split is empty"),
+    ((X, Y[:30]), r"holds \(\(37, 5\) float32, \(30,\) int64\), whose tensors do not share axis 0"),
+    ((X, np.array(["a", "b"] * 18 + ["c"])), "array of <U1 .first value .'a'.., but a network needs numbers"),
+    (
+        (X.index_fill(1, torch.tensor([2]), float("nan")), Y),
+        r"37 values that are not finite \(NaN\): rows 0, .* column 2",
+    ),
+    ((X, Y.float() / 0), r"train targets hold 37 values that are not finite"),
+    (((a, b) for a, b in zip(X, Y, strict=True)), "a generator that can be read only once"),
+    (7, "The train split is a int, but a split is a pair"),
+    ([], "The train split is empty: a list of length 0"),
+    (([torch.ones(2 + i % 3) for i in range(N)], Y), "Examples of different lengths need a `collate`"),
+    (([torch.ones(2 + i % 3) for i in range(N)], Y[:9]), r"has columns of lengths \[9, 37\]"),
+]
+
+
+@pytest.mark.parametrize(("split", "expected"), UNUSABLE, ids=lambda value: str(value)[:40].replace("\n", " "))
+def test_data_that_cannot_be_used(split: Any, expected: str) -> None:
+    import re
+
+    assert re.search(expected, message(DataError, data=Splits(train=split)))
+
+
+def test_a_missing_train_split_and_a_bare_tensor() -> None:
+    with pytest.raises(DataError, match="there is nothing to train on"):
+        Splits(train=None)
+    with pytest.raises(DataError, match=r"Splits\(test=...\) is a single tensor, .* give test=\(x, y\)"):
+        Splits(train=(X, Y), test=X)
+
+
+def test_a_stream_that_is_spent_is_found_in_the_second_epoch() -> None:
+    class Spent(torch.utils.data.IterableDataset[Any]):
+        rows = iter(zip(X, Y, strict=True))
+
+        def __iter__(self) -> Any:
+            return self.rows
+
+    with pytest.raises(DataError, match="gave no batch in epoch 2. It must give its examples anew"):
+        thalweg.train(recipe(data=Splits(train=Spent()), epochs=2))
+
+
+def test_the_split_that_does_not_fit_is_named_before_training() -> None:
+    assert message(RecipeError, data=Splits(train=(X, Y), validation=(X[:, :4], Y))).startswith(
+        "In the validation split:"
+    )
+
+
+def test_a_mask_that_selects_nothing() -> None:
+    weighted = marked(lambda model, batch: Losses(each(model, (batch[0], batch[1][0])), weight=batch[1][1]))
+    run = thalweg.train(recipe(data=Splits(train=(X, (Y, torch.ones(N)))), objective=weighted))
+    with pytest.raises(DataError, match="All weights of the split are 0"):
+        thalweg.evaluate(run, (X, (Y, torch.zeros(N))))
+
+
+def test_a_class_that_appears_only_in_validation_is_said() -> None:
+    splits = Splits(train=(X[Y < 2], Y[Y < 2]), validation=(X, Y))
+    assert thalweg.train(recipe(data=splits, batch_size=5)).notices == (
+        "Classes that appear only in validation, never in train, cannot be learned: 2.",
+    )
+
+
+def test_a_plain_loss_needs_pairs() -> None:
+    loader = torch.utils.data.DataLoader([{"x": x, "y": y} for x, y in zip(X, Y, strict=True)], batch_size=5)
+    assert "but a plain loss needs a pair (x, y)" in message(RecipeError, data=Splits(train=loader))
+
+
+def test_unknown_devices() -> None:
+    with pytest.raises(RecipeError, match="There is no device 'gpu'. Did you mean 'cpu'"):
+        thalweg.train(recipe(), device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(RecipeError, match="The device 'cuda:1' is not here"):
+            thalweg.train(recipe(), device="cuda:1")
+
+
+def test_a_patience_below_one() -> None:
+    with pytest.raises(RecipeError, match="patience=0, but the rule waits for at least 1 epoch"):
+        EarlyStopping(0)
+
+
+def test_other_doors_refuse_what_is_no_recipe() -> None:
+    with pytest.raises(RecipeError, match="train was given dict, but it trains a thalweg.Recipe"):
+        thalweg.train({})  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="folds=1, but cross-validation needs at least 2"):
+        thalweg.cross_validate(recipe(), folds=1)
+
+
+def test_the_original_error_stays_behind_the_friendly_one() -> None:
+    with pytest.raises(RecipeError) as caught:
+        thalweg.train(recipe(model=lambda: nn.Linear(6, 3)))
+    assert isinstance(caught.value.__cause__, RuntimeError)
