@@ -93,7 +93,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "expected"), REFUSED, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("changes", "expected"), REFUSED, ids=[expected[:40] for _, expected in REFUSED])
 def test_a_recipe_that_cannot_be_trained(changes: dict[str, Any], expected: str) -> None:
     import re
 
@@ -117,7 +117,7 @@ UNUSABLE: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("split", "expected"), UNUSABLE, ids=lambda value: str(value)[:40].replace("\n", " "))
+@pytest.mark.parametrize(("split", "expected"), UNUSABLE, ids=[expected[:40] for _, expected in UNUSABLE])
 def test_data_that_cannot_be_used(split: Any, expected: str) -> None:
     import re
 

@@ -5,23 +5,49 @@ from collections.abc import Iterable
 
 
 class ThalwegError(Exception):
-    """Any error that thalweg raises on purpose; its message ends with the way to mend it."""
+    """Any error that thalweg raises on purpose; its message ends with the way to mend it.
+
+    >>> issubclass(RecipeError, ThalwegError)
+    True
+    """
 
 
 class RecipeError(ThalwegError, ValueError):
-    """The recipe cannot be trained as it is written: a wrong value, name, shape or factory."""
+    """The recipe cannot be trained as it is written: a wrong value, name, shape or factory.
+
+    >>> import thalweg
+    >>> thalweg.load("digit")
+    Traceback (most recent call last):
+    thalweg.core.errors.RecipeError: There is no subject 'digit': ... Did you mean 'digits'?
+    """
 
 
 class DataError(ThalwegError, ValueError):
-    """The data cannot be used as they are: missing, empty, not finite, of the wrong kind."""
+    """The data cannot be used as they are: missing, empty, not finite, of the wrong kind.
+
+    >>> import thalweg
+    >>> thalweg.Splits(train=None)
+    Traceback (most recent call last):
+    thalweg.core.errors.DataError: Splits(train=None): there is nothing to train on. ...
+    """
 
 
 class RunError(ThalwegError, RuntimeError):
-    """A run folder cannot be read or written, or a run failed."""
+    """A run folder cannot be read or written, or a run failed.
+
+    >>> import thalweg
+    >>> thalweg.load_run("nowhere")
+    Traceback (most recent call last):
+    thalweg.core.errors.RunError: nowhere is no run folder: it has no run.json. ...
+    """
 
 
 class Unsupported(ThalwegError, TypeError):
-    """The value cannot do what was asked of it, such as taking a subset of a stream."""
+    """The value cannot do what was asked of it, such as taking a subset of a stream.
+
+    >>> issubclass(Unsupported, TypeError)
+    True
+    """
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:

@@ -54,7 +54,14 @@ class Losses(NamedTuple):
 
 @dataclass
 class Moment:
-    """When an objective is asked: what scheduled sampling decays by, and what a sampled reward draws from."""
+    """When an objective is asked: what scheduled sampling decays by, and what a sampled reward draws from.
+
+    `step` counts updates from 0, `steps` is their number (None for a stream of unknown length), `epoch` counts from 1.
+
+    >>> moment = Moment(step=30, steps=120, training=True)
+    >>> moment.step / moment.steps
+    0.25
+    """
 
     step: int = 0
     steps: int | None = None

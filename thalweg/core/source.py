@@ -18,7 +18,15 @@ from thalweg.core.nest import Nest
 
 @runtime_checkable
 class Source(Protocol):
-    """Batches of examples, epoch after epoch."""
+    """Batches of examples, epoch after epoch.
+
+    >>> class Noise:
+    ...     def batches(self, epoch, start, generator):
+    ...         for _ in range(start, 3):
+    ...             yield torch.randn(5, 2, generator=generator), torch.zeros(5)
+    >>> isinstance(Noise(), Source)
+    True
+    """
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         """Batches of one epoch from batch number `start` on, in the order that `generator` decides.

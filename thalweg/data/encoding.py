@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from thalweg.core.errors import DataError
 from thalweg.core.notices import notice
 from thalweg.data.cells import as_cells, as_texts
 from thalweg.data.places import listed, where
@@ -122,7 +123,9 @@ class Encoding:
         """The inputs of a table that was read by this schema."""
         means, scales = np.array(self.means), np.array(self.scales)
         scaled = np.zeros_like(table.numbers)
-        np.divide(table.numbers - means, scales, out=scaled, where=(scales > 0) & ~np.isnan(table.numbers))
+        with np.errstate(over="ignore"):
+            np.divide(table.numbers - means, scales, out=scaled, where=(scales > 0) & ~np.isnan(table.numbers))
+        self._check_range(table, scaled)
         if self.schema.layout is not None:
             return _tensor(scaled).reshape(len(table), *self.schema.layout)
         gaps = [np.isnan(table.numbers[:, i]) for i, column in enumerate(self.schema.numbers) if column.gaps]
@@ -153,6 +156,15 @@ class Encoding:
             self._announce_gaps(frame, column, codes == GAP)
         for i, column in enumerate(self.schema.numbers):
             self._announce_gaps(frame, column, np.isnan(table.numbers[:, i]))
+
+    def _check_range(self, table: Table, scaled: Float[np.ndarray, "row number"]) -> None:
+        far = np.abs(scaled) > torch.finfo(torch.get_default_dtype()).max
+        if far.any():
+            row, i = np.argwhere(far)[0]
+            raise DataError(
+                f"Column '{self.schema.numbers[i].name}' holds {table.numbers[row, i]:g} in row {table.rows[row]}, too "
+                "far from the training rows to be scaled. Correct the cell, or put the column on a logarithmic scale."
+            )
 
     def _announce_gaps(self, frame: pd.DataFrame, column: Column, gap: Bool[np.ndarray, " row"]) -> None:
         if gap.any() and not column.gaps:

@@ -19,14 +19,16 @@ PARTS = ("train", "validation", "test")
 
 
 class HeldOut(NamedTuple):
-    """The examples of each split, in their own order; empty where a fraction is 0."""
+    """The examples of each split, in their own order; empty where a share is 0."""
 
     train: Ids
     validation: Ids
     test: Ids
 
 
-def hold_out(source: Indexed, *, validation: float | int = 0.2, test: float | int = 0.2, seed: int = 0) -> HeldOut:
+def hold_out(
+    source: Indexed, *, validation_share: float | int = 0.2, test_share: float | int = 0.2, seed: int = 0
+) -> HeldOut:
     """Which examples of a source train, validate and test: by its groups or time where it knows them, else by class.
 
     A class with one member, or all of it in one group, is trained on. The same seed gives the same split.
@@ -37,14 +39,15 @@ def hold_out(source: Indexed, *, validation: float | int = 0.2, test: float | in
     >>> [len(part) for part in parts]
     [6, 2, 2]
 
-    Raises `RecipeError` for fractions that leave nothing to train on, `DataError` where there are too few examples,
+    Raises `RecipeError` for shares that leave nothing to train on, `DataError` where there are too few examples,
     groups or times, or a class would be judged that is not trained on.
     """
-    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+    if not (0 <= validation_share < 1 and 0 <= test_share < 1 and validation_share + test_share < 1):
         raise RecipeError(
-            f"validation={validation} and test={test} are no fractions that leave examples to train on. Each is from 0 "
+            f"validation_share={validation_share} and test_share={test_share} are no shares that leave examples to train on. Each is from 0 "
             "to less than 1, together less than 1, such as 0.2 and 0.2."
         )
+    validation, test = float(validation_share), float(test_share)
     known = described(source)
     label, group, time = (known.get(name) for name in ("label", "group", "time"))
     if group is not None and time is not None:
@@ -79,7 +82,7 @@ def _by_class(n: int, label: np.ndarray | None, shares: list[float], seed: int) 
         examples = f"{n} examples" if label is None else f"{n} examples of {classes} classes"
         raise DataError(
             f"{examples} are too few for {len(shares)} splits: training needs one of each class, "
-            "validation and test one each. Hold out less (validation=0, test=0), or add examples."
+            "validation and test one each. Hold out less (validation_share=0, test_share=0), or add examples."
         )
     order = sorted_by_class(label, np.random.default_rng(stream_seed(seed, "hold out")).permutation(dealt))
     part[order] = _spread([train, *sizes])
@@ -120,7 +123,7 @@ def _by_group(
     if count < len(shares):
         raise DataError(
             f"{count} groups that may be held out are too few for {len(shares)} splits, each of whole groups (a class "
-            "in a single group keeps it in training). Hold out less (validation=0, test=0), or leave off --group."
+            "in a single group keeps it in training). Hold out less (validation_share=0, test_share=0), or leave off --group."
         )
     wanted = np.array(shares) * len(group)
     wanted[0] = max(wanted[0] - (len(group) - len(dealt)), 0.0)
@@ -135,6 +138,6 @@ def _by_time(time: np.ndarray, shares: list[float]) -> Int[np.ndarray, " example
     if edges is None:
         raise DataError(
             f"{len(np.unique(time))} different times are too few for {len(shares)} splits, each of its own times. Hold "
-            "out less (validation=0, test=0), or leave off --time."
+            "out less (validation_share=0, test_share=0), or leave off --time."
         )
     return np.searchsorted(edges, time, side="right").astype(np.int64)

@@ -16,7 +16,7 @@ from thalweg.core.errors import DataError, RecipeError, did_you_mean
 from thalweg.core.notices import notice
 from thalweg.data.cells import as_cells, as_numbers, missing_cells
 from thalweg.data.columns import Parsed, as_feature, check_numbers, parse
-from thalweg.data.notation import PLAIN, is_missing_word
+from thalweg.data.notation import PLAIN, Notation, is_missing_word
 from thalweg.data.places import listed, where
 from thalweg.data.schema import Column, Kind, Schema, Target, TargetKind
 from thalweg.data.targets import MOST_INTEGER_CLASSES, as_target, target_names
@@ -106,6 +106,8 @@ def infer_schema(
         )
     parsed = parse(frame, [*names, *roles.target])
     check_numbers(frame.index, parsed)
+    if void := [name for name in roles.target if parsed[name].missing.all()]:
+        raise DataError(f"The target {listed(void)} has no values. Fill it in, or name another --target.")
     rows = without_missing(frame, roles, parsed, missing)
     if len(rows) < len(frame):
         parsed = parse(rows, [*names, *roles.target])
@@ -167,7 +169,7 @@ def announce(schema: Schema, frame: pd.DataFrame, task: str | None) -> None:
     named = [(column.name, column.notation) for column in schema.columns]
     named += list(zip(schema.target.names, schema.target.notations, strict=False))
     for name, notation in named:
-        if notation != PLAIN and (differs := _unusual(frame[name])):
+        if notation != PLAIN and (differs := _unusual(frame[name], notation)):
             notice(f"Column '{name}' writes its numbers otherwise: {differs} is read as {notation.number(differs):g}.")
 
 
@@ -234,9 +236,7 @@ def _guess(target: Target) -> str:
     )
 
 
-def _unusual(column: "pd.Series[Any]") -> str:
-    """The longest text that is no plain number."""
-    texts = (text for text in as_cells(column) if isinstance(text, str))
-    return max(
-        (text for text in texts if PLAIN.number(text) is None and not is_missing_word(text)), key=len, default=""
-    )
+def _unusual(column: "pd.Series[Any]", notation: Notation) -> str:
+    """The longest text that would read otherwise, or not at all, as a plain number."""
+    texts = [text for text in as_cells(column) if isinstance(text, str) and not is_missing_word(text)]
+    return max((text for text in texts if PLAIN.number(text) != notation.number(text)), key=len, default="")

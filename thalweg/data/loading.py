@@ -30,16 +30,16 @@ def load_table(
     weights: str | None = None,
     features: Sequence[str] | None = None,
     layout: Sequence[int] | str | None = None,
-    validation: float | int = 0.2,
-    test: float | int = 0.2,
+    validation_share: float | int = 0.2,
+    test_share: float | int = 0.2,
     test_path: Any = None,
     seed: int = 0,
 ) -> Splits:
     """The splits of a table: a path, "-", an open file, or a frame. One argument for each key of a recipe's `[data]`.
 
     `features` names the only columns to use (a row counter among them then stays). `layout` is (channels, height,
-    width) where the columns are the pixels of an image. With `test_path` that file is the test split, and `test` is
-    not used. Each split is a `TableSource`; a split of fraction 0 is None.
+    width) where the columns are the pixels of an image. With `test_path` that file is the test split, and
+    `test_share` is not used. Each split is a `TableSource`; a split of share 0 is None.
 
     >>> from thalweg.data.bundled import bundled
     >>> iris = bundled("iris")
@@ -54,7 +54,8 @@ def load_table(
     frame, schema = infer_schema(frame, roles, task=task, missing=missing, layout=_layout(layout))
     announce(schema, frame, task)
     source = TableSource.fitted(frame, schema)
-    held = hold_out(source, validation=validation, test=0.0 if test_path is not None else test, seed=seed)
+    share = test_share if test_path is None else 0.0
+    held = hold_out(source, validation_share=validation_share, test_share=share, seed=seed)
     fitted = source.fit(held.train)
     fitted.encoding.announce_unseen(fitted.frame, fitted.table)
     splits = [fitted.take(ids) if len(ids) else None for ids in held]

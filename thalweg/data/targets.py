@@ -63,8 +63,6 @@ def as_target(index: pd.Index, parsed: Mapping[str, Parsed], task: str | None = 
         raise RecipeError(f"task={task!r} is not known.{did_you_mean(str(task), TASKS)}")
     if len(parsed) > 1:
         parsed = {name: replace(column, cells=_zero_one(column.cells)) for name, column in parsed.items()}
-    if empty := [name for name, column in parsed.items() if column.missing.all()]:
-        raise DataError(f"The target column {listed(empty)} has no values. Fill it in, or name another --target.")
     columns = list(parsed.values())
     return _several(index, columns, task) if len(columns) > 1 else _single(columns[0], task)
 

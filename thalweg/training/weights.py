@@ -50,7 +50,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     absent = [name for name in own if name not in state and not _tied(own, name, state)]
     if wrong or absent:
         raise RunError(
-            f"The weights {path.name} do not fit the model: {', '.join((wrong + absent)[:5])}. They belong to a model "
+            f"The weights {path.name} do not fit the model: {', '.join(sorted(wrong + absent)[:5])}. They belong to a model "
             "of another shape; give load_run the recipe that the run was trained with."
         )
     with torch.no_grad():
