@@ -213,7 +213,13 @@ def test_too_little_to_split() -> None:
         "one of each class",
         "add examples",
     )
-    refused(DataError, lambda: hold_out(known(group=[0, 0, 1, 1])), "2 groups", "3 splits", "leave off --group")
+    refused(
+        DataError,
+        lambda: hold_out(known(group=[0, 0, 1, 1])),
+        "3 splits need as many groups",
+        "there are 2",
+        "leave off --group",
+    )
     refused(DataError, lambda: hold_out(known(time=[5, 5, 6, 6])), "2 different times", "3 splits", "leave off --time")
     refused(DataError, lambda: folds(two, 3), "3 folds need at least 3 examples", "there are 2", "Ask for fewer folds")
     refused(DataError, lambda: folds(known(group=[0, 0, 1]), 3), "at least 3 groups", "there are 2", "fewer folds")

@@ -64,6 +64,20 @@ def test_another_kind_drops_the_arguments_of_the_one_before(write) -> None:  # t
     assert recipe.optimizer.keywords == {"lr": 0.01}
 
 
+def test_parameter_groups_and_pretrained_weights(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    path = write(TOML.replace("momentum = 0.5", "weight_decay = 0.1\ndecay_norms_and_biases = false"))
+    run = thalweg.train(thalweg.load(path), out=tmp_path / "runs")
+    decays = [group["weight_decay"] for group in run.recipe.optimizer(run.recipe.model()).param_groups]
+    assert sorted(decays) == [0.0, 0.1]
+    best = run.path / "checkpoints" / "best.safetensors"
+    again = thalweg.load(path, assignments=[f"model.pretrained={best}", "optimizer.lr_factors={'1.*' = 0.1}"])
+    assert torch.equal(again.model()[1].weight, run.model[1].weight)
+    rates = {round(group["lr"], 3) for group in again.optimizer(again.model()).param_groups}
+    assert rates == {0.1, 0.01}
+    moved = thalweg.train(again.but(epochs=1)).last
+    assert not torch.equal(moved[1].weight, run.model[1].weight)
+
+
 MISTAKES = [
     (("[model]", "[modle]"), "recipe.toml, line 4: there is no section .modle.. Did you mean 'model'"),
     (

@@ -147,6 +147,7 @@ TABLES: dict[str, tuple[Any, ...]] = {
         "--missing error",
     ),
     "NaN": (rows(but(9, "NaN,3,n")), {}, "1 cell is missing", "'a' 1 (line 9)", "--missing drop", "--missing impute"),
+    "missing target alone": (rows(but(9, "1,3,")), {}, "none can be imputed", "'y' 1 (line 9)", "--missing drop"),
     "missing target": (
         rows(but(9, "1,3,")),
         {"missing": "impute"},
@@ -266,7 +267,7 @@ RECIPES: dict[str, tuple[Any, ...]] = {
     "fractions": (
         {"validation_share": 0.5, "test_share": 0.5},
         "validation_share=0.5 and test_share=0.5",
-        "together less than 1",
+        "together they are less than 1",
         "0.2",
     ),
 }

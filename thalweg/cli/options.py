@@ -31,11 +31,13 @@ class TableOptions:
     """A column to split by: the latest rows are the test set."""
     weights: str | None = None
     """A column that says how much each row counts."""
+    features: str | None = None
+    """The only columns to use, separated by commas; a row counter among them then stays."""
     test: str | None = None
     """A file of its own to test on."""
 
     def settings(self) -> dict[str, Any]:
         """The options that were given, as keys of [data]."""
-        names = ("target", "task", "missing", "group", "time", "weights", "test")
+        names = ("target", "task", "missing", "group", "time", "weights", "features", "test")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return given if self.header else given | {"header": False}

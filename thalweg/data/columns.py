@@ -26,7 +26,7 @@ NEARLY_UNIQUE = 0.9
 EXACT_INTEGERS = 2**53
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|index|idx|row|rownames?|uuid|guid)$)|[a-z](Id|ID)$|^Unnamed: \d+$")
 LONG = re.compile(r"[+-]?\d{16,}", re.ASCII)
-DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|\d{1,2}:\d\d", re.ASCII)
+DATE = re.compile(r"(\d{4}-\d\d?-\d\d?|\d{1,2}[/.]\d{1,2}[/.]\d{4})\b", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,9 @@ def _inexact(cells: Cells, value: np.ndarray) -> bool:
 
 def _free_text(texts: list[str], count: int) -> str | None:
     """Why texts are no categories."""
-    if len(texts) <= MOST_CATEGORIES and not (len(texts) > 2 and len(texts) > NEARLY_UNIQUE * count):
-        return None
     many = f"{len(texts):,} different texts in {count:,} rows, such as {texts[0][:40]!r}"
     if sum(DATE.match(text) is not None for text in texts) > MOSTLY * len(texts):
-        return (
-            f"{many}: dates or times, which networks cannot read; add columns of numbers (month, weekday, days since)"
-        )
-    return f"{many}: too many to be categories"
+        return f"{many}: dates, which networks cannot read; add columns of numbers (month, weekday, days since)"
+    if len(texts) > MOST_CATEGORIES or (len(texts) > 2 and len(texts) > NEARLY_UNIQUE * count):
+        return f"{many}: too many to be categories"
+    return None

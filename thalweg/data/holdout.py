@@ -42,12 +42,12 @@ def hold_out(
     Raises `RecipeError` for shares that leave nothing to train on, `DataError` where there are too few examples,
     groups or times, or a class would be judged that is not trained on.
     """
-    if not (0 <= validation_share < 1 and 0 <= test_share < 1 and validation_share + test_share < 1):
-        raise RecipeError(
-            f"validation_share={validation_share} and test_share={test_share} are no shares that leave examples to train on. Each is from 0 "
-            "to less than 1, together less than 1, such as 0.2 and 0.2."
-        )
     validation, test = float(validation_share), float(test_share)
+    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise RecipeError(
+            f"validation_share={validation_share} and test_share={test_share} leave nothing to train on. Each is from "
+            "0 to less than 1, and together they are less than 1, such as 0.2 and 0.2."
+        )
     known = described(source)
     label, group, time = (known.get(name) for name in ("label", "group", "time"))
     if group is not None and time is not None:
@@ -122,8 +122,9 @@ def _by_group(
     count = len(np.unique(group[dealt]))
     if count < len(shares):
         raise DataError(
-            f"{count} groups that may be held out are too few for {len(shares)} splits, each of whole groups (a class "
-            "in a single group keeps it in training). Hold out less (validation_share=0, test_share=0), or leave off --group."
+            f"{len(shares)} splits need as many groups that may be held out, but there are {count} (a class "
+            "in a single group keeps it in training). Hold out less (validation_share=0, test_share=0), or leave off "
+            "--group."
         )
     wanted = np.array(shares) * len(group)
     wanted[0] = max(wanted[0] - (len(group) - len(dealt)), 0.0)

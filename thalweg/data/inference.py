@@ -129,8 +129,8 @@ def without_missing(frame: pd.DataFrame, roles: Roles, parsed: Mapping[str, Pars
     Raises `DataError` for missing cells where `missing="error"`, and for missing targets where `missing="impute"`.
     """
     gaps = _gaps(frame, roles, parsed)
-    if missing == "impute":
-        gaps = {name: mask for name, mask in gaps.items() if name in (*roles.target, *roles.others)}
+    fixed = {name: mask for name, mask in gaps.items() if name in (*roles.target, *roles.others)}
+    gaps = fixed if missing == "impute" else gaps
     rows = np.any([*gaps.values(), np.zeros(len(frame), dtype=bool)], axis=0)
     if not rows.any():
         return frame
@@ -142,9 +142,9 @@ def without_missing(frame: pd.DataFrame, roles: Roles, parsed: Mapping[str, Pars
             )
         notice(f"{rows.sum():,} of {len(rows):,} rows lack a value and are left out: {_counted(frame.index, gaps)}.")
         return frame.loc[~rows]
-    if missing == "impute":
+    if len(gaps) == len(fixed):
         raise DataError(
-            f"Cells are missing where none can be imputed, in the target, group, time or weights: "
+            "Cells are missing where none can be imputed, in the target, group, time or weights: "
             f"{_counted(frame.index, gaps)}. Fill them in, leave out these rows, or choose --missing drop."
         )
     count = sum(int(mask.sum()) for mask in gaps.values())
@@ -168,9 +168,13 @@ def announce(schema: Schema, frame: pd.DataFrame, task: str | None) -> None:
         notice(f"{'Column' if len(names) == 1 else 'Columns'} left out: {listed(names)}: {reason}.")
     named = [(column.name, column.notation) for column in schema.columns]
     named += list(zip(schema.target.names, schema.target.notations, strict=False))
+    unusual: dict[Notation, dict[str, str]] = {}
     for name, notation in named:
-        if notation != PLAIN and (differs := _unusual(frame[name], notation)):
-            notice(f"Column '{name}' writes its numbers otherwise: {differs} is read as {notation.number(differs):g}.")
+        if notation != PLAIN and (text := _unusual(frame[name], notation)):
+            unusual.setdefault(notation, {})[name] = text
+    for notation, texts in unusual.items():
+        text = max(texts.values(), key=len)
+        notice(f"Numbers written otherwise in {listed(list(texts))}: {text} is read as {notation.number(text):g}.")
 
 
 def _features(columns: list[Parsed], wanted: bool) -> tuple[list[Column], list[tuple[str, str]]]:

@@ -42,7 +42,7 @@ def open_bytes(path: Any) -> tuple[str, bytes]:
     if hasattr(path, "read"):
         content = path.read()
         data = content.encode() if isinstance(content, str) else bytes(content)
-        name = str(getattr(path, "name", "the input"))
+        name = str(getattr(path, "name", "the input")).replace("<stdin>", "the standard input")
     elif str(path) == "-":
         name, data = "the standard input", sys.stdin.buffer.read()
     else:

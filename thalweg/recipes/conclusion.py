@@ -10,7 +10,7 @@ from thalweg.core.convert import Batching, as_source
 from thalweg.core.files import write_bytes, write_json
 from thalweg.core.source import Source
 from thalweg.data import TableSource, TargetKind, prediction_frame
-from thalweg.measure.calibration import expected_calibration_error, temperature
+from thalweg.measure.calibration import COLDEST, HOTTEST, expected_calibration_error, temperature
 from thalweg.recipes.predict import outputs_of
 from thalweg.training import Run, evaluate
 
@@ -59,6 +59,9 @@ def calibrate(run: Run, sources: dict[str, Source]) -> dict[str, float] | None:
         return None
     assert isinstance(judged, TableSource)
     fitted = temperature(*_logits_and_labels(run, validation))
+    fitted = (
+        fitted if COLDEST * 1.01 < fitted < HOTTEST / 1.01 else 1.0
+    )  # where all or none are right there is none to fit
     logits, labels = _logits_and_labels(run, judged)
     return {
         "error": float(expected_calibration_error(logits, labels)),

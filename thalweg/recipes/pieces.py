@@ -14,8 +14,8 @@ from torch import nn
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian
 from thalweg.measure.metrics import METRICS
-from thalweg.nn import cnn, mlp
-from thalweg.optim import optimizer_by_name, schedule_by_name
+from thalweg.nn import cnn, mlp, pretrained
+from thalweg.optim import Grouped, optimizer_by_name, schedule_by_name
 from thalweg.recipes.settings import Settings
 from thalweg.training import EarlyStopping
 
@@ -25,14 +25,19 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "bernoulli": Bernoulli,
     "categorical": Categorical,
 }
+GROUPS = ("lr_factors", "decay_norms_and_biases")
+"""Keys of [optimizer] that make parameter groups: rates by name pattern, and whether norms and biases decay."""
 PENALTIES: dict[str, Callable[..., Any]] = {"l1": L1, "l2": L2}
 
 
 def model_piece(settings: Settings, given: Mapping[str, Any]) -> Callable[[], nn.Module]:
     """The model factory; `given` are the sizes that the data decide (inputs, outputs, channels), where asked for.
 
+    `pretrained` names a safetensors file whose weights the model begins with.
+
     Raises `RecipeError` naming file and line for an unknown kind or argument.
     """
+    weights = settings["model"].get("pretrained")
     factory, arguments = _piece(settings, "model", MODELS, given)
     known = inspect.signature(factory).parameters
     sizes = {name: value for name, value in given.items() if name in known and name not in arguments}
@@ -40,7 +45,7 @@ def model_piece(settings: Settings, given: Mapping[str, Any]) -> Callable[[], nn
     if factory in MODELS.values():
         with torch.device("meta"):  # builds nothing, and finds a knob out of its range now
             _built(settings, "model", factory, sizes | arguments)
-    return model
+    return model if weights is None else pretrained(model, weights)
 
 
 def objective_piece(settings: Settings) -> nn.Module:
@@ -60,9 +65,12 @@ def penalty_piece(settings: Settings) -> Any:
 def optimizer_piece(settings: Settings) -> Callable[..., Any]:
     """The optimizer factory."""
     kind, arguments = _split(settings, "optimizer")
+    groups = {name: arguments.pop(name) for name in GROUPS if name in arguments}
     if ":" in kind:
-        return partial(imported(kind, settings.place("optimizer")), **arguments)
-    return _built(settings, "optimizer", partial(optimizer_by_name, kind), arguments)
+        factory = partial(imported(kind, settings.place("optimizer")), **arguments)
+    else:
+        factory = _built(settings, "optimizer", partial(optimizer_by_name, kind), arguments)
+    return _built(settings, "optimizer", partial(Grouped, factory), groups) if groups else factory
 
 
 def schedule_piece(settings: Settings) -> Callable[..., Any] | None:
@@ -120,6 +128,8 @@ def imported(name: str, place: str = "") -> Any:
 def _split(settings: Settings, section: str) -> tuple[str, dict[str, Any]]:
     arguments = settings[section]
     kind = arguments.pop("kind", None)
+    if section == "model":
+        arguments.pop("pretrained", None)
     if not isinstance(kind, str):
         raise RecipeError(f'{settings.place(section)}[{section}] needs a kind, a name in quotes: kind = "...".')
     return kind, arguments

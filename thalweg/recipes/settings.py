@@ -26,6 +26,7 @@ DATA_KEYS = (
     "group",
     "time",
     "weights",
+    "features",
     "test",
     "validation_share",
     "test_share",

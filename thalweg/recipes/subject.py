@@ -38,7 +38,8 @@ def load(
     """
     text, path = str(subject), Path(subject)
     changes = [*assignments, *([] if seed is None else [f"fit.seed={seed}"])]
-    if text not in BUNDLED and not path.exists():
+    elsewhere = path.suffix and path.parent != Path() and path.parent.is_dir()  # whose own error names its neighbours
+    if text not in BUNDLED and not path.exists() and not elsewhere:
         raise RecipeError(_nowhere(text))
     if path.suffix == ".py":
         _refuse_data(text, data)

@@ -16,6 +16,8 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
     source = str(options.pop("source"))
     names = {"test": "test_path", "split_seed": "seed"}
     arguments: dict[str, Any] = {names.get(key, key): value for key, value in options.items()}
+    if isinstance(arguments.get("features"), str):
+        arguments["features"] = [name.strip() for name in arguments["features"].split(",")]
     if arguments.get("test_path") is not None:
         arguments["test_path"] = found_from(folder, arguments["test_path"])
     if source in BUNDLED:

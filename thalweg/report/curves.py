@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from thalweg.report.drawing import PALETTE, STYLE, axes, plain_ticks
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE = (6, 3.6)
-COLORS = {"train": "#1f6f8b", "validation": "#d1603d"}
 
 
 def learning_curves(history: list[dict[str, Any]], ax: "Axes | None" = None, best_epoch: int | None = None) -> "Axes":
@@ -19,20 +20,19 @@ def learning_curves(history: list[dict[str, Any]], ax: "Axes | None" = None, bes
     >>> learning_curves(rows, best_epoch=3).get_xlabel()
     'epoch'
     """
-    if ax is None:
-        from matplotlib.figure import Figure
-
-        ax = Figure(figsize=SIZE, layout="constrained").subplots()
+    ax = axes(ax)
     epochs = [row["epoch"] for row in history]
     curves = {name: [row[f"{name}_loss"] for row in history] for name in ("train", "validation")}
     curves = {name: losses for name, losses in curves.items() if any(loss is not None for loss in losses)}
     for name, losses in curves.items():
         shown = [float("nan") if loss is None else loss for loss in losses]
-        ax.plot(epochs, shown, color=COLORS[name], label=name, marker="o" if len(epochs) == 1 else None)
-    if all(loss is None or loss > 0 for losses in curves.values() for loss in losses):
+        ax.plot(epochs, shown, color=PALETTE[name], label=name, marker="o" if len(epochs) == 1 else None)
+    finite = [loss for losses in curves.values() for loss in losses if loss is not None and loss == loss]
+    if finite and min(finite) > 0:
         ax.set_yscale("log")
+        plain_ticks(ax.yaxis)
     if best_epoch:
-        ax.axvline(best_epoch, color="0.6", linewidth=0.8, linestyle="--", label=f"best epoch {best_epoch}")
+        ax.axvline(best_epoch, color=PALETTE["soft"], linewidth=0.8, linestyle="--", label=f"best epoch {best_epoch}")
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss")
     ax.spines[["top", "right"]].set_visible(False)
@@ -51,7 +51,7 @@ def curves_image(history: list[dict[str, Any]], best_epoch: int | None = None, f
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({"svg.hashsalt": "thalweg", "svg.fonttype": "none"}):
+    with rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         learning_curves(history, figure.subplots(), best_epoch)
         buffer = io.BytesIO()

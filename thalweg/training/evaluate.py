@@ -1,5 +1,6 @@
 """evaluate: (Run, split) -> {name: (value, low, high)}."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,13 +58,44 @@ def evaluate_model(model: nn.Module, recipe: Recipe, source: Source, device: tor
     judge = Judge.of(recipe)
     judge.check(model.to(device), source, device, "evaluated") if isinstance(source, Indexed) else None
     seen = judge.observe(model, source, device, each=True)
-    units = _units(source, sum(len(part.value) if part.value.dim() else 0 for part in seen.losses))
-    scores = {"loss": _losses_interval(seen.losses, units, level)}
+    scores = {"loss": ExampleLosses.of(seen.losses, source).mean(level)}
     if judge.plain:
         output, target = joined(seen, source)
         groups = _units(source, count_examples((output, target)))
         scores |= {name: _metric(metric, output, target, groups, level) for name, metric in judge.plain.items()}
-    return scores | {name: _losses_interval(losses, units, level) for name, losses in seen.marked.items()}
+    return scores | {name: ExampleLosses.of(losses, source).mean(level) for name, losses in seen.marked.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleLosses:
+    """A value for each example (for each batch, where a loss gives no more), with weights and units."""
+
+    values: np.ndarray
+    weights: np.ndarray
+    units: np.ndarray | None
+
+    @classmethod
+    def of(cls, losses: list[Losses], source: Source) -> "ExampleLosses":
+        """The losses of all batches in one; units are the objective's, else the groups of the data."""
+        values = np.concatenate([part.value.reshape(-1).double().numpy(force=True) for part in losses])
+        weights = np.concatenate([_weights(part) for part in losses])
+        if all(part.unit is not None for part in losses):
+            units = np.concatenate([part.unit.numpy(force=True) for part in losses if part.unit is not None])
+        else:
+            units = _units(source, len(values))
+        return cls(values, weights, units)
+
+    def mean(self, level: float = 0.95) -> tuple[float, float, float]:
+        """The weighted mean with the interval that resamples units."""
+        if not self.weights.any():
+            raise DataError("All weights of the split are 0, so it has no loss. Check its mask: it selects nothing.")
+        return mean_interval(self.values, self.weights, self.units, level)
+
+
+def example_losses(model: nn.Module, recipe: Recipe, split: Any, device: torch.device) -> ExampleLosses:
+    """What the recipe's judge says of each example of a split."""
+    source = as_source(split, "judged", Batching(recipe.batch_size, recipe.collate))
+    return ExampleLosses.of(Judge.of(recipe).observe(model.to(device), source, device, each=True).losses, source)
 
 
 def _units(source: Source, count: int) -> np.ndarray | None:
@@ -71,18 +103,6 @@ def _units(source: Source, count: int) -> np.ndarray | None:
     if not isinstance(source, Described) or not isinstance(source, Indexed) or count != len(source):
         return None
     return source.meta(np.arange(len(source))).get("group")
-
-
-def _losses_interval(losses: list[Losses], units: np.ndarray | None, level: float) -> tuple[float, float, float]:
-    values = np.concatenate([part.value.reshape(-1).double().numpy(force=True) for part in losses])
-    weights = np.concatenate([_weights(part) for part in losses])
-    if all(part.unit is not None for part in losses):
-        units = np.concatenate([part.unit.numpy(force=True) for part in losses if part.unit is not None])
-    elif units is not None and len(units) != len(values):
-        units = None
-    if not weights.any():
-        raise DataError("All weights of the split are 0, so it has no loss. Check its mask: it selects nothing.")
-    return mean_interval(values, weights, units, level)
 
 
 def _weights(part: Losses) -> np.ndarray:

@@ -1,0 +1,141 @@
+"""Findings: a cause with the experiments that show it, as values."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from thalweg.diagnosis.cause import Cause
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with the interval it lies in; NaN ends where none is known.
+
+    >>> str(Score(0.5, 0.4, 0.6))
+    '0.5 [0.4, 0.6]'
+    """
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]" if self.low == self.low else f"{self.value:.3g}"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training in an experiment: what it changes, and the loss it reached on each seed."""
+
+    name: str
+    change: tuple[str, ...]
+    score: Score
+    seeds: tuple[int, ...]
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "name": self.name,
+            "change": list(self.change),
+            **asdict(self.score),
+            "seeds": list(self.seeds),
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, the run as it is, varied runs, and the answer: "yes", "no" or "undecided"."""
+
+    question: str
+    measure: str
+    control: Arm
+    arms: tuple[Arm, ...]
+    answer: str
+    says: str
+    effect: Score | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "question": self.question,
+            "measure": self.measure,
+            "control": self.control.to_json(),
+            "arms": [arm.to_json() for arm in self.arms],
+            "answer": self.answer,
+            "effect": None if self.effect is None else asdict(self.effect),
+            "says": self.says,
+        }
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A cause, the share of the loss that it accounts for where that is known, and why."""
+
+    cause: Cause
+    share: float | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a finding cost: runs, seconds, and multiples of the diagnosed training's work."""
+
+    runs: int = 0
+    seconds: float = 0.0
+    times: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What holds a network back, and how that is known.
+
+    `losses` holds the floor, train, validation and test where they are known; `would_decide` says what an UNDECIDED
+    finding waits for. Remedies are attached by the door `thalweg.diagnose`.
+
+    >>> finding = Finding(Cause.NONE, "reaches the reference learners")
+    >>> finding.to_json()["cause"]
+    'NONE'
+    """
+
+    cause: Cause
+    mechanism: str
+    ranked: tuple[Ranked, ...] = ()
+    losses: dict[str, Score] = field(default_factory=dict)
+    floor_by: str = ""
+    experiments: tuple[Experiment, ...] = ()
+    remedies: tuple[Any, ...] = ()
+    cost: Cost = Cost()
+    would_decide: str | None = None
+    notices: tuple[str, ...] = ()
+
+    def but(self, **changes: Any) -> "Finding":
+        """The same finding with some fields changed."""
+        return replace(self, **changes)
+
+    @property
+    def sentence(self) -> str:
+        """The finding in one sentence."""
+        return f"{self.cause.sentence} {self.mechanism[:1].upper()}{self.mechanism[1:]}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `finding.json` and `--json` hold them."""
+        losses: dict[str, Any] = {name: asdict(score) for name, score in self.losses.items()}
+        if "floor" in losses:
+            losses["floor"] = {"low": losses["floor"]["low"], "high": losses["floor"]["high"], "by": self.floor_by}
+        return {
+            "cause": str(self.cause),
+            "sentence": self.sentence,
+            "mechanism": self.mechanism,
+            "next": None,
+            "would_decide": self.would_decide,
+            "ranked": [{"cause": str(r.cause), "share": r.share, "sentence": r.sentence} for r in self.ranked],
+            "losses": losses,
+            "experiments": [experiment.to_json() for experiment in self.experiments],
+            "remedies": [remedy.to_json() for remedy in self.remedies],
+            "cost": asdict(self.cost),
+            "notices": list(self.notices),
+        }
+
+    def __repr__(self) -> str:
+        return f"Finding({self.cause}: {self.mechanism}; {self.cost.runs} runs, {self.cost.times:.1f} x the training)"

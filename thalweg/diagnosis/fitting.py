@@ -1,0 +1,175 @@
+"""Is the training loss too large, and why: the model, or its training?
+
+Asked only where the loss on the training data lies above what reference learners reach on examples they never saw. Arms of
+the same size are trained better (another learning rate, another optimizer, longer), then bigger ones with the rate that was
+found. Compared is the share of the way from the train loss to the floor that the best of each closes:
+
+    share = (T - T_arm) / (T - F).
+
+Same size closes it: OPTIMIZATION. Only bigger closes it: MODEL_BIAS. Neither, or no clear winner: UNDECIDED.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from thalweg.core.nest import Nest
+from thalweg.diagnosis.arms import at_rate, grown
+from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
+from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
+from thalweg.training import Recipe
+
+CLOSES = 0.75
+"""An arm that goes so much of the way to the floor closes the gap."""
+CLEAR = 0.25
+"""By so much of the way the bigger arms must be ahead of the same-size ones to be their own cause."""
+SEEDS = 3
+WIDER = (4, 16)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What the experiments on the train loss say."""
+
+    ranked: tuple[Ranked, ...]
+    experiments: tuple[Experiment, ...]
+    would_decide: str | None = None
+
+
+def explain_train_loss(lab: Laboratory, floor: Floor, grow: Callable[[Recipe], Recipe] | None) -> Fitting:
+    """Same-size arms, then bigger ones, until one closes the gap or the budget is spent."""
+    seed = lab.recipe.seed
+    control = lab.arm(CONTROL, lab.recipe, [seed], lab.train, last=True)
+    gap = control.score.value - floor.high
+
+    def share(arm: Arm) -> float:
+        return (control.score.value - arm.score.value) / gap
+
+    same: list[tuple[Arm, Recipe]] = []
+    for name, recipe in better_trained(lab, control):
+        same.append((lab.arm(name, recipe, [seed], lab.train, last=True), recipe))
+        if share(same[-1][0]) >= 1:
+            break
+    best_same = min(same, key=lambda pair: pair[0].score.value, default=None)
+    if best_same is not None and share(best_same[0]) >= CLOSES:
+        confirmed = _confirmed(lab, best_same)
+        experiment = _experiment(SAME, control, [arm for arm, _ in same], confirmed, floor)
+        if experiment.answer == "yes":
+            says = f"{_times(confirmed)} closes {share(confirmed):.0%} of the way from the train loss to the floor"
+            return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, share(confirmed)), says),), (experiment,))
+    first = _experiment(SAME, control, [arm for arm, _ in same], None, floor)
+    return _capacity(lab, floor, control, first, best_same, grow)
+
+
+SAME = "Does a model of the same size, trained better, come down to the floor?"
+BIGGER = "Does a bigger model, trained equally well, come down to the floor?"
+
+
+def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]]:
+    """Same-size arms, the promising direction first: rates in decades while they help, half a decade, Adam, longer."""
+    seed = [lab.recipe.seed]
+    tried = {1.0: control.score.value}
+
+    def at(factor: float) -> tuple[str, Recipe]:
+        return f"learning rate x {factor:g}", at_rate(lab.recipe, factor)
+
+    for step in (10.0, 0.1):
+        factor = step
+        while 1e-4 < factor < 1e5 and lab.affords(lab.recipe, seed):
+            yield at(factor)
+            tried[factor] = lab.arm(*at(factor), seed, lab.train, last=True).score.value
+            if tried[factor] > 0.98 * tried[factor / step]:
+                break
+            factor *= step
+    best = min(tried, key=tried.__getitem__)
+    for factor in (best * 10**0.5, best / 10**0.5):
+        if lab.affords(lab.recipe, seed):
+            yield at(round(factor, 6))
+    adam = lab.recipe.but(optimizer=partial(torch.optim.Adam, lr=1e-3))
+    if lab.affords(adam, seed):
+        yield "Adam at its usual rate", adam
+    longer = at_rate(lab.recipe, best).but(epochs=3 * lab.recipe.epochs) if best != 1.0 else None
+    longer = longer or lab.recipe.but(epochs=3 * lab.recipe.epochs)
+    if lab.affords(longer, seed):
+        yield "trained 3 x as long", longer
+
+
+def _capacity(
+    lab: Laboratory,
+    floor: Floor,
+    control: Arm,
+    first: Experiment,
+    best_same: tuple[Arm, Recipe] | None,
+    grow: Callable[[Recipe], Recipe] | None,
+) -> Fitting:
+    seed, gap = lab.recipe.seed, control.score.value - floor.high
+    tuned = lab.recipe if best_same is None or best_same[0].score.value > control.score.value else best_same[1]
+    reached = 0.0 if best_same is None else max(0.0, (control.score.value - best_same[0].score.value) / gap)
+    bigger: list[tuple[Arm, Recipe]] = []
+    for name, recipe in _bigger(tuned, first_batch(lab.train), grow):
+        for arm_name, arm in ((name, recipe), (f"{name}, learning rate x 0.316", at_rate(recipe, 10**-0.5))):
+            if not lab.affords(arm, [seed]):
+                continue
+            bigger.append((lab.arm(arm_name, arm, [seed], lab.train, last=True), arm))
+            if bigger[-1][0].score.value <= floor.high:
+                break
+        if bigger and bigger[-1][0].score.value <= floor.high:
+            break
+    if not bigger:
+        why = "No bigger sibling could be made or afforded: give diagnose(grow=...), or a larger budget."
+        ranked = (
+            Ranked(Cause.MODEL_BIAS, None, "the reference learner fits better, and no same-size arm closes the gap"),
+            Ranked(Cause.OPTIMIZATION, reached, "same-size arms close part of the gap"),
+        )
+        return Fitting(ranked, (first,), why)
+    best = min(bigger, key=lambda pair: pair[0].score.value)
+    share = (control.score.value - best[0].score.value) / gap
+    confirmed = _confirmed(lab, best) if share >= CLOSES else None
+    second = _experiment(BIGGER, control, [arm for arm, _ in bigger], confirmed, floor)
+    ranked = [
+        Ranked(Cause.MODEL_BIAS, share - reached, f"bigger models close {share:.0%} of the way to the floor"),
+        Ranked(Cause.OPTIMIZATION, reached, f"models of the same size close {reached:.0%} of it"),
+    ]
+    if second.answer == "yes" and share - reached >= CLEAR:
+        return Fitting(tuple(ranked), (first, second))
+    why = "Wider sweeps of rate and size, or a longer training: neither size nor rate alone came down to the floor."
+    return Fitting(tuple(sorted(ranked, key=lambda r: -(r.share or 0))), (first, second), why)
+
+
+def _bigger(recipe: Recipe, batch: Nest, grow: Callable[[Recipe], Recipe] | None) -> Iterator[tuple[str, Recipe]]:
+    if grow is not None:
+        yield "grown by the given rule", grow(recipe)
+        return
+    for factor in WIDER:
+        if (bigger := grown(recipe, factor, batch)) is not None:
+            yield f"{factor} x as wide", bigger
+
+
+def _confirmed(lab: Laboratory, pair: tuple[Arm, Recipe]) -> Arm:
+    """The arm on more seeds, as many as the budget holds."""
+    seeds = [lab.recipe.seed + i for i in range(SEEDS)]
+    while len(seeds) > 1 and not lab.affords(pair[1], seeds[1:]):
+        seeds.pop()
+    return lab.arm(pair[0].name, pair[1], seeds, lab.train, last=True)
+
+
+def _experiment(question: str, control: Arm, arms: list[Arm], confirmed: Arm | None, floor: Floor) -> Experiment:
+    gap = control.score.value - floor.high
+    shown = tuple(confirmed if confirmed is not None and arm.name == confirmed.name else arm for arm in arms)
+    best = confirmed or min(shown, key=lambda arm: arm.score.value, default=control)
+    share = (control.score.value - best.score.value) / gap
+    answer = "yes" if confirmed is not None and share >= CLOSES else "no"
+    says = (
+        f"The best arm, {_times(best)}, goes from {control.score.value:.3g} to {best.score.value:.3g}: {share:.0%} of the way to "
+        f"the floor ({floor.high:.3g}, {floor.by})."
+    )
+    effect = Score(control.score.value - best.score.value)
+    return Experiment(question, "train loss", control, shown, answer, says, effect)
+
+
+def _times(arm: Arm) -> str:
+    return arm.name if arm.name != CONTROL else "none"

@@ -1,0 +1,146 @@
+r"""The floor: how small the loss can be on these data, as an interval.
+
+Its upper end is what the best of a few reference learners (linear, nearest neighbours, boosted trees) reaches out of fold,
+in the loss that judges the model; a network that is given the same examples should do no worse. Its lower end is 0 for a
+loss that cannot be negative, else unknown: no bound is claimed that a better learner could break (a nearest-neighbour bound
+is wrong in high dimension).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.core.arrays import are_classes
+from thalweg.core.nest import leaves
+from thalweg.core.objective import PlainLoss
+from thalweg.core.source import Source
+from thalweg.training.interval import mean_interval
+from thalweg.training.judging import Judge, values_of
+
+SMOOTHING = 0.01
+"""The share of a uniform distribution mixed into every reference's probabilities, which would else be infinitely wrong."""
+FOLDS = 5
+MOST = 4000
+"""References are fitted to at most so many examples; more would only lower the floor, at a price."""
+
+
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """The interval, the learner that set its upper end, and that learner's loss on each of the examples by their place."""
+
+    low: float
+    high: float
+    by: str
+    values: np.ndarray
+    judged: tuple[float, float, float]
+
+
+def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor | None:
+    """The floor from the examples of several sources together, each predicted by learners that did not see it.
+
+    None where references cannot speak: a marked objective, inputs or targets that are not numbers in a table's shape, a
+    loss without a value for each example.
+    """
+    data = _table(judge, sources)
+    if data is None:
+        return None
+    x, y = data
+    predictors = _classifiers() if are_classes(y) else _regressors()
+    best: Floor | None = None
+    for name, build in predictors.items():
+        output = _out_of_fold(build, x, y, seed)
+        losses = None if output is None else _losses(judge, output, y)
+        if losses is None:
+            return None
+        value, low, high = mean_interval(losses)
+        if best is None or value < best.high:
+            best = Floor(0.0 if losses.min() >= 0 else float("-inf"), value, name, losses, (value, low, high))
+    return best
+
+
+def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor] | None:
+    if not isinstance(judge.objective, PlainLoss):
+        return None
+    xs, ys = [], []
+    for source in sources:
+        for batch in source.batches(0, 0, None):
+            if not isinstance(batch, tuple | list) or len(batch) != 2:
+                return None
+            x, y = batch
+            if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point():
+                return None
+            xs.append(x.flatten(1))
+            ys.append(y)
+    if len({x.shape[1] for x in xs}) != 1 or any(True for y in ys for leaf in leaves(y) if leaf.is_complex()):
+        return None
+    x, y = torch.cat(xs), torch.cat(ys)
+    if not (are_classes(y) or (y.is_floating_point() and y.flatten(1).shape[1] <= 32)):
+        return None
+    kept = torch.arange(len(x)) if len(x) <= MOST else torch.arange(0, len(x), -(-len(x) // MOST))
+    return x[kept].double().numpy(), y[kept]
+
+
+def _classifiers() -> dict[str, Callable[[], Any]]:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return {
+        "logistic regression": lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=300)),
+        "nearest neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(7, weights="distance")),
+        "boosted trees": lambda: HistGradientBoostingClassifier(max_iter=40, random_state=0),
+    }
+
+
+def _regressors() -> dict[str, Callable[[], Any]]:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import RidgeCV
+    from sklearn.multioutput import MultiOutputRegressor
+    from sklearn.neighbors import KNeighborsRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return {
+        "ridge regression": lambda: make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 6))),
+        "nearest neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsRegressor(15)),
+        "boosted trees": lambda: MultiOutputRegressor(
+            HistGradientBoostingRegressor(max_iter=60, learning_rate=0.07, random_state=0)
+        ),
+    }
+
+
+def _out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) -> Tensor | None:
+    """Outputs in the form the judge reads: log-probabilities for classes, numbers of the target's shape."""
+    from sklearn.model_selection import KFold
+
+    folds = KFold(min(FOLDS, len(x)), shuffle=True, random_state=seed)
+    targets = y.numpy() if are_classes(y) else y.flatten(1).double().numpy()
+    classes = int(y.max()) + 1 if are_classes(y) else targets.shape[1]
+    output = np.full((len(x), classes), SMOOTHING / classes if are_classes(y) else 0.0)
+    for train, held_out in folds.split(x):
+        if are_classes(y) and len(np.unique(targets[train])) < 2:
+            return None
+        learner = build().fit(x[train], targets[train])
+        if are_classes(y):
+            probability = learner.predict_proba(x[held_out])
+            output[np.ix_(held_out, learner.classes_)] += (1 - SMOOTHING) * probability
+        else:
+            output[held_out] = learner.predict(x[held_out]).reshape(len(held_out), -1)
+    if are_classes(y):
+        return torch.from_numpy(np.log(output)).float()
+    return torch.from_numpy(output).to(y.dtype).reshape(y.shape)
+
+
+def _losses(judge: Judge, output: Tensor, y: Tensor) -> np.ndarray | None:
+    assert isinstance(judge.objective, PlainLoss)
+    try:
+        losses = values_of(judge.objective.loss, output, y, each=True)
+    except (RuntimeError, ValueError, IndexError):
+        return None
+    return losses.value.double().numpy() if losses.value.dim() and losses.weight is None else None

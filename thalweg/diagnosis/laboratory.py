@@ -1,0 +1,177 @@
+"""The laboratory: the recipe under question with its splits laid out, and the one door to runs, which counts their price."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from thalweg.core.arrays import ArraySource
+from thalweg.core.convert import Batching, as_source
+from thalweg.core.errors import RunError, Unsupported
+from thalweg.core.notices import notice
+from thalweg.core.randomness import stream_seed
+from thalweg.core.source import Indexed, Source, Splits
+
+from thalweg.diagnosis.finding import Arm, Cost, Score
+from thalweg.training import Outcome, Recipe, Run, train_many
+from thalweg.training.evaluate import ExampleLosses, example_losses
+from thalweg.training.judging import Judge
+
+Progress = Callable[[str], None]
+WORST = 1e6
+"""The loss that a run without a finite loss counts as."""
+
+
+@dataclass
+class Laboratory:
+    """A recipe whose train and validation splits are indexed sources, half of its test split, and the runs so far.
+
+    `price` is counted in examples times epochs times parameters, in multiples of one run of the recipe.
+    """
+
+    recipe: Recipe
+    train: Indexed
+    validation: Indexed
+    probe: Source | None
+    device: torch.device
+    budget: float
+    progress: Progress
+    parameters: int = 0
+    runs: int = 0
+    price: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    kept: dict[tuple[str, int], Run] = field(default_factory=dict)
+
+    @property
+    def judge(self) -> Judge:
+        """What compares: the recipe's own judge."""
+        return Judge.of(self.recipe)
+
+    @property
+    def cost(self) -> Cost:
+        """What was spent so far."""
+        return Cost(self.runs, time.monotonic() - self.started, self.price)
+
+    def affords(self, recipe: Recipe, seeds: Sequence[int]) -> bool:
+        """Whether the budget still holds the runs of a recipe."""
+        return self.price + self.price_of(recipe) * len(seeds) <= self.budget
+
+    def price_of(self, recipe: Recipe) -> float:
+        """One run of a recipe in multiples of one run of the recipe under question."""
+        own = _examples(self.recipe) * max(self.recipe.epochs, 1) * self.parameters
+        return _examples(recipe) * max(recipe.epochs, 1) * count_parameters(recipe) / max(own, 1)
+
+    def run(self, name: str, recipe: Recipe, seeds: Sequence[int]) -> list[Run]:
+        """The runs of a recipe on these seeds; those that were trained before are not trained again."""
+        missing = [seed for seed in seeds if (name, seed) not in self.kept]
+        if missing:
+            self.progress(name)
+            self.price += self.price_of(recipe) * len(missing)
+            self.runs += len(missing)
+            for seed, run in zip(missing, train_many([recipe.but(seed=seed) for seed in missing], device=self.device)):
+                if run.status is Outcome.INTERRUPTED:
+                    raise KeyboardInterrupt
+                if run.status is Outcome.FAILED and name == CONTROL:
+                    raise RunError(f"The recipe itself cannot be trained: {run.error}") from run.error
+                self.kept[name, seed] = run
+        return [self.kept[name, seed] for seed in seeds if (name, seed) in self.kept]
+
+    def losses(self, run: Run, split: Source, *, last: bool = False) -> ExampleLosses | None:
+        """A run's loss on each example of a split; None where the run has no finite loss there."""
+        if run.status in (Outcome.FAILED, Outcome.DIVERGED):
+            return None
+        losses = example_losses(run.last if last else run.model, self.recipe, split, self.device)
+        return losses if np.isfinite(losses.values).all() else None
+
+    def arm(self, name: str, recipe: Recipe, seeds: Sequence[int], split: Source, *, last: bool = False) -> Arm:
+        """An arm of an experiment: the mean loss over its seeds, with its interval."""
+        runs = self.run(name, recipe, seeds)
+        scored = [self.losses(run, split, last=last) for run in runs]
+        means = [WORST if losses is None else losses.mean()[0] for losses in scored]
+        value = float(np.mean(means))
+        if len(means) > 1:
+            half = 2.0 * float(np.std(means, ddof=1)) / np.sqrt(len(means))
+            score = Score(value, value - half, value + half)
+        else:
+            score = Score(value) if scored[0] is None else Score(*scored[0].mean())
+        change = tuple(self.recipe.difference(recipe)) if name != CONTROL else ()
+        return Arm(name, change, score, tuple(seeds), sum(run.seconds for run in runs))
+
+
+CONTROL = "as it is"
+
+
+def lay_out(recipe: Recipe, device: torch.device, budget: float, progress: Progress, test: bool = True) -> Laboratory:
+    """Splits as sources; a validation split is held out from train where there is none; the test split is halved.
+
+    Raises `Unsupported` for a stream, which has no subsets to experiment with.
+    """
+    train = open_indexed(recipe, recipe.data.train, "train")
+    if recipe.data.validation is None:
+        ids = np.random.default_rng(stream_seed(recipe.seed, "hold out")).permutation(len(train))
+        cut = max(1, len(train) // 5)
+        notice(
+            f"There is no validation split: {cut} of the {len(train)} training examples are held out for the diagnosis."
+        )
+        train, validation = train.take(ids[cut:]), train.take(ids[:cut])
+    else:
+        validation = open_indexed(recipe, recipe.data.validation, "validation")
+    probe = None
+    if test and recipe.data.test is not None:
+        probe = as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
+        probe = halves(probe, recipe)[0] if isinstance(probe, Indexed) else probe
+    laid = recipe.but(data=Splits(train=train, validation=validation))
+    return Laboratory(laid, train, validation, probe, device, budget, progress, count_parameters(recipe))
+
+
+def halves(test: Indexed, recipe: Recipe) -> tuple[Indexed, Indexed]:
+    """The test split in two halves, by the split itself and not by the seed of a run: one to probe, one for the report."""
+    order = np.random.default_rng(stream_seed(0, "test halves", len(test))).permutation(len(test))
+    middle = len(test) // 2
+    return test.take(np.sort(order[:middle])), test.take(np.sort(order[middle:]))
+
+
+def open_indexed(recipe: Recipe, split: Any, name: str) -> Indexed:
+    """A split as a source with subsets, or an error that says why an experiment needs them."""
+    source = as_source(split, name, Batching(recipe.batch_size, recipe.collate))
+    if not isinstance(source, Indexed):
+        raise Unsupported(
+            f"The {name} split is a {type(source).__name__} without subsets, and the diagnosis needs them. Read some thousand "
+            "examples into memory, list(dataset), and diagnose on these."
+        )
+    return source
+
+
+def merged(first: Indexed, second: Indexed) -> Indexed | None:
+    """Two sources of tensors as one, None where they are of another kind."""
+    if not isinstance(first, ArraySource) or not isinstance(second, ArraySource):
+        first, second = (getattr(source, "arrays", source) for source in (first, second))
+    if not isinstance(first, ArraySource) or not isinstance(second, ArraySource):
+        return None
+    try:
+        return first.joined(second)
+    except (RuntimeError, TypeError, ValueError):
+        return None
+
+
+def count_parameters(recipe: Recipe) -> int:
+    """The number of parameters that a recipe trains."""
+    state = torch.get_rng_state()
+    try:
+        return sum(parameter.numel() for parameter in recipe.model().parameters() if parameter.requires_grad)
+    except (ValueError, RuntimeError):
+        return 1
+    finally:
+        torch.set_rng_state(state)
+
+
+def first_batch(source: Source) -> Any:
+    """The first batch of a source in its own order."""
+    return next(iter(source.batches(0, 0, None)))
+
+
+def _examples(recipe: Recipe) -> int:
+    return len(recipe.data.train) if isinstance(recipe.data.train, Indexed) else 1

@@ -1,0 +1,61 @@
+"""The arms of a study: the same training in several variations, each under every seed, through `train_many`."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from thalweg.core.errors import RunError
+from thalweg.training import Recipe, Run, train_many
+
+Progress = Callable[[float, str], None]
+"""Called with the share of the study that is done, and what was just done."""
+
+
+def train_arms(
+    arms: Mapping[str, Sequence[Recipe]], progress: Progress, window: tuple[float, float] = (0.0, 1.0)
+) -> dict[str, list[Run]]:
+    """Train each arm's recipes; `window` is the part of the study that these arms are.
+
+    A run may diverge, which is an answer; one that raised an error is none, and raises `RunError`.
+    """
+    start, end = window
+    trained: dict[str, list[Run]] = {}
+    for name, recipes in arms.items():
+        trained[name] = train_many(recipes, device="cpu")
+        for run in trained[name]:
+            if run.error is not None:
+                raise RunError(f"The arm '{name}' ended as {run.status}: {run.error}") from run.error
+        progress(start + (end - start) * len(trained) / len(arms), name)
+    return trained
+
+
+def best_rate(trials: Mapping[float, Sequence[Run]]) -> float:
+    """The learning rate of the lowest mean loss at the end, over the tuning seeds."""
+    means = {rate: sum(train_loss(run) for run in runs) / len(runs) for rate, runs in trials.items()}
+    finite = {rate: mean for rate, mean in means.items() if mean == mean}
+    return min(finite, key=finite.__getitem__) if finite else min(trials)
+
+
+def train_loss(run: Run) -> float:
+    """The cross-entropy of the last weights on the train split, in evaluation mode; NaN where the run diverged."""
+    assert run.recipe is not None
+    return loss(run.last, run.recipe.data.train)
+
+
+def loss(model: nn.Module, split: tuple[Tensor, Tensor]) -> float:
+    """The mean cross-entropy in evaluation mode."""
+    return float(cross_entropy(logits(model, split[0]), split[1]))
+
+
+def accuracy(model: nn.Module, split: tuple[Tensor, Tensor]) -> float:
+    """The share of right answers."""
+    return float((logits(model, split[0]).argmax(1) == split[1]).float().mean())
+
+
+@torch.no_grad()
+def logits(model: nn.Module, x: Tensor) -> Tensor:
+    """The outputs in evaluation mode."""
+    output: Tensor = model.eval()(x)
+    return output

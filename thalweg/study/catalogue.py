@@ -1,0 +1,22 @@
+"""The studies by name, each with the claim that it puts to the test; reading this imports no torch."""
+
+STUDIES: dict[str, str] = {
+    "learning-rate": "A learning rate that is too low crawls, a good one descends, one that is too high oscillates, "
+    "and one that is far too high diverges.",
+    "optimizer": "After equal epochs, each at its own tuned rate: SGD is ahead of gradient descent on the whole set; "
+    "momentum, RMSProp and Adam are ahead of SGD; decay ends lower than a constant rate; warm-up saves a rate that is "
+    "too high to start with.",
+    "batch-size": "The noise of a batch's gradient falls as 1/B; a larger batch makes an epoch cheaper, and after equal "
+    "epochs at the same rate it has learned less.",
+    "local-optima": "The start decides which minimum training finds; and the wider the network, the more alike in loss "
+    "are the minima that different starts find.",
+    "vanishing": "In a deep sigmoid network the gradient vanishes on its way back to the first layer; ReLU with "
+    "He's initial weights, batch norm and residual connections each keep it alive.",
+    "softmax": "Softmax with a falling temperature becomes argmax; its largest value is no confidence: a trained "
+    "network claims more than it gets right, and one temperature fitted on validation data mends most of that.",
+    "depth": "A deeper plain network has a higher train loss than a shallower one of the same family after equal "
+    "epochs, each at its own tuned rate; residual connections repair it.",
+    "validation": "A single validation split misses the true accuracy by more than k-fold cross-validation does; and "
+    "the best of many models scores higher on the data that chose it than it really is.",
+}
+"""Name -> claim."""

@@ -1,0 +1,52 @@
+"""How the studies draw: one size of panel, one set of colours, and the bytes of an SVG that come out the same again."""
+
+import io
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PANEL = (4.0, 3.2)
+COLORS = ("#1f6f8b", "#d1603d", "#6a994e", "#8d5a97", "#c99700", "#4d4d4d", "#b0306a")
+BAND = 0.18
+"""The opacity of an interval's band."""
+
+
+def panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in a row.
+
+    >>> figure, axes = panels(2)
+    >>> len(axes)
+    2
+    """
+    figure = Figure(figsize=(PANEL[0] * count, PANEL[1]), layout="constrained")
+    axes = list(figure.subplots(1, count, squeeze=False)[0])
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def svg(figure: Figure) -> bytes:
+    """The picture as SVG with text as text, without a date, so that the same figure gives the same bytes.
+
+    >>> svg(panels(1)[0])[:5]
+    b'<?xml'
+    """
+    return _saved(figure, "svg", metadata={"Date": None})
+
+
+def png(figure: Figure) -> bytes:
+    """The picture as PNG.
+
+    >>> png(panels(1)[0])[1:4]
+    b'PNG'
+    """
+    return _saved(figure, "png", dpi=110)
+
+
+def _saved(figure: Figure, form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "thalweg", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format=form, **options)
+    return buffer.getvalue()
