@@ -7,10 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thalweg import cases
     from thalweg.core.errors import DataError, RecipeError, RunError, ThalwegError, Unsupported
     from thalweg.core.objective import Losses, Moment, objective
     from thalweg.core.source import Source, Splits
+    from thalweg.diagnosis import Cause, Finding
     from thalweg.recipes import load, load_run, predict
+    from thalweg.remedy import Proof, Remedy, diagnose, improve, prove
     from thalweg.training import (
         EarlyStopping,
         Outcome,
@@ -28,7 +31,9 @@ _ROOMS = {
     "thalweg.core.errors": ("DataError", "RecipeError", "RunError", "ThalwegError", "Unsupported"),
     "thalweg.core.objective": ("Losses", "Moment", "objective"),
     "thalweg.core.source": ("Source", "Splits"),
+    "thalweg.diagnosis": ("Cause", "Finding"),
     "thalweg.recipes": ("load", "load_run", "predict"),
+    "thalweg.remedy": ("Proof", "Remedy", "diagnose", "improve", "prove"),
     "thalweg.training": (
         "EarlyStopping",
         "Outcome",
@@ -43,31 +48,41 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "Cause",
     "DataError",
     "EarlyStopping",
+    "Finding",
     "Losses",
     "Moment",
     "Outcome",
+    "Proof",
     "Recipe",
     "RecipeError",
+    "Remedy",
     "Run",
     "RunError",
     "Source",
     "Splits",
     "ThalwegError",
     "Unsupported",
+    "cases",
     "cross_validate",
+    "diagnose",
     "evaluate",
+    "improve",
     "load",
     "load_run",
     "objective",
     "predict",
+    "prove",
     "train",
     "train_many",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "cases":
+        return import_module("thalweg.cases")
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'thalweg' has no attribute '{name}'")
     value = getattr(import_module(_ROOM_OF[name]), name)

@@ -63,6 +63,12 @@ class ArraySource:
         return replace(self, batch_size=size, merge_single=merge_single)
 
 
+    def joined(self, other: "ArraySource") -> "ArraySource":
+        """The examples of both, the other's behind."""
+        theirs = leaves(other.data)
+        return replace(self, data=map_tensors(lambda own: torch.cat([own, next(theirs)]), self.data))
+
+
 def are_classes(y: Tensor) -> bool:
     """Whether targets look like classes: whole numbers on one axis, few of them distinct."""
     return y.dim() == 1 and not y.is_floating_point() and len(y.unique()) <= max(20, len(y) // 10)

@@ -1,7 +1,7 @@
 """Arms: recipes that differ from the diagnosed one in one thing, acting on what its factories build.
 
-Factories are opaque (`lambda p: Adam(p, lr=3e-4)`), so a learning rate is changed in the optimizer that was built, and a
-network is widened module by module where its factory has no `width`.
+Factories are opaque (`lambda p: Adam(p, lr=3e-4)`), so a learning rate is changed in the optimizer that was built, and
+a network is widened module by module where its factory has no `width`.
 """
 
 from collections.abc import Callable
@@ -141,15 +141,16 @@ SIZED = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, *NORMS)
 def _wider(module: nn.Module, factor: int, inner: bool, outer: bool) -> nn.Module | None:
     """A new layer of the same settings, wider on its inner (input) and outer (output) sides; None for other modules."""
     if type(module) is nn.Linear:
-        sizes = module.in_features * _times(factor, inner), module.out_features * _times(factor, outer)
-        return nn.Linear(*sizes, bias=module.bias is not None)
+        features = module.in_features * _times(factor, inner), module.out_features * _times(factor, outer)
+        return nn.Linear(*features, bias=module.bias is not None)
     if type(module) in (nn.Conv1d, nn.Conv2d, nn.Conv3d) and module.groups == 1:
         settings = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
-        sizes = module.in_channels * _times(factor, inner), module.out_channels * _times(factor, outer)
-        return type(module)(*sizes, bias=module.bias is not None, **{name: getattr(module, name) for name in settings})
+        channels = module.in_channels * _times(factor, inner), module.out_channels * _times(factor, outer)
+        options = {name: getattr(module, name) for name in settings}
+        return type(module)(*channels, bias=module.bias is not None, **options)
     if type(module) is nn.Embedding:
         return nn.Embedding(module.num_embeddings, module.embedding_dim * factor, module.padding_idx)
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
         return type(module)(module.num_features * factor, module.eps, module.momentum, module.affine)
     if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1:
         return nn.LayerNorm(module.normalized_shape[0] * factor, module.eps, module.elementwise_affine)

@@ -38,10 +38,8 @@ def higher_on(first: ExampleLosses, second: ExampleLosses, level: float = 0.95) 
 
 
 def _resampled(losses: ExampleLosses, random: np.random.Generator) -> np.ndarray:
-    if losses.units is None:
-        units = np.arange(len(losses.values))
-    else:
-        units = np.unique(losses.units, return_inverse=True)[1]
+    own = losses.units if losses.units is not None else np.arange(len(losses.values))
+    units = np.unique(own, return_inverse=True)[1]
     sums = np.bincount(units, weights=losses.values * losses.weights)
     totals = np.bincount(units, weights=losses.weights)
     counts = random.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=DRAWS)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from thalweg.diagnosis.cause import Cause
+from thalweg.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class Arm:
     score: Score
     seeds: tuple[int, ...]
     seconds: float = 0.0
+    recipe: Recipe | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values; the recipe itself is not among them, what it changes is."""
         return {
             "name": self.name,
             "change": list(self.change),

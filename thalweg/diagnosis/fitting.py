@@ -1,8 +1,8 @@
-"""Is the training loss too large, and why: the model, or its training?
+"""The train loss: where it is too large, whether the model or its training is to blame.
 
-Asked only where the loss on the training data lies above what reference learners reach on examples they never saw. Arms of
-the same size are trained better (another learning rate, another optimizer, longer), then bigger ones with the rate that was
-found. Compared is the share of the way from the train loss to the floor that the best of each closes:
+Asked only where the loss on the training data lies above what reference learners reach on examples they never saw. Arms
+of the same size are trained better (another learning rate, another optimizer, longer), then bigger ones with the rate
+that was found. Compared is the share of the way from the train loss to the floor that the best of each closes:
 
     share = (T - T_arm) / (T - F).
 
@@ -62,7 +62,7 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Callable[[Recipe], R
             says = f"{_times(confirmed)} closes {share(confirmed):.0%} of the way from the train loss to the floor"
             return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, share(confirmed)), says),), (experiment,))
     first = _experiment(SAME, control, [arm for arm, _ in same], None, floor)
-    return _capacity(lab, floor, control, first, best_same, grow)
+    return _capacity(lab, floor, control, first, same, grow)
 
 
 SAME = "Does a model of the same size, trained better, come down to the floor?"
@@ -103,11 +103,13 @@ def _capacity(
     floor: Floor,
     control: Arm,
     first: Experiment,
-    best_same: tuple[Arm, Recipe] | None,
+    same: list[tuple[Arm, Recipe]],
     grow: Callable[[Recipe], Recipe] | None,
 ) -> Fitting:
     seed, gap = lab.recipe.seed, control.score.value - floor.high
-    tuned = lab.recipe if best_same is None or best_same[0].score.value > control.score.value else best_same[1]
+    equal = [pair for pair in same if pair[1].epochs == lab.recipe.epochs and pair[0].score.value < control.score.value]
+    tuned = min(equal, key=lambda pair: pair[0].score.value)[1] if equal else lab.recipe
+    best_same = min(same, key=lambda pair: pair[0].score.value, default=None)
     reached = 0.0 if best_same is None else max(0.0, (control.score.value - best_same[0].score.value) / gap)
     bigger: list[tuple[Arm, Recipe]] = []
     for name, recipe in _bigger(tuned, first_batch(lab.train), grow):
@@ -130,14 +132,14 @@ def _capacity(
     share = (control.score.value - best[0].score.value) / gap
     confirmed = _confirmed(lab, best) if share >= CLOSES else None
     second = _experiment(BIGGER, control, [arm for arm, _ in bigger], confirmed, floor)
-    ranked = [
+    shares = [
         Ranked(Cause.MODEL_BIAS, share - reached, f"bigger models close {share:.0%} of the way to the floor"),
         Ranked(Cause.OPTIMIZATION, reached, f"models of the same size close {reached:.0%} of it"),
     ]
     if second.answer == "yes" and share - reached >= CLEAR:
-        return Fitting(tuple(ranked), (first, second))
+        return Fitting(tuple(shares), (first, second))
     why = "Wider sweeps of rate and size, or a longer training: neither size nor rate alone came down to the floor."
-    return Fitting(tuple(sorted(ranked, key=lambda r: -(r.share or 0))), (first, second), why)
+    return Fitting(tuple(sorted(shares, key=lambda r: -(r.share or 0))), (first, second), why)
 
 
 def _bigger(recipe: Recipe, batch: Nest, grow: Callable[[Recipe], Recipe] | None) -> Iterator[tuple[str, Recipe]]:
@@ -164,8 +166,8 @@ def _experiment(question: str, control: Arm, arms: list[Arm], confirmed: Arm | N
     share = (control.score.value - best.score.value) / gap
     answer = "yes" if confirmed is not None and share >= CLOSES else "no"
     says = (
-        f"The best arm, {_times(best)}, goes from {control.score.value:.3g} to {best.score.value:.3g}: {share:.0%} of the way to "
-        f"the floor ({floor.high:.3g}, {floor.by})."
+        f"The best arm, {_times(best)}, goes from {control.score.value:.3g} to {best.score.value:.3g}: {share:.0%} of "
+        f"the way to the floor ({floor.high:.3g}, {floor.by})."
     )
     effect = Score(control.score.value - best.score.value)
     return Experiment(question, "train loss", control, shown, answer, says, effect)

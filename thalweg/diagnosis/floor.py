@@ -1,9 +1,9 @@
 r"""The floor: how small the loss can be on these data, as an interval.
 
-Its upper end is what the best of a few reference learners (linear, nearest neighbours, boosted trees) reaches out of fold,
-in the loss that judges the model; a network that is given the same examples should do no worse. Its lower end is 0 for a
-loss that cannot be negative, else unknown: no bound is claimed that a better learner could break (a nearest-neighbour bound
-is wrong in high dimension).
+Its upper end is what the best of a few reference learners (linear, nearest neighbours, boosted trees) reaches out of
+fold, in the loss that judges the model; a network that is given the same examples should do no worse. Its lower end is
+0 for a loss that cannot be negative, else unknown: no bound is claimed that a better learner could break (a
+nearest-neighbour bound is wrong in high dimension).
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from thalweg.training.interval import mean_interval
 from thalweg.training.judging import Judge, values_of
 
 SMOOTHING = 0.01
-"""The share of a uniform distribution mixed into every reference's probabilities, which would else be infinitely wrong."""
+"""The share of a uniform distribution in every reference's probabilities, which would else be infinitely wrong."""
 FOLDS = 5
 MOST = 4000
 """References are fitted to at most so many examples; more would only lower the floor, at a price."""
@@ -30,7 +30,7 @@ MOST = 4000
 
 @dataclass(frozen=True, eq=False)
 class Floor:
-    """The interval, the learner that set its upper end, and that learner's loss on each of the examples by their place."""
+    """The interval, the learner that set its upper end, and that learner's loss on each example, by its place."""
 
     low: float
     high: float

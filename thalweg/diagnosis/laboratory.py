@@ -1,4 +1,4 @@
-"""The laboratory: the recipe under question with its splits laid out, and the one door to runs, which counts their price."""
+"""The laboratory: the recipe under question, its splits laid out, and the one door to runs, which counts the price."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +14,6 @@ from thalweg.core.errors import RunError, Unsupported
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Source, Splits
-
 from thalweg.diagnosis.finding import Arm, Cost, Score
 from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.evaluate import ExampleLosses, example_losses
@@ -71,7 +70,8 @@ class Laboratory:
             self.progress(name)
             self.price += self.price_of(recipe) * len(missing)
             self.runs += len(missing)
-            for seed, run in zip(missing, train_many([recipe.but(seed=seed) for seed in missing], device=self.device)):
+            trained = train_many([recipe.but(seed=seed) for seed in missing], device=self.device)
+            for seed, run in zip(missing, trained, strict=True):
                 if run.status is Outcome.INTERRUPTED:
                     raise KeyboardInterrupt
                 if run.status is Outcome.FAILED and name == CONTROL:
@@ -98,7 +98,7 @@ class Laboratory:
         else:
             score = Score(value) if scored[0] is None else Score(*scored[0].mean())
         change = tuple(self.recipe.difference(recipe)) if name != CONTROL else ()
-        return Arm(name, change, score, tuple(seeds), sum(run.seconds for run in runs))
+        return Arm(name, change, score, tuple(seeds), sum(run.seconds for run in runs), recipe)
 
 
 CONTROL = "as it is"
@@ -122,13 +122,13 @@ def lay_out(recipe: Recipe, device: torch.device, budget: float, progress: Progr
     probe = None
     if test and recipe.data.test is not None:
         probe = as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
-        probe = halves(probe, recipe)[0] if isinstance(probe, Indexed) else probe
-    laid = recipe.but(data=Splits(train=train, validation=validation))
+        probe = halves(probe)[0] if isinstance(probe, Indexed) else probe
+    laid = recipe.but(data=Splits(train=train, validation=validation), metrics={})
     return Laboratory(laid, train, validation, probe, device, budget, progress, count_parameters(recipe))
 
 
-def halves(test: Indexed, recipe: Recipe) -> tuple[Indexed, Indexed]:
-    """The test split in two halves, by the split itself and not by the seed of a run: one to probe, one for the report."""
+def halves(test: Indexed) -> tuple[Indexed, Indexed]:
+    """The test split in two halves, the same for every seed of a run: one to probe, one for the report."""
     order = np.random.default_rng(stream_seed(0, "test halves", len(test))).permutation(len(test))
     middle = len(test) // 2
     return test.take(np.sort(order[:middle])), test.take(np.sort(order[middle:]))
@@ -139,8 +139,8 @@ def open_indexed(recipe: Recipe, split: Any, name: str) -> Indexed:
     source = as_source(split, name, Batching(recipe.batch_size, recipe.collate))
     if not isinstance(source, Indexed):
         raise Unsupported(
-            f"The {name} split is a {type(source).__name__} without subsets, and the diagnosis needs them. Read some thousand "
-            "examples into memory, list(dataset), and diagnose on these."
+            f"The {name} split is a {type(source).__name__} without subsets, and the diagnosis needs them. Read some "
+            "thousand examples into memory, list(dataset), and diagnose on these."
         )
     return source
 

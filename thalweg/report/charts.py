@@ -27,7 +27,8 @@ class Row:
     @classmethod
     def of(cls, name: Any, score: dict[str, Any], color: str = "train") -> "Row":
         """A row of what the files hold under "value", "low" and "high"."""
-        return cls(label(name), *(number(score.get(key)) for key in ("value", "low", "high")), color)
+        value, low, high = (number(score.get(key)) for key in ("value", "low", "high"))
+        return cls(label(name), value, low, high, color)
 
 
 def height(rows: int) -> int:

@@ -1,6 +1,7 @@
-"""Figures as inline SVG: text stays text, and every colour is a CSS variable, so that a page is light or dark by itself."""
+"""Figures as inline SVG: text stays text, and every colour is a CSS variable, so that a page turns light or dark."""
 
 import io
+import math
 import re
 import warnings
 import zlib
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 WIDTH = 420
 """Units of a figure's width; a page shows it between 350 and 520 pixels wide."""
 
+MOST_TICKS = 6
+
 PALETTE: Mapping[str, str] = {
     "ink": "#1c2530",
     "soft": "#6b7683",
@@ -26,7 +29,7 @@ PALETTE: Mapping[str, str] = {
 }
 """The colours by the names that page.css gives them; a figure that is looked at alone has these."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.hashsalt": "thalweg",
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -74,13 +77,16 @@ def axes(ax: "Axes | None", height: int = 260) -> "Axes":
 
 def plain_ticks(axis: Any) -> None:
     """Decimal labels on a logarithmic axis; matplotlib's own are mathematics, which stays unset here."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = sorted(axis.get_view_interval())
-    decades = high / low if low > 0 else 1.0
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 80 else (1,), numticks=8))
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(ticks) <= MOST_TICKS:
+            break
+    axis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / MOST_TICKS) or 1]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
     axis.set_minor_locator(NullLocator())
 
 

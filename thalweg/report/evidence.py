@@ -154,7 +154,7 @@ def _read_tensors(file: Path) -> dict[str, tuple[int, ...]]:
             raise damaged(file, "it does not begin as a safetensors file does")
         head = stream.read(size)
     try:
-        listed = json.loads(head)
+        listed = dict(json.loads(head))
         return {name: tuple(map(int, listed[name]["shape"])) for name in listed if name != "__metadata__"}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise damaged(file, error) from error

@@ -49,11 +49,11 @@ class Residual:
 
 
 def read_guesses(file: Path, target: dict[str, Any]) -> list[Guess]:
-    """The predicted classes of a file; rows without a true class are left out.
+    r"""The predicted classes of a file; rows without a true class are left out.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "test.csv"
-    >>> _ = file.write_text("size,kind,prediction,probability\\n3,a,b,0.75\\n")
+    >>> _ = file.write_text("size,kind,prediction,probability\n3,a,b,0.75\n")
     >>> read_guesses(file, {"names": ["kind"]})
     [Guess(row=0, truth='a', predicted='b', probability=0.75)]
     """
@@ -61,7 +61,7 @@ def read_guesses(file: Path, target: dict[str, Any]) -> list[Guess]:
     with _table(file) as (head, rows):
         truth, guess, share = (_column(file, head, of) for of in (re.escape(name), _GUESS, r"probability(_\d+)?"))
         return [
-            Guess(place, _canonical(row[truth]), _canonical(row[guess]), _decimal(row[share]))
+            Guess(place, _canonical(row[truth]), _canonical(row[guess]), decimal(row[share]))
             for place, row in enumerate(rows)
             if row[truth].strip()
         ]
@@ -76,7 +76,7 @@ def read_residuals(file: Path, target: dict[str, Any]) -> dict[str, list[Residua
         guessed = _GUESS if len(names) == 1 else rf"prediction_{re.escape(name)}(_\d+)?"
         with _table(file) as (head, rows):
             truth, guess = _column(file, head, re.escape(name)), _column(file, head, guessed)
-            read = [Residual(p, _decimal(row[truth], notation), _decimal(row[guess])) for p, row in enumerate(rows)]
+            read = [Residual(p, decimal(row[truth], notation), decimal(row[guess])) for p, row in enumerate(rows)]
         found[name] = [residual for residual in read if math.isfinite(residual.size)]
     return found
 
@@ -164,11 +164,11 @@ def _column(file: Path, head: list[str], pattern: str) -> int:
 def _canonical(text: str) -> str:
     """A class as it is compared: 1.0 and 1 are the same."""
     bare = text.strip()
-    value = _decimal(bare)
+    value = decimal(bare)
     return f"{value:g}" if value == value and abs(value) < 1e6 and value == round(value) else bare
 
 
-def _decimal(text: str, notation: dict[str, Any] | None = None) -> float:
+def decimal(text: str, notation: dict[str, Any] | None = None) -> float:
     """A cell as a number, NaN where it is none; `notation` says how the table writes numbers."""
     signs = notation or {}
     bare = text.strip()

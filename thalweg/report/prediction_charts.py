@@ -39,12 +39,12 @@ def confusion_matrix(matrix: list[list[int]], names: list[str], ax: "Axes | None
     shown = range(0, size, max(1, math.ceil(size / MOST_NAMED)))
     short = [label(names[i], 14 if size <= MOST_NUMBERED else 10) for i in shown]
     turned = size > 6 or any(len(name) > 5 for name in short)
-    upright = {"rotation": 90} if turned and any(len(name) > 2 for name in short) else {}
+    upright = 90 if turned and any(len(name) > 2 for name in short) else 0
     small = 11 if size <= MOST_NUMBERED else 8
-    ax.set_xticks(list(shown), short, parse_math=False, fontsize=small, color=PALETTE["ink"], **upright)
+    ax.set_xticks(list(shown), short, parse_math=False, fontsize=small, color=PALETTE["ink"], rotation=upright)
     ax.set_yticks(list(shown), short, parse_math=False, fontsize=small, color=PALETTE["ink"])
     ax.set_xlabel("predicted class")
-    ax.set_ylabel("true class")
+    ax.set_ylabel("true class", labelpad=8)
     ax.tick_params(length=0)
     ax.spines[:].set_color(PALETTE["rule"])
     return ax
@@ -60,8 +60,9 @@ def reliability_diagram(bins: list[tuple[float, float, int]], ax: "Axes | None" 
     total = sum(count for _, _, count in bins) or 1
     ax.plot([0, 1], [0, 1], color=PALETTE["soft"], linewidth=1, linestyle="--")
     for confidence, hits, count in bins:
-        ax.plot([confidence] * 2, [confidence, hits], color=PALETTE["validation"], linewidth=1.5)
-        ax.plot([confidence], [hits], "o", color=PALETTE["train"], markersize=4 + 12 * math.sqrt(count / total))
+        ax.plot([confidence] * 2, [confidence, hits], color=PALETTE["validation"], linewidth=1.5, alpha=0.6)
+        size = 4 + 12 * math.sqrt(count / total)
+        ax.plot([confidence], [hits], "o", color=PALETTE["train"], markersize=size, clip_on=False, zorder=3)
     ax.set(xlim=(0, 1.03), ylim=(0, 1.05), xlabel="confidence", ylabel="share of hits", aspect="equal")
     ax.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     ax.spines[["top", "right"]].set_visible(False)

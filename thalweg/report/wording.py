@@ -1,4 +1,4 @@
-"""Numbers and foreign text as a page may show them: as many digits as the interval bears, and no character that acts."""
+"""Numbers and foreign text as a page may show them: the digits that an interval bears, no character that acts."""
 
 import math
 import re
@@ -79,19 +79,21 @@ def quantity(value: Any, decimals: int | None = None, sign: bool = False) -> str
         text = f"{found:+.3g}" if sign else f"{found:.3g}"
     else:
         text = f"{found:+,.{places}f}" if sign else f"{found:,.{places}f}"
+    if not text.strip("-+0.,"):  # a small number that these decimals do not show has no sign
+        return text.lstrip("-+")
     return text.replace("-", "−", 1) if found < 0 else text
 
 
-def interval(score: dict[str, Any], sign: bool = False) -> str:
+def interval(score: dict[str, Any], sign: bool = False, decimals: int | None = None) -> str:
     """A value with its interval, or without where it has none.
 
     >>> interval({"value": 0.97222, "low": 0.94949, "high": 0.98480}), interval({"value": 2.5, "low": None})
     ('0.972 [0.949, 0.985]', '2.50')
     """
     value, low, high = (number(score.get(key)) for key in ("value", "low", "high"))
-    places = digits(value, low, high)
+    places = digits(value, low, high) if decimals is None else decimals
     if low != low or high != high:
-        return quantity(value, sign=sign)
+        return quantity(value, decimals, sign)
     shown = quantity(value, places, sign) if value == value else "?"
     return f"{shown} [{quantity(low, places, sign)}, {quantity(high, places, sign)}]"
 
@@ -100,7 +102,7 @@ def duration(seconds: Any) -> str:
     """Seconds as people say them.
 
     >>> duration(0.147), duration(75), duration(7300), duration(None)
-    ('0.15 s', '1 min 15 s', '2 h 2 min', '–')
+    ('0.15 s', '1 min 15 s', '2 h 1 min', '–')
     """
     found = number(seconds)
     if found != found:
@@ -111,6 +113,24 @@ def duration(seconds: Any) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def row_digits(scores: list[dict[str, Any]]) -> int:
+    """Decimals for one quantity in several places: as the widest interval bears, and two figures of the smallest value.
+
+    >>> row_digits([{"value": 0.0054, "low": 0.0045, "high": 0.0064}, {"value": 0.128, "low": 0.05, "high": 0.22}])
+    4
+    """
+    triples = [tuple(number(score.get(key)) for key in ("value", "low", "high")) for score in scores]
+    known = [triple for triple in triples if triple[0] == triple[0]]
+    if not known:
+        return 3
+    bears = [digits(*triple) for triple in known if triple[2] > triple[1]] or [digits(*triple) for triple in known]
+    smallest = min((abs(value) for value, _, _ in known if value), default=1.0)
+    return min(6, max(min(4, *bears), 1 - math.floor(math.log10(smallest))))
+
+
+ACRONYMS = {"auc": "AUC", "mae": "MAE", "mse": "MSE", "rmse": "RMSE", "r2": "R²", "f1": "F1"}
+
+
 def spoken(name: Any) -> str:
     """A name of the program as words.
 
@@ -118,4 +138,6 @@ def spoken(name: Any) -> str:
     ('Model bias', 'Balanced accuracy')
     """
     text = clean(name).replace("_", " ").strip()
+    if text in ACRONYMS:
+        return ACRONYMS[text]
     return text[:1].upper() + (text[1:].lower() if text.isupper() else text[1:])

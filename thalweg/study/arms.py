@@ -31,6 +31,15 @@ def train_arms(
     return trained
 
 
+def tuning_seeds(seeds: Sequence[int], count: int = 2) -> list[int]:
+    """Seeds to choose a learning rate by, none of which is judged.
+
+    >>> tuning_seeds(range(1000, 1005))
+    [1500, 1501]
+    """
+    return [seeds[0] + 500 + number for number in range(count)]
+
+
 def best_rate(trials: Mapping[float, Sequence[Run]]) -> float:
     """The learning rate of the lowest mean loss at the end, over the tuning seeds."""
     means = {rate: sum(train_loss(run) for run in runs) / len(runs) for rate, runs in trials.items()}

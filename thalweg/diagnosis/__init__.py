@@ -1,0 +1,7 @@
+"""Diagnosis: what holds a network back, found by experiments."""
+
+from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.finding import Arm, Cost, Experiment, Finding, Ranked, Score
+from thalweg.diagnosis.tree import find_cause
+
+__all__ = ["Arm", "Cause", "Cost", "Experiment", "Finding", "Ranked", "Score", "find_cause"]

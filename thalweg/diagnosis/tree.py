@@ -1,0 +1,120 @@
+"""The decision tree: the train loss first (model or optimization), then validation (overfitting), then test (mismatch).
+
+Each branch is taken by an experiment, not by a threshold on a symptom. Where all three losses lie within what the data
+are known to allow the finding is NONE, with the floor as an interval; where no experiment decides it is UNDECIDED, with
+what would decide.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from thalweg.core.device import resolve_device
+from thalweg.core.errors import RecipeError
+from thalweg.core.notices import collecting
+from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
+from thalweg.diagnosis.fitting import explain_train_loss
+from thalweg.diagnosis.floor import Floor, reference_floor
+from thalweg.diagnosis.generalizing import above_floor, explain_gap, gap
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory, Progress, lay_out
+from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
+from thalweg.training import Recipe, Run
+from thalweg.training.evaluate import ExampleLosses
+
+MATERIAL = 0.1
+"""A validation loss that is above the floor by less than this share of itself is not worth an experiment."""
+
+
+def find_cause(
+    recipe: Recipe | Run,
+    *,
+    budget: float = 20.0,
+    grow: Callable[[Recipe], Recipe] | None = None,
+    device: str | torch.device = "auto",
+    progress: Progress | None = None,
+    test: bool = True,
+) -> Finding:
+    """What holds a recipe back, with the experiments that show it.
+
+    `budget` is in multiples of one training of the recipe (examples times epochs times parameters); `grow` makes a
+    bigger model of a recipe where neither its factory's `width` nor its layers can be grown; `test=False` leaves the
+    test split alone.
+
+    Raises `RecipeError` for what is neither recipe nor run, and what `train` raises where the recipe cannot be trained.
+    """
+    subject = recipe.recipe if isinstance(recipe, Run) else recipe
+    if not isinstance(subject, Recipe):
+        raise RecipeError(
+            f"diagnose was given {type(recipe).__name__}, but it diagnoses a Recipe, or a Run with its recipe."
+        )
+    with collecting() as notices:
+        lab = lay_out(subject, resolve_device(device), budget, progress or (lambda name: None), test)
+        finding = _asked(lab, grow)
+    return finding.but(cost=lab.cost, notices=tuple(notices))
+
+
+def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> Finding:
+    (run,) = lab.run(CONTROL, lab.recipe, [lab.recipe.seed])
+    lab.progress("reference learners")
+    floor = reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
+    train, validation = lab.losses(run, lab.train, last=True), lab.losses(run, lab.validation)
+    finding = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), floor_by=_by(floor))
+    if floor is None:
+        return finding.but(
+            mechanism="there is no reference to say how small the loss could be",
+            would_decide="A reference that can read these inputs and this loss; the learners known here cannot.",
+        )
+    if train is None or train.mean()[0] > floor.high:
+        return _train_loss(lab, finding, floor, grow)
+    if validation is not None:
+        above, level = above_floor(validation, floor, len(lab.train)), validation.mean()[0]
+        if above.low > 0 and above.value > MATERIAL * level and gap(lab, train, validation).low > 0:
+            return _validation_loss(lab, finding, above, level)
+    return _test_loss(finding, ask_mismatch(lab, run), floor)
+
+
+def _train_loss(lab: Laboratory, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None) -> Finding:
+    fitting = explain_train_loss(lab, floor, grow)
+    finding = finding.but(ranked=fitting.ranked, experiments=fitting.experiments)
+    if fitting.would_decide is not None:
+        return finding.but(mechanism=fitting.ranked[0].sentence, would_decide=fitting.would_decide)
+    return finding.but(cause=fitting.ranked[0].cause, mechanism=fitting.ranked[0].sentence)
+
+
+def _validation_loss(lab: Laboratory, finding: Finding, above: Score, level: float) -> Finding:
+    ranked, experiment, waits = explain_gap(lab, above, level)
+    finding = finding.but(ranked=(ranked,), experiments=(experiment,), mechanism=ranked.sentence)
+    return finding.but(would_decide=waits) if waits else finding.but(cause=Cause.OVERFITTING)
+
+
+def _test_loss(finding: Finding, mismatch: Mismatch | None, floor: Floor) -> Finding:
+    experiments: tuple[Experiment, ...] = () if mismatch is None else (mismatch.experiment,)
+    if mismatch is not None and mismatch.harms:
+        sentence = f"the loss on test is {mismatch.effect} higher than on validation; {mismatch.mechanism}"
+        ranked = (Ranked(Cause.MISMATCH, None, sentence),)
+        return finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, experiments=experiments)
+    says = (
+        f"train and validation loss reach what reference learners do: the floor lies in [{floor.low:.3g}, "
+        f"{floor.high:.3g}] ({floor.by})"
+    )
+    ranked = (Ranked(Cause.NONE, None, says),)
+    return finding.but(cause=Cause.NONE, mechanism=says, ranked=ranked, experiments=experiments)
+
+
+def _losses(
+    lab: Laboratory, run: Run, floor: Floor | None, train: ExampleLosses | None, validation: ExampleLosses | None
+) -> dict[str, Score]:
+    """Where the loss is lost: floor, train, validation, test, each with its interval."""
+    measured: dict[str, Any] = {"train": train, "validation": validation}
+    if lab.probe is not None:
+        measured["test"] = lab.losses(run, lab.probe)
+    losses = {name: Score(*scored.mean()) for name, scored in measured.items() if scored is not None}
+    if floor is not None:
+        losses["floor"] = Score(floor.high, floor.low, floor.high)
+    return losses
+
+
+def _by(floor: Floor | None) -> str:
+    return "" if floor is None else floor.by

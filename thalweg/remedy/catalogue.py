@@ -1,0 +1,122 @@
+"""The catalogue: which remedies treat which cause, the most promising first.
+
+For optimization and model bias the best arms of the experiments are the remedies: what closed the gap in an experiment
+is what to adopt. For overfitting and mismatch the catalogue holds changes of its own.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.diagnosis import Arm, Cause, Finding
+from thalweg.diagnosis.generalizing import Restraint
+from thalweg.remedy.remedy import Remedy
+from thalweg.training import EarlyStopping, Recipe
+
+CARRIED = ("model", "objective", "optimizer", "schedule", "epochs", "batch_size", "penalty", "stopping")
+"""The fields in which an arm can differ from the recipe, and which adopting it changes."""
+MOST_ARMS = 2
+
+
+def remedies_for(finding: Finding) -> tuple[Remedy, ...]:
+    """The remedies that treat a finding, the most promising first; none where there is nothing to treat.
+
+    >>> remedies_for(Finding(Cause.OVERFITTING, "too few examples"))[0].name
+    'noise on the inputs, a penalty on the weights'
+    """
+    return tuple(_remedies(finding))
+
+
+def _remedies(finding: Finding) -> Iterator[Remedy]:
+    if finding.cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS):
+        yield from adopted_arms(finding)
+    if finding.cause is Cause.OVERFITTING:
+        noisy = Remedy("noise on the inputs", Cause.OVERFITTING, partial(with_model, wrap=NoisyInputs))
+        restrained = Remedy("a penalty on the weights", Cause.OVERFITTING, restrain)
+        stopped = Remedy("early stopping", Cause.OVERFITTING, lambda recipe: recipe.but(stopping=EarlyStopping(5)))
+        yield from (noisy.then(restrained), restrained, noisy, stopped)
+    if finding.cause is Cause.MISMATCH:
+        yield Remedy("each example standardized", Cause.MISMATCH, partial(with_model, wrap=Standardized))
+
+
+def adopted_arms(finding: Finding) -> Iterator[Remedy]:
+    """The best arms of the experiment that decided, as remedies."""
+    decided = [experiment for experiment in finding.experiments if experiment.answer == "yes"]
+    if not decided:
+        return
+    control = decided[-1].control.recipe
+    arms = sorted(decided[-1].arms, key=lambda arm: (-len(arm.seeds), arm.score.value))
+    for arm in arms[:MOST_ARMS]:
+        if control is not None and arm.recipe is not None:
+            yield Remedy(arm.name, finding.cause, Adopted(_changed(control, arm)))
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """The change of a recipe into an arm of an experiment: the fields in which the arm differs."""
+
+    changes: dict[str, Any]
+
+    def __call__(self, recipe: Recipe) -> Recipe:
+        return recipe.but(**self.changes)
+
+
+def _changed(control: Recipe, arm: Arm) -> dict[str, Any]:
+    assert arm.recipe is not None
+    return {
+        item.name: getattr(arm.recipe, item.name)
+        for item in fields(Recipe)
+        if item.name in CARRIED and getattr(arm.recipe, item.name) is not getattr(control, item.name)
+    }
+
+
+def restrain(recipe: Recipe, strength: float = 0.01) -> Recipe:
+    """The recipe with an L2 penalty beside its own."""
+    return recipe.but(penalty=Restraint(strength, recipe.penalty))
+
+
+def with_model(recipe: Recipe, wrap: Callable[[nn.Module], nn.Module]) -> Recipe:
+    """The recipe with its model wrapped."""
+    return recipe.but(model=Wrapped(recipe.model, wrap))
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """A model factory whose models are wrapped."""
+
+    factory: Callable[[], nn.Module]
+    wrap: Callable[[nn.Module], nn.Module]
+
+    def __call__(self) -> nn.Module:
+        return self.wrap(self.factory())
+
+
+class NoisyInputs(nn.Module):
+    """Adds Gaussian noise to the inputs in training: a penalty on how fast the output changes (Bishop 1995).
+
+    The noise's deviation is `share` of that of the batch.
+    """
+
+    def __init__(self, model: nn.Module, share: float = 0.5) -> None:
+        super().__init__()
+        self.model, self.share = model, share
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x + self.share * x.std() * torch.randn_like(x) if self.training else x)
+
+
+class Standardized(nn.Module):
+    """Gives every example mean 0 and deviation 1 over its inputs, so that brightness and contrast no longer matter."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        scaled = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + 1e-5)
+        return self.model(scaled.reshape(x.shape))

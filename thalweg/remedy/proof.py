@@ -1,0 +1,149 @@
+"""prove: (Recipe, Remedy) -> Proof, by paired runs.
+
+Each pair shares its seed, so that initial weights and order are as alike as the remedy leaves them. The one-sided
+sign-flip test asks how often random signs would make the mean difference as large as it is: with n pairs that all agree
+p = 2^-n, so that five pairs can reach .05. The seeds are none that a diagnosis or a race has used.
+"""
+
+from dataclasses import asdict, dataclass
+from itertools import product
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+
+from thalweg.core.device import resolve_device
+from thalweg.core.errors import RecipeError
+from thalweg.diagnosis import Cause, Cost, Score
+from thalweg.diagnosis.laboratory import WORST, Laboratory, lay_out
+from thalweg.remedy.remedy import Remedy
+from thalweg.training import Recipe
+
+FRESH = 1000
+"""Proofs begin at this distance from the recipe's seed."""
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Paired runs with and without a remedy: how much lower the loss is with it, and whether that is beyond chance.
+
+    `pairs` holds (seed, loss without, loss with); `effect` is their mean difference, positive where the remedy helps,
+    with Student's interval over pairs.
+    """
+
+    remedy: Remedy
+    measure: str
+    pairs: tuple[tuple[int, float, float], ...]
+    effect: Score
+    p: float
+    cost: Cost
+    change: tuple[str, ...] = ()
+
+    @property
+    def wins(self) -> int:
+        """In how many pairs the loss is lower with the remedy."""
+        return sum(after < before for _, before, after in self.pairs)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the effect."""
+        return self.effect.low, self.effect.high
+
+    @property
+    def helped(self) -> bool:
+        """Whether the remedy lowers the loss beyond chance."""
+        return self.p <= LEVEL and self.effect.value > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as a file of `proofs/` holds them."""
+        return {
+            "remedy": self.remedy.name,
+            "cause": str(self.remedy.cause),
+            "change": list(self.change),
+            "measure": self.measure,
+            "pairs": [{"seed": seed, "without": before, "with": after} for seed, before, after in self.pairs],
+            "effect": asdict(self.effect),
+            "wins": self.wins,
+            "p": self.p,
+            "helped": self.helped,
+            "cost": asdict(self.cost),
+        }
+
+
+def prove(
+    recipe: Recipe, remedy: Remedy, *, pairs: int = 5, device: str | torch.device = "auto", candidates: int = 1
+) -> Proof:
+    """Train with and without a remedy on paired seeds, and say whether it helps.
+
+    What is compared is the validation loss of the recipe's judge, for a mismatch the loss on the probe half of the test
+    split. With several `candidates` (Holm's first step) the level is divided, so that more pairs are needed.
+
+    >>> import thalweg
+    >>> from thalweg.cases import get
+    >>> from thalweg.remedy import Remedy
+    >>> recipe = get("rate-too-low").but(epochs=5)
+    >>> from functools import partial
+    >>> adam = partial(torch.optim.Adam, lr=1e-3)
+    >>> proof = prove(recipe, Remedy("Adam at its usual rate", Cause.OPTIMIZATION, lambda r: r.but(optimizer=adam)))
+    >>> proof.helped, proof.wins, proof.p
+    (True, 5, 0.03125)
+
+    Raises `RecipeError` for too few pairs to reach the level.
+    """
+    if 2.0**-pairs > LEVEL / candidates:
+        needed = int(np.ceil(np.log2(candidates / LEVEL)))
+        raise RecipeError(
+            f"pairs={pairs} cannot show anything at p <= {LEVEL:g} with {candidates} candidates: give {needed}."
+        )
+    started = monotonic()
+    lab = lay_out(recipe, resolve_device(device), float("inf"), lambda name: None, remedy.cause is Cause.MISMATCH)
+    treated = remedy(lab.recipe)
+    seeds = [recipe.seed + FRESH + i for i in range(pairs)]
+    before, after = _judged(lab, "without", lab.recipe, seeds, remedy), _judged(lab, "with", treated, seeds, remedy)
+    differences = np.array(before) - np.array(after)
+    measure = "test loss (probe half)" if _on_test(lab, remedy) else "validation loss"
+    return Proof(
+        remedy,
+        measure,
+        tuple(zip(seeds, before, after, strict=True)),
+        student(differences),
+        min(1.0, candidates * sign_flip(differences)),
+        Cost(lab.runs, monotonic() - started, lab.price),
+        tuple(lab.recipe.difference(treated)),
+    )
+
+
+def _on_test(lab: Laboratory, remedy: Remedy) -> bool:
+    return remedy.cause is Cause.MISMATCH and lab.probe is not None
+
+
+def _judged(lab: Laboratory, name: str, recipe: Recipe, seeds: list[int], remedy: Remedy) -> list[float]:
+    split = lab.probe if _on_test(lab, remedy) and lab.probe is not None else lab.validation
+    scored = [lab.losses(run, split) for run in lab.run(name, recipe, seeds)]
+    return [WORST if losses is None else losses.mean()[0] for losses in scored]
+
+
+def sign_flip(differences: np.ndarray) -> float:
+    """The one-sided exact sign-flip p-value of a positive mean.
+
+    >>> sign_flip(np.array([1.0, 2.0, 3.0]))
+    0.125
+    """
+    signs = np.array(list(product((1, -1), repeat=len(differences))))
+    means = signs @ differences
+    return float(np.mean(means >= differences.sum() - 1e-12 * np.abs(differences).sum()))
+
+
+def student(differences: np.ndarray, level: float = 0.95) -> Score:
+    """The mean of paired differences with Student's interval.
+
+    >>> str(student(np.array([1.0, 2.0, 3.0])))
+    '2 [-0.484, 4.48]'
+    """
+    from scipy.special import stdtrit
+
+    n, mean = len(differences), float(differences.mean())
+    half = float(stdtrit(n - 1, 0.5 + level / 2)) * float(differences.std(ddof=1)) / np.sqrt(n)
+    return Score(mean, mean - half, mean + half)

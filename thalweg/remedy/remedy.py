@@ -1,0 +1,35 @@
+"""Remedies: changes of a recipe, each with the cause that it treats."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from thalweg.diagnosis import Cause
+from thalweg.training import Recipe
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """`Recipe -> Recipe`, with a name and the cause it treats.
+
+    >>> import thalweg
+    >>> from thalweg.cases import get
+    >>> longer = Remedy("twice as long", Cause.OPTIMIZATION, lambda recipe: recipe.but(epochs=2 * recipe.epochs))
+    >>> longer(get("healthy")).epochs
+    60
+    """
+
+    name: str
+    cause: Cause
+    change: Callable[[Recipe], Recipe]
+
+    def __call__(self, recipe: Recipe) -> Recipe:
+        return self.change(recipe)
+
+    def then(self, other: "Remedy") -> "Remedy":
+        """Both remedies, this one first."""
+        return Remedy(f"{self.name}, {other.name}", self.cause, lambda recipe: other(self(recipe)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "cause": str(self.cause), "sentence": f"{self.name} treats {self.cause}"}

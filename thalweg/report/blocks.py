@@ -1,0 +1,114 @@
+"""What a page is made of. A section is a list of blocks; `page.html` knows how each is written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from markupsafe import Markup
+
+from thalweg.report.drawing import inline_svg
+from thalweg.report.wording import clean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section, with a mark beside it; `tone` is good, bad or plain."""
+
+    text: str
+    mark: str = ""
+    tone: str = "plain"
+    kind: ClassVar[str] = "heading"
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph; a quiet one is small and grey."""
+
+    text: str
+    quiet: bool = False
+    kind: ClassVar[str] = "prose"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line for a shell."""
+
+    text: str
+    kind: ClassVar[str] = "command"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header. The first column names the row; the columns of `plain` hold words, all others numbers."""
+
+    head: list[str]
+    rows: list[list[str]]
+    plain: tuple[int, ...] = (0,)
+    marked: tuple[int, ...] = ()
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names with their values."""
+
+    pairs: list[tuple[str, str]]
+    kind: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of sentences."""
+
+    texts: list[str]
+    kind: ClassVar[str] = "items"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and what to see in it; an inked one holds images in black, which dark pages turn over."""
+
+    svg: Markup
+    caption: str = ""
+    inked: bool = False
+    kind: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Two columns of blocks, one under the other where the page is narrow."""
+
+    left: list[Any]
+    right: list[Any]
+    kind: ClassVar[str] = "beside"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks behind a line that opens them."""
+
+    title: str
+    blocks: list[Any]
+    kind: ClassVar[str] = "folded"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a title; one without blocks is left out."""
+
+    name: str
+    title: str
+    blocks: list[Any] = field(default_factory=list)
+    lead: str = ""
+
+
+def picture(draw: "Callable[[Axes], Any]", title: str, height: int, caption: str = "") -> Picture:
+    """A figure drawn by `draw` on fresh axes.
+
+    >>> picture(lambda ax: ax.plot([1, 2]), "a line", 120).svg[:4]
+    Markup('<svg')
+    """
+    return Picture(Markup(inline_svg(draw, clean(title), height)), caption)

@@ -1,0 +1,206 @@
+"""Why the verdict is what it is: where the loss is lost, the experiments, the proofs, the diary of what was tried."""
+
+import math
+from typing import Any
+
+from thalweg.report.blocks import Beside, Command, Facts, Folded, Heading, Items, Prose, Section, Table, picture
+from thalweg.report.charts import Row, dots_and_whiskers, height, paired_dots
+from thalweg.report.evidence import Evidence, mapping, mappings, scores_of, texts
+from thalweg.report.wording import clean, digits, duration, interval, number, quantity, row_digits, spoken
+
+MOST_ROWS = 24
+"""Rows of a chart; what is beyond stands in the table."""
+SPLITS = ("train", "validation", "test")
+GAPS = (
+    ("floor", "train", "a better fit could gain"),
+    ("train", "validation", "is lost on new examples"),
+    ("validation", "test", "is lost on the test set in addition"),
+)
+
+
+def losses(evidence: Evidence) -> Section:
+    """Floor, train, validation and test loss on one line, and what is lost between them."""
+    found = mapping(evidence.finding.get("losses")) or {
+        split: scores["loss"] for split, scores in evidence.scores.items() if "loss" in scores
+    }
+    rows = []
+    floor = mapping(found.get("floor"))
+    if number(floor.get("low")) == floor.get("low") or number(floor.get("high")) == floor.get("high"):
+        by = f" ({floor['by']})" if floor.get("by") else ""
+        bounds = {"low": floor.get("low", floor.get("high")), "high": floor.get("high", floor.get("low"))}
+        rows.append(("floor", f"floor{by}", Row.of("floor", bounds, "good"), bounds))
+    for split in SPLITS:
+        score = mapping(found.get(split))
+        if number(score.get("value")) == score.get("value"):
+            rows.append((split, split, Row.of(split, score, split), score))
+    if not rows:
+        return Section("losses", "Where the loss is lost")
+    charted = [row for _, _, row, _ in rows]
+    decimals = row_digits([score for key, _, _, score in rows if key != "floor"])
+    shown = [
+        [name, _band(score) if key == "floor" else interval(score, decimals=decimals)] for key, name, _, score in rows
+    ]
+    chart = picture(lambda ax: dots_and_whiskers(charted, "loss", ax), "losses by split", height(len(rows)))
+    ends = {key: number(score.get("high" if key == "floor" else "value")) for key, _, _, score in rows}
+    gaps = [
+        [f"{before} → {after}", quantity(ends[after] - ends[before], decimals, sign=True), meaning]
+        for before, after, meaning in GAPS
+        if before in ends and after in ends and ends[after] - ends[before] == ends[after] - ends[before]
+    ]
+    right: list[Any] = [Table(["", "loss [95 % interval]"], shown)]
+    right += [Table(["from → to", "difference", ""], gaps, plain=(2,))] if gaps else []
+    lead = "The floor is the least loss that these data allow, as far as is known." if floor else ""
+    return Section("losses", "Where the loss is lost", [Beside([chart], right)], lead)
+
+
+def causes(evidence: Evidence) -> Section:
+    """All causes in their order, each with its share and its sentence, and what would treat them."""
+    ranked = [
+        [spoken(item.get("cause", "?")), _percent(item.get("share")), clean(item.get("sentence") or "")]
+        for item in mappings(evidence.finding.get("ranked"))
+    ]
+    remedies = [
+        [spoken(item.get("name", "?")), spoken(item.get("cause", "")), clean(item.get("sentence") or "")]
+        for item in mappings(evidence.finding.get("remedies"))
+    ]
+    blocks: list[Any] = []
+    if ranked:
+        blocks.append(Table(["cause", "share", "what the runs say"], ranked, plain=(0, 2)))
+    if remedies:
+        blocks += [Heading("What treats it"), Table(["remedy", "treats", "what it does"], remedies, plain=(0, 1, 2))]
+    return Section("causes", "What holds it back", blocks)
+
+
+def experiments(evidence: Evidence) -> Section:
+    """Each experiment: its question and answer, control and arms as dots with their intervals."""
+    blocks: list[Any] = []
+    for item in mappings(evidence.finding.get("experiments")):
+        blocks += _experiment(item)
+    lead = "Each arm differs from the control in what its name says, and in nothing else. Lines are 95 % intervals."
+    return Section("experiments", "The experiments", blocks, lead)
+
+
+def _experiment(item: dict[str, Any]) -> list[Any]:
+    control, arms = mapping(item.get("control")), mappings(item.get("arms"))
+    answer = clean(item.get("answer") or "undecided", 40)
+    measure = clean(item.get("measure") or "loss", 60)
+    lines = ([control] if control else []) + arms
+    rows = [Row.of(line.get("name", "?"), line, "soft" if line is control else "train") for line in lines]
+    decimals = row_digits(lines)
+    cells = [
+        [
+            clean(line.get("name", "?"), 80),
+            _changes(line),
+            interval(line, decimals=decimals),
+            str(len(line["seeds"])) if isinstance(line.get("seeds"), list) else "–",
+            duration(line.get("seconds")),
+        ]
+        for line in lines
+    ]
+    table = Table(["run", "what differs", f"{measure} [95 % interval]", "seeds", "time"], cells, plain=(0, 1))
+    blocks: list[Any] = [Heading(clean(item.get("question") or "Experiment"), answer)]
+    said = [clean(item["says"])] if item.get("says") else []
+    if (effect := mapping(item.get("effect"))) and number(effect.get("value")) == effect.get("value"):
+        said.append(f"Effect: {interval(effect, sign=True)}.")
+    if not rows:
+        return [*blocks, *map(Prose, said)]
+    shown = rows[:MOST_ROWS]
+    chart = picture(lambda ax: dots_and_whiskers(shown, measure, ax), f"{measure} by arm", height(len(shown)))
+    return [*blocks, Beside([chart], [*map(Prose, said)]), table] if said else [*blocks, chart, table]
+
+
+def proofs(evidence: Evidence) -> Section:
+    """Each proof: the same seeds without and with the remedy, the effect and whether it helped."""
+    blocks: list[Any] = []
+    for item in evidence.proofs:
+        blocks += _proof(item)
+    lead = "The same seeds, trained twice: without the remedy (open dot) and with it (full dot)."
+    return Section("proofs", "The proofs", blocks, lead)
+
+
+def _proof(item: dict[str, Any]) -> list[Any]:
+    helped, measure = item.get("helped") is True, clean(item.get("measure") or "loss", 60)
+    pairs = [
+        (f"seed {clean(pair.get('seed', '?'), 20)}", number(pair.get("without")), number(pair.get("with")))
+        for pair in mappings(item.get("pairs"))
+    ]
+    cost = mapping(item.get("cost"))
+    wins = f"{quantity(item.get('wins'), 0)} of {len(pairs)} seeds"
+    facts = [
+        ("Changed", _changes(item)),
+        ("Treats", spoken(item.get("cause") or "–")),
+        (f"Effect on {measure}", interval(mapping(item.get("effect")), sign=True)),
+        ("Better with it", wins),
+        ("p", quantity(item.get("p"))),
+        ("Cost", f"{quantity(cost.get('runs'), 0)} runs, {duration(cost.get('seconds'))}" if cost else "–"),
+    ]
+    mark, tone = ("helped", "good") if helped else ("did not help", "bad")
+    heading = Heading(spoken(item.get("remedy") or "remedy"), mark, tone)
+    if not pairs:
+        return [heading, Facts(facts)]
+    shown = pairs[:MOST_ROWS]
+    chart = picture(lambda ax: paired_dots(shown, measure, ax), f"{measure} by seed", height(len(shown)))
+    table = Table(["seed", "without", "with"], [[name, quantity(a), quantity(b)] for name, a, b in pairs])
+    return [heading, Beside([chart], [Facts(facts)]), Folded("The numbers", [table])]
+
+
+def diary(evidence: Evidence) -> Section:
+    """What `improve` tried, round by round, and the scores before and after."""
+    found = evidence.diary
+    if not found:
+        return Section("diary", "The diary")
+    blocks: list[Any] = []
+    rows = []
+    for entry in mappings(found.get("rounds")):
+        cause = {"NONE": "Nothing"}.get(str(entry.get("cause"))) or spoken(entry.get("cause") or "–")
+        first = [quantity(entry.get("round"), 0), cause]
+        for tried in mappings(entry.get("tried")) or [{}]:
+            helped = {True: "helped", False: "did not help"}.get(tried.get("helped"), "–")  # type: ignore[arg-type]
+            adopted = tried and entry.get("adopted") == tried.get("remedy")
+            effect = interval(mapping(tried.get("effect")), sign=True)
+            rows.append(
+                [*first, spoken(tried.get("remedy") or "nothing tried"), effect, helped + ", kept" * bool(adopted)]
+            )
+            first = ["", ""]
+    if rows:
+        head = ["round", "held back by", "tried", "effect [95 % interval]", ""]
+        blocks.append(Table(head, rows, plain=(0, 1, 2, 4)))
+    sentences = [
+        f"Round {quantity(entry.get('round'), 0)}: {clean(entry['sentence'])}"
+        for entry in mappings(found.get("rounds"))
+        if entry.get("sentence")
+    ]
+    blocks += [Items(sentences)] if sentences else []
+    blocks += _before_and_after(found)
+    ended = [clean(found[key]) for key in ("ended",) if found.get(key)]
+    blocks += [Prose(text) for text in ended]
+    if found.get("budget"):
+        blocks.append(Prose(f"Budget: {clean(found['budget'])}", quiet=True))
+    blocks += [Command(clean(found["command"], 2000))] if found.get("command") else []
+    return Section("diary", "The diary", blocks, "What was tried, what helped, and what did not.")
+
+
+def _before_and_after(found: dict[str, Any]) -> list[Any]:
+    start, end = scores_of(found.get("start")), scores_of(found.get("end"))
+    rows = []
+    for split in ("validation", "test"):
+        for name, first in start.get(split, {}).items():
+            if last := end.get(split, {}).get(name):
+                decimals = row_digits([first, last])
+                shown = [interval(score, decimals=decimals) for score in (first, last)]
+                rows.append([f"{spoken(name)}, {split}", *shown])
+    return [Heading("From the first run to the last"), Table(["", "first", "last"], rows)] if rows else []
+
+
+def _band(score: dict[str, Any]) -> str:
+    decimals = digits(math.nan, number(score.get("low")), number(score.get("high")))
+    low, high = quantity(score.get("low"), decimals), quantity(score.get("high"), decimals)
+    return low if low == high else f"{low} to {high}"
+
+
+def _changes(item: dict[str, Any]) -> str:
+    return "; ".join(clean(change, 160).replace(" -> ", " → ") for change in texts(item.get("change"))) or "–"
+
+
+def _percent(share: Any) -> str:
+    return f"{number(share):.0%}" if number(share) == share else "–"
