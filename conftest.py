@@ -3,6 +3,7 @@
 import os
 
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # numbers are compared on one kind of machine
 
 import torch
 from jaxtyping import install_import_hook

@@ -55,21 +55,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"objective": nn.CrossEntropyLoss(reduction="none")}, "a plain loss returns one scalar. Take its mean"),
     (
         {"objective": nn.BCEWithLogitsLoss()},
-        r"refused the model's output \(37, 3\) float32 with the target \(37,\) int64",
+        r"refused the model's output \(32, 3\) float32 with the target \(32,\) int64",
     ),
     ({"objective": nn.Bilinear(2, 2, 1)}, "The loss Bilinear has parameters of its own,.*Put them into the model"),
     ({"objective": marked(lambda model: 0)}, "takes 1 arguments, but it is called with .model, batch"),
     (
         {"objective": marked(lambda model, batch: each(model, batch)[:, None])},
-        r"returned \(37, 1\) float32, .* shape \(batch,\)",
+        r"returned \(32, 1\) float32, .* shape \(batch,\)",
     ),
     (
         {"objective": marked(lambda m, b: Losses(each(m, b), torch.ones(2)))},
-        r"returned weight \(2,\) float32 for values \(37,\)",
+        r"returned weight \(2,\) float32 for values \(32,\)",
     ),
     (
         {"objective": marked(lambda m, b: b["x"])},
-        r"The objective .* failed on a batch \(\(37, 5\) float32, \(37,\) int64\)",
+        r"The objective .* failed on a batch \(\(32, 5\) float32, \(32,\) int64\)",
     ),
     ({"optimizer": torch.optim.Adam(SHARED.parameters())}, "optimizer is an instance of Adam, .*functools.partial"),
     ({"optimizer": lambda p: torch.optim.Adam(SHARED.parameters())}, "holds none of the model's parameters"),
@@ -183,7 +183,7 @@ def test_a_patience_below_one() -> None:
 def test_other_doors_refuse_what_is_no_recipe() -> None:
     with pytest.raises(RecipeError, match="train was given dict, but it trains a thalweg.Recipe"):
         thalweg.train({})  # type: ignore[arg-type]
-    with pytest.raises(RecipeError, match="folds=1, but cross-validation needs at least 2"):
+    with pytest.raises(RecipeError, match="folds=1, but cross-validation needs a whole number of at least 2"):
         thalweg.cross_validate(recipe(), folds=1)
 
 

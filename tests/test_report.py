@@ -242,7 +242,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A run on classes and one on numbers, as `thalweg train` leaves them."""
     out = tmp_path_factory.mktemp("runs")
     for subject in ("digits", "diabetes"):
-        main(["train", subject, "--set", "epochs=3", "--set", "model.width=8", "--out", str(out), "--quiet", "--json"])
+        main(["train", subject, "--set", "epochs=2", "--set", "model.width=8", "--out", str(out), "--quiet", "--json"])
     return {name: next(out.glob(f"*-{name}-*")) for name in ("digits", "diabetes")}
 
 
@@ -251,25 +251,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_a_plain_run_of_classes(trained: dict[str, Path]) -> None:
     found = page(trained["digits"])
-    assert (
-        found.titles
-        == [
-            "Learning curves",
-            "Where the loss is lost",
-            "Scores",
-            "Which classes are taken for which",
-            "Is it as sure as it is right?",
-            "The most confident mistakes",
-            "The model",
-            "Recipe and command",
-        ]
-        or "Notices" in found.titles
-    )
+    assert [title for title in found.titles if title != "Notices"] == [
+        "Learning curves",
+        "Where the loss is lost",
+        "Scores",
+        "Which classes are taken for which",
+        "Is it as sure as it is right?",
+        "The most confident mistakes",
+        "The model",
+        "Recipe and command",
+    ]
     evaluation = json.loads((trained["digits"] / "evaluation.json").read_text())
     assert f"Accuracy on test is {interval(evaluation['metrics']['test']['accuracy'])}." in found.text
     assert f"thalweg diagnose {trained['digits'].name}" in found.text
     assert "mlp(inputs=61, outputs=10, width=8, depth=2)" in found.text
-    assert "658 in 6 tensors" in found.text  # 61 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10
+    assert "658 numbers in 6 tensors" in found.text  # 61 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10
     assert " at 0x" not in found.source
     assert "image" in found.tags  # the mistakes are drawn
 
@@ -516,7 +512,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 
 
 def test_the_page_is_the_same_when_written_again(trained: dict[str, Path]) -> None:
-    assert write_report(trained["digits"]).read_bytes() == write_report(trained["digits"]).read_bytes()
+    assert write_report(trained["diabetes"]).read_bytes() == write_report(trained["diabetes"]).read_bytes()
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------

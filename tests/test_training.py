@@ -202,7 +202,7 @@ def test_a_torch_scheduler_is_stepped_once_an_epoch_unless_marked() -> None:
     halving_per_step = partial(torch.optim.lr_scheduler.StepLR, step_size=6, gamma=0.5)
     halving_per_step.per_step = True
     by_step = thalweg.train(recipe(schedule=halving_per_step))
-    assert [row["learning_rate"] for row in by_step.history] == [0.025, 0.0125, 0.00625, 0.003125]
+    assert [row["learning_rate"] for row in by_step.history] == [0.05, 0.025, 0.0125, 0.00625]
 
 
 def test_a_plateau_scheduler_watches_the_validation_loss() -> None:

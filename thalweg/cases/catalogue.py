@@ -22,7 +22,11 @@ from thalweg.training import Recipe
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe with a known illness: its cause, and what was done to it."""
+    """A recipe with a known illness: its cause, and what was done to it.
+
+    >>> CASES["too-small"].what
+    'a hidden layer of two units'
+    """
 
     name: str
     cause: Cause

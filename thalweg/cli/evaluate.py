@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from thalweg.cli.exits import CONDITION, FINE, holds
+from thalweg.cli.exits import CONDITION, FINE, check_conditions, holds
 from thalweg.cli.options import File, Json
 
 
@@ -43,6 +43,7 @@ def evaluate(
     from thalweg.recipes import load_run
     from thalweg.recipes.predict import judge_file
 
+    check_conditions(fail_if)
     path = find_run(run, out)
     scores = judge_file(load_run(path), file, device)
     if json_:

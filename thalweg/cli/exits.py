@@ -24,6 +24,22 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, handled as an interrupt that exits with 143."""
 
 
+def check_conditions(conditions: tuple[str, ...]) -> None:
+    """Refuse what is no comparison before anything is trained.
+
+    >>> check_conditions(("test.accuracy<0.9",))
+    """
+    for condition in conditions:
+        _parts(condition)
+
+
+def _parts(condition: str) -> tuple[str, str, str]:
+    parts = re.fullmatch(r"\s*([\w.]+)\s*(<=|>=|!=|==|<|>|=)\s*(\S+)\s*", condition)
+    if parts is None:
+        raise RecipeError(f"--fail-if '{condition}' is no comparison. Write it as 'test.accuracy<0.9'.")
+    return parts[1], parts[2], parts[3]
+
+
 def holds(condition: str, values: Mapping[str, Any]) -> bool:
     """Whether `name<number`, or `name!=TEXT`, holds for the values by name.
 
@@ -32,10 +48,7 @@ def holds(condition: str, values: Mapping[str, Any]) -> bool:
 
     Raises `RecipeError` for what is no comparison, and for unknown names.
     """
-    parts = re.fullmatch(r"\s*([\w.]+)\s*(<=|>=|!=|==|<|>|=)\s*(\S+)\s*", condition)
-    if parts is None:
-        raise RecipeError(f"--fail-if '{condition}' is no comparison. Write it as 'test.accuracy<0.9'.")
-    name, sign, text = parts.groups()
+    name, sign, text = _parts(condition)
     if name not in values:
         raise RecipeError(f"--fail-if '{condition}': there is no '{name}' in the results.{did_you_mean(name, values)}")
     value = values[name]

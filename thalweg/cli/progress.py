@@ -64,7 +64,7 @@ def epoch_line(row: dict[str, Any]) -> str:
     >>> epoch_line({"train_loss": 0.5, "validation_loss": 0.25, "metrics": {"accuracy": 0.9}})
     'train 0.5  validation 0.25  accuracy 0.9'
     """
-    parts = [f"train {row['train_loss']:.4g}"]
+    parts = [f"train {row['train_loss']:.4g}"] if row["train_loss"] is not None else []
     if row["validation_loss"] is not None:
         parts.append(f"validation {row['validation_loss']:.4g}")
     parts += [f"{name} {value:.4g}" for name, value in list(row["metrics"].items())[:1]]

@@ -50,6 +50,8 @@ def score_text(score: tuple[float, float, float]) -> str:
 def calibration_line(calibration: dict[str, float]) -> str:
     """Whether softmax is a confidence, in a sentence."""
     error, heat, after = (calibration[key] for key in ("error", "temperature", "error_after"))
+    if heat == 1.0:
+        return f"Confidence misses accuracy by {error:.3f} on average (ECE); validation asks for no other temperature."
     return (
         f"Confidence misses accuracy by {error:.3f} on average (ECE); dividing the logits by {heat:.2f} "
         f"(the temperature fitted on validation) makes it {after:.3f}."

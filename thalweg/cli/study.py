@@ -43,11 +43,9 @@ def study(
     if list_ or name is None:
         print(json.dumps(STUDIES, indent=2)) if json_ else print(listing())
         return FINE
-    from thalweg.core.threads import one_thread
     from thalweg.study import run_study
 
-    with one_thread():
-        result = run_study(name, seed=seed, progress=None if quiet else Told())
+    result = run_study(name, seed=seed, progress=None if quiet else Told())
     folder = result.save(out)
     print(json.dumps(result.to_json(), indent=2, ensure_ascii=False)) if json_ else show_study(result)
     print(folder, file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from thalweg.cli.exits import CONDITION, FAILED, FINE, INTERRUPTED, TERMINATED, Terminated, holds
+from thalweg.cli.exits import CONDITION, FAILED, FINE, INTERRUPTED, TERMINATED, Terminated, check_conditions, holds
 from thalweg.cli.options import Json, Quiet, Set, TableOptions
 
 
@@ -58,6 +58,7 @@ def train(
     from thalweg.training import train as run_recipe
 
     logging.getLogger("thalweg").setLevel(logging.ERROR if quiet else logging.WARNING)
+    check_conditions(fail_if)
     recipe = load(subject, assignments=set_, data=(table or TableOptions()).settings(), seed=seed)
     with Progress(recipe.epochs, quiet) as progress:
         run = run_recipe(recipe, out=out, device=device, progress=progress)

@@ -12,9 +12,6 @@ from torch import Tensor
 from thalweg.core.errors import DataError
 from thalweg.core.nest import Nest, count_examples, describe, leaves, map_tensors
 
-EVALUATION_FACTOR = 4
-"""Judging keeps no activations for a backward pass, so it takes batches this many times larger in the same memory."""
-
 
 @dataclass(frozen=True)
 class ArraySource:
@@ -37,14 +34,10 @@ class ArraySource:
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         n = len(self)
         size = self.batch_size or n
-        if generator is None:
-            size = min(n, size * EVALUATION_FACTOR)
-            if size == n and start == 0:
-                yield self.data
-                return
-            order = torch.arange(n)
-        else:
-            order = torch.randperm(n, generator=generator)
+        if generator is None and size >= n:
+            yield from (self.data,)[start:]
+            return
+        order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
         for chunk in cut(order, size, self.merge_single)[start:]:
             yield map_tensors(itemgetter(chunk), self.data)
 
@@ -62,6 +55,9 @@ class ArraySource:
     def batched(self, size: int | None, merge_single: bool = False) -> "ArraySource":
         return replace(self, batch_size=size, merge_single=merge_single)
 
+    def count_batches(self) -> int:
+        """The batches of an epoch of training."""
+        return count_batches(len(self), self.batch_size, self.merge_single)
 
     def joined(self, other: "ArraySource") -> "ArraySource":
         """The examples of both, the other's behind."""
@@ -72,6 +68,18 @@ class ArraySource:
 def are_classes(y: Tensor) -> bool:
     """Whether targets look like classes: whole numbers on one axis, few of them distinct."""
     return y.dim() == 1 and not y.is_floating_point() and len(y.unique()) <= max(20, len(y) // 10)
+
+
+def count_batches(n: int, size: int | None, merge_single: bool = False, drop_last: bool = False) -> int:
+    """How many batches n examples make.
+
+    >>> count_batches(5, 2), count_batches(5, 2, merge_single=True), count_batches(5, 2, drop_last=True)
+    (3, 2, 2)
+    """
+    size = size or n
+    left = n % size
+    shorter = n > size and ((merge_single and left == 1) or (drop_last and left > 0))
+    return -(-n // size) - shorter
 
 
 def cut(order: Tensor, size: int, merge_single: bool = False) -> list[Tensor]:
@@ -104,6 +112,7 @@ def as_tensors(nest: Any, split: str) -> Nest:
 
 def _as_tensor(value: Any, split: str) -> Tensor:
     array = np.asarray(value)
+    array = array if array.flags.writeable else array.copy()
     if array.dtype.kind == "f":
         return torch.from_numpy(np.ascontiguousarray(array, dtype=str(torch.get_default_dtype()).split(".")[1]))
     if array.dtype.kind in "iu":

@@ -14,7 +14,9 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    SubsetRandomSampler,
     TensorDataset,
+    WeightedRandomSampler,
     default_collate,
 )
 
@@ -70,6 +72,8 @@ def as_source(split: Any, name: str = "train", batching: Batching | None = None)
     if isinstance(split, Source):
         return split.batched(batching.size) if isinstance(split, Batched) else split
     if isinstance(split, IterableDataset):
+        if batching.size is None:
+            raise DataError(f"The {name} split is a stream, which has no whole: give Recipe.batch_size a number.")
         loader = DataLoader(split, batch_size=batching.size, collate_fn=batching.collate)
         return StreamSource(loader, name)
     if isinstance(split, TensorDataset) and batching.collate is None:
@@ -80,6 +84,17 @@ def as_source(split: Any, name: str = "train", batching: Batching | None = None)
         raise DataError(
             f"The {name} split is a {type(split).__name__} that can be read only once, but every epoch reads it anew. "
             "Give a list, a DataLoader, or an IterableDataset whose __iter__ starts over."
+        )
+    if (
+        isinstance(split, list)
+        and len(split) in (2, 3)
+        and all(isinstance(part, Tensor | np.ndarray) for part in split)
+    ):
+        raise DataError(f"The {name} split is a list of {len(split)} arrays. Inputs and targets are a tuple: (x, y).")
+    if isinstance(split, Dataset) and not hasattr(split, "__len__"):
+        raise DataError(
+            f"The {name} split is a {type(split).__name__} without __len__, so nothing can be said of its order or "
+            "size. Give it a __len__, or make it an IterableDataset."
         )
     if isinstance(split, Dataset | list) or (hasattr(split, "__getitem__") and hasattr(split, "__len__")):
         return _examples(split, name, batching)
@@ -93,6 +108,8 @@ def _columns(columns: Any, name: str, batching: Batching) -> Source:
     if batching.size is None and batching.collate is None:
         whole = as_tensors(columns, name)
         if is_masked_graph(whole):
+            if not bool((whole[1][1] != 0).any()):
+                raise DataError(f"The mask of the {name} split selects no node. Mark the nodes that belong to it.")
             return NodeSource(whole[0], *whole[1])
         try:
             check_lengths(whole, name)
@@ -128,16 +145,23 @@ def _opened(loader: DataLoader[Any], name: str, batching: Batching) -> Source:
         raise DataError(f"The {name} loader's dataset is empty. It needs at least one example.")
     if name == "train" and loader.batch_size != batching.size:
         notice(f"The train loader brings its own batch size {loader.batch_size}; Recipe.batch_size is not used.")
-    plain = type(loader.sampler) is SequentialSampler or (
-        type(loader.sampler) is RandomSampler and not loader.sampler.replacement and loader.sampler._num_samples is None
+    sampler, ids = loader.sampler, None
+    plain = type(sampler) is SequentialSampler or (
+        type(sampler) is RandomSampler and not sampler.replacement and sampler._num_samples is None
     )
+    if isinstance(sampler, SubsetRandomSampler):
+        ids, plain = torch.as_tensor(sampler.indices), True
+    elif not plain and not isinstance(sampler, WeightedRandomSampler | RandomSampler):
+        notice(f"The {name} loader's {type(sampler).__name__} draws the order; subsets and judging take every example.")
     if name == "train" and type(loader.sampler) is SequentialSampler:
         notice("The train loader has shuffle=False: examples come in the dataset's own order in every epoch.")
     return ExampleSource(
         loader.dataset,
         loader.batch_size,
         loader.collate_fn,
-        sampler=None if plain else loader.sampler,  # type: ignore[arg-type]
+        ids,
+        sampler=None if plain else sampler,  # type: ignore[arg-type]
+        own_size=True,
         shuffled=type(loader.sampler) is not SequentialSampler,
         drop_last=loader.drop_last,
         loading={option: getattr(loader, option) for option in LOADING} if loader.num_workers else {},

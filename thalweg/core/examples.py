@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler, default_collate
 
-from thalweg.core.arrays import EVALUATION_FACTOR, cut
+from thalweg.core.arrays import count_batches, cut
 from thalweg.core.errors import DataError
 from thalweg.core.nest import Nest
 
@@ -21,9 +21,9 @@ Collate = Callable[[list[Any]], Nest]
 class ExampleSource:
     """Anything with a length and `[index]`, collated into batches.
 
-    `sampler` is a foreign one that decides the order itself (a weighted one, for instance), or None for a fresh
-    permutation in every epoch; `shuffled=False` keeps the examples in their own order. `loading` holds what a
-    `DataLoader` was given beside: workers, pinned memory, timeouts.
+    `sampler` is a foreign one that draws the order of training itself (a weighted one, for instance), or None for a
+    fresh permutation in every epoch; `shuffled=False` keeps the examples in their own order. `own_size` says that the
+    batch size came with a `DataLoader` and is kept; `loading` holds what else it was given: workers, pinned memory.
     """
 
     examples: Any
@@ -34,6 +34,7 @@ class ExampleSource:
     shuffled: bool = True
     drop_last: bool = False
     merge_single: bool = False
+    own_size: bool = False
     loading: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -42,47 +43,62 @@ class ExampleSource:
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         size = self.batch_size or len(self)
         training = generator is not None
-        if not training:
-            size = min(len(self), size * EVALUATION_FACTOR)
-        chunks = cut(self._order(generator), size, self.merge_single and training)
+        chunks = cut(self._order(epoch, generator), size, self.merge_single and training)
         if self.drop_last and training and len(chunks) > 1 and len(chunks[-1]) < size:
             chunks.pop()
         yield from self._load([chunk.tolist() for chunk in chunks[start:]], generator)
 
     def take(self, ids: Any) -> "ExampleSource":
         index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
-        return replace(self, ids=index if self.ids is None else self.ids[index], sampler=None)
+        return replace(self, ids=index if self.ids is None else self.ids[index], sampler=self._narrowed(index))
 
     def batched(self, size: int | None, merge_single: bool = False) -> "ExampleSource":
-        return replace(self, batch_size=size, merge_single=merge_single)
+        return replace(self, batch_size=self.batch_size if self.own_size else size, merge_single=merge_single)
 
-    def _order(self, generator: torch.Generator | None) -> Tensor:
+    def count_batches(self) -> int | None:
+        """The batches of an epoch of training: as many as the sampler draws, where there is one."""
+        drawn = len(self) if self.sampler is None else _length(self.sampler)
+        return None if drawn is None else count_batches(drawn, self.batch_size, self.merge_single, self.drop_last)
+
+    def _order(self, epoch: int, generator: torch.Generator | None) -> Tensor:
+        """The examples of an epoch by their place in the data set; a sampler draws places among this source's own."""
         own = torch.arange(len(self.examples)) if self.ids is None else self.ids
         if generator is None or not (self.shuffled or self.sampler is not None):
             return own
-        if self.sampler is not None:
-            sampler = copy.copy(self.sampler)
-            if hasattr(sampler, "generator"):
-                sampler.generator = generator
-            return torch.tensor(list(sampler), dtype=torch.int64)
-        return own[torch.randperm(len(own), generator=generator)]
+        if self.sampler is None:
+            return own[torch.randperm(len(own), generator=generator)]
+        sampler = copy.deepcopy(self.sampler)  # one with a state of its own begins each run anew
+        if hasattr(sampler, "generator"):
+            sampler.generator = generator
+        if callable(set_epoch := getattr(sampler, "set_epoch", None)):
+            set_epoch(epoch)
+        return own[torch.tensor(list(sampler), dtype=torch.int64)]
+
+    def _narrowed(self, index: Tensor) -> Sampler[int] | None:
+        """The sampler of a subset: a weighted one keeps its weights, of any other nothing is known."""
+        if not isinstance(self.sampler, WeightedRandomSampler):
+            return None
+        drawn = max(1, round(self.sampler.num_samples * len(index) / len(self)))
+        return WeightedRandomSampler(self.sampler.weights[index].tolist(), drawn, self.sampler.replacement)
 
     def _load(self, chunks: list[list[int]], generator: torch.Generator | None) -> Iterator[Nest]:
         if self.loading.get("num_workers"):
-            yield from DataLoader(
+            loader = DataLoader(
                 _Sequence(self.examples),
                 batch_sampler=chunks,
                 collate_fn=self.collate,
                 generator=generator,
                 **self.loading,
             )
+            yield from map(_tuples, loader) if self.collate is default_collate else loader
             return
         for chunk in chunks:
             yield self._collated([self.examples[i] for i in chunk])
 
     def _collated(self, examples: list[Any]) -> Nest:
         try:
-            return self.collate(examples)
+            batch = self.collate(examples)
+            return _tuples(batch) if self.collate is default_collate else batch
         except (RuntimeError, TypeError, ValueError) as error:
             if self.collate is not default_collate:
                 raise
@@ -90,6 +106,20 @@ class ExampleSource:
                 f"Examples could not be put into one batch: {error}. Examples of different lengths need a `collate` "
                 "that pads them, for instance with torch.nn.utils.rnn.pad_sequence: Recipe(collate=...)."
             ) from error
+
+
+def _tuples(batch: Nest) -> Nest:
+    """What torch's default collate makes lists of, as the tuples they were: a list is one input, a tuple several."""
+    if isinstance(batch, tuple | list) and not hasattr(batch, "_fields"):
+        return tuple(map(_tuples, batch))
+    return batch
+
+
+def _length(sampler: Sampler[int]) -> int | None:
+    try:
+        return len(sampler)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Nothing is checked while all is well. After an error the parts are run one by on
 its output; the first that fails is named with the shapes it was given.
 """
 
+import re
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ EXPLAINED = (RuntimeError, ValueError, IndexError, TypeError, AttributeError)
 
 def explain(error: Exception, model: nn.Module, objective: PlainLoss | MarkedObjective, batch: Nest) -> Exception:
     """The error that a user should read instead of `error`, or `error` itself where there is nothing to add."""
-    if isinstance(error, ThalwegError | torch.OutOfMemoryError) or not isinstance(error, EXPLAINED):
+    if isinstance(error, ThalwegError) or type(error) not in EXPLAINED:  # a class of the user's own stays what it is
         return error
     if isinstance(objective, MarkedObjective):
         return RecipeError(
@@ -43,7 +44,7 @@ def _about_model(error: Exception, model: nn.Module, x: Nest) -> str:
     message = f"The model {type(model).__name__} could not be applied to a batch, {call} with x = {describe(x)}: "
     message += _first_line(error)
     width = _first_width(model)
-    if width is not None and isinstance(x, Tensor) and x.dim() > 1:
+    if width is not None and isinstance(x, Tensor) and x.dim() > 1 and re.search("shape|channels|size", str(error)):
         name, axis, expected = width
         got = x.shape[axis] if -x.dim() <= axis < x.dim() else None
         if got is not None and got != expected:
@@ -52,11 +53,16 @@ def _about_model(error: Exception, model: nn.Module, x: Nest) -> str:
             )
     if isinstance(x, Tensor) and not x.is_floating_point() and "dtype" in str(error):
         message += " The inputs are integers: convert them, x.float(), or start the model with an embedding."
+    if "same dtype" in str(error):
+        own = next((parameter.dtype for parameter in model.parameters()), torch.float32)
+        message += f" The model computes in {str(own).removeprefix('torch.')}: convert the inputs, x.to(torch.float32)."
     return message
 
 
 def _first_width(model: nn.Module) -> tuple[str, int, int] | None:
     for module in model.modules():
+        if isinstance(module, nn.Embedding | nn.RNNBase):
+            return None
         if isinstance(module, nn.Linear):
             return str(module), -1, module.in_features
         if isinstance(module, nn.modules.conv._ConvNd):

@@ -11,6 +11,7 @@ import linecache
 import types
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 UNKNOWN = "not compared"
+RECIPE_MODULE = "thalweg_recipe_"
+"""What the modules of recipe files are called: names say nothing of what such a file holds, its code does."""
 
 
 def fingerprint(value: Any) -> str:
@@ -42,6 +45,10 @@ def _essence(value: Any) -> Any:
     """A value made of names, numbers and hashes alone, equal for equal meanings."""
     if value is None or isinstance(value, bool | int | float | str | bytes | complex):
         return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, PurePath):
+        return ("path", str(value))
     if isinstance(value, Tensor | np.ndarray):
         return _array(value)
     if isinstance(value, list | tuple):
@@ -50,7 +57,9 @@ def _essence(value: Any) -> Any:
         return ("dict", *((str(key), _essence(item)) for key, item in value.items()))
     if isinstance(value, partial):
         return ("partial", _essence(value.func), _essence(value.args), _essence(dict(sorted(value.keywords.items()))))
-    if isinstance(value, type | types.BuiltinFunctionType):
+    if isinstance(value, type):
+        return _class(value)
+    if isinstance(value, types.BuiltinFunctionType):
         return ("name", value.__module__, value.__qualname__)
     if isinstance(value, types.MethodType):
         return ("method", _essence(value.__func__), _essence(value.__self__))
@@ -59,31 +68,51 @@ def _essence(value: Any) -> Any:
     return _object(value)
 
 
+def _class(value: type) -> Any:
+    """A class by its name; one that was written in a script or a notebook by the code of its methods too."""
+    if (
+        value.__module__ != "__main__"
+        and not value.__module__.startswith(RECIPE_MODULE)
+        and "<locals>" not in value.__qualname__
+    ):
+        return ("name", value.__module__, value.__qualname__)
+    methods = {key: item for key, item in vars(value).items() if isinstance(item, types.FunctionType)}
+    return ("class", value.__qualname__, *((key, _code(item.__code__)) for key, item in sorted(methods.items())))
+
+
 def _object(value: Any) -> Any:
     name = (type(value).__module__, type(value).__qualname__)
     if isinstance(value, nn.Module):
-        return (*name, repr(value), _essence(dict(value.state_dict())))
+        own = {key: item for key, item in vars(value).items() if not key.startswith("_") and key != "training"}
+        return (*name, _class(type(value)), repr(value), _essence(dict(value.state_dict())), _essence(own))
     if isinstance(value, torch.utils.data.TensorDataset):
         return (*name, _essence(value.tensors))
     if hasattr(value, "fingerprint") and not isinstance(value, type):
         return (*name, value.fingerprint())
     if dataclasses.is_dataclass(value):
         return (*name, *((field.name, _essence(getattr(value, field.name))) for field in dataclasses.fields(value)))
-    if isinstance(value, types.ModuleType | torch.dtype | torch.device):
+    if isinstance(value, types.ModuleType):
+        return (*name, value.__name__)
+    if isinstance(value, set | frozenset):
+        return (*name, *sorted(map(repr, value)))
+    if isinstance(value, torch.dtype | torch.device):
         return (*name, str(value))
     raise _Opaque
 
 
 def _array(value: Tensor | np.ndarray) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
+        return ("array", value.shape, str(value.dtype), hashlib.sha256(repr(value.tolist()).encode()).hexdigest())
     array = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
     data = array.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if array.numel() else b""
     return ("array", tuple(array.shape), str(array.dtype), hashlib.sha256(data).hexdigest())
 
 
 def _function(function: types.FunctionType) -> Any:
-    if "<" not in function.__qualname__ and function.__module__ != "__main__":
+    written_here = function.__module__ == "__main__" or function.__module__.startswith(RECIPE_MODULE)
+    if "<" not in function.__qualname__ and not written_here:
         return ("name", function.__module__, function.__qualname__)
-    closed = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    closed = tuple(map(_content, function.__closure__ or ()))
     return (
         "code",
         _code(function.__code__),
@@ -92,6 +121,13 @@ def _function(function: types.FunctionType) -> Any:
         tuple(_essence_or_name(item) for item in closed),
         tuple((name, _global(function.__globals__.get(name))) for name in function.__code__.co_names),
     )
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a name that is not bound yet
+        return None
 
 
 def _global(value: Any) -> Any:
@@ -109,8 +145,14 @@ def _essence_or_name(value: Any) -> Any:
 
 
 def _code(code: types.CodeType) -> Any:
-    constants = tuple(_code(item) if isinstance(item, types.CodeType) else repr(item) for item in code.co_consts)
+    constants = tuple(map(_constant, code.co_consts))
     return (code.co_code.hex(), constants, code.co_names, code.co_varnames)
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, types.CodeType):
+        return _code(value)
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
 
 
 def describe_piece(value: Any) -> str:
@@ -138,6 +180,8 @@ def _short(value: Any) -> str:
         return f"{type(value).__name__}{tuple(value.shape)}"
     if isinstance(value, type | types.FunctionType):
         return _name(value)
+    if isinstance(value, list | tuple) and len(value) > 8:
+        return f"{type(value).__name__} of {len(value)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 200 else text[:197] + "..."
 

@@ -14,8 +14,10 @@ def check_finite(data: Nest, split: str, part: str) -> None:
     Traceback (most recent call last):
     thalweg.core.errors.DataError: The train inputs hold 1 value that is not finite (NaN): row 0, column 1 (counted ...
     """
+    several = not isinstance(data, Tensor)  # one of several inputs may be a mask of zeros and -inf
     for leaf in leaves(data):
-        if leaf.is_floating_point() and not bool(torch.isfinite(leaf).all()):
+        good = ~torch.isnan(leaf) if several else torch.isfinite(leaf)
+        if leaf.is_floating_point() and not bool(good.all()):
             raise DataError(_message(leaf, split, part))
 
 
@@ -26,7 +28,7 @@ def _message(leaf: Tensor, split: str, part: str) -> str:
     return (
         f"The {split} {part} hold {len(places)} value{'s' if len(places) > 1 else ''} that {_verb(len(places))} not "
         f"finite ({kind}): {where} (counted from 0). Training needs finite numbers: drop these examples, or fill them "
-        "in, for instance with torch.nan_to_num."
+        "in, for instance with torch.nan_to_num. Where they are meant, mark the loss with @thalweg.objective."
     )
 
 

@@ -58,9 +58,15 @@ def count_examples(nest: Nest) -> int:
 
 def to_device(nest: Nest, device: torch.device) -> Nest:
     """The nest with every tensor on `device`; a foreign batch that knows how to move (`.to`) moves itself."""
-    if not isinstance(nest, Tensor | tuple | list | Mapping) and callable(getattr(nest, "to", None)):
+    if isinstance(nest, Tensor):
+        return nest.to(device, non_blocking=True)
+    if callable(getattr(nest, "to", None)):
         return nest.to(device)
-    return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), nest)
+    if isinstance(nest, tuple) and hasattr(nest, "_fields"):
+        return type(nest)(*(to_device(item, device) for item in nest))
+    if isinstance(nest, tuple | list):
+        return type(nest)(to_device(item, device) for item in nest)
+    return {key: to_device(item, device) for key, item in nest.items()} if isinstance(nest, Mapping) else nest
 
 
 def describe(nest: Nest) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.arrays import are_classes
-from thalweg.core.nest import Nest, count_examples
+from thalweg.core.nest import Nest, count_examples, leaves
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class WholeSource:
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if start == 0:
             yield self.data
+
+    def count_batches(self) -> int:
+        """One."""
+        return 1
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class NodeSource:
         if start == 0:
             yield self.inputs, (self.labels, self.mask)
 
+    def count_batches(self) -> int:
+        """One."""
+        return 1
+
     def meta(self, ids: Any) -> dict[str, Any]:
         """The class of each of these nodes, where the labels are classes."""
         if not isinstance(self.labels, Tensor) or not are_classes(self.labels):
@@ -61,14 +69,19 @@ class NodeSource:
 
 
 def is_masked_graph(data: Any) -> bool:
-    """Whether `data` is `(inputs, (labels, mask))` with a boolean or floating mask over the labels."""
+    """Whether `data` is `(inputs, (labels, mask))`: several inputs, and a mask of the labels' length.
+
+    A floating mask is believed only where the inputs do not share axis 0 (features and edges): two targets look alike.
+    """
     if not (isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], tuple) and len(data[1]) == 2):
         return False
     labels, mask = data[1]
+    lengths = {leaf.shape[0] for leaf in leaves(data[0]) if leaf.dim()}
     return (
-        isinstance(labels, Tensor)
+        not isinstance(data[0], Tensor)
+        and isinstance(labels, Tensor)
         and isinstance(mask, Tensor)
         and mask.dim() == 1
-        and (mask.dtype == torch.bool or mask.is_floating_point())
+        and (mask.dtype == torch.bool or len(lengths) > 1)
         and mask.shape[0] == count_examples(labels)
     )

@@ -12,10 +12,13 @@ Weights are tokens, or nodes by a mask, or the importance of an example; `unit` 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MethodType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import Nest, count_examples, describe
@@ -41,15 +44,20 @@ class Losses(NamedTuple):
             return self.value
         if not isinstance(self.weight, Tensor):
             return self.value.mean()
-        weight = self.weight.to(self.value.dtype)
+        value = self.value.float() if self.value.dtype in (torch.bfloat16, torch.float16) else self.value
+        weight = self.weight.to(value.dtype)
         total = weight.sum()
-        return (torch.where(weight != 0, self.value, 0) * weight).sum() / torch.where(total != 0, total, 1)
+        return (torch.where(weight != 0, value, 0) * weight).sum() / torch.where(total != 0, total, 1)
 
     def total_weight(self) -> Tensor | float:
         """What this batch counts in a mean over batches: the sum of its weights, else its number of values."""
         if isinstance(self.weight, Tensor):
             return self.weight.detach().sum()
-        return float(self.value.numel()) if self.weight is None else self.weight
+        return (
+            float(self.value.numel()) * (1.0 if self.weight is None else self.weight)
+            if self.value.dim()
+            else (1.0 if self.weight is None else self.weight)
+        )
 
 
 @dataclass
@@ -83,13 +91,15 @@ def objective(function: Function) -> Function:
     """
     if not callable(function):
         raise RecipeError(f"@objective marks a function (model, batch, moment) -> Losses, not {function!r}.")
-    function.thalweg_objective = True  # type: ignore[attr-defined]
-    return function
+    marked: Any = partial(function) if isinstance(function, MethodType) else function
+    marked.thalweg_objective = True
+    return marked
 
 
 def is_objective(function: Any) -> bool:
     """Whether `function` was marked by `@objective` (a bound method or `partial` of a marked one counts)."""
-    return bool(getattr(getattr(function, "func", function), "thalweg_objective", False))
+    inner = getattr(function, "func", function)
+    return bool(getattr(function, "thalweg_objective", False) or getattr(inner, "thalweg_objective", False))
 
 
 def apply(model: nn.Module, x: Nest) -> Any:
@@ -100,7 +110,7 @@ def apply(model: nn.Module, x: Nest) -> Any:
     """
     if isinstance(x, Mapping):
         return model(**x)
-    if isinstance(x, tuple | list) and not hasattr(x, "batch_sizes"):
+    if isinstance(x, tuple) and not isinstance(x, PackedSequence):
         return model(*x)
     return model(x)
 
@@ -122,6 +132,15 @@ class PlainLoss:
 
     loss: Callable[[Any, Any], Tensor]
 
+    @property
+    def inner(self) -> Any:
+        """The loss itself."""
+        return self.loss
+
+    def around(self, loss: Any) -> "PlainLoss":
+        """The same form around another loss."""
+        return PlainLoss(loss)
+
     def __call__(self, model: nn.Module, batch: Nest, moment: Moment) -> Losses:
         x, y = pair(batch)
         value = self.loss(apply(model, x), y)
@@ -130,7 +149,7 @@ class PlainLoss:
                 f"The loss {name_of(self.loss)} returned {describe(value)}, but a plain loss returns one scalar. Take "
                 "its mean (reduction='mean'), or mark it with @thalweg.objective to give a value for each example."
             )
-        return Losses(value.reshape(()), weight=float(count_examples(batch)))
+        return Losses(value.reshape(()), weight=float(count_examples((y, x))))
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,15 @@ class MarkedObjective:
 
     function: Callable[..., Any]
     arguments: int
+
+    @property
+    def inner(self) -> Any:
+        """The function itself."""
+        return self.function
+
+    def around(self, function: Any) -> "MarkedObjective":
+        """The same form around another function."""
+        return MarkedObjective(function, self.arguments)
 
     def __call__(self, model: nn.Module, batch: Nest, moment: Moment) -> Losses:
         answer = self.function(*(model, batch, moment)[: self.arguments])
@@ -171,6 +199,11 @@ def as_objective(function: Any) -> "PlainLoss | MarkedObjective":
     if isinstance(function, PlainLoss | MarkedObjective):
         return function
     if not is_objective(function):
+        if argument_names(function)[:1] in (["model"], ["net"]):
+            raise RecipeError(
+                f"{name_of(function)} takes a model, so it is an objective (model, batch) -> values and no plain loss. "
+                "Mark it: @thalweg.objective."
+            )
         return PlainLoss(function)
     count = required_arguments(function)
     if count == 2 and "moment" in argument_names(function):

@@ -29,7 +29,8 @@ def argument_names(function: Callable[..., Any]) -> list[str]:
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of a callable, none where Python cannot tell (some built-ins)."""
+    """The parameters of a callable, none where Python cannot tell; of a module those of its forward."""
+    function = getattr(function, "forward", function) if hasattr(function, "state_dict") else function
     try:
         return dict(inspect.signature(function).parameters)
     except (TypeError, ValueError):

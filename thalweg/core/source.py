@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from thalweg.core.errors import DataError
-from thalweg.core.nest import Nest
+from thalweg.core.nest import Nest, describe
 
 
 @runtime_checkable
@@ -57,6 +57,15 @@ class Batched(Source, Protocol):
 
 
 @runtime_checkable
+class Counted(Source, Protocol):
+    """A source that knows how many batches an epoch of training has."""
+
+    def count_batches(self) -> int | None:
+        """The batches of an epoch, None where only reading the stream would tell."""
+        ...
+
+
+@runtime_checkable
 class Described(Source, Protocol):
     """A source that knows more of an example than its tensors say."""
 
@@ -83,7 +92,7 @@ class Restoring(Source, Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Splits:
     """The data of a recipe: what it trains on, is chosen by, and is judged by at the end.
 
@@ -101,6 +110,10 @@ class Splits:
     validation: Any = None
     test: Any = None
 
+    def __repr__(self) -> str:
+        shown = [f"{item.name}={_brief(getattr(self, item.name))}" for item in fields(self)]
+        return f"Splits({', '.join(shown)})"
+
     def __post_init__(self) -> None:
         if self.train is None:
             raise DataError(
@@ -112,3 +125,16 @@ class Splits:
                     f"Splits({field.name}=...) is a single tensor, but a split holds inputs and targets: "
                     f"give {field.name}=(x, y)."
                 )
+
+
+def _brief(split: Any) -> str:
+    """A split in a few words: shapes of arrays, the length of anything else that has one."""
+    if isinstance(split, tuple):
+        return f"({', '.join(map(_brief, split))})"
+    if isinstance(split, torch.Tensor) or split is None:
+        return describe(split) if split is not None else "None"
+    if hasattr(split, "shape"):
+        return f"{tuple(split.shape)} {getattr(split, 'dtype', '')}".rstrip()
+    if isinstance(split, Source):
+        return f"{type(split).__name__} of {len(split)}" if isinstance(split, Indexed) else type(split).__name__
+    return f"{type(split).__name__} of {len(split)}" if hasattr(split, "__len__") else type(split).__name__

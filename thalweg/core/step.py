@@ -6,14 +6,13 @@ the model.
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import Nest
-from thalweg.core.objective import Losses, Moment, PlainLoss, as_objective, name_of
+from thalweg.core.objective import Losses, Moment, as_objective, name_of
 
 Penalty = Callable[[nn.Module], Tensor]
 
@@ -37,14 +36,14 @@ class Step(nn.Module):
         self.model = model
         self.objective = as_objective(objective)
         self.penalty = penalty
-        if isinstance(self.objective, PlainLoss) and isinstance(self.objective.loss, nn.Module):
-            if any(True for _ in self.objective.loss.parameters()):
+        if isinstance(inner := self.objective.inner, nn.Module):
+            if any(True for _ in inner.parameters()):
                 raise RecipeError(
-                    f"The loss {name_of(self.objective.loss)} has parameters of its own, which every run of the recipe "
-                    "would share. Put them into the model, or mark the loss with @thalweg.objective and read it there."
+                    f"The loss {name_of(inner)} has parameters of its own, which every run of the recipe would share. "
+                    "Put them into the model, and read them there in a function marked by @thalweg.objective."
                 )
-            self.loss = copy.deepcopy(self.objective.loss)
-            self.objective = replace(self.objective, loss=self.loss)
+            self.loss = copy.deepcopy(inner)
+            self.objective = self.objective.around(self.loss)
 
     def forward(self, batch: Nest, moment: Moment) -> tuple[Tensor, Losses]:
         losses = self.objective(self.model, batch, moment)

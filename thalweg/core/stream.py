@@ -36,8 +36,7 @@ class StreamSource:
                 "it is iterated: an IterableDataset whose __iter__ starts over, not a spent generator."
             )
 
-    @property
-    def count(self) -> int | None:
+    def count_batches(self) -> int | None:
         """The number of batches where the loader knows it."""
         try:
             return len(self.loader)  # type: ignore[arg-type]

@@ -143,12 +143,12 @@ def _wider(module: nn.Module, factor: int, inner: bool, outer: bool) -> nn.Modul
     if type(module) is nn.Linear:
         features = module.in_features * _times(factor, inner), module.out_features * _times(factor, outer)
         return nn.Linear(*features, bias=module.bias is not None)
-    if type(module) in (nn.Conv1d, nn.Conv2d, nn.Conv3d) and module.groups == 1:
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1:
         settings = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
         channels = module.in_channels * _times(factor, inner), module.out_channels * _times(factor, outer)
         options = {name: getattr(module, name) for name in settings}
         return type(module)(*channels, bias=module.bias is not None, **options)
-    if type(module) is nn.Embedding:
+    if isinstance(module, nn.Embedding):
         return nn.Embedding(module.num_embeddings, module.embedding_dim * factor, module.padding_idx)
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
         return type(module)(module.num_features * factor, module.eps, module.momentum, module.affine)

@@ -19,7 +19,8 @@ from thalweg.core.nest import leaves
 from thalweg.core.objective import PlainLoss
 from thalweg.core.source import Source
 from thalweg.training.interval import mean_interval
-from thalweg.training.judging import Judge, values_of
+from thalweg.training.judging import Judge
+from thalweg.training.values import values_of
 
 SMOOTHING = 0.01
 """The share of a uniform distribution in every reference's probabilities, which would else be infinitely wrong."""
@@ -140,7 +141,7 @@ def _out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) 
 def _losses(judge: Judge, output: Tensor, y: Tensor) -> np.ndarray | None:
     assert isinstance(judge.objective, PlainLoss)
     try:
-        losses = values_of(judge.objective.loss, output, y, each=True)
+        losses = values_of(judge.objective.loss, output, y)
     except (RuntimeError, ValueError, IndexError):
         return None
     return losses.value.double().numpy() if losses.value.dim() and losses.weight is None else None

@@ -1,36 +1,47 @@
 """Weights: how much an example, or a class, counts."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import copy
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from thalweg.core.objective import Losses, apply
+from thalweg.core.objective import Losses, Moment, apply
 
 
-@dataclass(frozen=True, eq=False)
-class WeightedLoss:
+class WeightedLoss(nn.Module):
     r"""A likelihood over batches `(x, (y, weight))`: the weighted mean $\sum w_i \ell_i / \sum w_i$.
 
-    `likelihood` is a module with a `reduction`, as all of `thalweg.loss` and torch's losses are.
+    `likelihood` is a module with a `reduction`, as all of `thalweg.loss` and torch's losses are; its class weights
+    multiply those of the examples, and its label smoothing is taken off where it judges.
 
-    >>> from thalweg.core.objective import Moment
-    >>> loss = WeightedLoss(nn.MSELoss(reduction="none"))
+    >>> loss = WeightedLoss(nn.MSELoss())
     >>> batch = (torch.zeros(2, 1), (torch.tensor([[1.0], [3.0]]), torch.tensor([3.0, 1.0])))
-    >>> loss(nn.Identity(), batch).mean()  # (3 * 1 + 1 * 9) / 4
+    >>> loss(nn.Identity(), batch, Moment()).mean()  # (3 * 1 + 1 * 9) / 4
     tensor(3.)
     """
 
-    likelihood: nn.Module
+    thalweg_objective = True
 
-    thalweg_objective: ClassVar[bool] = True
+    def __init__(self, likelihood: nn.Module) -> None:
+        super().__init__()
+        trained, judged = copy.copy(likelihood), copy.copy(likelihood)
+        for each in (trained, judged):
+            setattr(each, "reduction", "none")  # noqa: B010 - nn.Module has no such attribute for mypy
+        if hasattr(judged, "label_smoothing"):
+            setattr(judged, "label_smoothing", 0.0)  # noqa: B010
+        self.likelihood, self.bare = trained, judged
 
-    def __call__(self, model: nn.Module, batch: Any) -> Losses:
+    def forward(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
         x, (y, weight) = batch
-        values = self.likelihood(apply(model, x), y)
-        return Losses(values.flatten(1).mean(1) if values.dim() > 1 else values, weight=weight)
+        values = (self.likelihood if moment.training else self.bare)(apply(model, x), y)
+        values = values.flatten(1).mean(1) if values.dim() > 1 else values
+        own = getattr(self.likelihood, "class_weights", None)
+        if isinstance(own, Tensor) and y.dim() == 1:
+            own = own.to(values)[y]
+            values, weight = values / own.clamp(min=torch.finfo(own.dtype).tiny), weight * own
+        return Losses(values, weight=weight)
 
 
 def balanced_weights(labels: Int[Tensor, " example"], classes: int) -> list[float]:

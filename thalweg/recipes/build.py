@@ -85,15 +85,14 @@ def assemble(
 ) -> Recipe:
     """The recipe of complete settings over data that are encoded so."""
     objective = objective_piece(settings)
+    _check_objective(settings, encoding)
     weighted = encoding.schema.weights is not None
     learned = getattr(objective, "variance", None) == "learned"
-    if weighted:
-        objective.reduction = "none"  # type: ignore[assignment]
     fit = settings["fit"]
     metrics = metric_pieces(settings, METRICS[encoding.schema.target.kind])
     return Recipe(
         data=splits,
-        model=model_piece(settings, sizes(encoding, learned)),
+        model=model_piece(settings, sizes(encoding, learned), folder),
         objective=WeightedLoss(objective) if weighted else objective,
         optimizer=optimizer_piece(settings),
         schedule=schedule_piece(settings),
@@ -110,6 +109,17 @@ def assemble(
             "given": given,
         },
     )
+
+
+def _check_objective(settings: Settings, encoding: Encoding) -> None:
+    """Refuse a likelihood of the built-in ones that is not of this target's kind."""
+    kind, due = settings["objective"]["kind"], OBJECTIVE[encoding.schema.target.kind]
+    if kind != due and ":" not in kind:
+        raise RecipeError(
+            f"{settings.place('objective', 'kind')}the target {', '.join(encoding.schema.target.names)} holds "
+            f"{encoding.schema.target.kind}, whose likelihood is '{due}', not '{kind}'. Leave [objective] kind out, or "
+            "say --task."
+        )
 
 
 def sizes(encoding: Encoding, learned_variance: bool = False) -> dict[str, int]:

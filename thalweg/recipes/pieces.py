@@ -30,7 +30,7 @@ GROUPS = ("lr_factors", "decay_norms_and_biases")
 PENALTIES: dict[str, Callable[..., Any]] = {"l1": L1, "l2": L2}
 
 
-def model_piece(settings: Settings, given: Mapping[str, Any]) -> Callable[[], nn.Module]:
+def model_piece(settings: Settings, given: Mapping[str, Any], folder: Path | None = None) -> Callable[[], nn.Module]:
     """The model factory; `given` are the sizes that the data decide (inputs, outputs, channels), where asked for.
 
     `pretrained` names a safetensors file whose weights the model begins with.
@@ -41,11 +41,16 @@ def model_piece(settings: Settings, given: Mapping[str, Any]) -> Callable[[], nn
     factory, arguments = _piece(settings, "model", MODELS, given)
     known = inspect.signature(factory).parameters
     sizes = {name: value for name, value in given.items() if name in known and name not in arguments}
+    if factory is cnn and "channels" not in sizes and "channels" not in arguments:
+        raise RecipeError(
+            f"{settings.place('model', 'kind')}a cnn reads images, but the data are a table. Say that its columns are "
+            "pixels: [data] layout = [1, 28, 28] (channels, height, width), or use kind = 'mlp'."
+        )
     model = partial(factory, **sizes, **arguments)
     if factory in MODELS.values():
         with torch.device("meta"):  # builds nothing, and finds a knob out of its range now
             _built(settings, "model", factory, sizes | arguments)
-    return model if weights is None else pretrained(model, weights)
+    return model if weights is None else pretrained(model, weights if folder is None else folder / weights)
 
 
 def objective_piece(settings: Settings) -> nn.Module:
@@ -92,6 +97,7 @@ def stopping_piece(settings: Settings) -> EarlyStopping | None:
 def metric_pieces(settings: Settings, defaults: list[str]) -> dict[str, Any]:
     """The metrics by name, those of the task where none are named."""
     names = settings["fit"].get("metrics", defaults)
+    names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in METRICS:
             raise RecipeError(
@@ -164,6 +170,6 @@ def _built(settings: Settings, section: str, factory: Callable[..., Any], argume
     """The piece, with the place of the section before any error it raises."""
     try:
         return factory(**arguments)
-    except (RecipeError, TypeError) as error:
+    except (RecipeError, TypeError, ValueError) as error:
         named = next((name for name in arguments if f"'{name}'" in str(error) or f"{name} is" in str(error)), "kind")
         raise RecipeError(f"{settings.place(section, named)}{error}") from error

@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.fingerprint import RECIPE_MODULE
 from thalweg.recipes.settings import parse_value
 from thalweg.training import Recipe
 
 
-def load_python(path: Path, assignments: Iterable[str] = ()) -> Recipe:
+def load_python(path: Path, assignments: Iterable[str] = (), home: Path | None = None) -> Recipe:
     """The recipe of a Python file, with assignments over it: `epochs=5`, or `optimizer.lr=0.01` for bound arguments.
 
-    Raises `RecipeError` where the file makes no recipe, or cannot be run.
+    Its imports are found beside it, or in `home`. Raises `RecipeError` where the file makes no recipe.
     """
-    name = f"thalweg_recipe_{path.stem}"
+    name = f"{RECIPE_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise RecipeError(f"{path} cannot be read as a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.path.insert(0, str((home or path.parent).resolve()))
     try:
         spec.loader.exec_module(module)
         recipe = getattr(module, "recipe", None)

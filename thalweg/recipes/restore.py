@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import RunError
+from thalweg.core.randomness import untouched
 from thalweg.data import Encoding
 from thalweg.recipes.build import Loaded, assemble
 from thalweg.recipes.python_file import load_python
@@ -36,7 +37,8 @@ def load_run(path: str | Path, recipe: Recipe | None = None) -> Run:
         raise RunError(f"The run {folder.name} has not ended: it is still going on, or was killed. Train it again.")
     encoding = _encoding(folder)
     recipe = recipe or _recipe(folder, encoding)
-    best, last = build_model(recipe.model), build_model(recipe.model)
+    with untouched():
+        best, last = build_model(recipe.model), build_model(recipe.model)
     load_weights(best, folder / "checkpoints" / "best.safetensors")
     load_weights(last, folder / "checkpoints" / "last.safetensors")
     history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -62,9 +64,8 @@ def _recipe(folder: Path, encoding: Encoding | None) -> Recipe:
             "again: thalweg.load_run(path, recipe)."
         )
     if "python" in origin:
-        given = folder / "recipe.py"
-        original = Path(origin["python"])
-        return load_python(original if original.exists() else given, origin["assignments"]).but(**written["counts"])
+        given = folder / "recipe.py"  # as it was trained; the original may have changed since
+        return load_python(given, origin["assignments"], Path(origin["python"]).parent).but(**written["counts"])
     if encoding is None:
         raise RunError(f"The run {folder.name} has lost its preprocessing.json. Train it again.")
     settings = Settings(origin["settings"])

@@ -27,6 +27,7 @@ DATA_KEYS = (
     "time",
     "weights",
     "features",
+    "layout",
     "test",
     "validation_share",
     "test_share",
@@ -63,7 +64,7 @@ class Settings:
         Raises `RecipeError` for an unknown key, an ambiguous one, or an assignment without `=`.
         """
         settings = self
-        for assignment in assignments:
+        for assignment in sorted(assignments, key=lambda text: not text.partition("=")[0].strip().endswith("kind")):
             name, equals, text = assignment.partition("=")
             if not equals:
                 raise RecipeError(f"--set {assignment} gives no value. Write --set key=value, as in --set epochs=20.")

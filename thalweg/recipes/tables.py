@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from thalweg.core.errors import RecipeError
 from thalweg.core.source import Splits
 from thalweg.data import BUNDLED, bundled, load_table
 from thalweg.recipes.settings import Settings
@@ -16,6 +17,11 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
     source = str(options.pop("source"))
     names = {"test": "test_path", "split_seed": "seed"}
     arguments: dict[str, Any] = {names.get(key, key): value for key, value in options.items()}
+    for share in ("validation_share", "test_share"):
+        if not isinstance(arguments.get(share, 0.2), float | int):
+            raise RecipeError(
+                f"{settings.place('data', share)}{share} = {arguments[share]!r} is no number, such as 0.2."
+            )
     if isinstance(arguments.get("features"), str):
         arguments["features"] = [name.strip() for name in arguments["features"].split(",")]
     if arguments.get("test_path") is not None:
@@ -24,7 +30,9 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
         data = bundled(source)
         arguments = {"target": data.target, "task": data.task} | arguments
         image = settings["model"].get("kind") == "cnn"
-        return load_table(data.frame, layout=data.layout if image else None, **arguments)
+        if image:
+            arguments = {"layout": data.layout} | arguments
+        return load_table(data.frame, **arguments)
     return load_table(found_from(folder, source), **arguments)
 
 

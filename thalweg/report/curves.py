@@ -11,7 +11,9 @@ SIZE = (6, 3.6)
 
 
 def learning_curves(history: list[dict[str, Any]], ax: "Axes | None" = None, best_epoch: int | None = None) -> "Axes":
-    """Train and validation loss by epoch on a logarithmic axis, the best epoch marked; draws on `ax` and returns it.
+    """Train and validation loss by epoch, the best epoch marked; draws on `ax` and returns it.
+
+    The axis is logarithmic where the losses are positive and span a factor of more than 4.
 
     The train loss is the running mean in training mode, so that it lags: each epoch's value is the mean over weights
     that were still changing.
@@ -20,6 +22,8 @@ def learning_curves(history: list[dict[str, Any]], ax: "Axes | None" = None, bes
     >>> learning_curves(rows, best_epoch=3).get_xlabel()
     'epoch'
     """
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
     ax = axes(ax)
     epochs = [row["epoch"] for row in history]
     curves = {name: [row[f"{name}_loss"] for row in history] for name in ("train", "validation")}
@@ -28,11 +32,12 @@ def learning_curves(history: list[dict[str, Any]], ax: "Axes | None" = None, bes
         shown = [float("nan") if loss is None else loss for loss in losses]
         ax.plot(epochs, shown, color=PALETTE[name], label=name, marker="o" if len(epochs) == 1 else None)
     finite = [loss for losses in curves.values() for loss in losses if loss is not None and loss == loss]
-    if finite and min(finite) > 0:
+    if finite and min(finite) > 0 and max(finite) > 4 * min(finite):
         ax.set_yscale("log")
         plain_ticks(ax.yaxis)
     if best_epoch:
         ax.axvline(best_epoch, color=PALETTE["soft"], linewidth=0.8, linestyle="--", label=f"best epoch {best_epoch}")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True) if len(epochs) > 1 else FixedLocator(epochs))
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss")
     ax.spines[["top", "right"]].set_visible(False)

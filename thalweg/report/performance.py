@@ -204,7 +204,8 @@ def _examples(evidence: Evidence, split: str, head: list[str], first: dict[int, 
     ]
     columns = ["row", *head, *(clean(names[i], 40) for i in shown[:MOST_COLUMNS])]
     said = f"All {len(names):,} columns are in predictions/{split}.csv."
-    blocks = [Table(columns, cells, plain=(), marked=(1, 2, 3)), Prose(said, quiet=True)]
+    words = (1, 2) if evidence.target.get("kind") == "classes" else ()
+    blocks = [Table(columns, cells, plain=words, marked=(1, 2, 3)), Prose(said, quiet=True)]
     if not grid:
         return blocks
     places = [[own[i] for i in line] for line in grid]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from thalweg.report.drawing import PALETTE, axes
 from thalweg.report.outcomes import Residual
-from thalweg.report.wording import label
+from thalweg.report.wording import both_ends, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +37,10 @@ def confusion_matrix(matrix: list[list[int]], names: list[str], ax: "Axes | None
             if count:
                 ax.text(j, i, f"{count:.0f}", ha="center", va="center", fontsize=11 if size <= 8 else 10)
     shown = range(0, size, max(1, math.ceil(size / MOST_NAMED)))
-    short = [label(names[i], 14 if size <= MOST_NUMBERED else 10) for i in shown]
+    short = [both_ends(names[i], 13 if size <= MOST_NUMBERED else 11) for i in shown]
     turned = size > 6 or any(len(name) > 5 for name in short)
     upright = 90 if turned and any(len(name) > 2 for name in short) else 0
-    small = 11 if size <= MOST_NUMBERED else 8
+    small = 10.5 if size <= MOST_NUMBERED else 8
     ax.set_xticks(list(shown), short, parse_math=False, fontsize=small, color=PALETTE["ink"], rotation=upright)
     ax.set_yticks(list(shown), short, parse_math=False, fontsize=small, color=PALETTE["ink"])
     ax.set_xlabel("predicted class")

@@ -25,9 +25,10 @@ def losses(evidence: Evidence) -> Section:
     }
     rows = []
     floor = mapping(found.get("floor"))
-    if number(floor.get("low")) == floor.get("low") or number(floor.get("high")) == floor.get("high"):
-        by = f" ({floor['by']})" if floor.get("by") else ""
-        bounds = {"low": floor.get("low", floor.get("high")), "high": floor.get("high", floor.get("low"))}
+    known = [floor[key] for key in ("low", "high") if not math.isnan(number(floor.get(key)))]
+    if known:
+        by = f" ({clean(floor['by'], 60)})" if floor.get("by") else ""
+        bounds = {"low": known[0], "high": known[-1]}
         rows.append(("floor", f"floor{by}", Row.of("floor", bounds, "good"), bounds))
     for split in SPLITS:
         score = mapping(found.get(split))

@@ -22,7 +22,7 @@ def model(evidence: Evidence) -> Section:
     facts = [("Model", clean(fields["model"], 600))] if "model" in fields else []
     if tensors:
         total = sum(math.prod(shape) for shape in tensors.values())
-        facts += [("Numbers in it", f"{total:,} in {len(tensors):,} tensors")]
+        facts += [("Weights", f"{total:,} numbers in {len(tensors):,} tensors")]
     if facts:
         blocks.append(Facts(facts))
     if tensors:

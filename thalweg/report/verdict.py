@@ -1,5 +1,6 @@
 """The top of the page: the verdict in one sentence, what to do next, and the numbers that matter most."""
 
+import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ def verdict(evidence: Evidence) -> Verdict:
         tone = {"NONE": "good", "UNDECIDED": "plain"}.get(cause, "bad")
         mark = {"NONE": "Nothing holds it back"}.get(cause, spoken(cause))
         sentence = texts(finding.get("sentence")) or [mark]
-        said = texts(finding.get("mechanism"))
+        said = [text for text in texts(finding.get("mechanism")) if text.lower() not in " ".join(sentence).lower()]
         if finding.get("would_decide"):
             said.append(f"What would decide it: {finding['would_decide']}")
         step = texts(finding.get("next"))
@@ -57,9 +58,7 @@ def headline(evidence: Evidence) -> tuple[str, str, dict[str, Any]] | None:
     """The split and name and value of the score to show first: test before validation, a metric before the loss."""
     for split in ("test", "validation", "train"):
         scores = evidence.scores.get(split, {})
-        names = [
-            name for name in scores if name != "loss" and number(scores[name].get("value")) == scores[name]["value"]
-        ]
+        names = [name for name in scores if name != "loss" and not math.isnan(number(scores[name].get("value")))]
         if names or "loss" in scores:
             name = (names or ["loss"])[0]
             return split, name, scores[name]

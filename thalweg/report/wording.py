@@ -36,6 +36,17 @@ def label(value: Any, limit: int = 22) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+def both_ends(value: Any, limit: int) -> str:
+    """Short text that keeps the end too, where names often differ.
+
+    >>> both_ends("class number 34", 9)
+    'clas…r 34'
+    """
+    text = clean(value, limit * 8)
+    half = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
+
+
 def number(value: Any) -> float:
     """The value as a float; NaN for what is no number, and for null.
 

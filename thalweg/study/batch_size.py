@@ -2,9 +2,9 @@ r"""batch-size: what an update costs, how noisy its gradient is, and what is lea
 
 A batch of B examples drawn at random has the gradient $g_B = g + \epsilon$, where the noise has the covariance
 $\Sigma / B$ for one example's $\Sigma$: its size $E \lVert g_B - g \rVert^2 = \mathrm{tr}\,\Sigma / B$ falls as 1/B
-(McCandlish et al., "An Empirical Model of Large-Batch Training", 2018). An update costs less than B times as much, since
-the examples of a batch are computed side by side; and an epoch has fewer of them, so that at the same rate and after
-equal epochs less has been learned (Masters & Luschi 2018). The test losses are shown, and decide nothing.
+(McCandlish et al., "An Empirical Model of Large-Batch Training", 2018). An update costs less than B times as much,
+since the examples of a batch are computed side by side; and an epoch has fewer of them, so that at the same rate and
+after equal epochs less has been learned (Masters & Luschi 2018). The test losses are shown, and decide nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ def study(
     epochs: int = 10,
     train: int = 1024,
 ) -> Study:
-    """Train with each batch size; then look at noise and time at the point that the smallest batch has reached early."""
+    """Noise and time at the point that one epoch reaches; then a training with each batch size."""
     early = train_arms({"one epoch": [_recipe(64, seed, 1, train) for seed in seeds]}, progress, (0.0, 0.1))
     noise = np.array([[_noise(run, size) for size in sizes] for run in early["one epoch"]])
     progress(0.2, "noise of the gradient")
@@ -95,7 +95,7 @@ def decide(
     per_epoch: Float[np.ndarray, "seed size"],
     losses: Float[np.ndarray, "size seed"],
 ) -> tuple[Check, ...]:
-    """The slope of the noise is -1; an epoch of the largest batch is cheaper, and teaches less, than of the smallest."""
+    """Noise falls with slope -1; an epoch of the largest batch is cheaper than of the smallest, and teaches less."""
     slopes = np.polyfit(np.log(sizes), np.log(noise).T, 1)[0]
     return (
         over_seeds("slope of log noise against log batch", slopes, above=SLOPE[0], below=SLOPE[1]),

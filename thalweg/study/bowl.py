@@ -1,7 +1,7 @@
 r"""An elongated bowl, $L(x, y) = (x^2 + \kappa y^2) / 2$: flat along x, steep along y.
 
 Gradient descent multiplies x by $1 - \eta$ and y by $1 - \kappa \eta$ in each step: y changes its sign for
-$\eta > 1/\kappa$, and grows for $\eta > 2/\kappa$ (two over the largest curvature; see Goh, "Why Momentum Really Works",
+$\eta > 1/\kappa$, and grows for $\eta > 2/\kappa$, two over the largest curvature (Goh, "Why Momentum Really Works",
 2017).
 """
 
@@ -19,6 +19,7 @@ from thalweg.training import Recipe
 
 CURVATURE = 20.0
 START_X, START_Y = (-9.5, -7.5), (1.5, 2.2)
+SHOWN_X, SHOWN_Y = (-11.0, 6.0), 4.2
 
 
 def height(place: Float[Tensor, "batch 2"], target: Tensor | None = None) -> Float[Tensor, ""]:
@@ -42,12 +43,14 @@ def heights(places: Float[np.ndarray, "step 2"]) -> Float[np.ndarray, " step"]:
 
 
 def draw_bowl(paths: dict[str, np.ndarray], colors: tuple[str, ...], ax: Axes) -> Axes:
-    """Lines of equal height, and each path from its start."""
-    grid_x, grid_y = np.meshgrid(np.linspace(-11, 5, 120), np.linspace(-4.2, 4.2, 80))
+    """Lines of equal height, and each path from its start up to where it leaves the picture."""
+    grid_x, grid_y = np.meshgrid(np.linspace(*SHOWN_X, 50), np.linspace(-SHOWN_Y, SHOWN_Y, 36))
     surface = (grid_x**2 + CURVATURE * grid_y**2) / 2
     ax.contour(grid_x, grid_y, surface, levels=[1, 5, 15, 35, 65, 110], colors="0.85", linewidths=0.8)
     for color, (name, places) in zip(colors, paths.items(), strict=False):
-        ax.plot(*places.T, color=color, marker=".", markersize=4, linewidth=1, label=name)
+        out = np.flatnonzero(np.abs(places[:, 1]) > SHOWN_Y)
+        shown = places[: out[0] + 1] if len(out) else places
+        ax.plot(*shown.T, color=color, marker=".", markersize=4, linewidth=1, label=name)
     ax.plot(0, 0, marker="+", color="black", markersize=9)
-    ax.set(xlim=(-11, 5), ylim=(-4.2, 4.2), xlabel="x", ylabel="y")
+    ax.set(xlim=SHOWN_X, ylim=(-SHOWN_Y, SHOWN_Y), xlabel="x", ylabel="y")
     return ax

@@ -6,10 +6,10 @@ STUDIES: dict[str, str] = {
     "optimizer": "After equal epochs, each at its own tuned rate: SGD is ahead of gradient descent on the whole set; "
     "momentum, RMSProp and Adam are ahead of SGD; decay ends lower than a constant rate; warm-up saves a rate that is "
     "too high to start with.",
-    "batch-size": "The noise of a batch's gradient falls as 1/B; a larger batch makes an epoch cheaper, and after equal "
-    "epochs at the same rate it has learned less.",
-    "local-optima": "The start decides which minimum training finds; and the wider the network, the more alike in loss "
-    "are the minima that different starts find.",
+    "batch-size": "The noise of a batch's gradient falls as 1/B; a larger batch makes an epoch cheaper, and has "
+    "learned less after equal epochs at the same rate.",
+    "local-optima": "Which minimum training finds depends on where it starts; and in a wide network the minima that "
+    "different starts find are more alike in loss than in a narrow one.",
     "vanishing": "In a deep sigmoid network the gradient vanishes on its way back to the first layer; ReLU with "
     "He's initial weights, batch norm and residual connections each keep it alive.",
     "softmax": "Softmax with a falling temperature becomes argmax; its largest value is no confidence: a trained "

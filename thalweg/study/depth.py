@@ -19,7 +19,7 @@ from thalweg.study.arms import Progress, best_rate, train_arms, train_loss, tuni
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import digits
 from thalweg.study.nets import deep_net
-from thalweg.study.picture import COLORS, panels
+from thalweg.study.picture import COLORS, panels, whole_numbers
 from thalweg.study.verdict import Check, Study, over_seeds
 from thalweg.training import Recipe, Run
 
@@ -50,10 +50,8 @@ def study(
     }
     rates = {}
     for number, (name, net) in enumerate(arms.items()):
-        trials = {
-            f"{name}, rate {rate:g}": [_recipe(net, rate, s, epochs, train) for s in tuning_seeds(seeds, 1)]
-            for rate in RATES
-        }
+        (tuning,) = tuning_seeds(seeds, 1)
+        trials = {f"{name}, rate {rate:g}": [_recipe(net, rate, tuning, epochs, train)] for rate in RATES}
         runs = train_arms(trials, progress, (0.08 * number, 0.08 * (number + 1)))
         rates[name] = best_rate(dict(zip(RATES, runs.values(), strict=True)))
     recipes = {name: [_recipe(net, rates[name], s, epochs, train) for s in seeds] for name, net in arms.items()}
@@ -66,8 +64,8 @@ def study(
         name="depth",
         claim=STUDIES["depth"],
         question="Does a deeper network of the same family reach a lower train loss in the same number of epochs?",
-        method=f"Networks of {depths} hidden layers of {WIDTH} units with batch norm on {train} digits, {epochs} epochs of "
-        f"Adam, each at the best of the rates {RATES} on a seed of its own.",
+        method=f"Networks of {depths} hidden layers of {WIDTH} units with batch norm on {train} digits, {epochs} "
+        f"epochs of Adam, each at the best of the rates {RATES} on a seed of its own.",
         seeds=tuple(seeds),
         columns=("network", "hidden layers", "tuned rate", "train loss", "lowest", "highest"),
         rows=tuple(
@@ -95,8 +93,9 @@ def draw_curves(trained: dict[str, list[Run]], ax: Axes) -> Axes:
         curves = np.array([[row["train_loss"] for row in run.history] for run in runs])
         style = "--" if name.startswith("residual") else "-"
         ax.plot(np.arange(1, curves.shape[1] + 1), curves.mean(0), style, color=color, label=name)
-    ax.set(yscale="log", xlabel="epoch", ylabel="train loss in training")
-    ax.legend(frameon=False, fontsize=8)
+    ax.set(yscale="log", xlabel="epoch", ylabel="train loss in training", ylim=(None, 200))
+    whole_numbers(ax)
+    ax.legend(frameon=False, fontsize=8, loc="upper right")
     return ax
 
 

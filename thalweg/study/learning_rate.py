@@ -28,18 +28,19 @@ SEEDS = 8
 LOW, GOOD, HIGH, FAR = "too low", "good", "too high", "far too high"
 DIGITS_RATES = {LOW: 0.003, GOOD: 0.4, HIGH: 2.0, FAR: 10.0}
 BOWL_RATES = {LOW: 0.05 / CURVATURE, GOOD: 1 / CURVATURE, HIGH: 1.9 / CURVATURE, FAR: 2.1 / CURVATURE}
-BOWL_STEPS = 30
+SHOWN = 3
+SHADES = (COLORS[0], COLORS[2], COLORS[1], COLORS[3])
 LAST = 10
 """The loss at the end is the geometric mean of the last ten epochs, for a loss that swings."""
 MOST = 6.0
 """A loss that is not finite counts as a million times the first."""
 
 
-def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 150, train: int = 512) -> Study:
+def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 150, train: int = 512, steps: int = 30) -> Study:
     """Four rates on the bowl, from a start for each seed, and four on the digits, one full-batch step an epoch."""
     walks = train_arms(
         {
-            name: [descent(partial(torch.optim.SGD, lr=rate), s, BOWL_STEPS) for s in seeds]
+            name: [descent(partial(torch.optim.SGD, lr=rate), s, steps) for s in seeds]
             for name, rate in BOWL_RATES.items()
         },
         progress,
@@ -52,18 +53,20 @@ def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 150, train:
     )
     curves = {name: [[row["train_loss"] for row in run.history] for run in arm] for name, arm in runs.items()}
     figure, axes = panels(2)
-    draw_bowl({f"{name}, {BOWL_RATES[name]:.3g}": path(arm[0]) for name, arm in walks.items()}, COLORS, axes[0])
-    axes[0].set_title(f"a bowl, {BOWL_STEPS} steps", fontsize=10)
+    draw_bowl({f"{name}, {BOWL_RATES[name]:.3g}": path(arm[0]) for name, arm in walks.items()}, SHADES, axes[0])
+    axes[0].legend(frameon=False, fontsize=7, loc="upper right")
+    axes[0].set_title(f"a bowl, {steps} steps", fontsize=10)
     draw_curves(curves, axes[1])
     return Study(
         name="learning-rate",
         claim=STUDIES["learning-rate"],
         question="What do four rates of plain gradient descent make of a bowl, and of a network?",
-        method=f"A bowl of curvatures 1 and {CURVATURE:g}, stable below {2 / CURVATURE:g}, {BOWL_STEPS} steps; a tanh "
+        method=f"A bowl of curvatures 1 and {CURVATURE:g}, stable below {2 / CURVATURE:g}, {steps} steps; a tanh "
         f"network 64-32-32-10 on {train} digits, {epochs} full-batch steps.",
         seeds=tuple(seeds),
         columns=(
-            "rate is", "on the bowl", "bowl: end / start", "on digits", "digits: end loss", "steps that rise", "climbed in all",
+            "rate is", "on the bowl", "bowl: end / start", "on digits", "digits: end loss", "steps that rise",
+            "climbed / first loss",
         ),
         rows=tuple(
             (
@@ -78,7 +81,9 @@ def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 150, train:
             for name in DIGITS_RATES
         ),
         checks=decide(curves),
-        settings={"epochs": epochs, "train": train, "digits_rates": DIGITS_RATES, "bowl_rates": BOWL_RATES},
+        settings={
+            "epochs": epochs, "train": train, "steps": steps, "digits_rates": DIGITS_RATES, "bowl_rates": BOWL_RATES,
+        },
         figure=figure,
     )  # fmt: skip
 
@@ -116,9 +121,9 @@ def climbed(curve: list[float]) -> float:
 
 
 def draw_curves(curves: dict[str, list[list[float]]], ax: Axes) -> Axes:
-    """Each rate's train loss on digits: the first seed as a line, the others thin."""
-    for color, (name, losses) in zip(COLORS, curves.items(), strict=False):
-        for number, curve in enumerate(losses):
+    """Each rate's train loss on digits: the first seed as a line, a few more thin."""
+    for color, (name, losses) in zip(SHADES, curves.items(), strict=False):
+        for number, curve in enumerate(losses[:SHOWN]):
             ax.plot(
                 range(1, len(curve) + 1), curve, color=color, linewidth=1.4 if number == 0 else 0.5,
                 alpha=1.0 if number == 0 else 0.35, label=f"{name}, {DIGITS_RATES[name]:g}" if number == 0 else None,

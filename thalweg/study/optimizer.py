@@ -23,7 +23,7 @@ from thalweg.study.arms import Progress, best_rate, train_arms, train_loss, tuni
 from thalweg.study.bowl import descent, draw_bowl
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import CLASSES, PIXELS, digits
-from thalweg.study.picture import COLORS, panels
+from thalweg.study.picture import COLORS, panels, whole_numbers
 from thalweg.study.verdict import Check, Study, over_seeds
 from thalweg.study.walk import path
 from thalweg.training import Recipe, Run
@@ -49,7 +49,7 @@ SCHEDULES: dict[str, tuple[str, Any]] = {
 BOWL_RATES = {GRADIENT_DESCENT: 0.09, MOMENTUM: 0.03, RMSPROP: 0.3, ADAM: 0.5}
 
 
-def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 16, train: int = 512) -> Study:
+def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 16, train: int = 512, steps: int = 40) -> Study:
     """Tune each optimizer's rate on seeds of their own, then train all arms under the judged seeds."""
     rates = _tune(seeds, progress, epochs, train)
     arms = {name: (name, rates[name], None) for name in OPTIMIZERS}
@@ -58,21 +58,23 @@ def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 16, train: 
     trained = train_arms(recipes, progress, (0.35, 0.95))
     losses = {name: np.array([train_loss(run) for run in runs]) for name, runs in trained.items()}
     walks = train_arms(
-        {name: [descent(_bowl_optimizer(name), seeds[0], 40)] for name in BOWL_RATES}, progress, (0.95, 1.0)
+        {name: [descent(_bowl_optimizer(name), seeds[0], steps)] for name in BOWL_RATES}, progress, (0.95, 1.0)
     )
     figure, axes = panels(3)
     draw_bowl({name: path(runs[0]) for name, runs in walks.items()}, (COLORS[0], *COLORS[2:5]), axes[0])
-    axes[0].set_title("a bowl, 40 steps", fontsize=10)
-    draw_curves({name: trained[name] for name in OPTIMIZERS}, COLORS, axes[1])
+    axes[0].set_title(f"a bowl, {steps} steps", fontsize=10)
+    draw_curves({name: trained[name] for name in OPTIMIZERS}, COLORS[:5], axes[1], ("-",) * 5)
     axes[1].set_title("digits, each at its tuned rate", fontsize=10)
-    draw_curves({name: trained[name] for name in SCHEDULES}, COLORS[2:], axes[2])
+    draw_curves(
+        {name: trained[name] for name in SCHEDULES}, (COLORS[2],) * 2 + (COLORS[3],) * 2, axes[2], ("-", "--") * 2
+    )
     axes[2].set_title("digits, three times the tuned rate", fontsize=10)
     return Study(
         name="optimizer",
         claim=STUDIES["optimizer"],
-        question="Which optimizer has the lowest train loss after the same number of epochs, and what do schedules add?",
-        method=f"A tanh network with 6 hidden layers of 32 units on {train} digits, {epochs} epochs of batches of {BATCH}; "
-        "each rate is the best of four on three seeds of its own; schedules at three times that rate.",
+        question="Which optimizer has the lowest train loss after equal epochs, and what do schedules add?",
+        method=f"A tanh network with 6 hidden layers of 32 units on {train} digits, {epochs} epochs of batches "
+        f"of {BATCH}; each rate is the best of four on three seeds of its own; schedules at three times that rate.",
         seeds=tuple(seeds),
         columns=("optimizer", "rate", "updates", "train loss", "lowest", "highest"),
         rows=tuple(
@@ -95,12 +97,13 @@ def decide(losses: dict[str, np.ndarray]) -> tuple[Check, ...]:
     )
 
 
-def draw_curves(trained: dict[str, list[Run]], colors: tuple[str, ...], ax: Axes) -> Axes:
+def draw_curves(trained: dict[str, list[Run]], colors: tuple[str, ...], ax: Axes, styles: tuple[str, ...]) -> Axes:
     """The train loss of each arm by epoch, the median over seeds."""
-    for color, (name, runs) in zip(colors, trained.items(), strict=False):
+    for color, style, (name, runs) in zip(colors, styles, trained.items(), strict=True):
         curves = np.array([[row["train_loss"] for row in run.history] for run in runs])
-        ax.plot(np.arange(1, curves.shape[1] + 1), np.median(curves, axis=0), color=color, label=name)
+        ax.plot(np.arange(1, curves.shape[1] + 1), np.median(curves, axis=0), style, color=color, label=name)
     ax.set(yscale="log", xlabel="epoch", ylabel="train loss in training")
+    whole_numbers(ax)
     ax.legend(frameon=False, fontsize=8)
     return ax
 

@@ -1,11 +1,13 @@
 """How the studies draw: one size of panel, one set of colours, and the bytes of an SVG that come out the same again."""
 
 import io
+import re
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 PANEL = (4.0, 3.2)
 COLORS = ("#1f6f8b", "#d1603d", "#6a994e", "#8d5a97", "#c99700", "#4d4d4d", "#b0306a")
@@ -27,13 +29,18 @@ def panels(count: int) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
+def whole_numbers(ax: Axes) -> None:
+    """Ticks of the x axis at whole numbers only."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def svg(figure: Figure) -> bytes:
-    """The picture as SVG with text as text, without a date, so that the same figure gives the same bytes.
+    """The picture as SVG with text as text, to a tenth of a point, without a date: the same figure, the same bytes.
 
     >>> svg(panels(1)[0])[:5]
     b'<?xml'
     """
-    return _saved(figure, "svg", metadata={"Date": None})
+    return re.sub(rb"(\d\.\d)\d{2,}", rb"\1", _saved(figure, "svg", metadata={"Date": None}))
 
 
 def png(figure: Figure) -> bytes:

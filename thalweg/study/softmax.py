@@ -1,10 +1,10 @@
 r"""softmax: what its temperature does, and whether its largest value is a confidence.
 
 $p_i = e^{z_i / T} / \sum_j e^{z_j / T}$: the larger a logit, the more its share is pulled apart from the others, up to
-argmax for $T \to 0$; for $T \to \infty$ all are equal. A *confidence* would be right as often as it says. A network that
-goes on lowering its loss after every training example is right makes its logits ever longer, and claims too much (Guo
-et al., "On Calibration of Modern Neural Networks", 2017); dividing them by one temperature, fitted on validation data,
-mends most of it and changes no prediction.
+argmax for $T \to 0$; for $T \to \infty$ all are equal. A *confidence* would be right as often as it says. A network
+that goes on lowering its loss after every training example is right makes its logits ever longer, and claims too much
+(Guo et al., "On Calibration of Modern Neural Networks", 2017); dividing them by one temperature, fitted on validation
+data, mends most of it and changes no prediction.
 """
 
 from collections.abc import Sequence
@@ -63,8 +63,8 @@ def study(
         name="softmax",
         claim=STUDIES["softmax"],
         question="Is a network right as often as its softmax says?",
-        method=f"A network 64-64-64-10 on {train} digits with Adam for {epochs} epochs; mean confidence against accuracy "
-        f"on the test digits; the temperature is fitted on {VALIDATION} validation digits.",
+        method=f"A network 64-64-64-10 on {train} digits with Adam for {epochs} epochs; mean confidence against "
+        f"accuracy on the test digits; the temperature is fitted on {VALIDATION} validation digits.",
         seeds=tuple(seeds),
         columns=("trained for", "temperature", "confidence", "accuracy", "claims too much", "calibration error"),
         rows=tuple(row for name, items in results.items() for row in _rows(name, items)),
@@ -112,7 +112,7 @@ def draw_reliability(items: list[dict[str, Any]], ax: Axes) -> Axes:
         seen = table.count >= 20
         ax.plot(table.confidence[seen], table.accuracy[seen], marker="o", markersize=4, color=color, label=label)
     ax.plot([0.2, 1], [0.2, 1], color="0.6", linewidth=0.8, linestyle="--", label="claims what it keeps")
-    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0.2, 1.01), ylim=(0.2, 1.01))
+    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0.2, 1.01), ylim=(0.15, 1.01))
     ax.legend(frameon=False, fontsize=8, loc="upper left")
     return ax
 

@@ -30,6 +30,8 @@ from thalweg.training import Recipe, cross_validate
 
 SEEDS = 24
 FOLDS = 5
+WIDTHS = (16, 24, 32, 48)
+"""Of the networks that are chosen from."""
 ESTIMATES = ("single split", f"{FOLDS}-fold", "test set")
 
 
@@ -49,8 +51,9 @@ def study(seeds: Sequence[int], progress: Progress, *, models: int = 12, epochs:
         name="validation",
         claim=STUDIES["validation"],
         question="How far is each estimate of the accuracy from the truth, and how far is the best score of many?",
-        method=f"{few} digits to train and to choose by: {few // FOLDS} of them in a single split or a fold; a test set of "
-        f"as many; the truth is the accuracy on all other digits. The best of {models} networks of different widths.",
+        method=f"{few} digits to train and to choose by: {few // FOLDS} of them in a single split or a fold; a test "
+        f"set of as many; the truth is the accuracy on all other digits. The best of {models} networks of widths "
+        f"{WIDTHS}.",
         seeds=tuple(seeds),
         columns=("estimate", "mean error", "mean distance from the truth", "largest distance"),
         rows=(
@@ -88,7 +91,7 @@ def chosen(
 
 def draw_errors(errors: Float[np.ndarray, "seed estimate"], ax: Axes) -> Axes:
     """The error of each estimate, a point for each seed, and their standard deviation."""
-    for place, (name, color) in enumerate(zip(ESTIMATES, COLORS, strict=False)):
+    for place, color in enumerate(COLORS[: len(ESTIMATES)]):
         spread = np.linspace(-0.18, 0.18, len(errors))
         ax.plot(place + spread, errors[:, place], "o", color=color, markersize=4, alpha=0.7)
         mean, deviation = errors[:, place].mean(), errors[:, place].std()
@@ -134,7 +137,7 @@ def _estimates(seed: int, epochs: int, few: int) -> list[float]:
 def _candidates(seed: int, models: int, epochs: int, few: int) -> list[tuple[float, float]]:
     """The validation score and the true accuracy of each of many networks trained on the same part."""
     train, held_out = _single_split(seed, few)
-    widths = [8 + 4 * (number % 4) for number in range(models)]
+    widths = [WIDTHS[number % len(WIDTHS)] for number in range(models)]
     recipes = [_recipe(train, seed + 50_000 * (number + 1), epochs, width) for number, width in enumerate(widths)]
     runs = train_arms({"candidates": recipes}, lambda share, what: None)["candidates"]
     others = digits(seed, train=few).test

@@ -20,7 +20,7 @@ from thalweg.study.arms import Progress, train_arms, train_loss
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import digits
 from thalweg.study.nets import deep_net, layer_gradients
-from thalweg.study.picture import COLORS, panels
+from thalweg.study.picture import COLORS, panels, whole_numbers
 from thalweg.study.verdict import Check, Study, over_seeds
 from thalweg.training import Recipe, Run
 
@@ -35,7 +35,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 PLAIN, REPAIRS = "sigmoid", ("ReLU, He's weights", "sigmoid, batch norm", "sigmoid, residual")
 VANISHED, KEPT = -3.0, 2.0
-"""In powers of ten: below 1e-3 of its length a gradient has vanished; it is kept where it changes less than 100-fold."""
+"""In powers of ten: a gradient has vanished below 1e-3 of its length; it is kept if it changes less than 100-fold."""
 
 
 def study(seeds: Sequence[int], progress: Progress, *, depth: int = 20, epochs: int = 15, train: int = 512) -> Study:
@@ -85,6 +85,7 @@ def draw_gradients(gradients: dict[str, np.ndarray], ax: Axes) -> Axes:
         ax.fill_between(layers, lengths.min(axis=0), lengths.max(axis=0), color=color, alpha=0.18, linewidth=0)
     ax.set(yscale="log", xlabel="hidden layer, from the input", ylabel="length of the gradient")
     ax.set_title("before training", fontsize=10)
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
     return ax
 
 
@@ -93,9 +94,9 @@ def draw_curves(trained: dict[str, list[Run]], ax: Axes) -> Axes:
     for color, (name, runs) in zip(COLORS, trained.items(), strict=False):
         losses = np.array([[row["train_loss"] for row in run.history] for run in runs])
         ax.plot(np.arange(1, losses.shape[1] + 1), np.median(losses, axis=0), color=color, label=name)
-    ax.set(xlabel="epoch", ylabel="train loss", ylim=(0, None))
+    ax.set(yscale="log", xlabel="epoch", ylabel="train loss in training")
+    whole_numbers(ax)
     ax.set_title("training", fontsize=10)
-    ax.legend(frameon=False, fontsize=8)
     return ax
 
 

@@ -47,8 +47,9 @@ def walk(
 def path(run: Run) -> Float[np.ndarray, "step 2"]:
     """The places that a walk came through, its start first."""
     assert run.recipe is not None
-    start = run.recipe.model().place.tolist()
-    return np.array([start, *([row["metrics"]["x"], row["metrics"]["y"]] for row in run.history)])
+    point = run.recipe.model()
+    assert isinstance(point, Point)
+    return np.array([point.place.tolist(), *([row["metrics"]["x"], row["metrics"]["y"]] for row in run.history)])
 
 
 def _coordinate(axis: int, place: Tensor, target: Tensor) -> float:

@@ -20,9 +20,8 @@ from thalweg.core.notices import notice
 from thalweg.core.objective import MarkedObjective, Moment, is_objective, name_of
 from thalweg.core.randomness import seed_everything, stream_seed
 from thalweg.core.signature import required_arguments
-from thalweg.core.source import Batched, Indexed, Source
+from thalweg.core.source import Batched, Counted, Indexed, Source
 from thalweg.core.step import Step
-from thalweg.core.stream import StreamSource
 from thalweg.training.judging import Judge
 from thalweg.training.rate import Rate, as_rate
 from thalweg.training.recipe import Recipe
@@ -65,6 +64,7 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
     seed_everything(recipe.seed, "model")
     model = build_model(recipe.model).to(device)
     source = _settled(source, model, recipe.batch_size)
+    _say_thawed_statistics(model)
     if recipe.data.validation is None:
         validation = None
         if isinstance(recipe.stopping, EarlyStopping):
@@ -73,13 +73,13 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
         validation = open_split(recipe, recipe.data.validation, "validation")
     step = Step(model, recipe.objective, recipe.penalty).to(device)
     _materialize(step, source, recipe.seed, device)
-    optimizer = build_optimizer(recipe.optimizer, model)
-    steps = count_batches(source, recipe.seed)
+    optimizer = build_optimizer(recipe.optimizer, model, recipe.loop)
+    steps = source.count_batches() if isinstance(source, Counted) else None
     moment = Moment(steps=None if steps is None else steps * recipe.epochs, training=True)
     judge = Judge.of(recipe, step)
     for name, split in (("train", source), ("validation", validation)):
         if isinstance(split, Indexed):
-            judge.check(model, split, device, name)
+            judge = judge.checked(model, split, device, name, moment)
     say_unseen_classes(recipe, source, validation)
     return Training(
         recipe, step, optimizer, as_rate(recipe.schedule, optimizer), source, validation, judge, device, moment
@@ -103,7 +103,8 @@ def say_unseen_classes(recipe: Recipe, source: Source, validation: Source | None
         return
     trained = _classes(source)
     for name, split in (("validation", validation), ("test", recipe.data.test)):
-        judged = _classes(as_source(split, name)) if isinstance(split, tuple) else _classes(split)
+        pairs = isinstance(split, tuple)
+        judged = _classes(as_source(split, name, Batching(recipe.batch_size)) if pairs else split)
         unseen = sorted(judged - trained) if trained else []
         if unseen:
             shown = ", ".join(map(str, unseen[:5])) + (", ..." if len(unseen) > 5 else "")
@@ -144,7 +145,9 @@ def build_model(factory: Callable[[], nn.Module]) -> nn.Module:
 
 def _shares_parameters(factory: Callable[[], nn.Module], model: nn.Module) -> bool:
     """Whether a second call gives the first call's parameters; asked on torch's meta device, which stores nothing."""
-    own = {id(parameter) for parameter in model.parameters()}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    statistics = [buffer for module in model.modules() if module.training for buffer in module.buffers(recurse=False)]
+    own = {id(tensor) for tensor in (*trained, *statistics)}
     state = torch.get_rng_state()
     try:
         with torch.device("meta"), warnings.catch_warnings():
@@ -154,23 +157,32 @@ def _shares_parameters(factory: Callable[[], nn.Module], model: nn.Module) -> bo
         return False
     finally:
         torch.set_rng_state(state)
-    return again is model or any(id(parameter) in own for parameter in again.parameters())
+    return again is model or any(id(tensor) in own for tensor in (*again.parameters(), *again.buffers()))
 
 
-def build_optimizer(factory: Callable[..., Any], model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(
+    factory: Callable[..., Any], model: nn.Module, own_loop: Callable[..., None] | None = None
+) -> torch.optim.Optimizer:
     """The optimizer over a model's parameters; a factory marked `takes_model` is given the model itself."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(
             f"The model {type(model).__name__} has no parameters to train: it has none, or all are frozen "
             "(requires_grad=False). Leave some of them free."
         )
-    optimizer = factory(model) if getattr(factory, "takes_model", False) else factory(model.parameters())
+    try:
+        optimizer = factory(model) if getattr(factory, "takes_model", False) else factory(model.parameters())
+    except (TypeError, AttributeError, ValueError) as error:
+        raise RecipeError(
+            f"The optimizer factory {name_of(factory)} failed: {error}. It is called with the model's parameters, as "
+            "torch.optim.Adam is: functools.partial(torch.optim.Adam, lr=1e-3). One that needs the model itself has "
+            "the attribute takes_model = True."
+        ) from error
     if not hasattr(optimizer, "param_groups") or not hasattr(optimizer, "step"):
         raise RecipeError(
             f"The optimizer factory returned {optimizer!r}, which is no torch optimizer. Give one, such as "
             "functools.partial(torch.optim.Adam, lr=1e-3)."
         )
-    if required_arguments(optimizer.step):
+    if own_loop is None and required_arguments(optimizer.step):
         raise RecipeError(
             f"{type(optimizer).__name__}.step asks for a closure, which computes the loss several times in a step. "
             "Write the epoch yourself: Recipe(loop=...), with optimizer.step(closure) in it."
@@ -202,6 +214,17 @@ def _settled(source: Source, model: nn.Module, batch_size: int | None) -> Source
     return source
 
 
+def _say_thawed_statistics(model: nn.Module) -> None:
+    """Say where batch norm was frozen in evaluation mode, which training mode would thaw."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    own = [m for m in norms if not m.training and not any(p.requires_grad for p in m.parameters(recurse=False))]
+    if own and not any(getattr(m, "declared_frozen", False) for m in model.modules()):
+        notice(
+            f"{len(own)} frozen batch norm layers are in evaluation mode, but training sets the whole model to "
+            "training mode, and their running statistics move. Wrap the frozen part: thalweg.nn.Frozen(part)."
+        )
+
+
 def _has_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
@@ -226,15 +249,3 @@ def forward(step: Step, batch: Any, moment: Moment) -> tuple[Tensor, Any]:
         if explained is error:
             raise
         raise explained from error
-
-
-def count_batches(source: Source, seed: int) -> int | None:
-    """The number of batches in an epoch, None where only reading the stream would tell."""
-    if isinstance(source, StreamSource):
-        return source.count
-    if isinstance(source, Indexed):
-        size = getattr(source, "batch_size", None) or len(source)
-        single = getattr(source, "merge_single", False) and len(source) % size == 1 and len(source) > size
-        short = getattr(source, "drop_last", False) and len(source) % size and len(source) > size
-        return -(-len(source) // size) - bool(single or short)
-    return 1 if hasattr(source, "data") else None

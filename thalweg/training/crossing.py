@@ -60,8 +60,8 @@ def cross_validate(
     Raises `Unsupported` for a split without subsets, `RecipeError` for fewer than two folds, `RunError` where a fold's
     run failed.
     """
-    if folds < 2:
-        raise RecipeError(f"folds={folds}, but cross-validation needs at least 2.")
+    if not isinstance(folds, int) or folds < 2:
+        raise RecipeError(f"folds={folds!r}, but cross-validation needs a whole number of at least 2.")
     source = as_source(recipe.data.train, "train", Batching(recipe.batch_size, recipe.collate))
     if not isinstance(source, Indexed):
         raise Unsupported(

@@ -1,6 +1,7 @@
 """evaluate: (Run, split) -> {name: (value, low, high)}."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,15 @@ from torch import Tensor, nn
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
-from thalweg.core.errors import DataError, RunError
+from thalweg.core.errors import DataError, RecipeError, RunError
 from thalweg.core.nest import Nest, count_examples, map_tensors
 from thalweg.core.objective import Losses
 from thalweg.core.source import Described, Indexed, Source
 from thalweg.training.interval import mean_interval, metric_interval
-from thalweg.training.judging import Judge, Metric, joined
+from thalweg.training.judging import Judge
 from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
+from thalweg.training.values import Metric, joined, measured
 
 Scores = dict[str, tuple[float, float, float]]
 
@@ -48,22 +50,28 @@ def evaluate(run: Run, split: Any, *, level: float = 0.95, device: str | torch.d
         raise RunError(
             "This run was loaded without its recipe, which says how to judge: thalweg.load_run(path, recipe)."
         )
+    if not 0 < level < 1:
+        raise RecipeError(f"level={level!r}, but the level of an interval lies between 0 and 1, as 0.95 does.")
     recipe = run.recipe
     source = as_source(split, "evaluated", Batching(recipe.batch_size, recipe.collate))
-    return evaluate_model(run.model, recipe, source, resolve_device(device), level)
+    own = next((parameter.device for parameter in run.model.parameters()), "cpu")
+    return evaluate_model(run.model, recipe, source, resolve_device(own if device == "auto" else device), level)
 
 
 def evaluate_model(model: nn.Module, recipe: Recipe, source: Source, device: torch.device, level: float) -> Scores:
     """The same for a model that stands alone."""
     judge = Judge.of(recipe)
-    judge.check(model.to(device), source, device, "evaluated") if isinstance(source, Indexed) else None
-    seen = judge.observe(model, source, device, each=True)
+    if isinstance(source, Indexed):
+        judge = judge.checked(model.to(device), source, device, "evaluated")
+    seen = judge.observe(model, source, device)
     scores = {"loss": ExampleLosses.of(seen.losses, source).mean(level)}
     if judge.plain:
-        output, target = joined(seen, source)
+        output, target = joined(seen.outputs, seen.targets, source)
         groups = _units(source, count_examples((output, target)))
-        scores |= {name: _metric(metric, output, target, groups, level) for name, metric in judge.plain.items()}
-    return scores | {name: ExampleLosses.of(losses, source).mean(level) for name, losses in seen.marked.items()}
+        for name, metric in judge.plain.items():
+            scores[name] = _metric(partial(measured, name, metric), output, target, groups, level)
+    marked = {name: ExampleLosses.of(losses, source) for name, losses in seen.marked.items()}
+    return scores | {name: losses.mean(level, share=True) for name, losses in marked.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,23 +87,21 @@ class ExampleLosses:
         """The losses of all batches in one; units are the objective's, else the groups of the data."""
         values = np.concatenate([part.value.reshape(-1).double().numpy(force=True) for part in losses])
         weights = np.concatenate([_weights(part) for part in losses])
-        if all(part.unit is not None for part in losses):
-            units = np.concatenate([part.unit.numpy(force=True) for part in losses if part.unit is not None])
-        else:
-            units = _units(source, len(values))
+        own = [part.unit.numpy(force=True) for part in losses if part.unit is not None]
+        units = np.concatenate(own) if len(own) == len(losses) else _units(source, len(values))
         return cls(values, weights, units)
 
-    def mean(self, level: float = 0.95) -> tuple[float, float, float]:
-        """The weighted mean with the interval that resamples units."""
+    def mean(self, level: float = 0.95, share: bool = False) -> tuple[float, float, float]:
+        """The weighted mean with the interval that resamples units; `share`: of zeros and ones, Wilson's."""
         if not self.weights.any():
             raise DataError("All weights of the split are 0, so it has no loss. Check its mask: it selects nothing.")
-        return mean_interval(self.values, self.weights, self.units, level)
+        return mean_interval(self.values, self.weights, self.units, level, share)
 
 
 def example_losses(model: nn.Module, recipe: Recipe, split: Any, device: torch.device) -> ExampleLosses:
     """What the recipe's judge says of each example of a split."""
     source = as_source(split, "judged", Batching(recipe.batch_size, recipe.collate))
-    return ExampleLosses.of(Judge.of(recipe).observe(model.to(device), source, device, each=True).losses, source)
+    return ExampleLosses.of(Judge.of(recipe).observe(model.to(device), source, device).losses, source)
 
 
 def _units(source: Source, count: int) -> np.ndarray | None:
@@ -117,7 +123,7 @@ def _metric(
     count = count_examples((output, target))
     answer = metric(output, target)
     if isinstance(answer, Tensor) and answer.dim() == 1 and len(answer) == count:
-        return mean_interval(answer.double().numpy(force=True), None, units, level)
+        return mean_interval(answer.double().numpy(force=True), None, units, level, share=True)
 
     def again(rows: np.ndarray) -> float:
         index = torch.from_numpy(np.asarray(rows, dtype=np.int64))

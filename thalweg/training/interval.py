@@ -15,36 +15,51 @@ import numpy as np
 DRAWS = 1000
 METRIC_DRAWS, FEWEST_METRIC_DRAWS, METRIC_ROWS = 200, 50, 4_000_000
 """Draws for a metric of a whole set; fewer, down to 50, where they would read more than so many rows in all."""
-MANY_UNITS = 10_000
-"""From here on the resampled mean is normal to the last digit shown, and its error is taken from the formula."""
+FEW_UNITS, MANY_UNITS = 30, 10_000
+"""Below, resampling covers too little, and Student's quantile of the ratio's error is taken; above, they agree."""
 
 
 def mean_interval(
-    values: np.ndarray, weights: np.ndarray | None = None, units: np.ndarray | None = None, level: float = 0.95
+    values: np.ndarray,
+    weights: np.ndarray | None = None,
+    units: np.ndarray | None = None,
+    level: float = 0.95,
+    share: bool = False,
 ) -> tuple[float, float, float]:
     """The weighted mean of `values` with its interval; both ends are NaN where there is a single unit.
 
-    >>> mean, low, high = mean_interval(np.array([0.0, 1.0, 1.0, 1.0]))
+    `share` says that values of 0 and 1 are a share of successes, and have Wilson's interval.
+
+    >>> mean, low, high = mean_interval(np.array([0.0, 1.0, 1.0, 1.0]), share=True)
     >>> mean, round(low, 3), round(high, 3)
     (0.75, 0.301, 0.954)
     """
     weights = np.ones_like(values, dtype=float) if weights is None else weights.astype(float)
     values = np.where(weights != 0, values, 0.0).astype(float)
     plain = units is None and len(np.unique(weights[weights != 0])) <= 1
-    if plain and np.isin(values, (0.0, 1.0)).all():
+    if share and plain and np.isin(values, (0.0, 1.0)).all():
         return wilson(int(values.sum()), int((weights != 0).sum()), level)
     sums, totals = _by_unit(values * weights, units), _by_unit(weights, units)
     sums, totals = sums[totals != 0], totals[totals != 0]
     mean = float(sums.sum() / totals.sum())
     if len(sums) < 2 or not np.isfinite(mean):
         return mean, float("nan"), float("nan")
-    if len(sums) > MANY_UNITS:
-        error = np.sqrt(np.sum((sums - mean * totals) ** 2)) / totals.sum()
-        half = NormalDist().inv_cdf(0.5 + level / 2) * float(error)
+    if len(sums) < FEW_UNITS or len(sums) > MANY_UNITS:
+        error = np.sqrt(np.sum((sums - mean * totals) ** 2) * len(sums) / (len(sums) - 1)) / totals.sum()
+        half = _quantile(0.5 + level / 2, len(sums) - 1) * float(error)
         return mean, mean - half, mean + half
     counts = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=DRAWS)
     low, high = _percentiles((counts @ sums) / (counts @ totals), level)
     return mean, low, high
+
+
+def _quantile(p: float, degrees: int) -> float:
+    """Student's quantile; the normal one where there are many degrees of freedom."""
+    if degrees > MANY_UNITS:
+        return NormalDist().inv_cdf(p)
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, p))
 
 
 def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float, float]:

@@ -6,16 +6,18 @@ a function marked by `@thalweg.objective`, which is given the model and the batc
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.explain import explain
-from thalweg.core.nest import Nest, describe, leaves, map_tensors, to_device
+from thalweg.core.nest import Nest, to_device
 from thalweg.core.objective import (
     Losses,
     MarkedObjective,
@@ -26,17 +28,19 @@ from thalweg.core.objective import (
     is_objective,
     pair,
 )
-from thalweg.core.randomness import untouched
-from thalweg.core.source import Restoring, Source
+from thalweg.core.randomness import seed_everything, stream_seed, untouched
+from thalweg.core.source import Source
 from thalweg.core.step import Step
 from thalweg.training.recipe import Recipe
+from thalweg.training.values import Metric, detached, joined, mean_of, measured, values_of
 
-Metric = Callable[[Any, Any], Any]
+END = Moment(step=1, steps=1)
+"""The moment at which a finished run is judged, so that step / steps is 1."""
 
 
 @dataclass
 class Observed:
-    """What one pass over a split gave: the losses of each batch, those of marked metrics, outputs and targets."""
+    """What one pass over a split gave: the losses of each batch, those of marked metrics, and outputs and targets."""
 
     losses: list[Losses] = field(default_factory=list)
     marked: dict[str, list[Losses]] = field(default_factory=dict)
@@ -46,109 +50,108 @@ class Observed:
 
 @dataclass(frozen=True)
 class Judge:
-    """The objective that compares, and the metrics beside it."""
+    """The objective that compares, and the metrics beside it.
+
+    `differentiates` says that the model or the objective takes gradients of its own (a force field), so that judging
+    has to let it.
+    """
 
     objective: PlainLoss | MarkedObjective
     plain: Mapping[str, Metric]
     marked: Mapping[str, MarkedObjective]
+    differentiates: bool = False
 
     @classmethod
     def of(cls, recipe: Recipe, step: Step | None = None) -> "Judge":
         """The recipe's judge, or its objective without smoothing; and its metrics in the two forms they come in."""
         trained = step.objective if step is not None else as_objective(recipe.objective)
         objective = without_smoothing(trained) if recipe.judge is None else as_objective(recipe.judge)
-        plain, marked = {}, {}
+        if isinstance(objective.inner, nn.Module) and (step is None or recipe.judge is not None):
+            objective = objective.around(copy.deepcopy(objective.inner))
+        plain: dict[str, Metric] = {}
+        marked: dict[str, Any] = {}
         for name, metric in recipe.metrics.items():
             if is_objective(metric):
                 marked[name] = as_objective(metric)
             else:
                 plain[name] = as_metric(name, metric)
-        return cls(objective, plain, marked)  # type: ignore[arg-type]
+        return cls(objective, plain, marked)
 
-    def scores(self, model: nn.Module, source: Source, device: torch.device) -> dict[str, float]:
-        """The loss and each metric on a split, as plain numbers.
-
-        The model's mode and the global random streams are as before afterwards.
-        """
-        seen = self.observe(model, source, device)
+    def scores(self, model: nn.Module, source: Source, device: torch.device, moment: Moment = END) -> dict[str, float]:
+        """The loss and each metric on a split, as plain numbers."""
+        seen = self.observe(model, source, device, moment)
         scores = {"loss": mean_of(seen.losses)}
         if self.plain:
-            output, target = joined(seen, source)
-            scores |= {name: float(_mean(metric(output, target))) for name, metric in self.plain.items()}
+            output, target = joined(seen.outputs, seen.targets, source)
+            for name, metric in self.plain.items():
+                scores[name] = float(measured(name, metric, output, target).double().mean())
         return scores | {name: mean_of(losses) for name, losses in seen.marked.items()}
 
-    def observe(self, model: nn.Module, source: Source, device: torch.device, *, each: bool = False) -> Observed:
-        """One pass over the split in evaluation mode; `each` asks plain losses for a value of every example."""
+    def observe(self, model: nn.Module, source: Source, device: torch.device, moment: Moment = END) -> Observed:
+        """One pass over the split in evaluation mode, with a value of every example where the loss gives one."""
         seen = Observed(marked={name: [] for name in self.marked})
-        moment = Moment(training=False)
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad(), untouched():
-                for batch in source.batches(0, 0, None):
-                    self._see(seen, model, to_device(batch, device), moment, each)
-        finally:
-            model.train(was_training)
+        with self._judging(model, device):
+            for batch in source.batches(0, 0, None):
+                self._see(seen, model, to_device(batch, device), _drawing(moment, device))
         if not seen.losses:
             raise DataError("The split gave no batch, so there is nothing to judge. It needs at least one example.")
         return seen
 
-    def check(self, model: nn.Module, source: Source, device: torch.device, name: str) -> None:
-        """Judge one batch before training begins, so that a split of another shape is found now, not an epoch later."""
+    def checked(
+        self, model: nn.Module, source: Source, device: torch.device, name: str, moment: Moment = END
+    ) -> "Judge":
+        """Judge one batch before training, so that a split of another shape is found then, and give this judge back.
+
+        Where that needs gradients of the model's own, the judge that is given back allows them.
+        """
         batch = to_device(next(iter(source.batches(0, 0, None))), device)
-        was_training = model.training
-        model.eval()
         try:
-            with torch.no_grad(), untouched():
-                self.objective(model, batch, Moment())
+            with self._judging(model, device):
+                self.objective(model, batch, _drawing(moment, device))
         except Exception as error:
+            if "does not require grad" in str(error) and not self.differentiates:
+                return replace(self, differentiates=True).checked(model, source, device, name, moment)
             explained = explain(error, model, self.objective, batch)
             if explained is error:
                 raise
             raise type(explained)(f"In the {name} split: {explained}") from error
-        finally:
-            model.train(was_training)
+        return self
 
-    def _see(self, seen: Observed, model: nn.Module, batch: Nest, moment: Moment, each: bool) -> None:
+    @contextmanager
+    def _judging(self, model: nn.Module, device: torch.device) -> Iterator[None]:
+        """Evaluation mode, no gradients unless asked for, seeded streams; all as before afterwards."""
+        loss = self.objective.inner
+        modules = [model, loss.to(device)] if isinstance(loss, nn.Module) else [model]
+        modes = [module.training for module in modules]
+        for module in modules:
+            module.eval()
+        try:
+            with torch.set_grad_enabled(self.differentiates), untouched():
+                seed_everything(0, "judging")
+                yield
+        finally:
+            for module, mode in zip(modules, modes, strict=True):
+                module.train(mode)
+
+    def _see(self, seen: Observed, model: nn.Module, batch: Nest, moment: Moment) -> None:
         if isinstance(self.objective, PlainLoss):
             x, y = pair(batch)
             output = apply(model, x)
-            seen.losses.append(values_of(self.objective.loss, output, y, each))
-            if self.plain:
-                seen.outputs.append(output)
-                seen.targets.append(y)
+            seen.losses.append(detached(values_of(self.objective.loss, output, y)))
         else:
-            seen.losses.append(_detached(self.objective(model, batch, moment)))
-            if self.plain:
-                x, y = pair(batch)
-                seen.outputs.append(apply(model, x))
-                seen.targets.append(y)
+            seen.losses.append(detached(self.objective(model, batch, moment)))
+        if self.plain:
+            x, y = pair(batch)
+            seen.outputs.append(output if isinstance(self.objective, PlainLoss) else apply(model, x))
+            seen.targets.append(y)
         for name, metric in self.marked.items():
-            seen.marked[name].append(_detached(metric(model, batch, moment)))
+            seen.marked[name].append(detached(metric(model, batch, moment)))
 
 
-def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest, each: bool) -> Losses:
-    """A plain loss of a batch: its scalar; with `each` one value for each example where their mean is that scalar."""
-    scalar = loss(output, y).reshape(())
-    count = next((leaf.shape[0] for leaf in leaves((output, y)) if leaf.dim()), 1)
-    for losses in _each(loss, output, y) if each and getattr(loss, "reduction", None) == "mean" else ():
-        if len(losses.value) == count and torch.isclose(losses.mean(), scalar, rtol=1e-4, atol=1e-7):
-            return losses
-    return Losses(scalar, weight=float(count))
-
-
-def _each(loss: Any, output: Any, y: Nest) -> Iterator[Losses]:
-    """A value for each example by torch's `reduction="none"`; with class weights, value and weight apart."""
-    unreduced = copy.copy(loss)
-    unreduced.reduction = "none"
-    values = unreduced(output, y)
-    if values.dim() == 0:
-        return
-    yield Losses(values.flatten(1).mean(1) if values.dim() > 1 else values)
-    name = next((name for name in ("weight", "class_weights") if isinstance(getattr(loss, name, None), Tensor)), None)
-    if name is not None and isinstance(y, Tensor) and y.dim() == 1 and not y.is_floating_point():
-        weight = getattr(loss, name)[y.clamp(min=0)]
-        yield Losses(values / weight.clamp(min=torch.finfo(weight.dtype).tiny), weight=weight)
+def _drawing(moment: Moment, device: torch.device) -> Moment:
+    """The moment as an objective is judged in it: not training, with random numbers of its own."""
+    own = torch.Generator(device).manual_seed(stream_seed(0, "judging", moment.step))
+    return replace(moment, training=False, generator=own)
 
 
 def without_smoothing(form: PlainLoss | MarkedObjective) -> PlainLoss | MarkedObjective:
@@ -157,10 +160,15 @@ def without_smoothing(form: PlainLoss | MarkedObjective) -> PlainLoss | MarkedOb
     >>> without_smoothing(PlainLoss(nn.CrossEntropyLoss(label_smoothing=0.1))).loss.label_smoothing
     0.0
     """
-    if isinstance(form, PlainLoss) and hasattr(form.loss, "label_smoothing"):
-        bare = copy.copy(form.loss)
-        bare.label_smoothing = 0.0
-        return PlainLoss(bare)
+    if not isinstance(form, PlainLoss):
+        return form
+    loss: Any = form.loss
+    if isinstance(loss, partial) and "label_smoothing" in loss.keywords:
+        return PlainLoss(partial(loss, label_smoothing=0.0))
+    if hasattr(loss, "label_smoothing"):
+        loss = copy.copy(loss)
+        loss.label_smoothing = 0.0
+        return PlainLoss(loss)
     return form
 
 
@@ -182,50 +190,3 @@ def as_metric(name: str, metric: Any) -> Metric:
             f"The metric '{name}' is {metric!r}, which cannot be called. Give (output, target) -> number."
         )
     return metric
-
-
-def joined(seen: Observed, source: Source) -> tuple[Nest, Nest]:
-    """All outputs and all targets of a split, on the CPU, in the target's own units."""
-    try:
-        output, target = _concatenated(seen.outputs), _concatenated(seen.targets)
-    except RuntimeError as error:
-        shapes = describe(seen.outputs[0]), describe(seen.outputs[-1])
-        raise RecipeError(
-            f"The outputs of two batches cannot be joined for the metrics: {shapes[0]} and {shapes[1]}. Where "
-            "sequences are padded to each batch's longest, mark the metric with @thalweg.objective: (model, batch) -> "
-            "values."
-        ) from error
-    if isinstance(source, Restoring):
-        return source.restore(output), source.restore(target)
-    return output, target
-
-
-def _concatenated(parts: list[Nest]) -> Nest:
-    if len(parts) == 1:
-        return map_tensors(lambda tensor: tensor.cpu(), parts[0])
-    columns = [list(leaves(part)) for part in parts]
-    whole = iter([torch.cat([column[i].cpu() for column in columns]) for i in range(len(columns[0]))])
-    return map_tensors(lambda _: next(whole), parts[0])
-
-
-def mean_of(losses: list[Losses]) -> float:
-    """The weighted mean over batches.
-
-    >>> mean_of([Losses(torch.tensor([1.0, 1.0])), Losses(torch.tensor([4.0]))])
-    2.0
-
-    Raises `DataError` where all weights are 0, such as a mask that selects no node.
-    """
-    weights = [float(part.total_weight()) for part in losses]
-    if sum(weights) == 0:
-        raise DataError("All weights of the split are 0, so it has no loss. Check its mask: it selects nothing.")
-    return sum(float(part.mean()) * weight for part, weight in zip(losses, weights, strict=True)) / sum(weights)
-
-
-def _mean(value: Any) -> float:
-    return float(value.float().mean()) if isinstance(value, Tensor) else float(value)
-
-
-def _detached(losses: Losses) -> Losses:
-    value, weight, unit = map_tensors(lambda tensor: tensor.detach().cpu(), tuple(losses))
-    return Losses(value, weight, unit)

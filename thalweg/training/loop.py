@@ -8,6 +8,7 @@ Whoever wants to look writes `for`, whoever wants to stop, `break`.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -79,9 +80,10 @@ def _row(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]:
     norm = gradient_norm(training.model.parameters())
     row: dict[str, Any] = {"epoch": epoch, "train_loss": mean.value(), "validation_loss": None, "metrics": {}}
     if training.validation is not None:
-        scores = training.judge.scores(training.model, training.validation, training.device)
+        moment = replace(training.moment, training=False)
+        scores = training.judge.scores(training.model, training.validation, training.device, moment)
         row["validation_loss"] = scores.pop("loss")
         row["metrics"] = scores
     row["gradient_norm"] = None if norm is None else float(norm)
-    row["learning_rate"] = training.rate.value
+    row["learning_rate"] = training.rate.used
     return row

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import torch
 
+from thalweg.core.door import no_type_check
+from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
-from thalweg.training.train import train
+from thalweg.training.train import trained
 
 
+@no_type_check
 def train_many(
     recipes: Iterable[Recipe], *, out: str | Path | None = None, device: str | torch.device = "auto"
 ) -> list[Run]:
@@ -29,6 +32,8 @@ def train_many(
     >>> [run.status.name for run in thalweg.train_many([recipe.but(seed=seed) for seed in range(3)])]
     ['FINISHED', 'FINISHED', 'FINISHED']
     """
+    if isinstance(recipes, Recipe):
+        raise RecipeError("train_many was given one recipe, but it trains several: train_many([recipe]).")
     runs: list[Run] = []
     with collecting():
         for run in _one_after_another(recipes, out, device):
@@ -41,6 +46,8 @@ def train_many(
 def _one_after_another(recipes: Iterable[Recipe], out: str | Path | None, device: str | torch.device) -> Iterator[Run]:
     for recipe in recipes:
         try:
-            yield train(recipe, out=out, device=device)
+            yield trained(recipe, out, device)
+        except KeyboardInterrupt as interrupt:
+            yield Run(recipe, [], Outcome.INTERRUPTED, error=interrupt)
         except Exception as error:
             yield Run(recipe, [], Outcome.FAILED, error=error)

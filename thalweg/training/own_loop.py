@@ -38,26 +38,26 @@ def _drawn(training: Training, epoch: int, batches: Iterator[Nest]) -> Iterator[
     for batch in batches:
         training.reach(epoch)
         training.rate.before_step(moment.step, moment.steps)
+        moment.step += 1  # counted as it is given: a loop may leave with it
         yield batch
         training.rate.after_step()
-        moment.step += 1
 
 
 def _recorded(training: Training, mean: RunningMean) -> Callable[..., Tensor]:
-    """The objective as the loop calls it: a plain loss by (output, target), a marked one by (model, batch)."""
-    form = training.step.objective
+    """The objective as the loop calls it, with the penalty: plain by (output, target), marked by (model, batch)."""
+    form, penalty = training.step.objective, training.step.penalty
     if isinstance(form, PlainLoss):
 
         def plain(output: Any, target: Any) -> Tensor:
             loss = form.loss(output, target)
-            mean.add(Losses(loss.detach().reshape(()), weight=float(count_examples((output, target)))))
-            return loss
+            mean.add(Losses(loss.detach().reshape(()), weight=float(count_examples((target, output)))))
+            return loss if penalty is None else loss + penalty(training.model)
 
         return plain
 
     def marked(model: Any, batch: Nest) -> Tensor:
         losses = form(model, batch, training.moment)
         mean.add(losses)
-        return losses.mean()
+        return losses.mean() if penalty is None else losses.mean() + penalty(training.model)
 
     return marked

@@ -8,7 +8,7 @@ import torch
 
 from thalweg.core.errors import RecipeError
 from thalweg.core.objective import name_of
-from thalweg.core.signature import required_arguments
+from thalweg.core.signature import argument_names, required_arguments
 
 
 @dataclass
@@ -16,9 +16,12 @@ class Rate:
     """No schedule: the rate stays as the optimizer's factory set it."""
 
     optimizer: torch.optim.Optimizer
+    used: float = field(init=False, default=float("nan"))
+    """The rate of the last step, which a scheduler stepped after it no longer shows."""
 
     def before_step(self, step: int, steps: int | None) -> None:
         """Set the rate of step number `step`, counted from 0."""
+        self.used = self.value
 
     def after_step(self) -> None:
         """What a scheduler that is stepped every batch does."""
@@ -44,8 +47,14 @@ class Multiplied(Rate):
 
     def before_step(self, step: int, steps: int | None) -> None:
         multiplier = self.schedule(step, steps)
+        if not isinstance(multiplier, float | int):
+            raise RecipeError(
+                f"The schedule {name_of(self.schedule)} returned {multiplier!r} for step {step}, but it returns a "
+                "number, what the learning rate is multiplied by."
+            )
         for group, own in zip(self.optimizer.param_groups, self.own, strict=True):
             group["lr"] = own * multiplier
+        self.used = self.value
 
 
 @dataclass
@@ -83,10 +92,16 @@ def as_rate(schedule: Callable[..., Any] | None, optimizer: torch.optim.Optimize
     if schedule is None:
         return Rate(optimizer)
     count = required_arguments(schedule)
-    if count == 2:
+    if count == 2 or argument_names(schedule)[:2] == ["step", "steps"]:
         return Multiplied(optimizer, schedule)
     if count == 1:
-        scheduler = schedule(optimizer)
+        try:
+            scheduler = schedule(optimizer)
+        except (TypeError, AttributeError) as error:
+            raise RecipeError(
+                f"The schedule {name_of(schedule)} was called with the optimizer and failed: {error}. A function of "
+                "the step takes two arguments, (step, steps) -> multiplier."
+            ) from error
         if hasattr(scheduler, "step"):
             return Scheduled(optimizer, scheduler, bool(getattr(schedule, "per_step", False)))
     raise RecipeError(

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, did_you_mean
-from thalweg.core.fingerprint import describe_piece, differences, fingerprint
+from thalweg.core.fingerprint import UNKNOWN, describe_piece, differences, fingerprint
 from thalweg.core.source import Splits
 
 COUNTS = ("seed", "epochs", "batch_size")
@@ -72,11 +73,16 @@ class Recipe:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        for name in COUNTS:
+            if isinstance(getattr(self, name), np.integer):  # as np.arange gives seeds
+                object.__setattr__(self, name, int(getattr(self, name)))
         _check_data(self.data)
         _check_factories(self)
         _check_counts(self)
         if not isinstance(self.metrics, Mapping):
             raise RecipeError(f"metrics={self.metrics!r} is no dict. Give names to metrics: {{'accuracy': accuracy}}.")
+        if "loss" in self.metrics:
+            raise RecipeError("A metric is called 'loss', as what the judge gives is. Give the metric another name.")
 
     def but(self, **changes: Any) -> "Recipe":
         """The same recipe with some fields changed.
@@ -103,8 +109,11 @@ class Recipe:
         ]
 
     def fingerprint(self) -> str:
-        """A short hash over all fields; equal for recipes that give the same run."""
-        return fingerprint([(item.name, fingerprint(getattr(self, item.name))) for item in fields(self) if item.repr])
+        """A short hash over all fields, equal for recipes that give the same run; a `~` behind it says that some field
+        could not be compared.
+        """
+        parts = [(item.name, fingerprint(getattr(self, item.name))) for item in fields(self) if item.repr]
+        return fingerprint(parts) + ("~" if UNKNOWN in dict(parts).values() else "")
 
     def describe(self) -> dict[str, str]:
         """Each field in a few words, as it is kept in the run folder."""

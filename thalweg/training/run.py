@@ -57,7 +57,7 @@ class Run:
         return model
 
     def __repr__(self) -> str:
-        row = self.history[-1] if self.history else {"train_loss": float("nan"), "validation_loss": None}
+        row = self.history[-1] if self.history else {"train_loss": None, "validation_loss": None}
         losses = {name: row[f"{name}_loss"] for name in ("train", "validation") if row[f"{name}_loss"] is not None}
         shown = ", ".join(f"{name} loss {loss:.4g}" for name, loss in losses.items())
         return f"Run({self.status}, {len(self.history)} epochs, best epoch {self.best_epoch}, {shown})"

@@ -16,7 +16,8 @@ class RunningMean:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.total = torch.zeros((), device=device)
+        exact = torch.float32 if device.type == "mps" else torch.float64
+        self.total = torch.zeros((), device=device, dtype=exact)
         self.weight: torch.Tensor | float = 0.0
 
     def add(self, losses: Losses) -> None:
@@ -29,7 +30,7 @@ class RunningMean:
             self.total.add_(mean * weight)
         self.weight = self.weight + weight
 
-    def value(self) -> float:
-        """The mean; NaN before the first batch."""
+    def value(self) -> float | None:
+        """The mean; None before the first batch, or where a loop of the user's own never asks for the objective."""
         weight = float(self.weight)
-        return float(self.total) / weight if weight else float("nan")
+        return float(self.total) / weight if weight else None

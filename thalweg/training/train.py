@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
-from thalweg.core.notices import collecting
+from thalweg.core.notices import collecting, notice
 from thalweg.core.randomness import untouched
 from thalweg.training.build import Training, prepare
 from thalweg.training.folder import RunFolder
@@ -49,49 +49,74 @@ def train(
     2.0
 
     Raises `RecipeError` and `DataError` where the recipe cannot work, before the first step where that can be seen
-    then, with the shapes that met and the mend; an error in a loop of the user's own is raised as it is.
+    then, with the shapes that met and the mend; an error of the user's own is raised as it is. What was learned until
+    then stays in the run folder.
     """
-    if not isinstance(recipe, Recipe):
-        raise RecipeError(f"train was given {type(recipe).__name__}, but it trains a thalweg.Recipe.")
-    folder = RunFolder.create(Path(out), recipe) if isinstance(out, str | Path) else out
-    target = resolve_device(device)
-    with untouched(), collecting() as notices:
-        try:
-            run = _trained(recipe, target, folder, progress)
-        except BaseException as error:
-            if folder is not None:
-                folder.close(Outcome.FAILED, [], tuple(notices), error)
-            raise
-        run = replace(run, notices=tuple(notices))
-        if folder is not None:
-            folder.close(run.status, run.history, run.notices, None, run.best_epoch)
+    run = trained(recipe, out, device, progress)
+    if run.status is Outcome.FAILED and run.error is not None:
+        raise run.error
     return run
 
 
-def _trained(recipe: Recipe, device: torch.device, folder: RunFolder | None, progress: Progress | None) -> Run:
-    training = prepare(recipe, device)
+@no_type_check
+def trained(
+    recipe: Recipe,
+    out: str | Path | RunFolder | None = None,
+    device: str | torch.device = "auto",
+    progress: Progress | None = None,
+) -> Run:
+    """The same, but an error after the first epoch gives a run that FAILED, with its history and weights."""
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"train was given {type(recipe).__name__}, but it trains a thalweg.Recipe.")
+    folder = RunFolder.create(Path(out), recipe) if isinstance(out, str | Path) else out
+    with untouched(), collecting() as notices:
+        try:
+            training = prepare(recipe, resolve_device(device))
+        except BaseException as error:
+            if folder is not None:
+                status = Outcome.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Outcome.FAILED
+                folder.close(status, [], tuple(notices), error)
+            raise
+        run = replace(_finished(training, folder, progress), notices=tuple(notices))
+    if folder is not None:
+        folder.close(run.status, run.history, run.notices, run.error, run.best_epoch)
+    return run
+
+
+def _finished(training: Training, folder: RunFolder | None, progress: Progress | None) -> Run:
     preprocessing = getattr(training.source, "encoding", None)
     if folder is not None and preprocessing is not None:
         folder.keep_preprocessing(preprocessing)
     keeper = Keeper(training, folder)
-    status, interrupt = Outcome.FINISHED, None
+    status = Outcome.FINISHED
+    stopped: BaseException | None = None
     try:
         for row in epochs(training, progress):
             keeper.keep(row)
-            if not math.isfinite(row["train_loss"]):
+            if keeper.diverged(row):
                 status = Outcome.DIVERGED
                 break
-            if recipe.stopping is not None and recipe.stopping(keeper.history):
+            if training.recipe.stopping is not None and training.recipe.stopping(keeper.history):
                 status = Outcome.STOPPED_EARLY
                 break
-    except KeyboardInterrupt as error:
-        status, interrupt = Outcome.INTERRUPTED, error
-    best, last = keeper.models(moved=status is Outcome.INTERRUPTED)
-    if folder is not None:
+    except KeyboardInterrupt as interrupt:
+        status, stopped = Outcome.INTERRUPTED, interrupt
+    except Exception as error:
+        status, stopped = Outcome.FAILED, error
+    best, last = keeper.models(moved=stopped is not None)
+    if folder is not None and keeper.history:
         folder.keep_weights(best, last)
     path = None if folder is None else folder.path
     return Run(
-        recipe, keeper.history, status, best, last, keeper.best_epoch, interrupt, path=path, preprocessing=preprocessing
+        training.recipe,
+        keeper.history,
+        status,
+        best,
+        last,
+        keeper.best_epoch,
+        stopped,
+        path=path,
+        preprocessing=preprocessing,
     )
 
 
@@ -115,8 +140,18 @@ class Keeper:
         elif loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, row["epoch"]
             self.best_state = snapshot(self.training.model)
+        elif not math.isfinite(loss):
+            notice(f"The validation loss is not finite in epoch {row['epoch']}; such an epoch is never the best.")
         if self.folder is not None:
             self.folder.keep_history(self.history)
+
+    def diverged(self, row: dict[str, Any]) -> bool:
+        """Whether the loss, or a weight behind an infinite gradient, is no longer finite."""
+        if row["train_loss"] is not None and not math.isfinite(row["train_loss"]):
+            return True
+        if row["gradient_norm"] is None or math.isfinite(row["gradient_norm"]):
+            return False
+        return not all(bool(torch.isfinite(weight).all()) for weight in self.training.model.parameters())
 
     def models(self, moved: bool) -> tuple[nn.Module, nn.Module]:
         """The best and the last model in evaluation mode; one module where their weights are the same.
@@ -126,7 +161,10 @@ class Keeper:
         last = self.training.model.eval()
         if self.best_state is None or (self.best_epoch == len(self.history) and not moved):
             return last, last
-        best = copy.deepcopy(last)
+        try:
+            best = copy.deepcopy(last)
+        except Exception:  # a model that keeps activations or locks cannot be copied, but it can be built again
+            best = self.training.recipe.model().to(self.training.device).eval()
         best.load_state_dict(self.best_state)
         return best, last
 

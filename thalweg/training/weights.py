@@ -6,9 +6,11 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from thalweg.core.errors import RunError
 from thalweg.core.files import write_bytes
+from thalweg.core.notices import notice
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -23,6 +25,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     seen: set[tuple[object, ...]] = set()
     for name, tensor in model.state_dict().items():
         if not isinstance(tensor, Tensor):
+            notice(f"The model's state '{name}' is a {type(tensor).__name__}, which a weights file cannot hold.")
             continue
         place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         if tensor.numel() and place in seen:
@@ -46,15 +49,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"The weights {path.name} cannot be read ({error}). The file is damaged: train again."
         ) from error
     own = model.state_dict()
-    wrong = [name for name in state if name not in own or own[name].shape != state[name].shape]
+    wrong = [name for name in state if name not in own or not _fits(own[name], state[name])]
     absent = [name for name in own if name not in state and not _tied(own, name, state)]
     if wrong or absent:
         raise RunError(
-            f"The weights {path.name} do not fit the model: {', '.join(sorted(wrong + absent)[:5])}. They belong to a model "
-            "of another shape; give load_run the recipe that the run was trained with."
+            f"The weights {path.name} do not fit the model: {', '.join(sorted(wrong + absent)[:5])}. They belong to a "
+            "model of another shape; give load_run the recipe that the run was trained with."
         )
     with torch.no_grad():
         model.load_state_dict(state, strict=False)
+
+
+def _fits(own: Tensor, read: Tensor) -> bool:
+    return is_lazy(own) or own.shape == read.shape
 
 
 def _tied(own: dict[str, Tensor], name: str, state: dict[str, Tensor]) -> bool:
