@@ -16,24 +16,30 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from thalweg import __version__
+from thalweg.cli.compare import compare
+from thalweg.cli.diagnose import diagnose
 from thalweg.cli.evaluate import evaluate
 from thalweg.cli.exits import FAILED, INTERRUPTED, TERMINATED, USAGE, Terminated
+from thalweg.cli.improve import improve
 from thalweg.cli.predict import predict
+from thalweg.cli.report import report
 from thalweg.cli.runs import runs
+from thalweg.cli.study import study
 from thalweg.cli.train import train
 from thalweg.core.errors import ThalwegError
 
-HELP = """Train a network and see what it learned.
+HELP = """Train a network, find out what holds it back, and cure it.
 
-A SUBJECT is built-in data (digits, iris, wine, breast_cancer, diabetes), a data file (houses.csv --target price), or a
-recipe (recipe.toml, recipe.py). A RUN is a run's id or the beginning of it, its name, its folder, or `last`.
+A SUBJECT is built-in data (digits, iris, wine, breast_cancer, diabetes), a data file (houses.csv --target price), a
+recipe (recipe.toml, recipe.py), a case (case:too-small), or a run. A RUN is a run's id or the beginning of it, its name, its folder, or `last`.
 
 Results go to stdout, progress and notices to stderr. Exit codes: 0 fine, 1 the run failed, 2 wrong usage or recipe,
 3 a --fail-if holds, 130 or 143 interrupted.
 """
 
 app = App(name="thalweg", help=HELP, version=__version__, help_format="plaintext")
-for command in (train, evaluate, predict, runs):
+COMMANDS = (train, diagnose, improve, evaluate, predict, report, compare, runs, study)
+for command in COMMANDS:
     app.command(command)
 
 

@@ -2,12 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from thalweg.cli.exits import CONDITION, FINE, check_conditions, holds
-from thalweg.cli.options import File, Json
+from thalweg.cli.options import Conditions, File, Json
 
 
 def evaluate(
@@ -17,7 +14,7 @@ def evaluate(
     *,
     out: Path = Path("runs"),
     device: str = "auto",
-    fail_if: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=False, show_default=False)] = (),
+    fail_if: Conditions = (),
     json_: Json = False,
 ) -> int:
     """Judge a run on a data file that holds the target too.

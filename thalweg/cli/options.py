@@ -9,6 +9,9 @@ Set = Annotated[tuple[str, ...], Parameter(name="--set", negative="", consume_mu
 Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False)]
 File = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """A file, or - for stdin."""
+Conditions = Annotated[
+    tuple[str, ...], Parameter(name="--fail-if", negative="", consume_multiple=False, show_default=False)
+]
 Quiet = Annotated[bool, Parameter(name="--quiet", negative="", show_default=False)]
 
 

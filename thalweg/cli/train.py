@@ -3,12 +3,10 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from thalweg.cli.exits import CONDITION, FAILED, FINE, INTERRUPTED, TERMINATED, Terminated, check_conditions, holds
-from thalweg.cli.options import Json, Quiet, Set, TableOptions
+from thalweg.cli.options import Conditions, Json, Quiet, Set, TableOptions
 
 
 def train(
@@ -20,7 +18,7 @@ def train(
     out: Path = Path("runs"),
     device: str = "auto",
     table: TableOptions | None = None,
-    fail_if: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=False, show_default=False)] = (),
+    fail_if: Conditions = (),
     json_: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -51,24 +49,22 @@ def train(
 
     from thalweg.cli.progress import Progress
     from thalweg.cli.show import show_run
-    from thalweg.core.files import write_bytes
-    from thalweg.recipes import conclude, load
-    from thalweg.report import curves_image
+    from thalweg.cli.subject import open_subject
+    from thalweg.recipes import conclude
+    from thalweg.report import write_report
     from thalweg.training import Outcome
     from thalweg.training import train as run_recipe
 
     logging.getLogger("thalweg").setLevel(logging.ERROR if quiet else logging.WARNING)
     check_conditions(fail_if)
-    recipe = load(subject, assignments=set_, data=(table or TableOptions()).settings(), seed=seed)
+    recipe, folder = open_subject(subject, set_, (table or TableOptions()).settings(), seed, out)
     with Progress(recipe.epochs, quiet) as progress:
-        run = run_recipe(recipe, out=out, device=device, progress=progress)
+        run = run_recipe(recipe, out=folder, device=device, progress=progress)
     conclusion = conclude(run, device) if run.status.good else None
     assert run.path is not None
-    if run.history:
-        write_bytes(run.path / "curves.svg", curves_image(run.history, run.best_epoch))
-    results = summary(run, conclusion)
+    results = summary(run, conclusion) | {"report": str(write_report(run.path))}
     print(json.dumps(results, indent=2)) if json_ else show_run(run, conclusion)
-    print(run.path, file=sys.stderr)
+    print(results["report"], file=sys.stderr)
     if run.status is Outcome.INTERRUPTED:
         return TERMINATED if isinstance(run.error, Terminated) else INTERRUPTED
     if not run.status.good:

@@ -26,6 +26,7 @@ from thalweg.training.evaluate import ExampleLosses
 MATERIAL = 0.1
 """A difference below this share of the validation loss is not worth a finding."""
 SEEDS = 2
+FEEDS = "Does restraint, or more data, lower the validation loss?"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def explain_gap(lab: Laboratory, above: Score, level: float) -> tuple[Ranked, Ex
         else "no arm could be afforded"
     )
     experiment = Experiment(
-        "Does restraint, or more data, lower the validation loss?",
+        FEEDS,
         "validation loss",
         control,
         tuple(arms),

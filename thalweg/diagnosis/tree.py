@@ -13,12 +13,13 @@ import torch
 from thalweg.core.device import resolve_device
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
+from thalweg.diagnosis.arms import grown
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
-from thalweg.diagnosis.fitting import explain_train_loss
+from thalweg.diagnosis.fitting import BIGGER, SAME, WIDER, explain_train_loss
 from thalweg.diagnosis.floor import Floor, reference_floor
-from thalweg.diagnosis.generalizing import above_floor, explain_gap, gap
-from thalweg.diagnosis.laboratory import CONTROL, Laboratory, Progress, lay_out
+from thalweg.diagnosis.generalizing import FEEDS, above_floor, explain_gap, gap
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory, Progress, first_batch, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
@@ -51,6 +52,8 @@ def find_cause(
         )
     with collecting() as notices:
         lab = lay_out(subject, resolve_device(device), budget, progress or (lambda name: None), test)
+        if isinstance(recipe, Run) and subject.data.validation is not None and recipe.status.good:
+            lab.kept[CONTROL, subject.seed] = recipe
         finding = _asked(lab, grow)
     return finding.but(cost=lab.cost, notices=tuple(notices))
 
@@ -73,6 +76,34 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> Finding:
         if above.low > 0 and above.value > MATERIAL * level and gap(lab, train, validation).low > 0:
             return _validation_loss(lab, finding, above, level)
     return _test_loss(finding, ask_mismatch(lab, run), floor)
+
+
+def plan(recipe: Recipe) -> list[tuple[str, str, float]]:
+    """The arms that a diagnosis may ask for, each with its question and its price in multiples of one training.
+
+    >>> from thalweg.training import Recipe
+    >>> recipe = Recipe(
+    ...     data=Splits(train=(torch.ones(9, 3), torch.ones(9, 1))),
+    ...     model=lambda: torch.nn.Linear(3, 1), objective=torch.nn.MSELoss(),
+    ... )
+    >>> plan(recipe)[0]
+    ('how large are the losses?', 'as it is', 1.0)
+    """
+    with collecting():
+        lab = lay_out(recipe, torch.device("cpu"), float("inf"), lambda name: None)
+    arms = [("how large are the losses?", CONTROL, 1.0)]
+    arms += [(SAME, f"learning rate x {factor:g}", 1.0) for factor in (10, 0.1, 100, 0.01, 3.16, 0.316)]
+    arms += [(SAME, "Adam at its usual rate", 1.0), (SAME, "trained 3 x as long", 3.0)]
+    for factor in WIDER:
+        if (bigger := grown(lab.recipe, factor, first_batch(lab.train))) is not None:
+            arms.append((BIGGER, f"{factor} x as wide", lab.price_of(bigger)))
+    half = 1 + len(lab.validation) / 2 / len(lab.train)
+    return [
+        *arms,
+        (FEEDS, "more training data", 2 * half),
+        (FEEDS, "L2 penalty of 0.01", 2.0),
+        (FEEDS, "L2 penalty of 0.1", 2.0),
+    ]
 
 
 def _train_loss(lab: Laboratory, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None) -> Finding:

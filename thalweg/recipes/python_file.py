@@ -43,7 +43,7 @@ def load_python(path: Path, assignments: Iterable[str] = (), home: Path | None =
         hint = f" It makes a recipe under the name '{names[0]}': call it 'recipe'." if names else ""
         raise RecipeError(f"{path} makes no recipe. End it with recipe = thalweg.Recipe(...).{hint}")
     for assignment in assignments:
-        recipe = _assigned(recipe, assignment)
+        recipe = assigned(recipe, assignment)
     text = path.read_text(encoding="utf-8", errors="replace")
     counts = {"fit": {name: getattr(recipe, name) for name in ("seed", "epochs", "batch_size")}}
     origin = {
@@ -56,7 +56,7 @@ def load_python(path: Path, assignments: Iterable[str] = (), home: Path | None =
     return recipe.but(origin=origin)
 
 
-def _assigned(recipe: Recipe, assignment: str) -> Recipe:
+def assigned(recipe: Recipe, assignment: str) -> Recipe:
     """The recipe with `field=value`, or `field.argument=value` of a piece whose arguments are bound by `partial`."""
     name, equals, text = assignment.partition("=")
     if not equals:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from thalweg.core.device import resolve_device
-from thalweg.core.source import Indexed
+from thalweg.core.source import Splits
 from thalweg.diagnosis import Cause, Finding
 from thalweg.diagnosis.laboratory import halves, open_indexed
 from thalweg.remedy.door import diagnose
@@ -64,10 +64,12 @@ def improve(
     out: RunFolder | None = None,
     device: str | torch.device = "auto",
     say: Say | None = None,
+    settle: Callable[[Recipe], Recipe] | None = None,
 ) -> Improvement:
     """Diagnose a recipe, prove remedies on paired seeds, adopt what helps, and go round until nothing stands out.
 
-    `budget` is in multiples of one training of the recipe, diagnoses and proofs together; at most `rounds` times.
+    `budget` is in multiples of one training of the recipe, diagnoses and proofs together; at most `rounds` times. `say`
+    is told what is going on; `settle` has the last word on the recipe that comes out, before its closing run.
 
     >>> import thalweg
     >>> result = thalweg.improve(thalweg.cases.get("rate-too-low"), rounds=2)
@@ -93,7 +95,7 @@ def improve(
         if spent >= budget:
             ended = "the budget is spent"
             break
-    return _closed(start, recipe, tuple(diary), ended, out, device)
+    return _closed(start, recipe, tuple(diary), ended, out, device, settle)
 
 
 def _treated(recipe: Recipe, finding: Finding, budget: float, device: str | torch.device, tell: Say) -> Round:
@@ -126,13 +128,17 @@ def _closed(
     ended: str,
     out: RunFolder | None,
     device: str | torch.device,
+    settle: Callable[[Recipe], Recipe] | None,
 ) -> Improvement:
-    """The closing report's runs, and the final half of the test split, read once."""
-    final = start.data.validation if start.data.test is None else start.data.test
+    """The closing runs, and the final half of the test split, read once."""
+    final: Any = start.data.validation
     if start.data.test is not None:
-        test: Any = open_indexed(start, final, "test")
-        final = halves(test)[1] if isinstance(test, Indexed) else test
+        final = halves(open_indexed(start, start.data.test, "test"))[1]
+        recipe = recipe.but(data=Splits(recipe.data.train, recipe.data.validation, final))
+    recipe = recipe if settle is None else settle(recipe)
     first = train(start, device=device)
     run = train(recipe, out=out, device=device)
+    if out is not None:
+        out.keep_recipe(recipe)
     before = evaluate(first, final, device=resolve_device(device)) if first.status is not Outcome.DIVERGED else {}
     return Improvement(recipe, run, diary, before, evaluate(run, final, device=resolve_device(device)), ended)

@@ -13,7 +13,7 @@ STUDIES: dict[str, str] = {
     "vanishing": "In a deep sigmoid network the gradient vanishes on its way back to the first layer; ReLU with "
     "He's initial weights, batch norm and residual connections each keep it alive.",
     "softmax": "Softmax with a falling temperature becomes argmax; its largest value is no confidence: a trained "
-    "network claims more than it gets right, and one temperature fitted on validation data mends most of that.",
+    "network claims more than it gets right, and one temperature fitted on validation data mends much of that.",
     "depth": "A deeper plain network has a higher train loss than a shallower one of the same family after equal "
     "epochs, each at its own tuned rate; residual connections repair it.",
     "validation": "A single validation split misses the true accuracy by more than k-fold cross-validation does; and "

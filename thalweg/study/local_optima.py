@@ -145,7 +145,7 @@ def draw_surface(paths: list[np.ndarray], ax: Axes) -> Axes:
     grid = np.linspace(-5.5, 5.5, 50)
     x, y = np.meshgrid(grid, grid)
     surface = (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
-    ax.contour(x, y, surface, levels=[5, 20, 50, 100, 180, 300], colors="0.85", linewidths=0.7)
+    ax.contour(x, y, surface, levels=[5, 20, 60, 130, 250], colors="0.85", linewidths=0.7)
     for places in paths:
         color = COLORS[nearest(places[-1])]
         ax.plot(*np.concatenate([places[:20], places[20::10], places[-1:]]).T, color=color, linewidth=0.9)

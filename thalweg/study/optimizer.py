@@ -49,7 +49,7 @@ SCHEDULES: dict[str, tuple[str, Any]] = {
 BOWL_RATES = {GRADIENT_DESCENT: 0.09, MOMENTUM: 0.03, RMSPROP: 0.3, ADAM: 0.5}
 
 
-def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 16, train: int = 512, steps: int = 40) -> Study:
+def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 16, train: int = 512, steps: int = 30) -> Study:
     """Tune each optimizer's rate on seeds of their own, then train all arms under the judged seeds."""
     rates = _tune(seeds, progress, epochs, train)
     arms = {name: (name, rates[name], None) for name in OPTIMIZERS}

@@ -40,7 +40,8 @@ def svg(figure: Figure) -> bytes:
     >>> svg(panels(1)[0])[:5]
     b'<?xml'
     """
-    return re.sub(rb"(\d\.\d)\d{2,}", rb"\1", _saved(figure, "svg", metadata={"Date": None}))
+    whole = _saved(figure, "svg", metadata={"Date": None})
+    return re.sub(rb"\n\s+", rb"\n", re.sub(rb"(\d\.\d)\d{2,}", rb"\1", whole))
 
 
 def png(figure: Figure) -> bytes:
