@@ -7,6 +7,7 @@ PIP_ARGS ?=
 VENV_ARGS ?=
 WORKERS ?= auto
 PYTEST_ARGS ?=
+MODEST := --set model.width=8 --set model.depth=1 --set optimizer.lr=1e-4
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -35,8 +36,8 @@ help:  ## show this
 	'A torch of your own (CUDA, ROCm)? .venv sees it and leaves it as it is:' \
 	'  make demo TORCH=own PYTHON=/path/to/its/python'
 
-demo: .venv/ready  ## train on the digits that come along, and say what came of it
-	.venv/bin/thalweg train digits
+demo: .venv/ready  ## from a modest network for digits: find what holds it back, cure it, prove it
+	.venv/bin/thalweg improve digits $(MODEST)
 
 # One thread each, or the workers fight over the cores.
 test: export OMP_NUM_THREADS = 1

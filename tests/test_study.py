@@ -24,7 +24,7 @@ from thalweg.study import (
     validation,
     vanishing,
 )
-from thalweg.study.verdict import over_seeds
+from thalweg.study.interval import over_seeds
 
 SMALL: dict[str, dict[str, Any]] = {
     "learning-rate": {"seeds": 2, "epochs": 11, "train": 64, "steps": 3},

@@ -1,5 +1,6 @@
 """What a command is pointed at, as a recipe: a case, a run, or whatever `thalweg.load` knows."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +24,10 @@ def open_subject(
     """
     from thalweg.training import Outcome, RunFolder
 
-    folder = RunFolder.make(out, subject.removeprefix(CASE) if subject.startswith(CASE) else Path(subject).stem)
+    run = find_run(subject, out) if _is_run(subject, out) else None  # before a newer `last` is made
+    folder = RunFolder.make(out, _name(subject, run))
     try:
-        recipe = _recipe(subject, assignments, data, seed, out)
+        recipe = _recipe(subject, assignments, data, seed, run)
     except (RecipeError, RunError):
         shutil.rmtree(folder.path)
         raise
@@ -37,28 +39,34 @@ def open_subject(
 
 
 def _recipe(
-    subject: str, assignments: tuple[str, ...], data: Mapping[str, Any], seed: int | None, out: Path
+    subject: str, assignments: tuple[str, ...], data: Mapping[str, Any], seed: int | None, run: Path | None
 ) -> "Recipe":
     from thalweg.recipes import load, load_run
     from thalweg.recipes.python_file import assigned
 
-    if not subject.startswith(CASE) and not _is_run(subject, out):
+    if not subject.startswith(CASE) and run is None:
         return load(subject, assignments=assignments, data=data, seed=seed)
     if data:
         raise RecipeError(
             f"'{subject}' brings its own data: {', '.join(f'--{name}' for name in data)} cannot change it."
         )
-    if subject.startswith(CASE):
+    if run is None:
         from thalweg.cases import get
 
         recipe = get(subject.removeprefix(CASE))
     else:
-        restored = load_run(find_run(subject, out)).recipe
+        restored = load_run(run).recipe
         assert restored is not None
         recipe = restored
     for assignment in assignments:
         recipe = assigned(recipe, assignment)
     return recipe if seed is None else recipe.but(seed=seed)
+
+
+def _name(subject: str, run: Path | None) -> str:
+    if run is not None:
+        return str(json.loads((run / "run.json").read_text(encoding="utf-8"))["name"])
+    return subject.removeprefix(CASE) if subject.startswith(CASE) else Path(subject).stem
 
 
 def _is_run(subject: str, out: Path) -> bool:

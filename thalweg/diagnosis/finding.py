@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.floor import Floor
 from thalweg.training import Recipe
 
 
@@ -25,13 +26,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of training in an experiment: what it changes, and the loss it reached on each seed."""
+    """One way of training in an experiment: what it changes, and the loss it reached, the mean over its seeds.
+
+    `score` is what the experiment asks for; by `validation`, the loss there, a remedy is chosen among arms.
+    """
 
     name: str
     change: tuple[str, ...]
     score: Score
     seeds: tuple[int, ...]
     seconds: float = 0.0
+    validation: float = float("inf")
     recipe: Recipe | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -93,7 +98,8 @@ class Finding:
     """What holds a network back, and how that is known.
 
     `losses` holds the floor, train, validation and test where they are known; `would_decide` says what an UNDECIDED
-    finding waits for. Remedies are attached by the door `thalweg.diagnose`.
+    finding waits for. Remedies are attached by the door `thalweg.diagnose`. `reference` is the floor in full: it does
+    not change while the data and the judge stay, so another diagnosis can be given it.
 
     >>> finding = Finding(Cause.NONE, "reaches the reference learners")
     >>> finding.to_json()["cause"]
@@ -110,6 +116,7 @@ class Finding:
     cost: Cost = Cost()
     would_decide: str | None = None
     notices: tuple[str, ...] = ()
+    reference: Floor | None = field(default=None, repr=False)
 
     def but(self, **changes: Any) -> "Finding":
         """The same finding with some fields changed."""

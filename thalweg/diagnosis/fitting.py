@@ -75,7 +75,7 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     tried = {1.0: control.score.value}
 
     def at(factor: float) -> tuple[str, Recipe]:
-        return f"learning rate x {factor:g}", at_rate(lab.recipe, factor)
+        return f"learning rate x {factor:.3g}", at_rate(lab.recipe, factor)
 
     for step in (10.0, 0.1):
         factor = step
@@ -92,10 +92,10 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     adam = lab.recipe.but(optimizer=partial(torch.optim.Adam, lr=1e-3))
     if lab.affords(adam, seed):
         yield "Adam at its usual rate", adam
-    longer = at_rate(lab.recipe, best).but(epochs=3 * lab.recipe.epochs) if best != 1.0 else None
-    longer = longer or lab.recipe.but(epochs=3 * lab.recipe.epochs)
+    tuned = lab.recipe if best == 1.0 else at_rate(lab.recipe, best)
+    longer = tuned.but(epochs=3 * lab.recipe.epochs)
     if lab.affords(longer, seed):
-        yield "trained 3 x as long", longer
+        yield "trained 3 x as long" + ("" if best == 1.0 else f", learning rate x {best:g}"), longer
 
 
 def _capacity(

@@ -24,7 +24,7 @@ from thalweg.training.values import values_of
 
 SMOOTHING = 0.01
 """The share of a uniform distribution in every reference's probabilities, which would else be infinitely wrong."""
-FOLDS = 5
+FOLDS = 4
 MOST = 4000
 """References are fitted to at most so many examples; more would only lower the floor, at a price."""
 

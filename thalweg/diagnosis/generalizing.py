@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from thalweg.core.fingerprint import describe_piece
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis.cause import Cause
@@ -29,12 +30,15 @@ SEEDS = 2
 FEEDS = "Does restraint, or more data, lower the validation loss?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Restraint:
     """A penalty beside the recipe's own: strength / 2 times the sum of squared weights (matrices and filters alone)."""
 
     strength: float
     own: Any = None
+
+    def __repr__(self) -> str:
+        return f"L2 penalty of {self.strength:g}" + ("" if self.own is None else f" and {describe_piece(self.own)}")
 
     def __call__(self, model: nn.Module) -> Tensor:
         squares = [weight.square().sum() for weight in model.parameters() if weight.dim() > 1 and weight.requires_grad]

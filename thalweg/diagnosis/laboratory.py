@@ -98,7 +98,11 @@ class Laboratory:
         else:
             score = Score(value) if scored[0] is None else Score(*scored[0].mean())
         change = tuple(self.recipe.difference(recipe)) if name != CONTROL else ()
-        return Arm(name, change, score, tuple(seeds), sum(run.seconds for run in runs), recipe)
+        return Arm(name, change, score, tuple(seeds), sum(run.seconds for run in runs), self._validation(runs), recipe)
+
+    def _validation(self, runs: Sequence[Run]) -> float:
+        scored = [self.losses(run, self.validation) for run in runs]
+        return float(np.mean([WORST if losses is None else losses.mean()[0] for losses in scored]))
 
 
 CONTROL = "as it is"

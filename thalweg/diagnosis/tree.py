@@ -36,6 +36,7 @@ def find_cause(
     device: str | torch.device = "auto",
     progress: Progress | None = None,
     test: bool = True,
+    reference: Floor | None = None,
 ) -> Finding:
     """What holds a recipe back, with the experiments that show it.
 
@@ -54,16 +55,19 @@ def find_cause(
         lab = lay_out(subject, resolve_device(device), budget, progress or (lambda name: None), test)
         if isinstance(recipe, Run) and subject.data.validation is not None and recipe.status.good:
             lab.kept[CONTROL, subject.seed] = recipe
-        finding = _asked(lab, grow)
+        finding = _asked(lab, grow, reference)
     return finding.but(cost=lab.cost, notices=tuple(notices))
 
 
-def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> Finding:
+def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: Floor | None) -> Finding:
     (run,) = lab.run(CONTROL, lab.recipe, [lab.recipe.seed])
-    lab.progress("reference learners")
-    floor = reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
+    if reference is None:
+        lab.progress("reference learners")
+    floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
     train, validation = lab.losses(run, lab.train, last=True), lab.losses(run, lab.validation)
-    finding = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), floor_by=_by(floor))
+    finding = Finding(
+        Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), floor_by=_by(floor), reference=floor
+    )
     if floor is None:
         return finding.but(
             mechanism="there is no reference to say how small the loss could be",

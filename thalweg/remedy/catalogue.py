@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thalweg.core.fingerprint import describe_piece
 from thalweg.diagnosis import Arm, Cause, Finding
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.remedy.remedy import Remedy
@@ -44,12 +45,16 @@ def _remedies(finding: Finding) -> Iterator[Remedy]:
 
 
 def adopted_arms(finding: Finding) -> Iterator[Remedy]:
-    """The best arms of the experiment that decided, as remedies."""
+    """The best arms of the experiment that decided, as remedies: those of the lowest validation loss.
+
+    The cause is decided by the train loss; the arm that fits the training data best need not be the one to adopt.
+    """
     decided = [experiment for experiment in finding.experiments if experiment.answer == "yes"]
     if not decided:
         return
     control = decided[-1].control.recipe
-    arms = sorted(decided[-1].arms, key=lambda arm: (-len(arm.seeds), arm.score.value))
+    better = [arm for arm in decided[-1].arms if arm.score.value < decided[-1].control.score.value]
+    arms = sorted(better, key=lambda arm: arm.validation)
     for arm in arms[:MOST_ARMS]:
         if control is not None and arm.recipe is not None:
             yield Remedy(arm.name, finding.cause, Adopted(_changed(control, arm)))
@@ -84,12 +89,15 @@ def with_model(recipe: Recipe, wrap: Callable[[nn.Module], nn.Module]) -> Recipe
     return recipe.but(model=Wrapped(recipe.model, wrap))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Wrapped:
     """A model factory whose models are wrapped."""
 
     factory: Callable[[], nn.Module]
     wrap: Callable[[nn.Module], nn.Module]
+
+    def __repr__(self) -> str:
+        return f"{self.wrap.__name__}({describe_piece(self.factory)})"
 
     def __call__(self) -> nn.Module:
         return self.wrap(self.factory())

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from thalweg.diagnosis import Finding, find_cause
+from thalweg.diagnosis import Finding, Floor, find_cause
 from thalweg.remedy.catalogue import remedies_for
 from thalweg.training import Recipe, Run
 
@@ -17,17 +17,21 @@ def diagnose(
     device: str | torch.device = "auto",
     progress: Callable[[str], None] | None = None,
     test: bool = True,
+    reference: Floor | None = None,
 ) -> Finding:
     """Say what holds a recipe back, by experiment, and which remedies treat it.
 
     The train loss is asked first (model bias or optimization), then the validation loss (overfitting), then the test
     loss (mismatch). `budget` is in multiples of one training of the recipe; `grow` makes a bigger model of a recipe
-    where neither its factory's `width` nor its layers can be grown; `test=False` leaves the test split alone.
+    where neither its factory's `width` nor its layers can be grown; `test=False` leaves the test split alone;
+    `reference` is the floor of an earlier finding on the same data.
 
     >>> import thalweg
     >>> finding = thalweg.diagnose(thalweg.cases.get("rate-too-low"))
     >>> finding.cause.name, finding.remedies[0].name
     ('OPTIMIZATION', 'learning rate x 100')
     """
-    finding = find_cause(recipe, budget=budget, grow=grow, device=device, progress=progress, test=test)
+    finding = find_cause(
+        recipe, budget=budget, grow=grow, device=device, progress=progress, test=test, reference=reference
+    )
     return finding.but(remedies=remedies_for(finding))

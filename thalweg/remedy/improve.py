@@ -79,10 +79,12 @@ def improve(
     True
     """
     tell = say or (lambda text: None)
-    start, diary, spent, ended = recipe, [], 0.0, "the rounds are over"
+    start, spent, ended = recipe, 0.0, "the rounds are over"
+    diary: list[Round] = []
     for number in range(1, rounds + 1):
         tell(f"round {number}: diagnosing")
-        finding = diagnose(recipe, budget=min(20.0, budget - spent), device=device, progress=tell)
+        known = diary[-1].finding.reference if diary else None
+        finding = diagnose(recipe, budget=min(20.0, budget - spent), device=device, progress=tell, reference=known)
         spent += finding.cost.times
         tell(f"round {number}: {finding.cause}: {finding.mechanism}")
         turn = _treated(recipe, finding, budget - spent, device, tell)

@@ -24,8 +24,9 @@ from thalweg.nn import mlp
 from thalweg.study.arms import Progress, loss, train_arms, train_loss
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import CLASSES, PIXELS, digits
+from thalweg.study.interval import over_seeds
 from thalweg.study.picture import COLORS, panels
-from thalweg.study.verdict import Check, Study, over_seeds
+from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run
 
 SEEDS = 5

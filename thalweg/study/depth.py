@@ -18,9 +18,10 @@ from torch import nn
 from thalweg.study.arms import Progress, best_rate, train_arms, train_loss, tuning_seeds
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import digits
+from thalweg.study.interval import over_seeds
 from thalweg.study.nets import deep_net
 from thalweg.study.picture import COLORS, panels, whole_numbers
-from thalweg.study.verdict import Check, Study, over_seeds
+from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run
 
 SEEDS = 5

@@ -19,8 +19,9 @@ from thalweg.study.arms import Progress, train_arms
 from thalweg.study.bowl import CURVATURE, descent, draw_bowl, heights
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import CLASSES, PIXELS, digits
+from thalweg.study.interval import over_seeds
 from thalweg.study.picture import COLORS, panels
-from thalweg.study.verdict import Check, Study, over_seeds
+from thalweg.study.verdict import Check, Study
 from thalweg.study.walk import path
 from thalweg.training import Recipe, Run
 
@@ -28,7 +29,7 @@ SEEDS = 8
 LOW, GOOD, HIGH, FAR = "too low", "good", "too high", "far too high"
 DIGITS_RATES = {LOW: 0.003, GOOD: 0.4, HIGH: 2.0, FAR: 10.0}
 BOWL_RATES = {LOW: 0.05 / CURVATURE, GOOD: 1 / CURVATURE, HIGH: 1.9 / CURVATURE, FAR: 2.1 / CURVATURE}
-SHOWN = 3
+SHOWN = 2
 SHADES = (COLORS[0], COLORS[2], COLORS[1], COLORS[3])
 LAST = 10
 """The loss at the end is the geometric mean of the last ten epochs, for a loss that swings."""
@@ -121,7 +122,7 @@ def climbed(curve: list[float]) -> float:
 
 
 def draw_curves(curves: dict[str, list[list[float]]], ax: Axes) -> Axes:
-    """Each rate's train loss on digits: the first seed as a line, a few more thin."""
+    """Each rate's train loss on digits: the first seed as a line, another thin."""
     for color, (name, losses) in zip(SHADES, curves.items(), strict=False):
         for number, curve in enumerate(losses[:SHOWN]):
             ax.plot(

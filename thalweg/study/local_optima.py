@@ -24,8 +24,9 @@ from thalweg.nn import mlp
 from thalweg.study.arms import Progress, logits, train_arms, train_loss
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import CLASSES, PIXELS, digits
+from thalweg.study.interval import over_seeds
 from thalweg.study.picture import COLORS, panels
-from thalweg.study.verdict import LEVEL, Check, Study, over_seeds
+from thalweg.study.verdict import LEVEL, Check, Study
 from thalweg.study.walk import path, walk
 from thalweg.training import Recipe, Run
 
@@ -142,10 +143,10 @@ def nearest(place: Float[np.ndarray, "2"]) -> int:
 
 def draw_surface(paths: list[np.ndarray], ax: Axes) -> Axes:
     """Himmelblau's surface with the path from every start, coloured by the minimum that it ends in."""
-    grid = np.linspace(-5.5, 5.5, 50)
+    grid = np.linspace(-5.5, 5.5, 40)
     x, y = np.meshgrid(grid, grid)
     surface = (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
-    ax.contour(x, y, surface, levels=[5, 20, 60, 130, 250], colors="0.85", linewidths=0.7)
+    ax.contour(x, y, surface, levels=[10, 40, 100, 200], colors="0.85", linewidths=0.7)
     for places in paths:
         color = COLORS[nearest(places[-1])]
         ax.plot(*np.concatenate([places[:20], places[20::10], places[-1:]]).T, color=color, linewidth=0.9)

@@ -23,8 +23,9 @@ from thalweg.study.arms import Progress, best_rate, train_arms, train_loss, tuni
 from thalweg.study.bowl import descent, draw_bowl
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import CLASSES, PIXELS, digits
+from thalweg.study.interval import over_seeds
 from thalweg.study.picture import COLORS, panels, whole_numbers
-from thalweg.study.verdict import Check, Study, over_seeds
+from thalweg.study.verdict import Check, Study
 from thalweg.study.walk import path
 from thalweg.training import Recipe, Run
 

@@ -41,7 +41,7 @@ def svg(figure: Figure) -> bytes:
     b'<?xml'
     """
     whole = _saved(figure, "svg", metadata={"Date": None})
-    return re.sub(rb"\n\s+", rb"\n", re.sub(rb"(\d\.\d)\d{2,}", rb"\1", whole))
+    return re.sub(rb"\n\s+", rb"\n", re.sub(rb"(\d\d\.\d)\d{2,}", rb"\1", whole))
 
 
 def png(figure: Figure) -> bytes:

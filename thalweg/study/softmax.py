@@ -23,8 +23,9 @@ from thalweg.nn import mlp
 from thalweg.study.arms import Progress, logits, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import CLASSES, PIXELS, digits
+from thalweg.study.interval import over_seeds
 from thalweg.study.picture import COLORS, panels
-from thalweg.study.verdict import Check, Study, over_seeds
+from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run
 
 SEEDS = 16
@@ -74,14 +75,13 @@ def study(
             "train": train,
             "validation": VALIDATION,
             "optimizer": "Adam(lr=0.003)",
-            "bins": 15,
         },
         figure=figure,
     )
 
 
 def decide(raw: list[Confidence], scaled: list[Confidence], to_argmax: np.ndarray) -> tuple[Check, ...]:
-    """From the test split of every seed: claims too much, one temperature mends a good part of it, and cold is argmax."""
+    """From the test split of every seed: claims too much, one temperature mends much of it, cold is argmax."""
     mended = [before.error - after.error for before, after in zip(raw, scaled, strict=True)]
     return (
         over_seeds("confidence - accuracy", [item.excess for item in raw], above=0.01),

@@ -19,9 +19,10 @@ from torch.nn.functional import cross_entropy
 from thalweg.study.arms import Progress, train_arms, train_loss
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import digits
+from thalweg.study.interval import over_seeds
 from thalweg.study.nets import deep_net, layer_gradients
 from thalweg.study.picture import COLORS, panels, whole_numbers
-from thalweg.study.verdict import Check, Study, over_seeds
+from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run
 
 SEEDS = 5
@@ -38,7 +39,7 @@ VANISHED, KEPT = -3.0, 2.0
 """In powers of ten: a gradient has vanished below 1e-3 of its length; it is kept if it changes less than 100-fold."""
 
 
-def study(seeds: Sequence[int], progress: Progress, *, depth: int = 20, epochs: int = 15, train: int = 512) -> Study:
+def study(seeds: Sequence[int], progress: Progress, *, depth: int = 20, epochs: int = 10, train: int = 512) -> Study:
     """Gradients of the untrained networks by layer; then the same networks trained, to see what it means."""
     fresh = train_arms({name: _recipes(name, seeds, depth, 0, train) for name in ARMS}, progress, (0.0, 0.1))
     gradients = {name: np.array([_gradients(run) for run in runs]) for name, runs in fresh.items()}

@@ -5,13 +5,10 @@ where the *whole interval* lies inside the bounds; a claim has held where all of
 seeds, a number that is not finite, or an effect that is not there all come out as `held: false`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from thalweg.core.files import plain, write_bytes, write_json
 
@@ -59,25 +56,6 @@ class Check:
             "rule": f"the whole interval {self.rule}",
             "passed": self.passed,
         }
-
-
-def over_seeds(
-    quantity: str, values: Sequence[float] | np.ndarray, *, above: float = -inf, below: float = inf
-) -> Check:
-    r"""A check of a mean over n seeds with Student's interval, $\bar x \pm t_{n-1} s / \sqrt n$ (Gosset 1908).
-
-    >>> check = over_seeds("gain", [1.0, 2.0, 3.0], above=0.0)
-    >>> round(check.low, 2), round(check.high, 2), check.passed
-    (-0.48, 4.48, False)
-    """
-    from scipy.special import stdtrit
-
-    numbers = np.asarray(values, dtype=float)
-    if len(numbers) < 2 or not np.isfinite(numbers).all():
-        return Check(quantity, float(numbers.mean()), float("nan"), float("nan"), len(numbers), above, below)
-    mean = float(numbers.mean())
-    half = float(stdtrit(len(numbers) - 1, 0.5 + LEVEL / 2)) * float(numbers.std(ddof=1)) / len(numbers) ** 0.5
-    return Check(quantity, mean, mean - half, mean + half, len(numbers), above, below)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,226 @@
+"""The diagnosis on cases with a known illness, its parts on inputs with a known answer, and the proof of remedies."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import thalweg
+from thalweg import Cause, Recipe, RecipeError, Remedy, Splits
+from thalweg.cases import CASES
+from thalweg.core.arrays import ArraySource
+from thalweg.diagnosis import Finding, plan
+from thalweg.diagnosis.arms import ScaledRate, at_rate, grown
+from thalweg.diagnosis.compare import higher_on, lower_by
+from thalweg.diagnosis.floor import reference_floor
+from thalweg.remedy import remedies_for
+from thalweg.remedy.proof import sign_flip
+from thalweg.training.evaluate import ExampleLosses
+from thalweg.training.judging import Judge
+
+RANDOM = np.random.default_rng(0)
+
+
+# --- whole diagnoses ---
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_is_diagnosed_as_what_it_is(name: str) -> None:
+    finding = thalweg.diagnose(thalweg.cases.get(name))
+    assert finding.cause is CASES[name].cause, finding
+    assert finding.mechanism
+    assert bool(finding.remedies) == (finding.cause is not Cause.NONE)
+    assert finding.losses["floor"].low == 0 < finding.losses["floor"].high
+    assert finding.cost.times <= 20
+    for experiment in finding.experiments:
+        assert experiment.says.endswith(".")
+        assert all(arm.seeds for arm in experiment.arms)
+
+
+def test_a_net_without_knobs_or_validation_is_diagnosed_too() -> None:
+    """A plain module whose layers are widened, and a validation split that is held out and said."""
+    digits = thalweg.cases.get("healthy").data
+    recipe = Recipe(
+        data=Splits(train=digits.train),
+        model=lambda: nn.Sequential(nn.Linear(64, 2), nn.Tanh(), nn.Linear(2, 10)),
+        objective=nn.CrossEntropyLoss(),
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.01),
+        epochs=25,
+    )
+    finding = thalweg.diagnose(recipe, budget=40)
+    assert finding.cause is Cause.MODEL_BIAS
+    assert "There is no validation split" in finding.notices[0]
+
+
+def test_what_no_reference_can_read_is_undecided_and_says_what_would_decide() -> None:
+    @thalweg.objective
+    def values(model: nn.Module, batch: Any) -> Tensor:
+        return model(batch[0]).square().mean(1)
+
+    x = torch.randn(60, 3)
+    splits = Splits(train=(x, x), validation=(x, x))
+    finding = thalweg.diagnose(Recipe(data=splits, model=partial(nn.Linear, 3, 3), objective=values, epochs=2))
+    assert finding.cause is Cause.UNDECIDED
+    assert "reference" in str(finding.would_decide)
+
+
+def test_a_budget_that_affords_nothing_decides_nothing() -> None:
+    finding = thalweg.diagnose(thalweg.cases.get("too-small"), budget=1.5)
+    assert finding.cause is Cause.UNDECIDED
+    assert finding.cost.times <= 1.5
+
+
+def test_streams_and_other_things_are_refused() -> None:
+    loader = torch.utils.data.DataLoader([(torch.ones(5, 3), torch.ones(5, 3))], batch_size=None)
+    recipe = Recipe(data=Splits(train=loader), model=partial(nn.Linear, 3, 3), objective=nn.MSELoss(), epochs=1)
+    with pytest.raises(thalweg.Unsupported, match="without subsets, and the diagnosis needs them"):
+        thalweg.diagnose(recipe)
+    with pytest.raises(RecipeError, match="diagnose was given dict"):
+        thalweg.diagnose({})  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="There is no case 'too-smal'.*Did you mean 'too-small'"):
+        thalweg.cases.get("too-smal")
+
+
+# --- the parts ---
+
+
+def test_a_rate_is_scaled_in_what_the_factory_built() -> None:
+    def two_groups(parameters: Any) -> torch.optim.Optimizer:
+        weight, bias = parameters
+        return torch.optim.SGD([{"params": [weight], "lr": 0.1}, {"params": [bias], "lr": 0.4}])
+
+    recipe = thalweg.cases.get("healthy").but(optimizer=two_groups)
+    optimizer = at_rate(at_rate(recipe, 10.0), 2.0).optimizer(nn.Linear(2, 1).parameters())
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([2.0, 8.0])
+    assert isinstance(at_rate(at_rate(recipe, 10.0), 2.0).optimizer.factory, type(two_groups))
+    assert ScaledRate(two_groups, 2.0) != ScaledRate(two_groups, 3.0)
+
+
+NETS = {
+    "sequential": (lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), (11, 5)),
+    "norms": (lambda: nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.LayerNorm(7), nn.Linear(7, 3)), (11, 5)),
+    "convolution": (
+        lambda: nn.Sequential(nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5 * 16, 3)),
+        (11, 2, 6, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_layers_are_widened_and_still_fit_the_data(name: str) -> None:
+    factory, shape = NETS[name]
+    batch = (torch.randn(*shape), torch.zeros(11, dtype=torch.int64))
+    recipe = Recipe(data=Splits(train=batch), model=factory, objective=nn.CrossEntropyLoss())
+    bigger = grown(recipe, 3, batch)
+    assert bigger is not None
+    assert bigger.model()(batch[0]).shape == (11, 3)
+    assert count(bigger.model()) > 2 * count(factory())
+
+
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_a_net_that_cannot_be_widened_is_left_alone() -> None:
+    class Baked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(5, 8), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.first(x).view(-1, 2, 4).sum(1))
+
+    batch = (torch.randn(11, 5), torch.zeros(11, dtype=torch.int64))
+    recipe = Recipe(data=Splits(train=batch), model=Baked, objective=nn.CrossEntropyLoss())
+    assert grown(recipe, 3, batch) is None
+
+
+def test_the_floor_of_noise_is_not_below_the_noise() -> None:
+    """Labels that inputs say nothing about: no reference gets below ln 2 out of fold, but for chance."""
+    x = torch.from_numpy(RANDOM.normal(size=(400, 6))).float()
+    y = torch.from_numpy(RANDOM.integers(2, size=400))
+    recipe = Recipe(data=Splits(train=(x, y)), model=nn.Flatten, objective=nn.CrossEntropyLoss())
+    floor = reference_floor(Judge.of(recipe), [ArraySource((x, y), 32)])
+    assert floor is not None
+    assert floor.high > 0.66
+    assert floor.low == 0
+
+
+def test_the_floor_of_a_regression_is_in_the_judges_own_unit() -> None:
+    x = torch.from_numpy(RANDOM.normal(size=(300, 4))).float()
+    y = x.sum(1, keepdim=True) + 0.5 * torch.from_numpy(RANDOM.normal(size=(300, 1))).float()
+    recipe = Recipe(data=Splits(train=(x, y)), model=nn.Flatten, objective=nn.MSELoss())
+    floor = reference_floor(Judge.of(recipe), [ArraySource((x, y), 32)])
+    assert floor is not None
+    assert floor.by == "ridge regression"
+    assert floor.high == pytest.approx(0.25, rel=0.3)
+
+
+def test_comparisons_see_a_difference_and_no_difference() -> None:
+    def losses(mean: float, n: int = 300) -> ExampleLosses:
+        return ExampleLosses(RANDOM.normal(mean, 1.0, n), np.ones(n), None)
+
+    same = losses(1.0)
+    assert lower_by([same], [same]).value == 0
+    assert lower_by([losses(2.0)], [losses(1.0)]).low > 0.7
+    assert higher_on(losses(2.0), losses(1.0)).low > 0.7
+    null = [higher_on(losses(1.0), losses(1.0)).low > 0 for _ in range(60)]
+    assert np.mean(null) < 0.1
+
+
+def test_a_plan_prices_every_arm_and_trains_nothing() -> None:
+    arms = plan(thalweg.cases.get("too-small"))
+    prices = {name: price for _, name, price in arms}
+    assert prices["as it is"] == 1.0
+    assert prices["trained 3 x as long"] == 3.0
+    assert 3 < prices["4 x as wide"] < 5
+
+
+# --- remedies and their proof ---
+
+
+def test_a_remedy_that_does_nothing_is_not_proved() -> None:
+    recipe = thalweg.cases.get("healthy").but(epochs=2)
+    proof = thalweg.prove(recipe, Remedy("nothing", Cause.OPTIMIZATION, lambda same: same))
+    assert not proof.helped
+    assert proof.effect.value == 0
+
+
+@pytest.mark.parametrize("name", ["rate-too-high", "too-small", "too-few-examples", "shifted-test"])
+def test_the_first_remedy_of_each_cause_is_proved_on_its_own_case(name: str) -> None:
+    recipe = thalweg.cases.get(name)
+    finding = thalweg.diagnose(recipe)
+    proof = thalweg.prove(recipe, finding.remedies[0])
+    assert proof.helped, proof
+    assert (proof.wins, proof.p) == (5, 1 / 32)
+    assert proof.interval[0] > 0
+    assert proof.change
+
+
+def test_too_few_pairs_cannot_show_anything() -> None:
+    remedy = Remedy("nothing", Cause.OPTIMIZATION, lambda same: same)
+    with pytest.raises(RecipeError, match="pairs=4 cannot show anything at p <= 0.05 with 1 candidates: give 5"):
+        thalweg.prove(thalweg.cases.get("healthy"), remedy, pairs=4)
+
+
+def test_the_sign_flip_test_is_exact() -> None:
+    assert sign_flip(np.ones(5)) == 1 / 32
+    assert sign_flip(np.array([1.0, 1.0, 1.0, 1.0, -1.0])) == 6 / 32
+    assert sign_flip(np.zeros(5)) == 1.0
+
+
+def test_remedies_follow_the_cause() -> None:
+    for cause in (Cause.NONE, Cause.UNDECIDED):
+        assert remedies_for(Finding(cause, "")) == ()
+    assert all(remedy.cause is Cause.MISMATCH for remedy in remedies_for(Finding(Cause.MISMATCH, "")))
+
+
+def test_improve_leaves_what_is_healthy_alone_and_reads_the_final_half_once() -> None:
+    result = thalweg.improve(thalweg.cases.get("healthy"))
+    assert [turn.finding.cause for turn in result.diary] == [Cause.NONE]
+    assert result.ended == "nothing stands out any more"
+    assert result.before == result.after
+    assert len(result.recipe.data.test) == 180
