@@ -12,7 +12,7 @@ MODEST := --set model.width=8 --set model.depth=1 --set optimizer.lr=1e-4
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format clean has-git
+.PHONY: help demo test battery lint check format clean has-git
 
 IN := .venv/bin/python
 PIP := $(IN) -m pip install --quiet --disable-pip-version-check
@@ -44,6 +44,11 @@ test: export OMP_NUM_THREADS = 1
 test: export MKL_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/ready-dev  ## units, doctests and house rules
+	$(IN) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+battery: export OMP_NUM_THREADS = 1
+battery: export THALWEG_BATTERY = 1
+battery: .venv/ready-dev  ## all tests, the long ones too: every case on five seeds, every remedy on its own case
 	$(IN) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 lint: .venv/ready-dev  ## formatting, rules and types; changes nothing

@@ -27,6 +27,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("realdata")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """`make battery` runs the long tests too; `make test` leaves them out."""
+    if not os.environ.get("THALWEG_BATTERY") and not config.option.markexpr:
+        config.option.markexpr = "not battery"
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test that carries the mark alone is skipped just the same."""
     if item.get_closest_marker("realdata"):

@@ -27,6 +27,13 @@ RANDOM = np.random.default_rng(0)
 # --- whole diagnoses ---
 
 
+@pytest.mark.battery
+@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_is_diagnosed_on_other_seeds(name: str, seed: int) -> None:
+    assert thalweg.diagnose(thalweg.cases.get(name).but(seed=seed)).cause is CASES[name].cause
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_case_is_diagnosed_as_what_it_is(name: str) -> None:
     finding = thalweg.diagnose(thalweg.cases.get(name))
@@ -189,7 +196,15 @@ def test_a_remedy_that_does_nothing_is_not_proved() -> None:
     assert proof.effect.value == 0
 
 
-@pytest.mark.parametrize("name", ["rate-too-high", "too-small", "too-few-examples", "shifted-test"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rate-too-high",
+        "shifted-test",
+        pytest.param("too-small", marks=pytest.mark.battery),
+        pytest.param("too-few-examples", marks=pytest.mark.battery),
+    ],
+)
 def test_the_first_remedy_of_each_cause_is_proved_on_its_own_case(name: str) -> None:
     recipe = thalweg.cases.get(name)
     finding = thalweg.diagnose(recipe)

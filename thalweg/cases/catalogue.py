@@ -91,7 +91,7 @@ CASES: dict[str, Case] = {
             "too-few-examples",
             Cause.OVERFITTING,
             "sixty training examples",
-            lambda: plain(data=digits(train=60), batch_size=10, epochs=150),
+            lambda: plain(data=digits(train=60), batch_size=10, epochs=80),
         ),
         Case("shifted-test", Cause.MISMATCH, "test images of less contrast", lambda: plain(data=digits(test=darkened))),
     )

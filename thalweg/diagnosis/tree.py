@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from thalweg.core.device import resolve_device
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.arms import grown
@@ -28,6 +29,7 @@ MATERIAL = 0.1
 """A validation loss that is above the floor by less than this share of itself is not worth an experiment."""
 
 
+@no_type_check
 def find_cause(
     recipe: Recipe | Run,
     *,
@@ -52,7 +54,7 @@ def find_cause(
             f"diagnose was given {type(recipe).__name__}, but it diagnoses a Recipe, or a Run with its recipe."
         )
     with collecting() as notices:
-        lab = lay_out(subject, resolve_device(device), budget, progress or (lambda name: None), test)
+        lab = lay_out(subject, resolve_device(device), float(budget), progress or (lambda name: None), test)
         if isinstance(recipe, Run) and subject.data.validation is not None and recipe.status.good:
             lab.kept[CONTROL, subject.seed] = recipe
         finding = _asked(lab, grow, reference)

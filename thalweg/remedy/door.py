@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import torch
 
+from thalweg.core.door import no_type_check
 from thalweg.diagnosis import Finding, Floor, find_cause
 from thalweg.remedy.catalogue import remedies_for
 from thalweg.training import Recipe, Run
 
 
+@no_type_check
 def diagnose(
     recipe: Recipe | Run,
     *,

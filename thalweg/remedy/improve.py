@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from thalweg.core.device import resolve_device
+from thalweg.core.door import no_type_check
 from thalweg.core.source import Splits
 from thalweg.diagnosis import Cause, Finding
 from thalweg.diagnosis.laboratory import halves, open_indexed
@@ -56,6 +57,7 @@ class Improvement:
         return [proof for turn in self.diary for proof in turn.proofs]
 
 
+@no_type_check
 def improve(
     recipe: Recipe,
     *,

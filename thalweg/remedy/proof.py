@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from thalweg.core.device import resolve_device
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.diagnosis import Cause, Cost, Score
 from thalweg.diagnosis.laboratory import WORST, Laboratory, lay_out
@@ -77,6 +78,7 @@ class Proof:
         }
 
 
+@no_type_check
 def prove(
     recipe: Recipe, remedy: Remedy, *, pairs: int = 5, device: str | torch.device = "auto", candidates: int = 1
 ) -> Proof:
