@@ -7,7 +7,7 @@ PIP_ARGS ?=
 VENV_ARGS ?=
 WORKERS ?= auto
 PYTEST_ARGS ?=
-MODEST := --set model.width=8 --set model.depth=1 --set optimizer.lr=1e-4
+MODEST := --set model.width=4 --set model.depth=1
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -36,6 +36,8 @@ help:  ## show this
 	'A torch of your own (CUDA, ROCm)? .venv sees it and leaves it as it is:' \
 	'  make demo TORCH=own PYTHON=/path/to/its/python'
 
+# Networks this small are fastest on one thread, and undisturbed by whatever else the machine does.
+demo: export OMP_NUM_THREADS = 1
 demo: .venv/ready  ## from a modest network for digits: find what holds it back, cure it, prove it
 	.venv/bin/thalweg improve digits $(MODEST)
 

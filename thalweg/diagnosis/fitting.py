@@ -6,6 +6,8 @@ that was found. Compared is the share of the way from the train loss to the floo
 
     share = (T - T_arm) / (T - F).
 
+Only arms that lower the validation loss as well count.
+
 Same size closes it: OPTIMIZATION. Only bigger closes it: MODEL_BIAS. Neither, or no clear winner: UNDECIDED.
 """
 
@@ -27,6 +29,8 @@ CLOSES = 0.75
 """An arm that goes so much of the way to the floor closes the gap."""
 CLEAR = 0.25
 """By so much of the way the bigger arms must be ahead of the same-size ones to be their own cause."""
+TRIFLE = 0.02
+"""A validation loss that is lower by less than this share is not lower."""
 SEEDS = 3
 WIDER = (4, 16)
 
@@ -52,9 +56,9 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Callable[[Recipe], R
     same: list[tuple[Arm, Recipe]] = []
     for name, recipe in better_trained(lab, control):
         same.append((lab.arm(name, recipe, [seed], lab.train, last=True), recipe))
-        if share(same[-1][0]) >= 1:
+        if share(same[-1][0]) >= 1 and helpful(same[-1:], control):
             break
-    best_same = min(same, key=lambda pair: pair[0].score.value, default=None)
+    best_same = min(helpful(same, control), key=lambda pair: pair[0].score.value, default=None)
     if best_same is not None and share(best_same[0]) >= CLOSES:
         confirmed = _confirmed(lab, best_same)
         experiment = _experiment(SAME, control, [arm for arm, _ in same], confirmed, floor)
@@ -63,6 +67,11 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Callable[[Recipe], R
             return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, share(confirmed)), says),), (experiment,))
     first = _experiment(SAME, control, [arm for arm, _ in same], None, floor)
     return _capacity(lab, floor, control, first, same, grow)
+
+
+def helpful(arms: list[tuple[Arm, Recipe]], control: Arm) -> list[tuple[Arm, Recipe]]:
+    """The arms that lower the validation loss too: a lower train loss that helps nowhere else cures nothing."""
+    return [pair for pair in arms if pair[0].validation < (1 - TRIFLE) * control.validation]
 
 
 SAME = "Does a model of the same size, trained better, come down to the floor?"
@@ -107,6 +116,7 @@ def _capacity(
     grow: Callable[[Recipe], Recipe] | None,
 ) -> Fitting:
     seed, gap = lab.recipe.seed, control.score.value - floor.high
+    same = helpful(same, control)
     equal = [pair for pair in same if pair[1].epochs == lab.recipe.epochs and pair[0].score.value < control.score.value]
     tuned = min(equal, key=lambda pair: pair[0].score.value)[1] if equal else lab.recipe
     best_same = min(same, key=lambda pair: pair[0].score.value, default=None)
@@ -117,12 +127,15 @@ def _capacity(
             if not lab.affords(arm, [seed]):
                 continue
             bigger.append((lab.arm(arm_name, arm, [seed], lab.train, last=True), arm))
-            if bigger[-1][0].score.value <= floor.high:
+            if bigger[-1][0].score.value <= floor.high and helpful(bigger[-1:], control):
                 break
-        if bigger and bigger[-1][0].score.value <= floor.high:
+        if bigger and bigger[-1][0].score.value <= floor.high and helpful(bigger[-1:], control):
             break
+    tried, bigger = bigger, helpful(bigger, control)
     if not bigger:
         why = "No bigger sibling could be made or afforded: give diagnose(grow=...), or a larger budget."
+        if tried:
+            why = "Bigger siblings fit the training data better and lower no validation loss: more data would decide."
         ranked = (
             Ranked(Cause.MODEL_BIAS, None, "the reference learner fits better, and no same-size arm closes the gap"),
             Ranked(Cause.OPTIMIZATION, reached, "same-size arms close part of the gap"),

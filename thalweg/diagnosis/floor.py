@@ -49,7 +49,14 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
     data = _table(judge, sources)
     if data is None:
         return None
+    from threadpoolctl import threadpool_limits
+
     x, y = data
+    with threadpool_limits(1):  # on a busy machine several threads wait for each other at every tree
+        return _best(judge, x, y, seed)
+
+
+def _best(judge: Judge, x: np.ndarray, y: Tensor, seed: int) -> Floor | None:
     predictors = _classifiers() if are_classes(y) else _regressors()
     best: Floor | None = None
     for name, build in predictors.items():

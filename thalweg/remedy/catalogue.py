@@ -26,6 +26,8 @@ MOST_ARMS = 2
 def remedies_for(finding: Finding) -> tuple[Remedy, ...]:
     """The remedies that treat a finding, the most promising first; none where there is nothing to treat.
 
+    Of an UNDECIDED finding those of the cause that ranks first: whether one helps is for its proof to say.
+
     >>> remedies_for(Finding(Cause.OVERFITTING, "too few examples"))[0].name
     'noise on the inputs, a penalty on the weights'
     """
@@ -33,14 +35,16 @@ def remedies_for(finding: Finding) -> tuple[Remedy, ...]:
 
 
 def _remedies(finding: Finding) -> Iterator[Remedy]:
-    if finding.cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS):
+    undecided = finding.cause is Cause.UNDECIDED and finding.ranked
+    cause = finding.ranked[0].cause if undecided else finding.cause
+    if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS):
         yield from adopted_arms(finding)
-    if finding.cause is Cause.OVERFITTING:
+    if cause is Cause.OVERFITTING:
         noisy = Remedy("noise on the inputs", Cause.OVERFITTING, partial(with_model, wrap=NoisyInputs))
         restrained = Remedy("a penalty on the weights", Cause.OVERFITTING, restrain)
         stopped = Remedy("early stopping", Cause.OVERFITTING, lambda recipe: recipe.but(stopping=EarlyStopping(5)))
         yield from (noisy.then(restrained), restrained, noisy, stopped)
-    if finding.cause is Cause.MISMATCH:
+    if cause is Cause.MISMATCH:
         yield Remedy("each example standardized", Cause.MISMATCH, partial(with_model, wrap=Standardized))
 
 
