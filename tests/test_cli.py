@@ -33,7 +33,7 @@ def test_training_prints_results_on_stdout_and_progress_on_stderr(capsys: pytest
     assert "balanced_accuracy" in out
     assert "validation" in out
     assert "epoch 2/2  train" in err
-    assert Path(err.strip().splitlines()[-1]).is_dir()
+    assert Path(err.strip().splitlines()[-1]).name == "report.html"
 
 
 def test_json_is_one_document_with_its_promised_keys(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_json_is_one_document_with_its_promised_keys(capsys: pytest.CaptureFixtu
     assert set(document["metrics"]) == {"train", "validation", "test"}
     score = document["metrics"]["test"]["accuracy"]
     assert score["low"] <= score["value"] <= score["high"]
-    assert err.strip() == document["path"]
+    assert err.strip() == document["report"] == document["path"] + "/report.html"
     assert Path(document["path"]).parent == Path("runs")
 
 

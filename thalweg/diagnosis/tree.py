@@ -87,7 +87,7 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
 def plan(recipe: Recipe) -> list[tuple[str, str, float]]:
     """The arms that a diagnosis may ask for, each with its question and its price in multiples of one training.
 
-    >>> from thalweg.training import Recipe
+    >>> from thalweg.core.source import Splits
     >>> recipe = Recipe(
     ...     data=Splits(train=(torch.ones(9, 3), torch.ones(9, 1))),
     ...     model=lambda: torch.nn.Linear(3, 1), objective=torch.nn.MSELoss(),
