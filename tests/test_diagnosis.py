@@ -87,6 +87,10 @@ def test_streams_and_other_things_are_refused() -> None:
         thalweg.diagnose(recipe)
     with pytest.raises(RecipeError, match="diagnose was given dict"):
         thalweg.diagnose({})  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="rounds=0, but the circle goes round at least once"):
+        thalweg.improve(thalweg.cases.get("healthy"), rounds=0)
+    with pytest.raises(RecipeError, match="budget=0, but a diagnosis costs something"):
+        thalweg.diagnose(thalweg.cases.get("healthy"), budget=0)
     with pytest.raises(RecipeError, match="There is no case 'too-smal'.*Did you mean 'too-small'"):
         thalweg.cases.get("too-smal")
 

@@ -125,6 +125,7 @@ def test_a_mistake_is_named_with_file_and_line(change, expected, write) -> None:
         ("fit.epoch=3", r"--set fit.epoch=3: \[fit\] has no key 'epoch'. Did you mean 'epochs'"),
         ("fit=3", "--set fit=3: 'fit' is a section. Write one of its keys: fit.batch_size"),
         ("model.widht=3", "--set model.widht=3: the model 'mlp' has no argument 'widht'. Did you mean 'width'"),
+        ("model.dropout=abc", r"--set model.dropout=abc: \[model\] holds a value of the wrong kind"),
         ("kind=sgd", "'kind' could be any of .*model.kind.*optimizer.kind.* Write which"),
     ],
 )

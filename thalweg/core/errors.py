@@ -50,6 +50,9 @@ class Unsupported(ThalwegError, TypeError):
     """
 
 
+MOST_KNOWN = 12
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """The end of an error message: the nearest option, or all of them when none is near.
 
@@ -66,4 +69,5 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     lower = {name.lower(): name for name in known}
     if near := difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6):
         return f" Did you mean '{lower[near[0]]}'?"
-    return f" Known: {', '.join(known)}." if known else ""
+    shown = ", ".join(known[:MOST_KNOWN]) + (f" and {len(known) - MOST_KNOWN} more" if len(known) > MOST_KNOWN else "")
+    return f" Known: {shown}." if known else ""

@@ -53,6 +53,10 @@ def find_cause(
         raise RecipeError(
             f"diagnose was given {type(recipe).__name__}, but it diagnoses a Recipe, or a Run with its recipe."
         )
+    if not budget > 0:
+        raise RecipeError(
+            f"budget={budget}, but a diagnosis costs something: give how many trainings it may cost, as 20."
+        )
     with collecting() as notices:
         lab = lay_out(subject, resolve_device(device), float(budget), progress or (lambda name: None), test)
         if isinstance(recipe, Run) and subject.data.validation is not None and recipe.status.good:

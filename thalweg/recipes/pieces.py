@@ -171,5 +171,11 @@ def _built(settings: Settings, section: str, factory: Callable[..., Any], argume
     try:
         return factory(**arguments)
     except (RecipeError, TypeError, ValueError) as error:
-        named = next((name for name in arguments if f"'{name}'" in str(error) or f"{name} is" in str(error)), "kind")
-        raise RecipeError(f"{settings.place(section, named)}{error}") from error
+        named = [name for name in arguments if f"'{name}'" in str(error) or f"{name} is" in str(error)]
+        last_first = [] if isinstance(error, RecipeError) else list(arguments)[::-1]
+        places = [settings.place(section, name) for name in (*named, *last_first, "kind")]
+        place = next((place for place in places if place), "")
+        said = (
+            str(error) if isinstance(error, RecipeError) else f"[{section}] holds a value of the wrong kind: {error}."
+        )
+        raise RecipeError(f"{place}{said}") from error

@@ -12,6 +12,7 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
+from thalweg.core.errors import RecipeError
 from thalweg.core.source import Splits
 from thalweg.diagnosis import Cause, Finding
 from thalweg.diagnosis.laboratory import halves, open_indexed
@@ -80,6 +81,8 @@ def improve(
     >>> result.after["accuracy"][0] > result.before["accuracy"][0] + 0.5
     True
     """
+    if rounds < 1:
+        raise RecipeError(f"rounds={rounds}, but the circle goes round at least once.")
     tell = say or (lambda text: None)
     start, spent, ended = recipe, 0.0, "the rounds are over"
     diary: list[Round] = []
