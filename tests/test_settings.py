@@ -125,13 +125,18 @@ def test_a_mistake_is_named_with_file_and_line(change, expected, write) -> None:
         ("fit.epoch=3", r"--set fit.epoch=3: \[fit\] has no key 'epoch'. Did you mean 'epochs'"),
         ("fit=3", "--set fit=3: 'fit' is a section. Write one of its keys: fit.batch_size"),
         ("model.widht=3", "--set model.widht=3: the model 'mlp' has no argument 'widht'. Did you mean 'width'"),
-        ("model.dropout=abc", r"--set model.dropout=abc: \[model\] holds a value of the wrong kind"),
         ("kind=sgd", "'kind' could be any of .*model.kind.*optimizer.kind.* Write which"),
     ],
 )
 def test_a_mistake_in_set_is_named(assignment, expected, write) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(RecipeError, match=expected):
         thalweg.load(write(TOML), assignments=[assignment])
+
+
+def test_a_value_of_the_wrong_kind_is_named_by_where_it_was_said(write) -> None:  # type: ignore[no-untyped-def]
+    own = 'kind = "torch.optim.lr_scheduler:LambdaLR"\nlr_lambda = 3'
+    with pytest.raises(RecipeError, match=r"recipe.toml, line 15: \[schedule\] holds a value of the wrong kind"):
+        thalweg.load(write(TOML.replace("[fit]", f"[schedule]\n{own}\n[fit]")))
 
 
 def test_values_are_read_as_toml_reads_them() -> None:
