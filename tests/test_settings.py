@@ -59,6 +59,14 @@ def test_set_lies_over_the_file(write) -> None:  # type: ignore[no-untyped-def]
     assert recipe.optimizer.keywords["lr"] == 0.5
 
 
+def test_a_table_knows_its_steps_so_that_every_schedule_ends_where_it_should(write) -> None:  # type: ignore[no-untyped-def]
+    own = '[schedule]\nkind = "warm_up"\nlength = 0.1\nthen = "cosine"\n[fit]'
+    run = thalweg.train(thalweg.load(write(TOML.replace("[fit]", own))))
+    rates = [row["learning_rate"] for row in run.history]
+    assert rates[0] > rates[1] > rates[2]
+    assert rates[-1] < 0.01
+
+
 def test_another_kind_drops_the_arguments_of_the_one_before(write) -> None:  # type: ignore[no-untyped-def]
     recipe = thalweg.load(write(TOML), assignments=["optimizer.kind=adam", "optimizer.lr=0.01"])
     assert recipe.optimizer.keywords == {"lr": 0.01}

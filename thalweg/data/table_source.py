@@ -98,6 +98,10 @@ class TableSource:
         source.__dict__["arrays"] = self.arrays.batched(size, merge_single)  # encoded once for all runs over a split
         return source
 
+    def count_batches(self) -> int:
+        """The batches of an epoch of training."""
+        return self.arrays.count_batches()
+
     def take(self, ids: Any) -> Self:
         return replace(self, ids=self.ids[np.asarray(ids, dtype=np.int64)])
 
