@@ -46,6 +46,11 @@ def holds(condition: str, values: Mapping[str, Any]) -> bool:
     >>> holds("test.accuracy<0.9", {"test.accuracy": 0.8}), holds("status!=FINISHED", {"status": "FINISHED"})
     (True, False)
 
+    A value that is NaN fails every condition, that is, each one holds.
+
+    >>> holds("test.mae>1", {"test.mae": float("nan")})
+    True
+
     Raises `RecipeError` for what is no comparison, and for unknown names.
     """
     name, sign, text = _parts(condition)
@@ -54,6 +59,8 @@ def holds(condition: str, values: Mapping[str, Any]) -> bool:
     value = values[name]
     if isinstance(value, str):
         return COMPARISONS[sign](value, text)
+    if value is None or value != value:
+        return True  # a number that is not there must not pass a gate
     try:
         return COMPARISONS[sign](value, float(text))
     except ValueError as error:
