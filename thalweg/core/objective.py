@@ -53,11 +53,7 @@ class Losses(NamedTuple):
         """What this batch counts in a mean over batches: the sum of its weights, else its number of values."""
         if isinstance(self.weight, Tensor):
             return self.weight.detach().sum()
-        return (
-            float(self.value.numel()) * (1.0 if self.weight is None else self.weight)
-            if self.value.dim()
-            else (1.0 if self.weight is None else self.weight)
-        )
+        return float(self.value.numel()) * (1.0 if self.weight is None else self.weight)
 
 
 @dataclass
