@@ -377,9 +377,9 @@ def test_a_frozen_backbone_may_be_shared_and_its_statistics_are_spoken_of() -> N
         ({"schedule": lambda step: 1 - step / 9}, "was called with the optimizer and failed"),
         (
             {"optimizer": partial(torch.optim.Adam, learning_rate=0.1)},
-            "The optimizer factory Adam failed: .*learning_rate",
+            "optimizer=Adam.*: Adam has no argument .learning_rate.",
         ),
-        ({"optimizer": partial(torch.optim.Adam, lr=-1.0)}, "The optimizer factory Adam failed: Invalid learning rate"),
+        ({"optimizer": partial(torch.optim.Adam, lr=-1.0)}, "optimizer=Adam.* is refused: Invalid learning rate"),
         ({"data": Splits(train=(X.double(), Y))}, "The model computes in float32: convert the inputs"),
         ({"model": lambda: nn.Sequential(nn.Embedding(2, 4), nn.Flatten(), nn.Linear(20, 3))}, "Expected tensor for"),
     ],

@@ -19,6 +19,7 @@ from thalweg.loss import Categorical
 from thalweg.measure import (
     METRICS,
     accuracy,
+    advised_temperature,
     auc,
     balanced_accuracy,
     expected_calibration_error,
@@ -79,6 +80,27 @@ def test_auc_of_yes_and_no_is_scikit_learns(seed):
     expected = sklearn_metrics.roc_auc_score(y, z)
     for output in (z, z[:, None], logits):
         assert auc(output, y).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_regression_far_from_zero_is_exact_in_double_precision():
+    y = 1.7e9 + torch.linspace(-100, 100, 31, dtype=torch.float64)
+    off = torch.linspace(-20, 30, 31, dtype=torch.float64)
+    assert mae(y + off, y).mean().item() == pytest.approx(off.abs().mean().item(), rel=1e-6)
+    assert r2(y + off, y).item() == pytest.approx(sklearn_metrics.r2_score(y, y + off), rel=1e-6)
+
+
+def test_no_temperature_is_advised_that_makes_confidence_worse():
+    generator = torch.Generator().manual_seed(0)
+    kept = 0
+    for _ in range(60):
+        logits = torch.randn(23, 3, generator=generator) * 2
+        y = (logits + torch.randn(23, 3, generator=generator) * 2).argmax(1)
+        heat = advised_temperature(logits, y)
+        assert heat in (1.0, temperature(logits, y))
+        before, after = (expected_calibration_error(logits / t, y) for t in (1.0, heat))
+        assert after <= before
+        kept += heat == 1.0
+    assert 0 < kept < 60
 
 
 def test_auc_tells_large_logits_apart():

@@ -50,7 +50,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model": lambda: nn.Conv2d(3, 2, 1)}, r"The model Conv2d could not be applied to a batch, model\(x\)"),
     (
         {"objective": nn.CrossEntropyLoss},
-        r"objective is the class CrossEntropyLoss, not a loss. Make one: CrossEntropyLoss\(\)",
+        r"objective is the class CrossEntropyLoss, not a loss. Make one: CrossEntropyLoss\(...\)",
     ),
     ({"objective": nn.CrossEntropyLoss(reduction="none")}, "a plain loss returns one scalar. Take its mean"),
     (
@@ -80,7 +80,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"batch_size": 3.5}, "batch_size=3.5, but it is a whole number"),
     ({"epochs": -1}, "epochs=-1, but it is a whole number of at least 0"),
     ({"seed": "1"}, "seed='1', but a seed is a whole number"),
-    ({"metrics": [1]}, "metrics=.1. is no dict. Give names"),
+    ({"metrics": [1]}, "metrics=.1. is no dict of names and metrics. Give each a name"),
     ({"metrics": {"a": nn.MSELoss}}, "The metric 'a' is the class MSELoss. Make one"),
     (
         {"metrics": {"a": 3}},

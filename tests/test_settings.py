@@ -141,10 +141,16 @@ def test_a_mistake_in_set_is_named(assignment, expected, write) -> None:  # type
         thalweg.load(write(TOML), assignments=[assignment])
 
 
-def test_a_value_of_the_wrong_kind_is_named_by_where_it_was_said(write) -> None:  # type: ignore[no-untyped-def]
-    own = 'kind = "torch.optim.lr_scheduler:LambdaLR"\nlr_lambda = 3'
-    with pytest.raises(RecipeError, match=r"recipe.toml, line 15: \[schedule\] holds a value of the wrong kind"):
-        thalweg.load(write(TOML.replace("[fit]", f"[schedule]\n{own}\n[fit]")))
+def test_a_scheduler_of_torch_is_named_by_its_module(write) -> None:  # type: ignore[no-untyped-def]
+    own = '[schedule]\nkind = "torch.optim.lr_scheduler:StepLR"\nstep_size = 1\ngamma = 0.5\n[fit]'
+    run = thalweg.train(thalweg.load(write(TOML.replace("[fit]", own))))
+    assert [row["learning_rate"] for row in run.history] == pytest.approx([0.1, 0.05, 0.025])
+    with pytest.raises(RecipeError, match=r"line 16: StepLR: gamma is 'half', but it must be a number. Give for"):
+        thalweg.load(write(TOML.replace("[fit]", own.replace("0.5", '"half"'))))
+    with pytest.raises(
+        RecipeError, match=r"line 15: the schedule '.*StepLR' has no argument 'step'. Did you mean 'step_"
+    ):
+        thalweg.load(write(TOML.replace("[fit]", own.replace("step_size", "step"))))
 
 
 def test_values_are_read_as_toml_reads_them() -> None:
@@ -234,6 +240,13 @@ def test_a_recipe_in_python(write, tmp_path: Path) -> None:  # type: ignore[no-u
         (("import torch\n", "import toch\n"), [], "stopped with ModuleNotFoundError: No module named 'toch'"),
         (("", ""), ["epoch=3"], "a recipe has no field 'epoch'. Did you mean 'epochs'"),
         (("", ""), ["objective.weight=3"], "the objective of this recipe has no bound arguments"),
+        (("", ""), ["epochs=x"], "^--set epochs=x: epochs='x', but it is a whole number of at least 0"),
+        (("", ""), ["optimizer.lr=x"], "^--set optimizer.lr=x: Adam: lr is 'x', but it must be a number. Give for"),
+        (
+            ("", ""),
+            ["optimizer.lrr=3"],
+            "^--set optimizer.lrr=3: the optimizer 'Adam' has no argument 'lrr'. Did you mean 'lr'",
+        ),
     ],
 )
 def test_mistakes_in_a_python_recipe(change, assignments, expected, write) -> None:  # type: ignore[no-untyped-def]

@@ -42,6 +42,14 @@ class RunError(ThalwegError, RuntimeError):
     """
 
 
+class WriteError(RunError, OSError):
+    """A file cannot be written though its place is a good one: a full disk, a limit, a reader that went away.
+
+    >>> issubclass(WriteError, RunError), issubclass(WriteError, OSError)
+    (True, True)
+    """
+
+
 class Unsupported(ThalwegError, TypeError):
     """The value cannot do what was asked of it, such as taking a subset of a stream.
 

@@ -1,4 +1,4 @@
-"""Fingerprints: what a piece of a recipe is, so that two recipes can be compared and their difference printed.
+"""Fingerprints: what a piece of a recipe is, so that two recipes can be compared.
 
 A callable is known by its qualified name and bound arguments; a lambda or a nested function, whose name says nothing,
 by its bytecode and what it closes over. Tensors and arrays are known by a hash of their bytes.
@@ -6,10 +6,8 @@ by its bytecode and what it closes over. Tensors and arrays are known by a hash 
 
 import dataclasses
 import hashlib
-import inspect
-import linecache
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import PurePath
 from typing import Any
@@ -153,81 +151,3 @@ def _constant(value: Any) -> Any:
     if isinstance(value, types.CodeType):
         return _code(value)
     return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
-
-
-def describe_piece(value: Any) -> str:
-    """A piece of a recipe in a few words: `Adam(lr=0.001)`, a lambda as its source line, a tensor as its shape.
-
-    >>> describe_piece(partial(torch.optim.Adam, lr=1e-3))
-    'Adam(lr=0.001)'
-    """
-    if isinstance(value, partial):
-        bound = [repr(item) for item in value.args] + [f"{key}={_short(item)}" for key, item in value.keywords.items()]
-        return f"{_name(value.func)}({', '.join(bound)})"
-    if isinstance(value, types.FunctionType) and "<lambda>" in value.__qualname__:
-        return _lambda_source(value)
-    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | types.MethodType):
-        return _name(value)
-    return _short(value)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", type(function).__qualname__).split("<locals>.")[-1]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Tensor | np.ndarray):
-        return f"{type(value).__name__}{tuple(value.shape)}"
-    if isinstance(value, type | types.FunctionType):
-        return _name(value)
-    if isinstance(value, list | tuple) and len(value) > 8:
-        return f"{type(value).__name__} of {len(value)}"
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _lambda_source(function: types.FunctionType) -> str:
-    """The line a lambda was written on, from the lambda on, without the argument list it stands in."""
-    line = linecache.getline(function.__code__.co_filename, function.__code__.co_firstlineno)
-    if not line:
-        try:
-            line = inspect.getsource(function)
-        except (OSError, TypeError):
-            return "a lambda"
-    text = line.strip()
-    return text[text.index("lambda") :].rstrip(",") if "lambda" in text else text
-
-
-def differences(name: str, first: Any, second: Any) -> list[str]:
-    """How two pieces of recipes differ, a line each: `adam.lr 0.001 -> 0.01`; none where they are the same.
-
-    >>> differences("optimizer", partial(torch.optim.Adam, lr=1e-3), partial(torch.optim.Adam, lr=1e-2))
-    ['adam.lr 0.001 -> 0.01']
-    >>> differences("epochs", 5, 7)
-    ['epochs 5 -> 7']
-    """
-    before, after = fingerprint(first), fingerprint(second)
-    if before == after and before != UNKNOWN:
-        return []
-    if UNKNOWN in (before, after):
-        return [] if first is second else [f"{name} {UNKNOWN}"]
-    both_bound = isinstance(first, partial) and isinstance(second, partial)
-    if both_bound and first.func is second.func and first.args == second.args:
-        return _bound(_name(first.func).lower(), first.keywords, second.keywords)
-    if type(first) is type(second) and dataclasses.is_dataclass(first) and not isinstance(first, type):
-        return _bound(type(first).__name__.lower(), vars(first), vars(second))
-    return [f"{name} {describe_piece(first)} -> {describe_piece(second)}"]
-
-
-def _bound(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    keys = [*first, *(key for key in second if key not in first)]
-    absent = object()
-    return [
-        f"{name}.{key} {_shown(first.get(key, absent), absent)} -> {_shown(second.get(key, absent), absent)}"
-        for key in keys
-        if fingerprint(first.get(key)) != fingerprint(second.get(key)) or (key in first) != (key in second)
-    ]
-
-
-def _shown(value: Any, absent: object) -> str:
-    return "default" if value is absent else describe_piece(value)

@@ -5,7 +5,7 @@ the logger "thalweg", and whoever collects, as `train` does, gets the text.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -29,9 +29,12 @@ def notice(message: str) -> None:
 
 
 @contextmanager
-def collecting() -> Iterator[list[str]]:
-    """Collect the notices of a block; blocks may nest, and an outer one keeps repeats quiet."""
-    notices: list[str] = []
+def collecting(known: Iterable[str] = ()) -> Iterator[list[str]]:
+    """Collect the notices of a block after those that were said before it; blocks may nest.
+
+    What is known, here or in an outer block, is not logged again.
+    """
+    notices = list(known)
     token = _collected.set((*_collected.get(), notices))
     try:
         yield notices

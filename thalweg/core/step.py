@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from thalweg.core.errors import RecipeError
-from thalweg.core.nest import Nest
+from thalweg.core.nest import Nest, describe
 from thalweg.core.objective import Losses, Moment, as_objective, name_of
 
 Penalty = Callable[[nn.Module], Tensor]
@@ -20,7 +20,8 @@ Penalty = Callable[[nn.Module], Tensor]
 class Step(nn.Module):
     """`(batch, moment) -> (minimized, losses)`: the losses of a batch, and their weighted mean plus the penalty.
 
-    A loss module is copied, so that moving its class weights to a device leaves the recipe's own untouched.
+    A loss module is copied, and so is a penalty that is one, so that moving what they hold (class weights, a prior's
+    mean) to a device leaves the recipe's own untouched.
 
     >>> import torch
     >>> step = Step(nn.Linear(3, 1), nn.MSELoss(), penalty=lambda model: model.weight.square().sum())
@@ -35,7 +36,7 @@ class Step(nn.Module):
         super().__init__()
         self.model = model
         self.objective = as_objective(objective)
-        self.penalty = penalty
+        self.penalty = copy.deepcopy(penalty) if isinstance(penalty, nn.Module) else penalty
         if isinstance(inner := self.objective.inner, nn.Module):
             if any(True for _ in inner.parameters()):
                 raise RecipeError(
@@ -49,5 +50,16 @@ class Step(nn.Module):
         losses = self.objective(self.model, batch, moment)
         minimized = losses.mean()
         if self.penalty is not None:
-            minimized = minimized + self.penalty(self.model)
+            minimized = minimized + self._cost(self.penalty)
         return minimized, losses
+
+    def _cost(self, penalty: Penalty) -> Tensor | float:
+        cost = penalty(self.model)
+        if isinstance(cost, Tensor) and cost.numel() == 1:
+            return cost.reshape(())
+        if isinstance(cost, int | float):
+            return cost
+        raise RecipeError(
+            f"The penalty {name_of(penalty)} returned {describe(cost)}, but it is added to the loss: it gives one "
+            "number. Take a sum, for instance model.weight.square().sum()."
+        )

@@ -18,7 +18,7 @@ from jaxtyping import Bool
 from thalweg.core.errors import DataError
 from thalweg.data.cells import Cells, Numbers, are_codes, as_cells, as_numbers, distinct, missing_cells
 from thalweg.data.notation import MOSTLY, PLAIN, Notation, notations
-from thalweg.data.places import where
+from thalweg.data.places import counted, where
 from thalweg.data.schema import Column, Kind
 
 MOST_CATEGORIES = 50
@@ -26,7 +26,7 @@ NEARLY_UNIQUE = 0.9
 EXACT_INTEGERS = 2**53
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|index|idx|row|rownames?|uuid|guid)$)|[a-z](Id|ID)$|^Unnamed: \d+$")
 LONG = re.compile(r"[+-]?\d{16,}", re.ASCII)
-DATE = re.compile(r"(\d{4}-\d\d?-\d\d?|\d{1,2}[/.]\d{1,2}[/.]\d{4})\b", re.ASCII)
+DATE = re.compile(r"(\d{4}[-/]\d\d?[-/]\d\d?|\d{1,2}[/.]\d{1,2}[/.]\d{4})(?!\d)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,12 @@ def _inexact(cells: Cells, value: np.ndarray) -> bool:
 
 def _free_text(texts: list[str], count: int) -> str | None:
     """Why texts are no categories."""
-    many = f"{len(texts):,} different texts in {count:,} rows, such as {texts[0][:40]!r}"
+    many = f"{counted(len(texts), 'different text')} in {counted(count, 'row')}, such as {texts[0][:40]!r}"
     if sum(DATE.match(text) is not None for text in texts) > MOSTLY * len(texts):
-        return f"{many}: dates, which networks cannot read; add columns of numbers (month, weekday, days since)"
+        return (
+            f"{many}: dates, which networks cannot read; add columns of numbers (month, weekday, days since), or split "
+            "by it (--time)"
+        )
     if len(texts) > MOST_CATEGORIES or (len(texts) > 2 and len(texts) > NEARLY_UNIQUE * count):
         return f"{many}: too many to be categories"
     return None

@@ -39,7 +39,7 @@ class Encoding:
     >>> encoding = Encoding(schema, (2.0,), (4.0,), (), (10.0,), (5.0,))
     >>> encoding.inputs(pd.DataFrame({"size": [2, 10]})), encoding.restore(torch.tensor([[1.0]]))
     (tensor([[0.],
-            [2.]]), tensor([[15.]]))
+            [2.]]), tensor([[15.]], dtype=torch.float64))
     >>> Encoding.from_json(encoding.to_json()) == encoding
     True
     """
@@ -104,13 +104,16 @@ class Encoding:
         return self.encode_target(read_rows(frame, self.schema))
 
     def restore(self, values: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-        r"""Outputs or targets of a regression in the target's own units; those of classes as they are.
+        r"""Outputs or targets of a regression in the target's own units, in double precision; of classes as they are.
+
+        Single precision loses the differences between large numbers of a small spread, and any metric with them.
 
         Where there are twice as many columns as numbers to predict, the second half are the logarithms of variances
         $\ln \sigma^2$ of a Gaussian: $\ln \sigma^2 + 2 \ln s$ with the scale $s$ of the target.
         """
         if self.schema.target.kind is not TargetKind.NUMBERS:
             return values
+        values = values.double()
         scales = values.new_tensor(self.target_scales)
         numbers = values[..., : len(scales)] * scales + values.new_tensor(self.target_means)
         return (
@@ -162,8 +165,9 @@ class Encoding:
         if far.any():
             row, i = np.argwhere(far)[0]
             raise DataError(
-                f"Column '{self.schema.numbers[i].name}' holds {table.numbers[row, i]:g} in row {table.rows[row]}, too "
-                "far from the training rows to be scaled. Correct the cell, or put the column on a logarithmic scale."
+                f"Column '{self.schema.numbers[i].name}' holds {table.numbers[row, i]:g} in "
+                f"{where(table.rows, far[:, i])}, too far from the training rows to be scaled. Correct it, or put the "
+                "column on a logarithmic scale."
             )
 
     def _announce_gaps(self, frame: pd.DataFrame, column: Column, gap: Bool[np.ndarray, " row"]) -> None:

@@ -13,6 +13,7 @@ from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.folds import check_seen, deal_groups, described, sorted_by_class, staying, time_edges
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed
+from thalweg.data.places import counted
 
 Ids = Int[np.ndarray, " _example"]
 PARTS = ("train", "validation", "test")
@@ -79,10 +80,10 @@ def _by_class(n: int, label: np.ndarray | None, shares: list[float], seed: int) 
         sizes[int(np.argmax(sizes))] -= 1
     train = n - sum(sizes) - (n - len(dealt))
     if n - sum(sizes) < classes or train < 0:
-        examples = f"{n} examples" if label is None else f"{n} examples of {classes} classes"
+        examples = counted(n, "example") + ("" if label is None else f" of {counted(classes, 'class')}")
         raise DataError(
-            f"{examples} are too few for {len(shares)} splits: training needs one of each class, "
-            "validation and test one each. Hold out less (validation_share=0, test_share=0), or add examples."
+            f"{examples} {'is' if n == 1 else 'are'} too few for {len(shares)} splits: training needs one of each "
+            "class, validation and test one each. Hold out less (validation_share=0, test_share=0), or add examples."
         )
     order = sorted_by_class(label, np.random.default_rng(stream_seed(seed, "hold out")).permutation(dealt))
     part[order] = _spread([train, *sizes])

@@ -1,12 +1,12 @@
-"""Inference: the schema of a frame, found out from all its rows, and what was decided, said.
+"""Inference: the schema of a frame, found out from all its rows.
 
 First what each column has (a target, a group, a time, a weight, else a feature), then what each feature holds, then
 what happens to missing cells.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,9 @@ from thalweg.core.errors import DataError, RecipeError, did_you_mean
 from thalweg.core.notices import notice
 from thalweg.data.cells import as_cells, as_numbers, missing_cells
 from thalweg.data.columns import Parsed, as_feature, check_numbers, parse
-from thalweg.data.notation import PLAIN, Notation, is_missing_word
-from thalweg.data.places import listed, where
-from thalweg.data.schema import Column, Kind, Schema, Target, TargetKind
-from thalweg.data.targets import MOST_INTEGER_CLASSES, as_target, target_names
+from thalweg.data.places import counted, listed, where
+from thalweg.data.schema import Column, Kind, Schema, TargetKind
+from thalweg.data.targets import as_target, target_names
 
 MISSING = ("error", "drop", "impute")
 
@@ -68,6 +67,8 @@ def infer_roles(
             raise DataError(f"There is no column '{name}' for --{role}.{did_you_mean(name, columns)}")
         if name in roles.target:
             raise DataError(f"Column '{name}' cannot be the target and --{role} at once. Name another column for one.")
+    if repeated := [name for name, count in Counter(roles.features or ()).items() if count > 1]:
+        raise DataError(f"--features names {listed(repeated)} more than once. Name each column once.")
     for name in roles.features or ():
         if name not in columns:
             raise DataError(f"There is no column '{name}' for features.{did_you_mean(name, columns)}")
@@ -140,41 +141,23 @@ def without_missing(frame: pd.DataFrame, roles: Roles, parsed: Mapping[str, Pars
                 f"Every row lacks some value, so that missing='drop' leaves nothing: {_counted(frame.index, gaps)}. "
                 "Choose --missing impute, or take these columns out of the file."
             )
-        notice(f"{rows.sum():,} of {len(rows):,} rows lack a value and are left out: {_counted(frame.index, gaps)}.")
+        lack = "lacks a value and is" if rows.sum() == 1 else "lack a value and are"
+        notice(f"{rows.sum():,} of {counted(len(rows), 'row')} {lack} left out: {_counted(frame.index, gaps)}.")
         return frame.loc[~rows]
-    if len(gaps) == len(fixed):
+    if fixed:
         raise DataError(
             "Cells are missing where none can be imputed, in the target, group, time or weights: "
-            f"{_counted(frame.index, gaps)}. Fill them in, leave out these rows, or choose --missing drop."
+            f"{_counted(frame.index, fixed)}. Fill them in, or choose --missing drop, which leaves out "
+            f"{rows.sum():,} of {len(rows):,} rows."
         )
     count = sum(int(mask.sum()) for mask in gaps.values())
-    cells = "1 cell is" if count == 1 else f"{count:,} cells are"
+    cells = f"{counted(count, 'cell')} {'is' if count == 1 else 'are'}"
     raise DataError(
         f"{cells} missing: {_counted(frame.index, gaps)}. Say what happens to them: --missing drop leaves out "
         f"{rows.sum():,} of {len(rows):,} rows; --missing impute takes the mean of the training rows for a number, and "
         "marks it, and makes 'missing' a category of its own; --missing error, the default, waits until you have "
         "filled them in. (In Python: missing='drop'.)"
     )
-
-
-def announce(schema: Schema, frame: pd.DataFrame, task: str | None) -> None:
-    """Say what was decided: the kind of target where it was guessed, columns left out, unusual notations."""
-    if task is None:
-        notice(_guess(schema.target))
-    reasons: dict[str, list[str]] = {}
-    for name, reason in schema.left_out:
-        reasons.setdefault(reason, []).append(name)
-    for reason, names in reasons.items():
-        notice(f"{'Column' if len(names) == 1 else 'Columns'} left out: {listed(names)}: {reason}.")
-    named = [(column.name, column.notation) for column in schema.columns]
-    named += list(zip(schema.target.names, schema.target.notations, strict=False))
-    unusual: dict[Notation, dict[str, str]] = {}
-    for name, notation in named:
-        if notation != PLAIN and (text := _unusual(frame[name], notation)):
-            unusual.setdefault(notation, {})[name] = text
-    for notation, texts in unusual.items():
-        text = max(texts.values(), key=len)
-        notice(f"Numbers written otherwise in {listed(list(texts))}: {text} is read as {notation.number(text):g}.")
 
 
 def _features(columns: list[Parsed], wanted: bool) -> tuple[list[Column], list[tuple[str, str]]]:
@@ -220,27 +203,4 @@ def _gaps(frame: pd.DataFrame, roles: Roles, parsed: Mapping[str, Parsed]) -> di
 
 def _counted(index: pd.Index, gaps: dict[str, Bool[np.ndarray, " row"]], limit: int = 5) -> str:
     told = [f"'{name}' {mask.sum():,} ({where(index, mask, 3)})" for name, mask in list(gaps.items())[:limit]]
-    return ", ".join(told) + (f" and {len(gaps) - limit:,} more columns" if len(gaps) > limit else "")
-
-
-def _guess(target: Target) -> str:
-    names = listed(list(target.names))
-    if target.kind is TargetKind.SOFT:
-        return f"The targets {names} sum to 1 in every row: taken as probabilities of {len(target.names)} classes."
-    if target.kind is TargetKind.NUMBERS:
-        taken = "target {} is taken as a number" if len(target.names) == 1 else "targets {} are taken as numbers"
-        return f"The {taken.format(names)} (--task regression)."
-    labels = ", ".join(map(str, target.labels[:5])) + (", ..." if len(target.labels) > 5 else "")
-    if isinstance(target.labels[0], str | bool):
-        what = "true or false" if isinstance(target.labels[0], bool) else "text"
-        return f"The target {names} is {what}: taken as {len(target.labels)} classes ({labels})."
-    return (
-        f"The target {names} has {len(target.labels)} different whole numbers (at most {MOST_INTEGER_CLASSES}): taken "
-        f"as classes ({labels}). To predict it as a number: --task regression."
-    )
-
-
-def _unusual(column: "pd.Series[Any]", notation: Notation) -> str:
-    """The longest text that would read otherwise, or not at all, as a plain number."""
-    texts = [text for text in as_cells(column) if isinstance(text, str) and not is_missing_word(text)]
-    return max((text for text in texts if PLAIN.number(text) != notation.number(text)), key=len, default="")
+    return ", ".join(told) + (f" and {counted(len(gaps) - limit, 'more column')}" if len(gaps) > limit else "")

@@ -5,15 +5,17 @@ it, hold rows out, and fit the encoding to the rows that are left to train on.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.source import Splits
+from thalweg.data.decisions import announce_columns, announce_rows
 from thalweg.data.holdout import hold_out
-from thalweg.data.inference import announce, infer_roles, infer_schema
-from thalweg.data.places import listed
+from thalweg.data.inference import infer_roles, infer_schema
+from thalweg.data.places import counted, listed
 from thalweg.data.reading import read_table
 from thalweg.data.table_source import TableSource
 
@@ -52,7 +54,8 @@ def load_table(
     frame = _frame(data, header)
     roles = infer_roles(list(frame.columns), target, group=group, time=time, weights=weights, features=features)
     frame, schema = infer_schema(frame, roles, task=task, missing=missing, layout=_layout(layout))
-    announce(schema, frame, task)
+    schema = replace(schema, header=header)
+    announce_columns(schema, frame, task)
     source = TableSource.fitted(frame, schema)
     share = test_share if test_path is None else 0.0
     held = hold_out(source, validation_share=validation_share, test_share=share, seed=seed)
@@ -61,6 +64,7 @@ def load_table(
     splits = [fitted.take(ids) if len(ids) else None for ids in held]
     if test_path is not None:
         splits[2] = TableSource.of(_frame(test_path, header), fitted.encoding)
+    announce_rows(fitted, splits)
     return Splits(*splits)
 
 
@@ -71,7 +75,7 @@ def _frame(data: Any, header: bool) -> pd.DataFrame:
     if repeated := frame.columns[frame.columns.duplicated()].unique().tolist():
         raise DataError(f"The frame has several columns of one name: {listed(repeated)}. Give each its own name.")
     if frame.empty:
-        raise DataError(f"The frame is empty: {len(frame)} rows, {len(frame.columns)} columns. It needs examples.")
+        raise DataError(f"The frame is empty: 0 rows, {counted(len(frame.columns), 'column')}. It needs examples.")
     return frame
 
 

@@ -95,6 +95,8 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         folder = path.parent
+        if path.is_symlink():
+            raise DataError(f"{path} is a link to {path.readlink()}, which does not exist. Give the file.") from None
         if not folder.is_dir():
             mend = f" The folder {folder} does not exist either; paths count from {Path.cwd()}."
         else:

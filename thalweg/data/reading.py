@@ -9,6 +9,7 @@ import io
 import re
 from collections import Counter
 from itertools import chain
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,13 @@ from thalweg.core.errors import DataError
 from thalweg.core.notices import notice
 from thalweg.data.notation import PLAIN, is_missing_word
 from thalweg.data.opening import as_text, open_bytes
-from thalweg.data.places import LINE, listed, where
+from thalweg.data.places import LINE, counted, listed, where
 
 DELIMITERS = ("\t", ";", "|", ",")
 NAMED = {"\t": "a tab", ";": "';'", "|": "'|'", ",": "','"}
 SAMPLE = 65_536
+BINARY = (".parquet", ".xlsx", ".xls")
+"""Endings of files that are no text."""
 
 
 class Records(NamedTuple):
@@ -47,7 +50,13 @@ def read_table(path: Any, *, header: bool = True) -> pd.DataFrame:
     name, data = open_bytes(path)
     if data.startswith(b"PAR1"):
         return _parquet(name, data)
-    records = _records(name, as_text(name, data))
+    text = as_text(name, data)
+    if (ending := PurePath(name).suffix.lower()) in BINARY:
+        raise DataError(
+            f"{name} is called {ending}, but holds neither Parquet nor a workbook. If it is text in lines, name it "
+            ".csv; else copy or export it again."
+        )
+    records = _records(name, text)
     first = [cell.strip() for cell in records.rows[0]]
     body = Records(records.rows[1:], records.lines[1:], records.delimiter) if header else records
     if header and not body.rows:
@@ -171,9 +180,9 @@ def _check_widths(name: str, names: list[str], body: Records, first: str) -> Non
             f"All rows have {len(row)}: give every column a name, or, if line 1 is a title or a comment, take away "
             "what is above the header."
         )
+    have, due = counted(len(row), "cell"), counted(len(names), "cell")
     raise DataError(
-        f"{name}, line {line}, has {_cells(len(row))}, where {first} has {_cells(len(names))}{others}: "
-        f"{body.delimiter.join(row)[:80]!r}. {mend}"
+        f"{name}, line {line}, has {have}, where {first} has {due}{others}: {body.delimiter.join(row)[:80]!r}. {mend}"
     )
 
 
@@ -188,8 +197,10 @@ def _frame(name: str, names: list[str], body: Records) -> pd.DataFrame:
     if not empty.any():
         return frame
     if empty.all():
-        raise DataError(f"{name} has {count} rows, but no cell holds a value. A table needs a line for each example.")
-    notice(f"{name}: {empty.sum():,} rows without any value are left out ({where(index, empty)}).")
+        raise DataError(
+            f"{name} has {counted(count, 'row')}, but no cell holds a value. A table needs a line for each example."
+        )
+    notice(f"{name}: {counted(int(empty.sum()), 'row')} without any value left out ({where(index, empty)}).")
     return frame[~empty]
 
 
@@ -207,7 +218,3 @@ def _parquet(name: str, data: bytes) -> pd.DataFrame:
     if frame.empty:
         raise DataError(f"{name} has columns ({listed(list(map(str, frame.columns)))}) but no rows.")
     return frame.rename(columns=str)
-
-
-def _cells(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count} cells"

@@ -69,7 +69,7 @@ class Schema:
     """Columns and target of a table, the columns with a role of their own, and the columns left out with the reason.
 
     `missing` is what happens to empty cells: "error", "drop" or "impute". `layout` is the shape of an image that the
-    columns hold, or None.
+    columns hold, or None. `header` is whether the file named its columns in its first line: so any other file does.
 
     >>> column = Column("mass", Kind.NUMBER)
     >>> schema = Schema((column,), Target(("sex",), TargetKind.CLASSES, ("female", "male")))
@@ -85,6 +85,7 @@ class Schema:
     time: str | None = None
     weights: str | None = None
     left_out: tuple[tuple[str, str], ...] = ()
+    header: bool = True
 
     @property
     def numbers(self) -> tuple[Column, ...]:

@@ -11,9 +11,10 @@ import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
 from thalweg.core.errors import DataError, did_you_mean
+from thalweg.core.notices import notice
 from thalweg.data.cells import as_cells, as_numbers, as_texts, missing_cells
 from thalweg.data.columns import Parsed, text_among_numbers
-from thalweg.data.places import listed, where
+from thalweg.data.places import counted, listed, where
 from thalweg.data.schema import Schema
 from thalweg.data.targets import TargetValues, read_target
 
@@ -25,13 +26,14 @@ UNKNOWN = -2
 class Table:
     """The rows of a table: numbers (NaN = missing), the place of each category (or `GAP`, `UNKNOWN`), and targets.
 
-    `target` is a class for each row or numbers, None where the frame has no target; `rows` says where each row stood.
+    `target` is a class for each row or numbers, None where the frame has no target; `rows` says where each row stood,
+    by its line in the file where it is known.
     """
 
     schema: Schema
     numbers: Float[np.ndarray, "row number"]
     codes: Int[np.ndarray, "row category"]
-    rows: Shaped[np.ndarray, " row"]
+    rows: pd.Index
     target: TargetValues | None = None
     group: Shaped[np.ndarray, " row"] | None = None
     time: Float[np.ndarray, " row"] | None = None
@@ -76,11 +78,13 @@ def read_features(frame: pd.DataFrame, schema: Schema) -> Table:
     if schema.missing != "impute":
         names = [column.name for column in (*schema.numbers, *schema.categories)]
         _refuse_gaps(frame.index, names, np.concatenate([np.isnan(numbers), codes == GAP], axis=1), schema.missing)
-    return Table(schema, numbers, codes, frame.index.to_numpy())
+    return Table(schema, numbers, codes, frame.index)
 
 
 def read_rows(frame: pd.DataFrame, schema: Schema) -> Table:
     """A frame with its targets, and its group, time and weights where it has these columns.
+
+    Where it lacks the weights that the schema names, every row counts alike, and that is said.
 
     Raises `DataError` as `read_features` does, for labels that are no class, and for weights below zero.
     """
@@ -101,6 +105,9 @@ def read_rows(frame: pd.DataFrame, schema: Schema) -> Table:
         None if name is None or name not in frame else read(name, frame[name])
         for name, read in ((schema.group, _group), (schema.time, read_time), (schema.weights, _weights))
     )
+    if schema.weights is not None and weights is None:
+        notice(f"The table has no column '{schema.weights}' of weights: every row counts alike.")
+        weights = np.ones(len(frame))
     return Table(schema, features.numbers, features.codes, features.rows, target, group, time, weights)
 
 
@@ -135,14 +142,15 @@ def read_time(name: str, column: "pd.Series[Any]") -> Float[np.ndarray, " row"]:
     numbers = as_numbers(cells)
     if not np.isnan(numbers.value).any():
         return numbers.value
-    try:
-        times = pd.to_datetime(pd.Series(cells, dtype=object), format="ISO8601", utc=True)
-    except (ValueError, TypeError):
-        bad = next(text for text, wrong in zip(cells, numbers.text | numbers.missing, strict=True) if wrong)
+    times = pd.to_datetime(pd.Series(as_texts(cells), dtype=object), format="ISO8601", utc=True, errors="coerce")
+    undated = times.isna().to_numpy()
+    unread = undated if undated.mean() < np.isnan(numbers.value).mean() else np.isnan(numbers.value)
+    if unread.any():
+        first = cells[int(np.flatnonzero(unread)[0])]
         raise DataError(
-            f"The time '{name}' holds {bad!r}, which is neither a number nor a date as 2024-01-31 or "
-            "2024-01-31T18:30. Write it in one of these ways, so that its order is certain."
-        ) from None
+            f"The time '{name}' holds {first!r} in {where(column.index, unread)}, but times are numbers in every row, "
+            "or dates as 2024-01-31 or 2024-01-31T18:30 in every row. Write it so, and its order is certain."
+        )
     return (times - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(np.float64)
 
 
@@ -186,7 +194,8 @@ def _refuse_gaps(index: pd.Index, names: list[str], gaps: np.ndarray, missing: s
     if not lacking:
         return
     told = ", ".join(f"'{names[i]}' {gaps[:, i].sum():,} ({where(index, gaps[:, i], 3)})" for i in lacking[:5])
+    cells = f"{counted(int(gaps.sum()), 'cell')} {'is' if gaps.sum() == 1 else 'are'}"
     raise DataError(
-        f"{gaps.sum():,} cells are missing: {told}. The model was trained with --missing {missing}, which has no value "
+        f"{cells} missing: {told}. The model was trained with --missing {missing}, which has no value "
         "for them: fill them in, leave out these rows, or train with --missing impute."
     )

@@ -23,7 +23,7 @@ from thalweg.data.table import Table, check_columns, read_rows
 
 @dataclass(frozen=True, repr=False)
 class TableSource:
-    """Rows of a table as batches `(x, y)`, or `(x, (y, w))` where the table has the schema's column of weights.
+    """Rows of a table as batches `(x, y)`, or `(x, (y, w))` where the schema has a column of weights.
 
     `ids` are rows of `frame` and of `table`, the same rows as numbers; they are encoded once, when first asked for. It
     keeps core's protocols `Source`, `Indexed`, `Batched`, `Described`, `Fitted` and `Restoring`.
@@ -112,7 +112,7 @@ class TableSource:
     def meta(self, ids: Any) -> dict[str, Any]:
         """Of each of these rows the "label" (classes only), "group" and "time" where given, and "row", its place."""
         rows = self.table.take(self.ids[np.asarray(ids, dtype=np.int64)])
-        known = {"label": self._labels(rows), "group": rows.group, "time": rows.time, "row": rows.rows}
+        known = {"label": self._labels(rows), "group": rows.group, "time": rows.time, "row": rows.rows.to_numpy()}
         return {name: value for name, value in known.items() if value is not None}
 
     def restore(self, values: Nest) -> Nest:

@@ -22,6 +22,7 @@ from thalweg.data.schema import Label, Target, TargetKind
 
 MOST_INTEGER_CLASSES = 20
 SUM_TOLERANCE = 0.01 + 1e-9
+TRUTHS = {"True", "False", "true", "false", "TRUE", "FALSE"}
 TASKS = ("classification", "regression")
 
 TargetValues = Int[np.ndarray, " row"] | Float[np.ndarray, "row target"]
@@ -142,6 +143,8 @@ def _several(index: pd.Index, columns: list[Parsed], task: str | None) -> Target
             f"The targets {listed(list(names))} are not classes: as probabilities of classes they would lie between 0 "
             "and 1 and sum to 1 in every row. Leave off --task classification, or name a single --target."
         )
+    if kind is TargetKind.SOFT and (np.ptp(whole, axis=0) == 0).all():
+        raise _one_value(", ".join(names), "/".join(f"{value:g}" for value in whole[0]), len(whole), "distribution")
     for name, column in zip(names, whole.T, strict=True):
         if kind is TargetKind.NUMBERS and len(column) and np.ptp(column) == 0:
             raise _one_value(name, f"{column[0]:g}", len(column), "number")
@@ -190,7 +193,7 @@ def _refuse_unknown(index: pd.Index, cells: Cells, unknown: np.ndarray, target: 
 
 def _zero_one(cells: Cells) -> Cells:
     """True and False as the numbers that a one-hot column writes."""
-    if isinstance(cells, np.ndarray) or not set(cells) <= {"True", "False", "true", "false", "TRUE", "FALSE", None}:
+    if isinstance(cells, np.ndarray) or not set(cells) <= {*TRUTHS, None}:
         return cells
     return [cell and ("1" if cell.lower() == "true" else "0") for cell in cells]
 
@@ -228,8 +231,9 @@ def _target_name(columns: Sequence[str], name: str | int) -> str:
 
 
 def _one_value(name: str, value: str, count: int, kind: str) -> DataError:
+    rows = "the only row" if count == 1 else f"all {count:,} rows"
     return DataError(
-        f"The target '{name}' has only one {kind}: {value} in all {count:,} rows, so that there is nothing to learn. "
+        f"The target '{name}' has only one {kind}: {value} in {rows}, so that there is nothing to learn. "
         "Name another --target, or add rows with other values."
     )
 

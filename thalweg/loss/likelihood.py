@@ -127,7 +127,7 @@ class Categorical(nn.Module):
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        if not 0 <= label_smoothing <= 1:
+        if not (isinstance(label_smoothing, int | float) and 0 <= label_smoothing <= 1):
             raise RecipeError(
                 f"Categorical: label_smoothing is {label_smoothing!r}, but it is the share of the target that is "
                 "spread over all classes, between 0 and 1. Give for instance 0.1, or 0.0 for none."

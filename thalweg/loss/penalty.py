@@ -17,7 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
+from thalweg.core.kinds import check_fields
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,13 @@ class Sum:
     terms: tuple[Callable[[nn.Module], Tensor], ...]
 
     def __call__(self, model: nn.Module) -> Float[Tensor, ""]:
-        return torch.stack([term(model) for term in self.terms]).sum()
+        return sum((term(model) for term in self.terms), start=torch.zeros(()))
 
     def __add__(self, other: Callable[[nn.Module], Tensor]) -> "Sum":
         return Sum((*self.terms, *(other.terms if isinstance(other, Sum) else (other,))))
 
 
+@no_type_check
 @dataclass(frozen=True)
 class L2:
     r"""Half the sum of squared weights: $\frac{\lambda}{2} \lVert w \rVert^2$ with $\lambda$ = `strength`.
@@ -55,6 +58,7 @@ class L2:
     biases: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_strength(self, self.strength)
 
     def __call__(self, model: nn.Module) -> Float[Tensor, ""]:
@@ -64,6 +68,7 @@ class L2:
         return Sum((self,)) + other
 
 
+@no_type_check
 @dataclass(frozen=True)
 class L1:
     r"""The sum of absolute weights: $\lambda \sum_k |w_k|$ with $\lambda$ = `strength`; it drives weights to 0.
@@ -81,6 +86,7 @@ class L1:
     biases: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_strength(self, self.strength)
 
     def __call__(self, model: nn.Module) -> Float[Tensor, ""]:

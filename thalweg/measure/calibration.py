@@ -101,6 +101,24 @@ def temperature(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batc
     return 1 / _root(z, 1 / HOTTEST, 1 / COLDEST)
 
 
+def advised_temperature(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."]) -> float:
+    """The likeliest temperature where it lowers the calibration error too, else 1, which changes nothing.
+
+    1 as well where the likeliest one is at an end of its range: where all predictions are right or all logits noise,
+    there is none to fit.
+
+    >>> advised_temperature(torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1]))
+    1.82...
+    >>> advised_temperature(torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 0]))
+    1.0
+    """
+    fitted = temperature(output, target)
+    if not COLDEST * 1.01 < fitted < HOTTEST / 1.01:
+        return 1.0
+    before, after = (expected_calibration_error(as_classes(output, target)[0] / heat, target) for heat in (1.0, fitted))
+    return fitted if after < before else 1.0
+
+
 def _root(z: Float[Tensor, "batch classes"], low: float, high: float) -> float:
     """Where the slope is 0, between a b where it is negative and one where it is positive."""
     b = 1.0

@@ -8,20 +8,21 @@ or `(batch, columns)`; an output of twice the columns is read as `Gaussian("lear
 What is not defined is NaN, and nothing else is: an output that holds NaN, the AUC of a single class, the R2 of a
 constant. A class without examples takes no part in a mean over classes.
 
-torchmetrics counts where it is exact. Its AUC squashes logits by a sigmoid, which makes ties (0.5 instead of 1.0 for
+They are written out here: torchmetrics' AUC squashes logits by a sigmoid, which makes ties (0.5 instead of 1.0 for
 float32 logits 18 to 30), its R2 is a difference of large sums (1.01 instead of 0.92 for targets around 100,000 with a
-deviation of 10), and its mean of recalls counts predicted classes that have no examples; those three are written out
-here.
+deviation of 10), its mean of recalls counts predicted classes that have no examples, and none resamples.
 """
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from thalweg.core.errors import RecipeError
 from thalweg.measure.classes import as_classes
+from thalweg.measure.ranking import auc
+from thalweg.measure.resampling import an_error, once, resampled_by
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 
@@ -37,6 +38,15 @@ def accuracy(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch .
     return torch.where(logits.isnan().any(dim=1), torch.nan, hits)
 
 
+def _balanced_accuracies(
+    output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."], counts: Float[Tensor, "draw batch"]
+) -> Float[Tensor, " draw"]:
+    logits, labels = as_classes(output, target)
+    hits, actual, _ = _counted(logits, labels, counts)
+    return _nan_like(logits, (hits / actual).nanmean(dim=1))
+
+
+@resampled_by(_balanced_accuracies)
 def balanced_accuracy(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."]) -> Float[Tensor, ""]:
     r"""The mean recall of the classes that have examples, $\frac{1}{C} \sum_c \mathrm{recall}_c$, each counted alike.
 
@@ -45,15 +55,18 @@ def balanced_accuracy(output: Float[Tensor, "batch ..."], target: Shaped[Tensor,
     >>> balanced_accuracy(torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1]))
     tensor(0.5000)
     """
-    from torchmetrics.functional.classification import multiclass_recall
+    return _balanced_accuracies(output, target, once(target))[0]
 
+
+def _f1s(
+    output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."], counts: Float[Tensor, "draw batch"]
+) -> Float[Tensor, " draw"]:
     logits, labels = as_classes(output, target)
-    classes = logits.shape[1]
-    recalls = multiclass_recall(logits, labels, classes, average=None, validate_args=False)
-    present = torch.zeros(classes, dtype=torch.bool, device=labels.device).index_fill(0, labels, True)
-    return _nan_like(logits, recalls[present].mean())
+    hits, actual, guessed = _counted(logits, labels, counts)
+    return _nan_like(logits, (2 * hits / (actual + guessed)).nanmean(dim=1))
 
 
+@resampled_by(_f1s)
 def f1(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."]) -> Float[Tensor, ""]:
     r"""Macro F1: the mean over classes of $2 \, TP / (2 \, TP + FP + FN)$.
 
@@ -63,41 +76,10 @@ def f1(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."]) 
     >>> f1(torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1]))  # (6 / 7 + 0) / 2
     tensor(0.4286)
     """
-    from torchmetrics.functional.classification import multiclass_f1_score
-
-    logits, labels = as_classes(output, target)
-    value: Tensor = multiclass_f1_score(logits, labels, logits.shape[1], average="macro", validate_args=False)
-    return _nan_like(logits, value)
+    return _f1s(output, target, once(target))[0]
 
 
-def auc(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."]) -> Float[Tensor, ""]:
-    r"""The area under the ROC curve: how often an example of a class scores above one of another class.
-
-    From the ranks $r_i$ of the scores, ties sharing theirs (Mann & Whitney 1947):
-
-    $$ \mathrm{AUC} = \Big( \sum_{i: y_i = 1} r_i - n_1 (n_1 + 1) / 2 \Big) / (n_1 n_0) $$
-
-    For several classes the mean of one class against the rest, scored by the class's probability, over the classes with
-    examples in and outside of them; NaN where there is none, that is where all examples are of one class.
-
-    >>> auc(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1]))
-    tensor(0.7500)
-    """
-    logits, labels = as_classes(output, target)
-    if logits.shape[1] == 2:
-        scores, positive = (logits[:, 1] - logits[:, 0])[None], (labels == 1)[None]
-    else:
-        scores = logits.double().log_softmax(dim=1).T.contiguous()
-        positive = labels == torch.arange(logits.shape[1], device=labels.device)[:, None]
-    ordered = scores.sort(dim=1).values
-    below, up_to = torch.searchsorted(ordered, scores), torch.searchsorted(ordered, scores, right=True)
-    ranks = (below + up_to + 1).double() / 2
-    n1 = positive.sum(dim=1)
-    n0 = len(labels) - n1
-    areas = ((ranks * positive).sum(dim=1) - n1 * (n1 + 1) / 2) / (n1 * n0)
-    return _nan_like(logits, areas[(n1 > 0) & (n0 > 0)].mean().to(logits.dtype))
-
-
+@an_error
 def mae(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
     r"""The absolute error of each example, $|y - \hat y|$ in the target's unit, a mean over its columns.
 
@@ -108,16 +90,38 @@ def mae(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."])
     return (target - prediction).abs().mean(dim=1)
 
 
+def _root_mean_squares(
+    output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."], counts: Float[Tensor, "draw batch"]
+) -> Float[Tensor, " draw"]:
+    prediction, target = _as_numbers(output, target)
+    squares = (target - prediction).double().square().mean(dim=1)
+    return (counts.double() @ squares / counts.sum(dim=1)).sqrt().to(prediction.dtype)
+
+
+@resampled_by(_root_mean_squares)
 def rmse(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."]) -> Float[Tensor, ""]:
     r"""The root mean square error, $\sqrt{\mathrm{mean}\,(y - \hat y)^2}$ in the target's unit, of all columns.
 
     >>> rmse(torch.tensor([1.0, 2.0]), torch.tensor([4.0, 6.0]))  # sqrt((9 + 16) / 2)
     tensor(3.5355)
     """
-    prediction, target = _as_numbers(output, target)
-    return (target - prediction).square().mean().sqrt()
+    return _root_mean_squares(output, target, once(target))[0]
 
 
+def _explained(
+    output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."], counts: Float[Tensor, "draw batch"]
+) -> Float[Tensor, " draw"]:
+    """R2 with sums about the mean of the whole set, which loses no digits to targets that are far from 0."""
+    prediction, target = (tensor.double() for tensor in _as_numbers(output, target))
+    counts = counts.double()
+    off = target - target.mean(dim=0)
+    residual = counts @ (target - prediction).square()
+    total = counts @ off.square() - (counts @ off).square() / counts.sum(dim=1, keepdim=True)
+    varied = (target.amax(dim=0) > target.amin(dim=0)) & (total > 0)
+    return torch.where(varied, 1 - residual / total, torch.nan).nanmean(dim=1).to(output.dtype)
+
+
+@resampled_by(_explained)
 def r2(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."]) -> Float[Tensor, ""]:
     r"""The share of variance explained, $1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2$, a mean over columns.
 
@@ -127,11 +131,7 @@ def r2(output: Float[Tensor, "batch ..."], target: Shaped[Tensor, "batch ..."]) 
     >>> r2(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1.0, 3.0, 5.0]))  # 1 - 2 / 8
     tensor(0.7500)
     """
-    prediction, target = (tensor.double() for tensor in _as_numbers(output, target))
-    varied = target.amax(dim=0) > target.amin(dim=0)
-    residual = (target - prediction).square().sum(dim=0)
-    total = (target - target.mean(dim=0)).square().sum(dim=0)
-    return (1 - residual / total)[varied].mean().to(output.dtype)
+    return _explained(output, target, once(target))[0]
 
 
 METRICS: dict[str, Metric] = {
@@ -148,6 +148,20 @@ METRICS: dict[str, Metric] = {
 def _nan_like(logits: Tensor, value: Tensor) -> Tensor:
     """`value`, but NaN where a logit is: an argmax or a sort would hide it."""
     return torch.where(logits.isnan().any(), torch.nan, value)
+
+
+def _counted(
+    logits: Float[Tensor, "batch class"], labels: Int[Tensor, " batch"], counts: Float[Tensor, "draw batch"]
+) -> tuple[Float[Tensor, "draw class"], Float[Tensor, "draw class"], Float[Tensor, "draw class"]]:
+    """Of each class how often it was hit, how often it is the label, how often it was guessed."""
+    guess = logits.argmax(dim=1)
+    counts = counts.to(logits.dtype)
+
+    def by_class(classes: Tensor, values: Tensor) -> Tensor:
+        empty = values.new_zeros(len(values), logits.shape[1])
+        return empty.scatter_add_(1, classes.expand(len(values), -1), values)
+
+    return by_class(labels, counts * (guess == labels)), by_class(labels, counts), by_class(guess, counts)
 
 
 def _as_numbers(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ def check_count(network: str, knob: str, value: int, least: int = 1) -> None:
 
 def check_dropout(network: str, dropout: float) -> None:
     """Raise `RecipeError` unless `dropout` is a share in [0, 1)."""
-    if 0 <= dropout < 1:
+    if isinstance(dropout, int | float) and 0 <= dropout < 1:
         return
     raise RecipeError(
         f"{network}: dropout is {dropout!r}, but it is the share of units to silence, at least 0 and below 1. Give for "

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.kinds import check_fields
 
 NORMS = (
     nn.BatchNorm1d,
@@ -24,6 +26,7 @@ NORMS = (
 )
 
 
+@no_type_check
 @dataclass(frozen=True)
 class Grouped:
     """An optimizer factory that sorts parameters into groups; the loop gives it the model, not the parameters.
@@ -49,6 +52,7 @@ class Grouped:
     takes_model: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for pattern, factor in self.lr_factors.items():
             if not factor >= 0:
                 raise RecipeError(

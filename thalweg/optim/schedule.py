@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 
 import torch
 
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.kinds import check_fields
 
 Schedule = Callable[[int, int | None], float]
 
@@ -31,6 +33,7 @@ class Constant:
         return 1.0
 
 
+@no_type_check
 @dataclass(frozen=True)
 class StepDecay:
     r"""Down by `factor` after every `every` steps: $m(t) = f^{\lfloor t / s \rfloor}$ (torch's `StepLR`).
@@ -43,6 +46,7 @@ class StepDecay:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_length(self, "every", self.every)
         _check_positive(self, "factor", self.factor)
 
@@ -50,6 +54,7 @@ class StepDecay:
         return float(self.factor ** (step // _length(self, self.every, steps)))
 
 
+@no_type_check
 @dataclass(frozen=True)
 class Exponential:
     r"""Down by `rate` over every `every` steps, smoothly: $m(t) = r^{t / s}$ (torch's `ExponentialLR` with `every=1`).
@@ -62,6 +67,7 @@ class Exponential:
     every: int | float = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_positive(self, "rate", self.rate)
         _check_length(self, "every", self.every)
 
@@ -69,6 +75,7 @@ class Exponential:
         return float(self.rate ** (step / _length(self, self.every, steps)))
 
 
+@no_type_check
 @dataclass(frozen=True)
 class Cosine:
     r"""Half a cosine from 1 to `floor`: $m(t) = f + (1 - f) (1 + \cos(\pi t / T)) / 2$ for $T$ steps.
@@ -83,6 +90,7 @@ class Cosine:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.floor <= 1:
             raise RecipeError(
                 f"Cosine: floor is {self.floor!r}, but it is the share of the learning rate that is left at the end, "
@@ -96,6 +104,7 @@ class Cosine:
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2
 
 
+@no_type_check
 @dataclass(frozen=True)
 class InverseSquareRoot:
     r"""Linear warm-up over $w$ steps, then down with the root of time: $m(t) = \min((t + 1) / w, \sqrt{w / (t + 1)})$.
@@ -109,6 +118,7 @@ class InverseSquareRoot:
     warmup: int | float
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_length(self, "warmup", self.warmup)
 
     def __call__(self, step: int, steps: int | None) -> float:
@@ -116,6 +126,7 @@ class InverseSquareRoot:
         return min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
 
 
+@no_type_check
 @dataclass(frozen=True)
 class WarmUp:
     r"""A linear rise over `length` steps, $m(t) = (t + 1) / w$, then the schedule `then` over the steps that are left.
@@ -133,6 +144,7 @@ class WarmUp:
     then: Schedule = Constant()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_length(self, "length", self.length)
 
     def __call__(self, step: int, steps: int | None) -> float:
@@ -196,10 +208,16 @@ def schedule_by_name(name: str, **options: Any) -> Schedule:
     for option, parameter in known.items():
         if option not in options and parameter.default is inspect.Parameter.empty:
             raise RecipeError(f"The schedule {name!r} needs {option!r}. Say for instance {option} = 0.1.")
-    if (then := options.get("then")) is not None and not callable(then):
+    then = options.get("then")
+    if isinstance(then, str | Mapping):
         table: Mapping[str, Any] = {"kind": then} if isinstance(then, str) else then
         inner = {key: value for key, value in table.items() if key != "kind"}
         options = options | {"then": schedule_by_name(str(table.get("kind", "")), **inner)}
+    elif "then" in options and not callable(then):
+        raise RecipeError(
+            f"The schedule {name!r}: then is {then!r}, but it is the name of a schedule, or a table with a kind. Give "
+            "for instance then = 'cosine'."
+        )
     schedule: Schedule = SCHEDULES[name](**options)
     return schedule
 

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from thalweg.core.convert import Deferred
 from thalweg.core.errors import RecipeError
+from thalweg.core.signature import defaults_of
 from thalweg.core.source import Splits
 from thalweg.data import Encoding, TableSource, TargetKind
 from thalweg.loss import WeightedLoss, balanced_weights
 from thalweg.recipes.pieces import (
-    metric_pieces,
+    check_data,
+    fit,
+    fit_piece,
     model_piece,
     objective_piece,
     optimizer_piece,
@@ -24,13 +26,13 @@ from thalweg.recipes.pieces import (
     stopping_piece,
 )
 from thalweg.recipes.settings import Settings
-from thalweg.recipes.tables import load_splits
+from thalweg.recipes.tables import load_splits, metrics_of
 from thalweg.training import Recipe
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "model": {"kind": "mlp", "width": 64, "depth": 2},
     "optimizer": {"kind": "adam", "lr": 1e-3},
-    "fit": {"batch_size": 32, "epochs": 30, "seed": 0},
+    "fit": {name: default for name, default in defaults_of(fit).items() if name != "metrics"},
 }
 OBJECTIVE = {TargetKind.CLASSES: "categorical", TargetKind.SOFT: "categorical", TargetKind.NUMBERS: "gaussian"}
 METRICS = {
@@ -69,6 +71,7 @@ def recipe_from(
         raise RecipeError(
             f"{settings.place('data')}the recipe names no data. Give a name or a file: [data] source = 'digits'."
         )
+    check_data(settings)
     splits = load_splits(settings, folder)
     encoding = splits.train.encoding
     settings = _with_balanced_weights(_filled(settings, encoding), splits.train)
@@ -88,20 +91,17 @@ def assemble(
     _check_objective(settings, encoding)
     weighted = encoding.schema.weights is not None
     learned = getattr(objective, "variance", None) == "learned"
-    fit = settings["fit"]
-    metrics = metric_pieces(settings, METRICS[encoding.schema.target.kind])
+    fields = fit_piece(settings, METRICS[encoding.schema.target.kind])
+    fields["metrics"] = metrics_of(fields["metrics"], encoding.schema)
     return Recipe(
         data=splits,
         model=model_piece(settings, sizes(encoding, learned), folder),
         objective=WeightedLoss(objective) if weighted else objective,
         optimizer=optimizer_piece(settings),
         schedule=schedule_piece(settings),
-        batch_size=fit["batch_size"],
-        epochs=fit["epochs"],
-        seed=fit["seed"],
         penalty=penalty_piece(settings),
         stopping=stopping_piece(settings),
-        metrics={key: Unweighted(metric) if weighted else metric for key, metric in metrics.items()},
+        **fields,
         origin={
             "name": name,
             "settings": {section: settings[section] for section in settings.sections},
@@ -127,16 +127,6 @@ def sizes(encoding: Encoding, learned_variance: bool = False) -> dict[str, int]:
     outputs = encoding.schema.target.outputs * (2 if learned_variance else 1)
     given = {"inputs": encoding.width, "outputs": outputs}
     return given | ({"channels": encoding.schema.layout[0]} if encoding.schema.layout else {})
-
-
-@dataclass(frozen=True)
-class Unweighted:
-    """A metric on targets that come with a weight each: `(output, (target, weight))`, the weight left aside."""
-
-    metric: Any
-
-    def __call__(self, output: Tensor, target: Any) -> Any:
-        return self.metric(output, target[0])
 
 
 def _filled(settings: Settings, encoding: Encoding) -> Settings:

@@ -10,9 +10,9 @@ from thalweg.core.convert import Batching, as_source
 from thalweg.core.files import write_bytes, write_json
 from thalweg.core.source import Source
 from thalweg.data import TableSource, TargetKind, prediction_frame
-from thalweg.measure.calibration import COLDEST, HOTTEST, expected_calibration_error, temperature
+from thalweg.measure.calibration import advised_temperature, expected_calibration_error
 from thalweg.recipes.predict import outputs_of
-from thalweg.training import Run, evaluate
+from thalweg.training import Recipe, Run, evaluate
 
 SPLITS = ("train", "validation", "test")
 
@@ -37,6 +37,17 @@ class Conclusion:
         return {f"{split}.{name}": score[0] for split, scores in self.scores.items() for name, score in scores.items()}
 
 
+def quantities(recipe: Recipe) -> tuple[str, ...]:
+    """What every split is judged by: the loss, and the recipe's metrics."""
+    return ("loss", *recipe.metrics)
+
+
+def scored_names(recipe: Recipe) -> list[str]:
+    """The names that `Conclusion.flat` will have, before anything is trained."""
+    splits = [split for split in SPLITS if getattr(recipe.data, split) is not None]
+    return [f"{split}.{name}" for split in splits for name in quantities(recipe)]
+
+
 def conclude(run: Run, device: str = "auto") -> Conclusion:
     """Judge the best weights of a run on all its splits; written into its folder where it has one."""
     assert run.recipe is not None
@@ -58,10 +69,7 @@ def calibrate(run: Run, sources: dict[str, Source]) -> dict[str, float] | None:
     if not isinstance(validation, TableSource) or validation.encoding.schema.target.kind is not TargetKind.CLASSES:
         return None
     assert isinstance(judged, TableSource)
-    fitted = temperature(*_logits_and_labels(run, validation))
-    fitted = (
-        fitted if COLDEST * 1.01 < fitted < HOTTEST / 1.01 else 1.0
-    )  # where all or none are right there is none to fit
+    fitted = advised_temperature(*_logits_and_labels(run, validation))
     logits, labels = _logits_and_labels(run, judged)
     return {
         "error": float(expected_calibration_error(logits, labels)),

@@ -1,10 +1,8 @@
 """From a section of settings to a piece of a recipe: `kind` names it, the other keys are its arguments."""
 
-import importlib
-import inspect
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,18 @@ import torch
 from torch import nn
 
 from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.kinds import check_arguments, check_kinds, check_name
+from thalweg.core.signature import argument_names, named_parameters
+from thalweg.data import load_table
 from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian
 from thalweg.measure.metrics import METRICS
-from thalweg.nn import cnn, mlp, pretrained
+from thalweg.nn import cnn, mlp
+from thalweg.nn import pretrained as with_weights
 from thalweg.optim import Grouped, optimizer_by_name, schedule_by_name
+from thalweg.recipes.construction import BESIDE, built, imported, kind_and_arguments, named, placed
 from thalweg.recipes.settings import Settings
 from thalweg.training import EarlyStopping
+from thalweg.training.recipe import check_counts
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
 OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
@@ -25,157 +29,126 @@ OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "bernoulli": Bernoulli,
     "categorical": Categorical,
 }
-GROUPS = ("lr_factors", "decay_norms_and_biases")
-"""Keys of [optimizer] that make parameter groups: rates by name pattern, and whether norms and biases decay."""
 PENALTIES: dict[str, Callable[..., Any]] = {"l1": L1, "l2": L2}
+WITHHELD = ("reduction",)
+"""What a recipe asks of every likelihood, and so no setting says: one value, the mean."""
+
+
+def data_parameters() -> dict[str, Parameter]:
+    """The keys of [data]: where the rows are, and the arguments of `load_table`, two of them by plainer names."""
+    renamed = {"data": "source", "test_path": "test", "seed": "split_seed"}
+    kinds = {"source": str, "test": str | None, "features": Sequence[str] | str | None}
+    keys = {renamed.get(name, name): parameter for name, parameter in named_parameters(load_table).items()}
+    return {
+        name: parameter.replace(annotation=kinds.get(name, parameter.annotation)) for name, parameter in keys.items()
+    }
+
+
+def check_data(settings: Settings) -> None:
+    """Refuse a key of [data] whose value is of the wrong kind, naming file and line."""
+    with placed(settings, "data", load_table, settings["data"]):
+        check_kinds("[data]", data_parameters(), settings["data"])
 
 
 def model_piece(settings: Settings, given: Mapping[str, Any], folder: Path | None = None) -> Callable[[], nn.Module]:
     """The model factory; `given` are the sizes that the data decide (inputs, outputs, channels), where asked for.
 
-    `pretrained` names a safetensors file whose weights the model begins with.
-
-    Raises `RecipeError` naming file and line for an unknown kind or argument.
+    Raises `RecipeError` naming file and line for an unknown kind or argument, and for one of the wrong kind.
     """
-    weights = settings["model"].get("pretrained")
-    factory, arguments = _piece(settings, "model", MODELS, given)
-    known = inspect.signature(factory).parameters
-    sizes = {name: value for name, value in given.items() if name in known and name not in arguments}
-    if factory is cnn and "channels" not in sizes and "channels" not in arguments:
+    factory, own = named(settings, "model", MODELS)
+    arguments = {name: value for name, value in given.items() if name in argument_names(factory)} | own
+    if factory is cnn and "channels" not in arguments:
         raise RecipeError(
             f"{settings.place('model', 'kind')}a cnn reads images, but the data are a table. Say that its columns are "
             "pixels: [data] layout = [1, 28, 28] (channels, height, width), or use kind = 'mlp'."
         )
-    model = partial(factory, **sizes, **arguments)
-    if factory in MODELS.values():
-        with torch.device("meta"):  # builds nothing, and finds a knob out of its range now
-            _built(settings, "model", factory, sizes | arguments)
-    return model if weights is None else pretrained(model, weights if folder is None else folder / weights)
+    with placed(settings, "model", factory, arguments), torch.device("meta"):
+        check_arguments(factory, arguments)
+        if factory in MODELS.values():
+            factory(**arguments)  # builds nothing, and finds a knob out of its range now
+    model = partial(factory, **arguments)
+    return built(settings, "model", partial(pretrained_model, model, folder), _beside(settings, "model"))
+
+
+def pretrained_model(
+    model: Callable[[], nn.Module], folder: Path | None, *, pretrained: str | None = None
+) -> Callable[[], nn.Module]:
+    """The model factory itself, or one that begins with the weights of a safetensors file, found from `folder`."""
+    if pretrained is None:
+        return model
+    return with_weights(model, pretrained if folder is None else folder / pretrained)
 
 
 def objective_piece(settings: Settings) -> nn.Module:
     """The likelihood that is trained."""
-    factory, arguments = _piece(settings, "objective", OBJECTIVES)
-    return _built(settings, "objective", factory, arguments)
+    return built(settings, "objective", *named(settings, "objective", OBJECTIVES, WITHHELD))
 
 
 def penalty_piece(settings: Settings) -> Any:
     """The penalty on the weights, None where there is no such section."""
-    if not settings["penalty"]:
-        return None
-    factory, arguments = _piece(settings, "penalty", PENALTIES)
-    return _built(settings, "penalty", factory, arguments)
+    return built(settings, "penalty", *named(settings, "penalty", PENALTIES)) if settings["penalty"] else None
 
 
 def optimizer_piece(settings: Settings) -> Callable[..., Any]:
-    """The optimizer factory."""
-    kind, arguments = _split(settings, "optimizer")
-    groups = {name: arguments.pop(name) for name in GROUPS if name in arguments}
-    if ":" in kind:
-        factory = partial(imported(kind, settings.place("optimizer")), **arguments)
-    else:
-        factory = _built(settings, "optimizer", partial(optimizer_by_name, kind), arguments)
-    return _built(settings, "optimizer", partial(Grouped, factory), groups) if groups else factory
+    """The optimizer factory; one of torch's is tried on a single weight, which finds a value out of its range now."""
+    kind, arguments = kind_and_arguments(settings, "optimizer")
+    own = ":" in kind
+    factory = (
+        partial(imported(kind, settings.place("optimizer", "kind")), **arguments)
+        if own
+        else built(settings, "optimizer", partial(optimizer_by_name, kind), arguments)
+    )
+    trial = partial(factory.func, [torch.zeros(1, requires_grad=True)])
+    with placed(settings, "optimizer", trial, arguments):
+        check_arguments(trial, arguments)
+        if not own:
+            trial(**arguments)
+    groups = _beside(settings, "optimizer")
+    return built(settings, "optimizer", partial(Grouped, factory), groups) if groups else factory
 
 
 def schedule_piece(settings: Settings) -> Callable[..., Any] | None:
-    """The schedule, None where there is no such section."""
+    """The schedule, None where there is no such section; of torch's schedulers the factory `optimizer -> scheduler`."""
     if not settings["schedule"]:
         return None
-    kind, arguments = _split(settings, "schedule")
-    if ":" in kind:
-        return _built(settings, "schedule", imported(kind, settings.place("schedule")), arguments)
-    return _built(settings, "schedule", partial(schedule_by_name, kind), arguments)
+    kind, arguments = kind_and_arguments(settings, "schedule")
+    if ":" not in kind:
+        return built(settings, "schedule", partial(schedule_by_name, kind), arguments)
+    factory = imported(kind, settings.place("schedule", "kind"))
+    for name in arguments:
+        check_name(factory, name, f"{settings.place('schedule', name)}the schedule '{kind}'")
+    if argument_names(factory)[:1] != ["optimizer"]:
+        return built(settings, "schedule", factory, arguments)
+    with placed(settings, "schedule", factory, arguments):
+        check_arguments(partial(factory, None), arguments)
+    return partial(factory, **arguments)
 
 
 def stopping_piece(settings: Settings) -> EarlyStopping | None:
     """Early stopping, None where there is no such section."""
     arguments = settings["stopping"]
-    return _built(settings, "stopping", EarlyStopping, arguments) if arguments else None
+    return built(settings, "stopping", EarlyStopping, arguments) if arguments else None
 
 
-def metric_pieces(settings: Settings, defaults: list[str]) -> dict[str, Any]:
-    """The metrics by name, those of the task where none are named."""
-    names = settings["fit"].get("metrics", defaults)
-    names = [names] if isinstance(names, str) else names
+def fit_piece(settings: Settings, metrics: list[str]) -> dict[str, Any]:
+    """The fields of a recipe that [fit] says; `metrics` are those of the task, where none are named."""
+    fields: dict[str, Any] = built(settings, "fit", fit, settings["fit"])
+    return fields | {"metrics": fields["metrics"] or {name: METRICS[name] for name in metrics}}
+
+
+def fit(
+    *, batch_size: int | None = 32, epochs: int = 30, seed: int = 0, metrics: str | Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The keys of [fit], with their defaults, as fields of a recipe; metrics are looked up by their names."""
+    check_counts(batch_size=batch_size, epochs=epochs, seed=seed)
+    names = [metrics] if isinstance(metrics, str) else metrics or []
     for name in names:
         if name not in METRICS:
-            raise RecipeError(
-                f"{settings.place('fit', 'metrics')}there is no metric '{name}'.{did_you_mean(name, METRICS)}"
-            )
-    return {name: METRICS[name] for name in names}
+            raise RecipeError(f"there is no metric '{name}'.{did_you_mean(name, METRICS)}")
+    chosen = {name: METRICS[name] for name in names}
+    return {"batch_size": batch_size, "epochs": epochs, "seed": seed, "metrics": chosen}
 
 
-def imported(name: str, place: str = "") -> Any:
-    """What `package.module:Name` stands for; modules of the current folder are found too.
-
-    >>> imported("torch.nn:Linear").__name__
-    'Linear'
-
-    Raises `RecipeError` where the module or the name is missing.
-    """
-    module_name, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise RecipeError(
-            f"{place}the module '{module_name}' of kind = \"{name}\" cannot be imported: {error}. Install it, or run "
-            "thalweg from the folder that holds it."
-        ) from error
-    if not hasattr(module, attribute):
-        public = [item for item in vars(module) if not item.startswith("_")]
-        raise RecipeError(f"{place}the module '{module_name}' has no '{attribute}'.{did_you_mean(attribute, public)}")
-    return getattr(module, attribute)
-
-
-def _split(settings: Settings, section: str) -> tuple[str, dict[str, Any]]:
-    arguments = settings[section]
-    kind = arguments.pop("kind", None)
-    if section == "model":
-        arguments.pop("pretrained", None)
-    if not isinstance(kind, str):
-        raise RecipeError(f'{settings.place(section)}[{section}] needs a kind, a name in quotes: kind = "...".')
-    return kind, arguments
-
-
-def _piece(
-    settings: Settings, section: str, table: Mapping[str, Callable[..., Any]], given: Mapping[str, Any] | None = None
-) -> tuple[Callable[..., Any], dict[str, Any]]:
-    kind, arguments = _split(settings, section)
-    if ":" in kind:
-        factory = imported(kind, settings.place(section, "kind"))
-    elif kind in table:
-        factory = table[kind]
-    else:
-        raise RecipeError(
-            f"{settings.place(section, 'kind')}there is no {section} '{kind}'.{did_you_mean(kind, table)} "
-            'Your own is named by its module: kind = "mypackage.nets:Net".'
-        )
-    known = inspect.signature(factory).parameters
-    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
-        for name in arguments:
-            if name not in known:
-                options = [option for option in known if option not in (given or {})]
-                raise RecipeError(
-                    f"{settings.place(section, name)}the {section} '{kind}' has no argument '{name}'."
-                    + did_you_mean(name, options)
-                )
-    return factory, arguments
-
-
-def _built(settings: Settings, section: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """The piece, with the place of the section before any error it raises."""
-    try:
-        return factory(**arguments)
-    except (RecipeError, TypeError, ValueError) as error:
-        named = [name for name in arguments if f"'{name}'" in str(error) or f"{name} is" in str(error)]
-        last_first = [] if isinstance(error, RecipeError) else list(arguments)[::-1]
-        places = [settings.place(section, name) for name in (*named, *last_first, "kind")]
-        place = next((place for place in places if place), "")
-        said = (
-            str(error) if isinstance(error, RecipeError) else f"[{section}] holds a value of the wrong kind: {error}."
-        )
-        raise RecipeError(f"{place}{said}") from error
+def _beside(settings: Settings, section: str) -> dict[str, Any]:
+    """What the section says beside the arguments of what its kind names."""
+    return {key: value for key, value in settings[section].items() if key in BESIDE[section]}

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from thalweg.core.device import resolve_device
-from thalweg.core.errors import RunError
+from thalweg.core.errors import RecipeError, RunError
+from thalweg.core.notices import notice
 from thalweg.core.objective import apply
 from thalweg.core.source import Source
 from thalweg.data import Encoding, TableSource, prediction_frame, read_table
+from thalweg.data.places import listed
 from thalweg.training import Run, evaluate
 from thalweg.training.evaluate import Scores
 
@@ -38,9 +40,15 @@ def predict(
     >>> list(thalweg.predict(run, rows)["prediction"])
     ['setosa', 'setosa', 'setosa']
 
-    Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column.
+    Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column,
+    `RecipeError` for probabilities of numbers.
     """
     encoding = _encoding_of(run)
+    check_weights(run)
+    if (proba or calibrated) and encoding.task == "regression":
+        named = " and ".join(f"--{name}" for name, given in (("proba", proba), ("calibrated", calibrated)) if given)
+        target = listed(list(encoding.schema.target.names))
+        raise RecipeError(f"{target} is predicted as a number, which has no probabilities. Leave {named} out.")
     frame = open_table(run, str(table)) if isinstance(table, str | Path) else table
     inputs = encoding.inputs(frame)
     where = resolve_device(device)
@@ -51,8 +59,7 @@ def predict(
 
 def open_table(run: Run, file: str) -> "DataFrame":
     """The rows of a file, or of stdin for `-`, read as the run's own table was."""
-    header = _settings_of(run).get("header", True)
-    return read_table(sys.stdin.buffer if file == "-" else Path(file), header=header)
+    return read_table(sys.stdin.buffer if file == "-" else Path(file), header=_encoding_of(run).schema.header)
 
 
 def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
@@ -61,12 +68,24 @@ def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
     Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column.
     """
     encoding = _encoding_of(run)
+    check_weights(run)
     return evaluate(run, TableSource.of(open_table(run, file), encoding), device=device)
 
 
-def _settings_of(run: Run) -> dict[str, Any]:
-    origin = (run.recipe.origin if run.recipe is not None else None) or {}
-    return dict(origin.get("settings", {}).get("data", {}))
+def check_weights(run: Run) -> None:
+    """Say that a run did not come to its own end before its weights are used.
+
+    Raises `RunError` for weights that are not finite: they predict nothing.
+    """
+    name = "This run" if run.path is None else f"The run {run.path.name}"
+    if not all(bool(torch.isfinite(weight).all()) for weight in run.model.parameters()):
+        raise RunError(
+            f"{name} ended as {run.status}, and its weights are not finite, so it can predict nothing. "
+            "Train it again with a lower learning rate, a clipped gradient, or data of a smaller scale."
+        )
+    if not run.status.good:
+        which = f"its best, of epoch {run.best_epoch}" if run.best_epoch else "its last: no epoch was the best"
+        notice(f"{name} ended as {run.status}. {run.status.sentence} The weights that are used are {which}.")
 
 
 def _encoding_of(run: Run) -> Encoding:
@@ -86,6 +105,12 @@ def kept_temperature(run: Run) -> float:
         raise RunError(
             "This run has no calibration temperature: it needs classes and a validation split, and to have been "
             "trained by `thalweg train`. Leave --calibrated out."
+        )
+    error, after = kept["error"], kept["error_after"]
+    if after > error:
+        notice(
+            f"The temperature {kept['temperature']:.2f} that validation asks for made the confidences worse on test "
+            f"(ECE {error:.3f} -> {after:.3f}). Better leave --calibrated out."
         )
     return float(kept["temperature"])
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.fingerprint import RECIPE_MODULE
+from thalweg.core.kinds import check_kinds, check_name
+from thalweg.core.objective import name_of
+from thalweg.core.signature import named_parameters
 from thalweg.recipes.settings import parse_value
 from thalweg.training import Recipe
 
@@ -66,12 +69,21 @@ def assigned(recipe: Recipe, assignment: str) -> Recipe:
     if field not in known:
         raise RecipeError(f"--set {assignment}: a recipe has no field '{field}'.{did_you_mean(field, known)}")
     value: Any = parse_value(text.strip())
-    if not dot:
-        return recipe.but(**{field: value})
+    try:
+        return recipe.but(**{field: _bound(recipe, field, argument, value) if dot else value})
+    except RecipeError as error:
+        raise RecipeError(f"--set {assignment}: {error}") from error
+
+
+def _bound(recipe: Recipe, field: str, argument: str, value: Any) -> Any:
+    """A field of the recipe with one of its bound arguments changed."""
     piece = getattr(recipe, field)
     if not isinstance(piece, partial):
         raise RecipeError(
-            f"--set {assignment}: the {field} of this recipe has no bound arguments to change. In the file, write it "
-            f"as {field}=functools.partial(...)."
+            f"the {field} of this recipe has no bound arguments to change. In the file, write it as "
+            f"{field}=functools.partial(...)."
         )
-    return recipe.but(**{field: partial(piece, **{argument: value})})
+    check_name(piece.func, argument, f"the {field} '{name_of(piece)}'")
+    known = named_parameters(piece.func)
+    check_kinds(name_of(piece), {argument: known[argument]} if argument in known else {}, {argument: value})
+    return partial(piece, **{argument: value})

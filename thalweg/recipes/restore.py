@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import RunError
+from thalweg.core.files import damaged, read_object
+from thalweg.core.notices import notice
 from thalweg.core.randomness import untouched
 from thalweg.data import Encoding
 from thalweg.recipes.build import Loaded, assemble
 from thalweg.recipes.python_file import load_python
 from thalweg.recipes.settings import Settings
 from thalweg.training import Outcome, Recipe, Run
-from thalweg.training.build import build_model
+from thalweg.training.factories import build_model
 from thalweg.training.weights import load_weights
 
 
@@ -30,22 +32,20 @@ def load_run(path: str | Path, recipe: Recipe | None = None) -> Run:
     Raises `RunError` for a folder that holds no run, weights that are missing or damaged, a recipe that does not fit.
     """
     folder = Path(path)
-    about = _read_json(
-        folder / "run.json", f"{folder} is no run folder: it has no run.json. Give one that train wrote."
-    )
-    if about["status"] == "RUNNING":
-        raise RunError(f"The run {folder.name} has not ended: it is still going on, or was killed. Train it again.")
+    if not (folder / "run.json").exists():
+        raise RunError(f"{folder} is no run folder: it has no run.json. Give one that train wrote.")
+    about = read_object(folder / "run.json", status=str, epochs=int, best_epoch=int, notices=list)
+    status = _status(about, folder)
     encoding = _encoding(folder)
     recipe = recipe or _recipe(folder, encoding)
     with untouched():
         best, last = build_model(recipe.model), build_model(recipe.model)
     load_weights(best, folder / "checkpoints" / "best.safetensors")
     load_weights(last, folder / "checkpoints" / "last.safetensors")
-    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return Run(
         recipe,
-        history,
-        Outcome[about["status"]],
+        _history(folder / "metrics.jsonl"),
+        status,
         best.eval(),
         last.eval(),
         about["best_epoch"],
@@ -55,9 +55,45 @@ def load_run(path: str | Path, recipe: Recipe | None = None) -> Run:
     )
 
 
+def _status(about: dict[str, Any], folder: Path) -> Outcome:
+    if about["status"] == "RUNNING":
+        raise RunError(f"The run {folder.name} has not ended: it is still going on, or was killed. Train it again.")
+    if about["status"] not in Outcome.__members__:
+        known = ", ".join(Outcome.__members__)
+        raise damaged(folder / "run.json", f"its 'status' is {about['status'][:40]!r}, none of {known}")
+    if not about["epochs"]:
+        why = f" ({about['error']})" if about.get("error") else ""
+        raise RunError(
+            f"The run {folder.name} ended as {about['status']}{why} with no epoch done, so it has no weights. Train it "
+            "again, for one epoch at least."
+        )
+    return Outcome[about["status"]]
+
+
+def _history(file: Path) -> list[dict[str, Any]]:
+    """The epochs that can be read; predicting needs none of them, so what is lost is said."""
+    rows: list[dict[str, Any]] = []
+    try:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            rows.append(dict(json.loads(line)))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or error
+        notice(f"{file} cannot be read from line {len(rows) + 1} on ({why}): the history of the run ends there.")
+    return rows
+
+
 def _recipe(folder: Path, encoding: Encoding | None) -> Recipe:
-    written = _read_json(folder / "recipe.json", f"{folder} holds no recipe.json. Give load_run the recipe.")
-    origin = written["origin"]
+    file = folder / "recipe.json"
+    if not file.exists():
+        raise RunError(f"{folder} holds no recipe.json. Give load_run the recipe.")
+    written = read_object(file, counts=dict)
+    try:
+        return _rebuilt(folder, written["origin"], written["counts"], encoding)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged(file, f"what it says of the recipe is not whole ({type(error).__name__}: {error})") from error
+
+
+def _rebuilt(folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any], encoding: Encoding | None) -> Recipe:
     if origin is None:
         raise RunError(
             f"The run {folder.name} was trained from Python objects, which are not kept in its folder. Give the recipe "
@@ -65,24 +101,20 @@ def _recipe(folder: Path, encoding: Encoding | None) -> Recipe:
         )
     if "python" in origin:
         given = folder / "recipe.py"  # as it was trained; the original may have changed since
-        return load_python(given, origin["assignments"], Path(origin["python"]).parent).but(**written["counts"])
+        return load_python(given, origin["assignments"], Path(origin["python"]).parent).but(**counts)
     if encoding is None:
         raise RunError(f"The run {folder.name} has lost its preprocessing.json. Train it again.")
     settings = Settings(origin["settings"])
     base = None if origin["folder"] is None else Path(origin["folder"])
     recipe = assemble(settings, origin["name"], Loaded(settings, base).deferred(), encoding, None, base)
-    return recipe.but(**written["counts"])
+    return recipe.but(**counts)
 
 
 def _encoding(folder: Path) -> Encoding | None:
     file = folder / "preprocessing.json"
-    return Encoding.from_json(_read_json(file, "")) if file.exists() else None
-
-
-def _read_json(file: Path, otherwise: str) -> dict[str, Any]:
+    if not file.exists():
+        return None
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(otherwise) from error
-    except ValueError as error:
-        raise RunError(f"{file} is damaged ({error}). Train the run again.") from error
+        return Encoding.from_json(read_object(file))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(file, f"what it says of the table is not whole ({type(error).__name__}: {error})") from error

@@ -144,7 +144,13 @@ def read_settings(path: Path) -> Settings:
         for key in section:
             where[(name, key)] = f"{path}, line {_line_of(text, name, key)}"
             check_key(name, key, where[(name, key)])
-    return Settings(table, where)
+    sections = {name: section if name == "data" else _with_none(section) for name, section in table.items()}
+    return Settings(sections, where)
+
+
+def _with_none(section: Section) -> Section:
+    """TOML has no word for None; "none" stands for it, as it does after --set (a column of [data] may be called so)."""
+    return {key: None if value == "none" else value for key, value in section.items()}
 
 
 def check_key(section: str, key: str, where: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.notices import collecting, notice
 from thalweg.recipes.build import recipe_from
 from thalweg.recipes.python_file import load_python
 from thalweg.recipes.settings import Settings, read_settings
@@ -36,7 +37,14 @@ def load(
     Raises `RecipeError` for a subject that is nowhere and for an unknown key (with file and line), `DataError` for data
     that cannot be used.
     """
-    text, path = str(subject), Path(subject)
+    with collecting() as notices:
+        recipe = _loaded(str(subject), Path(subject), assignments, data, seed)
+    return recipe.but(origin=dict(recipe.origin or {}) | {"notices": tuple(notices)})
+
+
+def _loaded(
+    text: str, path: Path, assignments: Iterable[str], data: Mapping[str, Any] | None, seed: int | None
+) -> Recipe:
     changes = [*assignments, *([] if seed is None else [f"fit.seed={seed}"])]
     elsewhere = path.suffix and path.parent != Path() and path.parent.is_dir()  # whose own error names its neighbours
     if text not in BUNDLED and not path.exists() and not elsewhere:
@@ -45,16 +53,29 @@ def load(
         _refuse_data(text, data)
         return load_python(path, changes)
     if text not in BUNDLED and path.suffix == ".toml":
-        given = {"file": "recipe.toml", "text": path.read_text(encoding="utf-8", errors="replace")}
+        given = {"file": "recipe.toml", "text": _text(path)}
         return recipe_from(_over(read_settings(path), data, changes), path.stem, given, path.parent)
     name = text if text in BUNDLED else path.name.split(".")[0]
     return recipe_from(_over(Settings({"data": {"source": text}}), data, changes), name)
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise RecipeError(
+            f"{path} cannot be read as a recipe: {error.strerror}. Give a file in TOML that may be read."
+        ) from error
+
+
 def _over(settings: Settings, data: Mapping[str, Any] | None, changes: Iterable[str]) -> Settings:
     for key, value in (data or {}).items():
         settings = settings.with_value("data", key, value, f"--{key}")
-    return settings.over(changes)
+    changed = settings.over(changes)
+    for key, value in (data or {}).items():
+        if changed["data"][key] != value:
+            notice(f"--set data.{key}={changed['data'][key]} goes before --{key} {value}.")
+    return changed
 
 
 def _refuse_data(text: str, data: Mapping[str, Any] | None) -> None:

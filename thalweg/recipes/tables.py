@@ -1,13 +1,18 @@
 """The data of a recipe's settings: built-in data, or a table in a file."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thalweg.core.errors import RecipeError
+from thalweg.core.notices import notice
 from thalweg.core.source import Splits
-from thalweg.data import BUNDLED, bundled, load_table
+from thalweg.data import BUNDLED, Schema, TargetKind, bundled, load_table
+from thalweg.measure.resampling import Through, column, unweighted
 from thalweg.recipes.settings import Settings
 
+MOST_TOLD_APART = 10
+"""So many numbers to predict have metrics of their own."""
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz")
 
 
@@ -15,17 +20,13 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
     """Train, validation and test, encoded by what the training rows say."""
     options = settings["data"]
     source = str(options.pop("source"))
+    if isinstance(options.get("features"), str):
+        options["features"] = [name.strip() for name in options["features"].split(",")]
     names = {"test": "test_path", "split_seed": "seed"}
     arguments: dict[str, Any] = {names.get(key, key): value for key, value in options.items()}
-    for share in ("validation_share", "test_share"):
-        if not isinstance(arguments.get(share, 0.2), float | int):
-            raise RecipeError(
-                f"{settings.place('data', share)}{share} = {arguments[share]!r} is no number, such as 0.2."
-            )
-    if isinstance(arguments.get("features"), str):
-        arguments["features"] = [name.strip() for name in arguments["features"].split(",")]
     if arguments.get("test_path") is not None:
         arguments["test_path"] = found_from(folder, arguments["test_path"])
+        _say_where_it_is_tested(arguments["test_path"], found_from(folder, source))
     if source in BUNDLED:
         data = bundled(source)
         arguments = {"target": data.target, "task": data.task} | arguments
@@ -34,6 +35,25 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
             arguments = {"layout": data.layout} | arguments
         return load_table(data.frame, **arguments)
     return load_table(found_from(folder, source), **arguments)
+
+
+def _say_where_it_is_tested(test: Path, source: Path) -> None:
+    if test.exists() and source.exists() and test.samefile(source):
+        notice(f"The test file {test} is the training file itself, so the test scores say nothing about new data.")
+
+
+def metrics_of(metrics: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """The metrics on a table's targets; of a few numbers also of each, `mae_price`, for their mean mixes units.
+
+    Every row counts alike, also where the loss has weights.
+    """
+    named, names = dict(metrics), schema.target.names
+    if schema.target.kind is TargetKind.NUMBERS and 1 < len(names) <= MOST_TOLD_APART:
+        for key, metric in metrics.items():
+            named |= {
+                f"{key}_{name}": Through(metric, partial(column, place=place)) for place, name in enumerate(names)
+            }
+    return {key: Through(metric, unweighted) for key, metric in named.items()} if schema.weights else named
 
 
 def found_from(folder: Path | None, name: str) -> Path:

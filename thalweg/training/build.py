@@ -1,8 +1,6 @@
 """From a recipe to something that can take steps: a fresh model, an optimizer over it, sources, a device."""
 
 import re
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +10,15 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from thalweg.core.arrays import ArraySource
 from thalweg.core.convert import Batching, as_source
-from thalweg.core.errors import RecipeError
 from thalweg.core.explain import explain
 from thalweg.core.finite import check_finite
 from thalweg.core.nest import to_device
 from thalweg.core.notices import notice
 from thalweg.core.objective import MarkedObjective, Moment, is_objective, name_of
 from thalweg.core.randomness import seed_everything, stream_seed
-from thalweg.core.signature import required_arguments
 from thalweg.core.source import Batched, Counted, Indexed, Source
 from thalweg.core.step import Step
+from thalweg.training.factories import build_model, build_optimizer
 from thalweg.training.judging import Judge
 from thalweg.training.rate import Rate, as_rate
 from thalweg.training.recipe import Recipe
@@ -116,84 +113,6 @@ def _classes(source: Any) -> set[int]:
         return set()
     y = source.data[1]
     return set(y.unique().tolist()) if isinstance(y, Tensor) and y.dim() == 1 and not y.is_floating_point() else set()
-
-
-def build_model(factory: Callable[[], nn.Module]) -> nn.Module:
-    """A model that no other run shares.
-
-    Raises `RecipeError` where the factory fails, returns no module, has nothing to train, or gives the same parameters
-    each time it is called.
-    """
-    try:
-        model = factory()
-    except TypeError as error:
-        if "argument" not in str(error):
-            raise
-        raise RecipeError(
-            f"The model factory {name_of(factory)} could not be called without arguments: {error}. Bind them: "
-            "model=functools.partial(Net, width=64), or model=lambda: Net(64)."
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise RecipeError(f"The model factory returned a {type(model).__name__}, but it has to return an nn.Module.")
-    if _shares_parameters(factory, model):
-        raise RecipeError(
-            f"The model factory returns the same {type(model).__name__} each time it is called, so that one run would "
-            f"go on where another ended. Build the model inside it: model=lambda: {type(model).__name__}(...)."
-        )
-    return model
-
-
-def _shares_parameters(factory: Callable[[], nn.Module], model: nn.Module) -> bool:
-    """Whether a second call gives the first call's parameters; asked on torch's meta device, which stores nothing."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    statistics = [buffer for module in model.modules() if module.training for buffer in module.buffers(recurse=False)]
-    own = {id(tensor) for tensor in (*trained, *statistics)}
-    state = torch.get_rng_state()
-    try:
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            again = factory()
-    except Exception:  # a factory that cannot run on the meta device (it reads values) builds something new
-        return False
-    finally:
-        torch.set_rng_state(state)
-    return again is model or any(id(tensor) in own for tensor in (*again.parameters(), *again.buffers()))
-
-
-def build_optimizer(
-    factory: Callable[..., Any], model: nn.Module, own_loop: Callable[..., None] | None = None
-) -> torch.optim.Optimizer:
-    """The optimizer over a model's parameters; a factory marked `takes_model` is given the model itself."""
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise RecipeError(
-            f"The model {type(model).__name__} has no parameters to train: it has none, or all are frozen "
-            "(requires_grad=False). Leave some of them free."
-        )
-    try:
-        optimizer = factory(model) if getattr(factory, "takes_model", False) else factory(model.parameters())
-    except (TypeError, AttributeError, ValueError) as error:
-        raise RecipeError(
-            f"The optimizer factory {name_of(factory)} failed: {error}. It is called with the model's parameters, as "
-            "torch.optim.Adam is: functools.partial(torch.optim.Adam, lr=1e-3). One that needs the model itself has "
-            "the attribute takes_model = True."
-        ) from error
-    if not hasattr(optimizer, "param_groups") or not hasattr(optimizer, "step"):
-        raise RecipeError(
-            f"The optimizer factory returned {optimizer!r}, which is no torch optimizer. Give one, such as "
-            "functools.partial(torch.optim.Adam, lr=1e-3)."
-        )
-    if own_loop is None and required_arguments(optimizer.step):
-        raise RecipeError(
-            f"{type(optimizer).__name__}.step asks for a closure, which computes the loss several times in a step. "
-            "Write the epoch yourself: Recipe(loop=...), with optimizer.step(closure) in it."
-        )
-    own = {id(parameter) for parameter in model.parameters()}
-    if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
-        raise RecipeError(
-            "The optimizer holds none of the model's parameters, so training would change nothing. Its factory is "
-            "given the parameters to update: optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3)."
-        )
-    return optimizer
 
 
 def _settled(source: Source, model: nn.Module, batch_size: int | None) -> Source:

@@ -1,7 +1,6 @@
 """evaluate: (Run, split) -> {name: (value, low, high)}."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,11 @@ from thalweg.core.convert import Batching, as_source
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import DataError, RecipeError, RunError
-from thalweg.core.nest import Nest, count_examples, map_tensors
+from thalweg.core.nest import Nest, count_examples, leaves, map_tensors
 from thalweg.core.objective import Losses
 from thalweg.core.source import Described, Indexed, Source
-from thalweg.training.interval import mean_interval, metric_interval
+from thalweg.measure.resampling import is_share, resampling_of
+from thalweg.training.interval import draws_interval, mean_interval, metric_interval, resampled_counts
 from thalweg.training.judging import Judge
 from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
@@ -69,7 +69,7 @@ def evaluate_model(model: nn.Module, recipe: Recipe, source: Source, device: tor
         output, target = joined(seen.outputs, seen.targets, source)
         groups = _units(source, count_examples((output, target)))
         for name, metric in judge.plain.items():
-            scores[name] = _metric(partial(measured, name, metric), output, target, groups, level)
+            scores[name] = _metric(name, metric, output, target, groups, level)
     marked = {name: ExampleLosses.of(losses, source) for name, losses in seen.marked.items()}
     return scores | {name: losses.mean(level, share=True) for name, losses in marked.items()}
 
@@ -118,16 +118,22 @@ def _weights(part: Losses) -> np.ndarray:
 
 
 def _metric(
-    metric: Metric, output: Nest, target: Nest, units: np.ndarray | None, level: float
+    name: str, metric: Metric, output: Nest, target: Nest, units: np.ndarray | None, level: float
 ) -> tuple[float, float, float]:
     count = count_examples((output, target))
-    answer = metric(output, target)
-    if isinstance(answer, Tensor) and answer.dim() == 1 and len(answer) == count:
-        return mean_interval(answer.double().numpy(force=True), None, units, level, share=True)
+    answer = measured(name, metric, output, target)
+    if answer.dim() == 1 and len(answer) == count:
+        return mean_interval(answer.double().numpy(force=True), None, units, level, share=is_share(metric))
+    if (resampled := resampling_of(metric)) is not None:
+        size = sum(tensor.numel() for tensor in leaves(output))
+        blocks = (torch.from_numpy(counts).double() for counts in resampled_counts(count, units, size))
+        draws = [draw for counts in blocks for draw in resampled(output, target, counts).tolist()]
+        return float(answer), *draws_interval(draws, level)
 
     def again(rows: np.ndarray) -> float:
         index = torch.from_numpy(np.asarray(rows, dtype=np.int64))
-        return float(metric(*(map_tensors(lambda tensor: tensor[index], part) for part in (output, target))))
+        parts = (map_tensors(lambda tensor: tensor[index], part) for part in (output, target))
+        return float(measured(name, metric, *parts))
 
     low, high = metric_interval(again, count, units, level)
     return float(answer), low, high

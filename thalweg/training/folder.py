@@ -10,7 +10,9 @@ import platform
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ class RunFolder:
     name: str
     created: str
     written: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    closed: bool = False
 
     @classmethod
     def make(cls, out: Path, name: str) -> "RunFolder":
@@ -67,6 +71,7 @@ class RunFolder:
     def keep_recipe(self, recipe: Recipe) -> None:
         """Write the recipe as given, where it came from a file, and as resolved."""
         origin = dict(recipe.origin or {})
+        origin.pop("notices", None)  # they stand in run.json
         if (given := origin.pop("given", None)) is not None:
             write_bytes(self.path / given["file"], given["text"].encode())
         write_json(
@@ -85,6 +90,7 @@ class RunFolder:
 
     def keep_history(self, history: list[dict[str, Any]]) -> None:
         """Write the history, unless it was just written."""
+        self.history = history
         if time.monotonic() - self.written >= KEEP_EVERY_SECONDS:
             write_lines(self.path / "metrics.jsonl", history)
             self.written = time.monotonic()
@@ -98,19 +104,32 @@ class RunFolder:
         self,
         status: Outcome,
         history: list[dict[str, Any]],
-        notices: tuple[str, ...],
+        notices: Iterable[str],
         error: BaseException | None,
         best_epoch: int = 0,
     ) -> None:
         """Write the whole history and how the run ended."""
         write_lines(self.path / "metrics.jsonl", history)
         self._write_run(str(status), history, notices, error, best_epoch)
+        self.closed = True
+
+    @contextmanager
+    def ending(self, notices: Iterable[str] = ()) -> Iterator[None]:
+        """Close the folder where an error or an interrupt leaves the block before the run was closed."""
+        try:
+            yield
+        except BaseException as error:
+            if not self.closed:
+                status = Outcome.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Outcome.FAILED
+                with suppress(RunError):  # a disk that is full is the error already
+                    self.close(status, self.history, notices, error)
+            raise
 
     def _write_run(
         self,
         status: str,
         history: list[dict[str, Any]],
-        notices: tuple[str, ...],
+        notices: Iterable[str],
         error: BaseException | None,
         best_epoch: int,
     ) -> None:
@@ -124,8 +143,9 @@ class RunFolder:
                 "epochs": len(history),
                 "best_epoch": best_epoch,
                 "seconds": sum(row["seconds"] for row in history),
+                "best": history[best_epoch - 1] if best_epoch else None,
                 "last": history[-1] if history else None,
-                "notices": notices,
+                "notices": list(notices),
                 "error": None if error is None else f"{type(error).__name__}: {error}",
                 "versions": {"python": platform.python_version(), "torch": torch.__version__},
             },

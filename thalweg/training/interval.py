@@ -6,15 +6,16 @@ interval (Efron, 1979). A share of correct examples has Wilson's interval (1927)
 point when all are correct.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 DRAWS = 1000
-METRIC_DRAWS, FEWEST_METRIC_DRAWS, METRIC_ROWS = 200, 50, 4_000_000
-"""Draws for a metric of a whole set; fewer, down to 50, where they would read more than so many rows in all."""
+METRIC_DRAWS, FEWEST_METRIC_DRAWS, METRIC_READS = 200, 50, 4_000_000
+"""Draws for a metric of a whole set; fewer, down to 50, where they would read more than so many numbers in all."""
 FEW_UNITS, MANY_UNITS = 30, 10_000
 """Below, resampling covers too little, and Student's quantile of the ratio's error is taken; above, they agree."""
 
@@ -85,15 +86,34 @@ def metric_interval(
     >>> low < 9.5 < high
     True
     """
+    return draws_interval([metric(rows) for rows in resamples(count, units)], level)
+
+
+def resamples(count: int, units: np.ndarray | None = None, size: int | None = None) -> Iterator[np.ndarray]:
+    """The rows of each draw of units; fewer draws where a set is large, by `size`, the numbers that a draw reads."""
     random = np.random.default_rng(0)
     members = _members(count, units)
-    draws: list[float] = []
-    wanted = max(FEWEST_METRIC_DRAWS, min(METRIC_DRAWS, METRIC_ROWS // max(count, 1)))
-    for _ in range(wanted):
+    for _ in range(max(FEWEST_METRIC_DRAWS, min(METRIC_DRAWS, METRIC_READS // max(size or count, 1)))):
         chosen = random.integers(len(members), size=len(members))
-        draws.append(metric(np.concatenate([members[i] for i in chosen]) if units is not None else chosen))
+        yield np.concatenate([members[i] for i in chosen]) if units is not None else chosen
+
+
+def resampled_counts(count: int, units: np.ndarray | None = None, size: int | None = None) -> Iterator[np.ndarray]:
+    """How often each row is in each of these draws, `(draw, row)`, as many draws at a time as the memory likes.
+
+    >>> [counts.sum(1).tolist() for counts in resampled_counts(3)] == [[3] * 200]
+    True
+    """
+    draws = resamples(count, units, size)
+    at_once = max(1, METRIC_READS // max(count, 1))
+    while rows := list(islice(draws, at_once)):
+        yield np.stack([np.bincount(drawn, minlength=count) for drawn in rows])
+
+
+def draws_interval(draws: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """The percentiles of a metric's draws; NaN ends where most draws have no value."""
     finite = np.array([draw for draw in draws if np.isfinite(draw)])
-    return _percentiles(finite, level) if len(finite) > wanted // 2 else (float("nan"), float("nan"))
+    return _percentiles(finite, level) if len(finite) > len(draws) // 2 else (float("nan"), float("nan"))
 
 
 def _members(count: int, units: np.ndarray | None) -> Any:

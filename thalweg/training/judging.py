@@ -66,13 +66,13 @@ class Judge:
         """The recipe's judge, or its objective without smoothing; and its metrics in the two forms they come in."""
         trained = step.objective if step is not None else as_objective(recipe.objective)
         objective = without_smoothing(trained) if recipe.judge is None else as_objective(recipe.judge)
-        if isinstance(objective.inner, nn.Module) and (step is None or recipe.judge is not None):
-            objective = objective.around(copy.deepcopy(objective.inner))
+        if step is None or recipe.judge is not None:
+            objective = _own(objective)
         plain: dict[str, Metric] = {}
         marked: dict[str, Any] = {}
         for name, metric in recipe.metrics.items():
             if is_objective(metric):
-                marked[name] = as_objective(metric)
+                marked[name] = _own(as_objective(metric))
             else:
                 plain[name] = as_metric(name, metric)
         return cls(objective, plain, marked)
@@ -119,9 +119,9 @@ class Judge:
 
     @contextmanager
     def _judging(self, model: nn.Module, device: torch.device) -> Iterator[None]:
-        """Evaluation mode, no gradients unless asked for, seeded streams; all as before afterwards."""
-        loss = self.objective.inner
-        modules = [model, loss.to(device)] if isinstance(loss, nn.Module) else [model]
+        """Evaluation mode on the device, no gradients unless asked for, seeded streams; all as before afterwards."""
+        judging = (form.inner for form in (self.objective, *self.marked.values()))
+        modules = [model, *(inner.to(device) for inner in judging if isinstance(inner, nn.Module))]
         modes = [module.training for module in modules]
         for module in modules:
             module.eval()
@@ -146,6 +146,11 @@ class Judge:
             seen.targets.append(y)
         for name, metric in self.marked.items():
             seen.marked[name].append(detached(metric(model, batch, moment)))
+
+
+def _own(form: PlainLoss | MarkedObjective) -> Any:
+    """The form around a copy, where it holds a module: judging moves that to the device."""
+    return form.around(copy.deepcopy(form.inner)) if isinstance(form.inner, nn.Module) else form
 
 
 def _drawing(moment: Moment, device: torch.device) -> Moment:

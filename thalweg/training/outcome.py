@@ -15,8 +15,8 @@ class Outcome(Enum):
     FINISHED = "All epochs were trained."
     STOPPED_EARLY = "The stopping rule ended the run before the last epoch."
     DIVERGED = "The loss became NaN or infinite: lower the learning rate, clip the gradient, or look at the data."
-    INTERRUPTED = "The run was interrupted; what it had learned is kept."
-    FAILED = "The run raised an error; see run.error."
+    INTERRUPTED = "The run was interrupted; the epochs that were done are kept."
+    FAILED = "The run raised an error: run.error, or 'error' in its run.json, says which."
 
     @property
     def sentence(self) -> str:

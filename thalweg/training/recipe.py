@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from thalweg.core.description import describe_piece, differences
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, did_you_mean
-from thalweg.core.fingerprint import UNKNOWN, describe_piece, differences, fingerprint
+from thalweg.core.fingerprint import UNKNOWN, fingerprint
+from thalweg.core.signature import required_arguments
 from thalweg.core.source import Splits
 
 COUNTS = ("seed", "epochs", "batch_size")
@@ -78,9 +80,12 @@ class Recipe:
                 object.__setattr__(self, name, int(getattr(self, name)))
         _check_data(self.data)
         _check_factories(self)
-        _check_counts(self)
-        if not isinstance(self.metrics, Mapping):
-            raise RecipeError(f"metrics={self.metrics!r} is no dict. Give names to metrics: {{'accuracy': accuracy}}.")
+        check_counts(**{name: getattr(self, name) for name in COUNTS})
+        if not isinstance(self.metrics, Mapping) or not all(isinstance(name, str) for name in self.metrics):
+            raise RecipeError(
+                f"metrics={describe_piece(self.metrics)} is no dict of names and metrics. Give each a name: "
+                "{'accuracy': accuracy}."
+            )
         if "loss" in self.metrics:
             raise RecipeError("A metric is called 'loss', as what the judge gives is. Give the metric another name.")
 
@@ -141,15 +146,20 @@ def _check_factories(recipe: Recipe) -> None:
             f"optimizer is an instance of {name}, bound to the parameters of one model. Give a factory: "
             f"optimizer=functools.partial(torch.optim.{name}, lr=...)."
         )
-    if isinstance(recipe.objective, type):
-        raise RecipeError(
-            f"objective is the class {recipe.objective.__name__}, not a loss. Make one: {recipe.objective.__name__}()."
-        )
+    for name, meant in (("objective", "a loss"), ("judge", "a loss"), ("penalty", "a penalty"), ("stopping", "a rule")):
+        value = getattr(recipe, name)
+        if isinstance(value, type):
+            raise RecipeError(f"{name} is the class {value.__name__}, not {meant}. Make one: {value.__name__}(...).")
     optional = ("schedule", "penalty", "judge", "collate", "loop", "stopping")
     for name in ("model", "objective", "optimizer", *optional):
         value = getattr(recipe, name)
         if not callable(value) and not (value is None and name in optional):
             raise RecipeError(f"{name}={value!r} cannot be called. {_EXPECTED[name]}")
+
+    for name in ("penalty", "collate", "stopping"):
+        count = 0 if (value := getattr(recipe, name)) is None else required_arguments(value)
+        if count > 1:
+            raise RecipeError(f"{name}={describe_piece(value)} asks for {count} arguments. {_EXPECTED[name]}")
 
 
 _EXPECTED = {
@@ -165,13 +175,13 @@ _EXPECTED = {
 }
 
 
-def _check_counts(recipe: Recipe) -> None:
-    for name, least in (("batch_size", 1), ("epochs", 0)):
-        value = getattr(recipe, name)
+def check_counts(*, batch_size: Any, epochs: Any, seed: Any) -> None:
+    """Refuse counts that are no whole numbers, or too small."""
+    for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 0)):
         if value is None and name == "batch_size":
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             hint = ", or None for the whole split at once" if name == "batch_size" else ""
             raise RecipeError(f"{name}={value!r}, but it is a whole number of at least {least}{hint}.")
-    if not isinstance(recipe.seed, int) or isinstance(recipe.seed, bool):
-        raise RecipeError(f"seed={recipe.seed!r}, but a seed is a whole number, such as 0.")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise RecipeError(f"seed={seed!r}, but a seed is a whole number, such as 0.")

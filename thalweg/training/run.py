@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from thalweg.core.errors import RunError
+from thalweg.core.wording import counted
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
 
@@ -60,4 +61,4 @@ class Run:
         row = self.history[-1] if self.history else {"train_loss": None, "validation_loss": None}
         losses = {name: row[f"{name}_loss"] for name in ("train", "validation") if row[f"{name}_loss"] is not None}
         shown = ", ".join(f"{name} loss {loss:.4g}" for name, loss in losses.items())
-        return f"Run({self.status}, {len(self.history)} epochs, best epoch {self.best_epoch}, {shown})"
+        return f"Run({self.status}, {counted(len(self.history), 'epoch')}, best epoch {self.best_epoch}, {shown})"

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,17 +70,12 @@ def trained(
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"train was given {type(recipe).__name__}, but it trains a thalweg.Recipe.")
     folder = RunFolder.create(Path(out), recipe) if isinstance(out, str | Path) else out
-    with untouched(), collecting() as notices:
-        try:
-            training = prepare(recipe, resolve_device(device))
-        except BaseException as error:
-            if folder is not None:
-                status = Outcome.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Outcome.FAILED
-                folder.close(status, [], tuple(notices), error)
-            raise
+    said = (recipe.origin or {}).get("notices", ())
+    with untouched(), collecting(said) as notices, nullcontext() if folder is None else folder.ending(notices):
+        training = prepare(recipe, resolve_device(device))
         run = replace(_finished(training, folder, progress), notices=tuple(notices))
-    if folder is not None:
-        folder.close(run.status, run.history, run.notices, run.error, run.best_epoch)
+        if folder is not None:
+            folder.close(run.status, run.history, run.notices, run.error, run.best_epoch)
     return run
 
 

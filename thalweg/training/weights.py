@@ -43,8 +43,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
     try:
         state = safetensors.torch.load(path.read_bytes())
     except FileNotFoundError as error:
-        raise RunError(f"There are no weights at {path}: the run ended before its first epoch was kept.") from error
-    except (SafetensorError, OSError, ValueError) as error:
+        raise RunError(f"There are no weights at {path}. Put the file back, or train the run again.") from error
+    except OSError as error:
+        raise RunError(
+            f"The weights {path} cannot be read: {error.strerror}. Check that the file may be read."
+        ) from error
+    except (SafetensorError, ValueError) as error:
         raise RunError(
             f"The weights {path.name} cannot be read ({error}). The file is damaged: train again."
         ) from error

@@ -1,0 +1,13 @@
+"""Words for numbers."""
+
+
+def counted(count: int, thing: str) -> str:
+    """A number of things, thousands apart.
+
+    >>> counted(1, "epoch"), counted(1200, "class"), counted(2, "category")
+    ('1 epoch', '1,200 classes', '2 categories')
+    """
+    if count == 1:
+        return f"1 {thing}"
+    plural = f"{thing}es" if thing.endswith("s") else f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{count:,} {plural}"

@@ -1,0 +1,98 @@
+"""Construction: what `kind` names, built with the other keys of its section as arguments; errors name the place.
+
+`kind` is a name of a table (`mlp`, `adam`), or says where your own is: `mypackage.nets:Net`.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.kinds import at_fault, check_arguments, check_name
+from thalweg.core.objective import name_of
+from thalweg.recipes.settings import Settings
+
+BESIDE = {"model": ("pretrained",), "optimizer": ("lr_factors", "decay_norms_and_biases")}
+"""Keys that are no argument of what `kind` names: weights to begin with, and what makes parameter groups."""
+
+
+def named(
+    settings: Settings, section: str, table: Mapping[str, Callable[..., Any]], withheld: Collection[str] = ()
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """What the section's kind names, and its arguments; those that are `withheld` are not for settings to say.
+
+    Raises `RecipeError` naming the place for an unknown kind or argument.
+    """
+    kind, arguments = kind_and_arguments(settings, section)
+    if ":" in kind:
+        factory, withheld = imported(kind, settings.place(section, "kind")), ()
+    elif kind in table:
+        factory = table[kind]
+    else:
+        raise RecipeError(
+            f"{settings.place(section, 'kind')}there is no {section} '{kind}'.{did_you_mean(kind, table)} "
+            'Your own is named by its module: kind = "mypackage.nets:Net".'
+        )
+    for name in arguments:
+        check_name(factory, name, f"{settings.place(section, name)}the {section} '{kind}'", withheld)
+    return factory, arguments
+
+
+def kind_and_arguments(settings: Settings, section: str) -> tuple[str, dict[str, Any]]:
+    """A section as its kind and the arguments of what that names."""
+    arguments = {key: value for key, value in settings[section].items() if key not in BESIDE.get(section, ())}
+    kind = arguments.pop("kind", None)
+    if not isinstance(kind, str):
+        raise RecipeError(f'{settings.place(section)}[{section}] needs a kind, a name in quotes: kind = "...".')
+    return kind, arguments
+
+
+def built(settings: Settings, section: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """`factory(**arguments)`, each argument of the kind that it has to be."""
+    with placed(settings, section, factory, arguments):
+        check_arguments(factory, arguments)
+        return factory(**arguments)
+
+
+@contextmanager
+def placed(
+    settings: Settings, section: str, factory: Callable[..., Any], arguments: Mapping[str, Any]
+) -> Iterator[None]:
+    """Whatever `factory` refuses becomes a `RecipeError` that begins with the place of the argument at fault."""
+    try:
+        yield
+    except (RecipeError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        name = at_fault(factory, arguments, str(error))
+        place = settings.place(section, name or "kind")
+        if isinstance(error, RecipeError):
+            raise RecipeError(f"{place}{error}") from error
+        what = f"[{section}]" if name is None else f"{section}.{name} = {arguments[name]!r}"
+        raise RecipeError(f"{place}{what} is refused by {name_of(factory)}: {error}. Give another value.") from error
+
+
+def imported(name: str, place: str = "") -> Any:
+    """What `package.module:Name` stands for; modules of the current folder are found too.
+
+    >>> imported("torch.nn:Linear").__name__
+    'Linear'
+
+    Raises `RecipeError` where the module or the name is missing.
+    """
+    module_name, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise RecipeError(
+            f"{place}the module '{module_name}' of kind = \"{name}\" cannot be imported: {error}. Install it, or run "
+            "thalweg from the folder that holds it."
+        ) from error
+    if not hasattr(module, attribute):
+        public = [item for item in vars(module) if not item.startswith("_")]
+        raise RecipeError(f"{place}the module '{module_name}' has no '{attribute}'.{did_you_mean(attribute, public)}")
+    return getattr(module, attribute)

@@ -1,0 +1,109 @@
+"""What a recipe's factories give: a model that no other run shares, and an optimizer over its parameters."""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from thalweg.core.description import describe_piece
+from thalweg.core.errors import RecipeError
+from thalweg.core.kinds import at_fault, check_arguments, check_name
+from thalweg.core.objective import name_of
+from thalweg.core.signature import required_arguments
+
+
+def build_model(factory: Callable[[], nn.Module]) -> nn.Module:
+    """A model that no other run shares.
+
+    Raises `RecipeError` where the factory fails, returns no module, has nothing to train, or gives the same parameters
+    each time it is called.
+    """
+    try:
+        model = factory()
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise RecipeError(
+            f"The model factory {name_of(factory)} could not be called without arguments: {error}. Bind them: "
+            "model=functools.partial(Net, width=64), or model=lambda: Net(64)."
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise RecipeError(f"The model factory returned a {type(model).__name__}, but it has to return an nn.Module.")
+    if _shares_parameters(factory, model):
+        raise RecipeError(
+            f"The model factory returns the same {type(model).__name__} each time it is called, so that one run would "
+            f"go on where another ended. Build the model inside it: model=lambda: {type(model).__name__}(...)."
+        )
+    return model
+
+
+def _shares_parameters(factory: Callable[[], nn.Module], model: nn.Module) -> bool:
+    """Whether a second call gives the first call's parameters; asked on torch's meta device, which stores nothing."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    statistics = [buffer for module in model.modules() if module.training for buffer in module.buffers(recurse=False)]
+    own = {id(tensor) for tensor in (*trained, *statistics)}
+    state = torch.get_rng_state()
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            again = factory()
+    except Exception:  # a factory that cannot run on the meta device (it reads values) builds something new
+        return False
+    finally:
+        torch.set_rng_state(state)
+    return again is model or any(id(tensor) in own for tensor in (*again.parameters(), *again.buffers()))
+
+
+def build_optimizer(
+    factory: Callable[..., Any], model: nn.Module, own_loop: Callable[..., None] | None = None
+) -> torch.optim.Optimizer:
+    """The optimizer over a model's parameters; a factory marked `takes_model` is given the model itself."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RecipeError(
+            f"The model {type(model).__name__} has no parameters to train: it has none, or all are frozen "
+            "(requires_grad=False). Leave some of them free."
+        )
+    try:
+        optimizer = factory(model) if getattr(factory, "takes_model", False) else factory(model.parameters())
+    except (TypeError, AttributeError, ValueError) as error:
+        _check_bound(factory, model, error)
+        raise RecipeError(
+            f"The optimizer factory {name_of(factory)} failed: {error}. It is called with the model's parameters, as "
+            "torch.optim.Adam is: functools.partial(torch.optim.Adam, lr=1e-3). One that needs the model itself has "
+            "the attribute takes_model = True."
+        ) from error
+    if not hasattr(optimizer, "param_groups") or not hasattr(optimizer, "step"):
+        raise RecipeError(
+            f"The optimizer factory returned {optimizer!r}, which is no torch optimizer. Give one, such as "
+            "functools.partial(torch.optim.Adam, lr=1e-3)."
+        )
+    if own_loop is None and required_arguments(optimizer.step):
+        raise RecipeError(
+            f"{type(optimizer).__name__}.step asks for a closure, which computes the loss several times in a step. "
+            "Write the epoch yourself: Recipe(loop=...), with optimizer.step(closure) in it."
+        )
+    own = {id(parameter) for parameter in model.parameters()}
+    if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+        raise RecipeError(
+            "The optimizer holds none of the model's parameters, so training would change nothing. Its factory is "
+            "given the parameters to update: optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3)."
+        )
+    return optimizer
+
+
+def _check_bound(factory: Callable[..., Any], model: nn.Module, error: Exception) -> None:
+    """Where an argument that is bound to the factory is why it failed, say which."""
+    if not isinstance(factory, partial):
+        return
+    said, bare = f"optimizer={describe_piece(factory)}", partial(factory.func, list(model.parameters()))
+    try:
+        for name in factory.keywords:
+            check_name(bare, name, name_of(bare))
+        check_arguments(bare, factory.keywords)
+    except RecipeError as wrong:
+        raise RecipeError(f"{said}: {wrong}") from error
+    if (culprit := at_fault(bare, factory.keywords, str(error))) is not None:
+        raise RecipeError(f"{said} is refused: {error}. Give another {culprit}.") from error
