@@ -12,7 +12,7 @@ import thalweg
 from thalweg import Cause, Recipe, RecipeError, Remedy, Splits
 from thalweg.cases import CASES
 from thalweg.core.arrays import ArraySource
-from thalweg.diagnosis import Finding, plan
+from thalweg.diagnosis import Finding
 from thalweg.diagnosis.arms import ScaledRate, at_rate, grown
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.floor import reference_floor
@@ -89,7 +89,7 @@ def test_streams_and_other_things_are_refused() -> None:
         thalweg.diagnose({})  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="rounds=0, but the circle goes round at least once"):
         thalweg.improve(thalweg.cases.get("healthy"), rounds=0)
-    with pytest.raises(RecipeError, match="budget=0, but a diagnosis costs something"):
+    with pytest.raises(RecipeError, match="budget=0, but experiments cost something"):
         thalweg.diagnose(thalweg.cases.get("healthy"), budget=0)
     with pytest.raises(RecipeError, match="There is no case 'too-smal'.*Did you mean 'too-small'"):
         thalweg.cases.get("too-smal")
@@ -182,14 +182,6 @@ def test_comparisons_see_a_difference_and_no_difference() -> None:
     assert np.mean(null) < 0.1
 
 
-def test_a_plan_prices_every_arm_and_trains_nothing() -> None:
-    arms = plan(thalweg.cases.get("too-small"))
-    prices = {name: price for _, name, price in arms}
-    assert prices["as it is"] == 1.0
-    assert prices["trained 3 x as long"] == 3.0
-    assert 3 < prices["4 x as wide"] < 5
-
-
 # --- remedies and their proof ---
 
 
@@ -243,3 +235,10 @@ def test_improve_leaves_what_is_healthy_alone_and_reads_the_final_half_once() ->
     assert result.ended == "nothing stands out any more"
     assert result.before == result.after
     assert len(result.recipe.data.test) == 180
+
+
+def test_a_circle_stops_where_its_budget_holds_no_proof() -> None:
+    result = thalweg.improve(thalweg.cases.get("rate-too-low"), budget=14)
+    assert result.ended == "the budget does not hold the 10 trainings that proving 'learning rate x 100' costs"
+    assert result.proofs == []
+    assert result.cost.times <= 14

@@ -1,8 +1,27 @@
 """Diagnosis: what holds a network back, found by experiments."""
 
+from thalweg.diagnosis.budget import Budget, Cost
 from thalweg.diagnosis.cause import Cause
-from thalweg.diagnosis.finding import Arm, Cost, Experiment, Finding, Ranked, Score
+from thalweg.diagnosis.finding import Arm, Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.floor import Floor
-from thalweg.diagnosis.tree import find_cause, plan
+from thalweg.diagnosis.plan import Planned, plan
+from thalweg.diagnosis.stage import Progress, Stage
+from thalweg.diagnosis.tree import Interrupted, find_cause
 
-__all__ = ["Arm", "Cause", "Cost", "Experiment", "Finding", "Floor", "Ranked", "Score", "find_cause", "plan"]
+__all__ = [
+    "Arm",
+    "Budget",
+    "Cause",
+    "Cost",
+    "Experiment",
+    "Finding",
+    "Floor",
+    "Interrupted",
+    "Planned",
+    "Progress",
+    "Ranked",
+    "Score",
+    "Stage",
+    "find_cause",
+    "plan",
+]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from thalweg.core.fingerprint import describe_piece
+from thalweg.core.description import describe_piece
 from thalweg.core.nest import Nest
 from thalweg.core.objective import Moment
 from thalweg.core.signature import parameters_of

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from thalweg.diagnosis.budget import Cost
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.floor import Floor
 from thalweg.training import Recipe
@@ -85,15 +86,6 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a finding cost: runs, seconds, and multiples of the diagnosed training's work."""
-
-    runs: int = 0
-    seconds: float = 0.0
-    times: float = 0.0
-
-
-@dataclass(frozen=True)
 class Finding:
     """What holds a network back, and how that is known.
 
@@ -113,7 +105,7 @@ class Finding:
     floor_by: str = ""
     experiments: tuple[Experiment, ...] = ()
     remedies: tuple[Any, ...] = ()
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
     would_decide: str | None = None
     notices: tuple[str, ...] = ()
     reference: Floor | None = field(default=None, repr=False)

@@ -33,6 +33,7 @@ TRIFLE = 0.02
 """A validation loss that is lower by less than this share is not lower."""
 SEEDS = 3
 WIDER = (4, 16)
+ADAM, LONGER, SMALLER_RATE = "Adam at its usual rate", "trained 3 x as long", "learning rate x 0.316"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Fitting:
 
 def explain_train_loss(lab: Laboratory, floor: Floor, grow: Callable[[Recipe], Recipe] | None) -> Fitting:
     """Same-size arms, then bigger ones, until one closes the gap or the budget is spent."""
+    lab.asks(SAME, BIGGER)
     seed = lab.recipe.seed
     control = lab.arm(CONTROL, lab.recipe, [seed], lab.train, last=True)
     gap = control.score.value - floor.high
@@ -100,11 +102,11 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
             yield at(round(factor, 6))
     adam = lab.recipe.but(optimizer=partial(torch.optim.Adam, lr=1e-3))
     if lab.affords(adam, seed):
-        yield "Adam at its usual rate", adam
+        yield ADAM, adam
     tuned = lab.recipe if best == 1.0 else at_rate(lab.recipe, best)
     longer = tuned.but(epochs=3 * lab.recipe.epochs)
     if lab.affords(longer, seed):
-        yield "trained 3 x as long" + ("" if best == 1.0 else f", learning rate x {best:g}"), longer
+        yield LONGER + ("" if best == 1.0 else f", learning rate x {best:g}"), longer
 
 
 def _capacity(
@@ -115,6 +117,7 @@ def _capacity(
     same: list[tuple[Arm, Recipe]],
     grow: Callable[[Recipe], Recipe] | None,
 ) -> Fitting:
+    lab.asks(BIGGER)
     seed, gap = lab.recipe.seed, control.score.value - floor.high
     same = helpful(same, control)
     equal = [pair for pair in same if pair[1].epochs == lab.recipe.epochs and pair[0].score.value < control.score.value]
@@ -123,7 +126,7 @@ def _capacity(
     reached = 0.0 if best_same is None else max(0.0, (control.score.value - best_same[0].score.value) / gap)
     bigger: list[tuple[Arm, Recipe]] = []
     for name, recipe in _bigger(tuned, first_batch(lab.train), grow):
-        for arm_name, arm in ((name, recipe), (f"{name}, learning rate x 0.316", at_rate(recipe, 10**-0.5))):
+        for arm_name, arm in ((name, recipe), (f"{name}, {SMALLER_RATE}", at_rate(recipe, 10**-0.5))):
             if not lab.affords(arm, [seed]):
                 continue
             bigger.append((lab.arm(arm_name, arm, [seed], lab.train, last=True), arm))

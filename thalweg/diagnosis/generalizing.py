@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thalweg.core.fingerprint import describe_piece
+from thalweg.core.description import describe_piece
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis.cause import Cause
@@ -57,6 +57,7 @@ def above_floor(validation: ExampleLosses, floor: Floor, train_examples: int) ->
 
 def explain_gap(lab: Laboratory, above: Score, level: float) -> tuple[Ranked, Experiment, str | None]:
     """The arms that restrain, or feed, the model; whether one of them lowers the validation loss beyond noise."""
+    lab.asks(FEEDS)
     seeds = [lab.recipe.seed + i for i in range(SEEDS)]
     half, judges = _halves(lab.validation)
     controls = [

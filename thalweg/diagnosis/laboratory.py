@@ -1,7 +1,7 @@
 """The laboratory: the recipe under question, its splits laid out, and the one door to runs, which counts the price."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,14 @@ from thalweg.core.errors import RunError, Unsupported
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Source, Splits
-from thalweg.diagnosis.finding import Arm, Cost, Score
+from thalweg.diagnosis.budget import Budget, Cost
+from thalweg.diagnosis.finding import Arm, Score
+from thalweg.diagnosis.pace import Pace
+from thalweg.diagnosis.stage import Planned, Progress, Stage
 from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.evaluate import ExampleLosses, example_losses
 from thalweg.training.judging import Judge
 
-Progress = Callable[[str], None]
 WORST = 1e6
 """The loss that a run without a finite loss counts as."""
 
@@ -28,7 +30,8 @@ WORST = 1e6
 class Laboratory:
     """A recipe whose train and validation splits are indexed sources, half of its test split, and the runs so far.
 
-    `price` is counted in examples times epochs times parameters, in multiples of one run of the recipe.
+    `price` is counted in examples times epochs times parameters, in multiples of one run of the recipe. `ahead` holds
+    the arms that may still be asked for, `evidence` the arms of each question so far.
     """
 
     recipe: Recipe
@@ -36,13 +39,18 @@ class Laboratory:
     validation: Indexed
     probe: Source | None
     device: torch.device
-    budget: float
+    budget: Budget
     progress: Progress
-    parameters: int = 0
     runs: int = 0
     price: float = 0.0
     started: float = field(default_factory=time.monotonic)
     kept: dict[tuple[str, int], Run] = field(default_factory=dict)
+    ahead: list[Planned] = field(default_factory=list)
+    question: str = ""
+    evidence: dict[str, dict[str, Arm]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pace = Pace(self.recipe, first_batch(self.train), len(self.train), self.device)
 
     @property
     def judge(self) -> Judge:
@@ -56,27 +64,40 @@ class Laboratory:
 
     def affords(self, recipe: Recipe, seeds: Sequence[int]) -> bool:
         """Whether the budget still holds the runs of a recipe."""
-        return self.price + self.price_of(recipe) * len(seeds) <= self.budget
+        seconds = self.seconds_of(recipe)
+        return self.budget.less(self.cost).holds(
+            self.price_of(recipe) * len(seeds), None if seconds is None else seconds * len(seeds)
+        )
+
+    def asks(self, question: str, *others: str) -> None:
+        """Turn to a question; of the arms ahead those stay that belong to it, or to others that may follow."""
+        self.question = question
+        self.ahead = [arm for arm in self.ahead if arm.question in (question, *others)]
 
     def price_of(self, recipe: Recipe) -> float:
         """One run of a recipe in multiples of one run of the recipe under question."""
-        own = _examples(self.recipe) * max(self.recipe.epochs, 1) * self.parameters
-        return _examples(recipe) * max(recipe.epochs, 1) * count_parameters(recipe) / max(own, 1)
+        return work(recipe) / max(work(self.recipe), 1)
+
+    def seconds_of(self, recipe: Recipe) -> float | None:
+        """About what one run of a recipe takes; None where that cannot be told."""
+        return self.pace.seconds(recipe, _examples(recipe))
 
     def run(self, name: str, recipe: Recipe, seeds: Sequence[int]) -> list[Run]:
         """The runs of a recipe on these seeds; those that were trained before are not trained again."""
         missing = [seed for seed in seeds if (name, seed) not in self.kept]
         if missing:
-            self.progress(name)
+            self.progress(self._stage(name, recipe, len(missing)))
             self.price += self.price_of(recipe) * len(missing)
             self.runs += len(missing)
             trained = train_many([recipe.but(seed=seed) for seed in missing], device=self.device)
             for seed, run in zip(missing, trained, strict=True):
                 if run.status is Outcome.INTERRUPTED:
-                    raise KeyboardInterrupt
+                    raise run.error or KeyboardInterrupt
                 if run.status is Outcome.FAILED and name == CONTROL:
                     raise RunError(f"The recipe itself cannot be trained: {run.error}") from run.error
                 self.kept[name, seed] = run
+                if recipe is self.recipe and run.status.good:
+                    self.pace.learn(run.seconds)
         return [self.kept[name, seed] for seed in seeds if (name, seed) in self.kept]
 
     def losses(self, run: Run, split: Source, *, last: bool = False) -> ExampleLosses | None:
@@ -98,7 +119,20 @@ class Laboratory:
         else:
             score = Score(value) if scored[0] is None else Score(*scored[0].mean())
         change = tuple(self.recipe.difference(recipe)) if name != CONTROL else ()
-        return Arm(name, change, score, tuple(seeds), sum(run.seconds for run in runs), self._validation(runs), recipe)
+        seconds, validation = sum(run.seconds for run in runs), self._validation(runs)
+        arm = Arm(name, change, score, tuple(seeds), seconds, validation, recipe)
+        self.evidence.setdefault(self.question, {})[name] = arm
+        return arm
+
+    def _stage(self, name: str, recipe: Recipe, runs: int) -> Stage:
+        """What is told of runs that begin: their own time, and the most that they and all that may follow can take."""
+        one = self.seconds_of(recipe)
+        known = {name for name, _ in self.kept}
+        told = f"{name}, on {runs} more {'seed' if runs == 1 else 'seeds'}" if name in known else name
+        if one is None:
+            return Stage(told)
+        others = sum(arm.seconds or 0.0 for arm in self.ahead if arm.arm not in {*known, name})
+        return Stage(told, one * runs, min(one * runs + others, self.budget.less(self.cost).seconds))
 
     def _validation(self, runs: Sequence[Run]) -> float:
         scored = [self.losses(run, self.validation) for run in runs]
@@ -108,7 +142,7 @@ class Laboratory:
 CONTROL = "as it is"
 
 
-def lay_out(recipe: Recipe, device: torch.device, budget: float, progress: Progress, test: bool = True) -> Laboratory:
+def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Progress, test: bool = True) -> Laboratory:
     """Splits as sources; a validation split is held out from train where there is none; the test split is halved.
 
     Raises `Unsupported` for a stream, which has no subsets to experiment with.
@@ -128,7 +162,7 @@ def lay_out(recipe: Recipe, device: torch.device, budget: float, progress: Progr
         probe = as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
         probe = halves(probe)[0] if isinstance(probe, Indexed) else probe
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={})
-    return Laboratory(laid, train, validation, probe, device, budget, progress, count_parameters(recipe))
+    return Laboratory(laid, train, validation, probe, device, budget, progress)
 
 
 def halves(test: Indexed) -> tuple[Indexed, Indexed]:
@@ -177,5 +211,14 @@ def first_batch(source: Source) -> Any:
     return next(iter(source.batches(0, 0, None)))
 
 
+def work(recipe: Recipe) -> float:
+    """What one training of a recipe costs, in examples times epochs times parameters."""
+    return float(_examples(recipe) * max(recipe.epochs, 1) * count_parameters(recipe))
+
+
 def _examples(recipe: Recipe) -> int:
-    return len(recipe.data.train) if isinstance(recipe.data.train, Indexed) else 1
+    train = recipe.data.train
+    if isinstance(train, Indexed):
+        return len(train)
+    source = as_source(train, "train", Batching(recipe.batch_size, recipe.collate))
+    return len(source) if isinstance(source, Indexed) else 1

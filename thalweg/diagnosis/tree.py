@@ -14,14 +14,16 @@ from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
-from thalweg.diagnosis.arms import grown
+from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
-from thalweg.diagnosis.fitting import BIGGER, SAME, WIDER, explain_train_loss
+from thalweg.diagnosis.fitting import explain_train_loss
 from thalweg.diagnosis.floor import Floor, reference_floor
-from thalweg.diagnosis.generalizing import FEEDS, above_floor, explain_gap, gap
-from thalweg.diagnosis.laboratory import CONTROL, Laboratory, Progress, first_batch, lay_out
+from thalweg.diagnosis.generalizing import above_floor, explain_gap, gap
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
+from thalweg.diagnosis.plan import FIRST, planned
+from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
 
@@ -33,7 +35,7 @@ MATERIAL = 0.1
 def find_cause(
     recipe: Recipe | Run,
     *,
-    budget: float = 20.0,
+    budget: float | str | Budget = 20.0,
     grow: Callable[[Recipe], Recipe] | None = None,
     device: str | torch.device = "auto",
     progress: Progress | None = None,
@@ -42,33 +44,61 @@ def find_cause(
 ) -> Finding:
     """What holds a recipe back, with the experiments that show it.
 
-    `budget` is in multiples of one training of the recipe (examples times epochs times parameters); `grow` makes a
-    bigger model of a recipe where neither its factory's `width` nor its layers can be grown; `test=False` leaves the
-    test split alone.
+    `budget` is in multiples of one training of the recipe (examples times epochs times parameters), or a time ("10m");
+    `grow` makes a bigger model of a recipe where neither its factory's `width` nor its layers can be grown;
+    `test=False` leaves the test split alone. `progress` is told of every stage, with the time that it takes.
 
-    Raises `RecipeError` for what is neither recipe nor run, and what `train` raises where the recipe cannot be trained.
+    Raises `RecipeError` for what is neither recipe nor run, what `train` raises where the recipe cannot be trained, and
+    `Interrupted` with the evidence so far where it is interrupted.
     """
     subject = recipe.recipe if isinstance(recipe, Run) else recipe
     if not isinstance(subject, Recipe):
         raise RecipeError(
             f"diagnose was given {type(recipe).__name__}, but it diagnoses a Recipe, or a Run with its recipe."
         )
-    if not budget > 0:
-        raise RecipeError(
-            f"budget={budget}, but a diagnosis costs something: give how many trainings it may cost, as 20."
-        )
+    allowed = Budget.of(budget)
     with collecting() as notices:
-        lab = lay_out(subject, resolve_device(device), float(budget), progress or (lambda name: None), test)
+        lab = lay_out(subject, resolve_device(device), allowed, progress or (lambda stage: None), test)
         if isinstance(recipe, Run) and subject.data.validation is not None and recipe.status.good:
             lab.kept[CONTROL, subject.seed] = recipe
-        finding = _asked(lab, grow, reference)
+            lab.pace.learn(recipe.seconds)
+        lab.ahead = planned(lab)
+        try:
+            finding = _asked(lab, grow, reference)
+        except KeyboardInterrupt as interrupt:
+            finding = _so_far(lab).but(cost=lab.cost, notices=tuple(notices))
+            raise Interrupted(finding) from interrupt
     return finding.but(cost=lab.cost, notices=tuple(notices))
 
 
+class Interrupted(KeyboardInterrupt):
+    """A diagnosis that was interrupted; `finding` holds its evidence so far, as UNDECIDED."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__("The diagnosis was interrupted.")
+        self.finding = finding
+
+
+def _so_far(lab: Laboratory) -> Finding:
+    """What the arms of the questions asked so far show, undecided."""
+    experiments = []
+    for question, arms in lab.evidence.items():
+        control, *others = arms.values()
+        says = f"Interrupted after {len(others)} of its arms."
+        experiments.append(Experiment(question, "loss", control, tuple(others), "undecided", says))
+    return Finding(
+        Cause.UNDECIDED,
+        "it was interrupted before the experiments decided",
+        experiments=tuple(experiments),
+        would_decide="The rest of the experiments: diagnose it again.",
+    )
+
+
 def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: Floor | None) -> Finding:
+    lab.question = FIRST
     (run,) = lab.run(CONTROL, lab.recipe, [lab.recipe.seed])
     if reference is None:
-        lab.progress("reference learners")
+        lab.progress(Stage("reference learners"))
     floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
     train, validation = lab.losses(run, lab.train, last=True), lab.losses(run, lab.validation)
     finding = Finding(
@@ -86,34 +116,6 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
         if above.low > 0 and above.value > MATERIAL * level and gap(lab, train, validation).low > 0:
             return _validation_loss(lab, finding, above, level)
     return _test_loss(finding, ask_mismatch(lab, run), floor)
-
-
-def plan(recipe: Recipe) -> list[tuple[str, str, float]]:
-    """The arms that a diagnosis may ask for, each with its question and its price in multiples of one training.
-
-    >>> from thalweg.core.source import Splits
-    >>> recipe = Recipe(
-    ...     data=Splits(train=(torch.ones(9, 3), torch.ones(9, 1))),
-    ...     model=lambda: torch.nn.Linear(3, 1), objective=torch.nn.MSELoss(),
-    ... )
-    >>> plan(recipe)[0]
-    ('how large are the losses?', 'as it is', 1.0)
-    """
-    with collecting():
-        lab = lay_out(recipe, torch.device("cpu"), float("inf"), lambda name: None)
-    arms = [("how large are the losses?", CONTROL, 1.0)]
-    arms += [(SAME, f"learning rate x {factor:g}", 1.0) for factor in (10, 0.1, 100, 0.01, 3.16, 0.316)]
-    arms += [(SAME, "Adam at its usual rate", 1.0), (SAME, "trained 3 x as long", 3.0)]
-    for factor in WIDER:
-        if (bigger := grown(lab.recipe, factor, first_batch(lab.train))) is not None:
-            arms.append((BIGGER, f"{factor} x as wide", lab.price_of(bigger)))
-    half = 1 + len(lab.validation) / 2 / len(lab.train)
-    return [
-        *arms,
-        (FEEDS, "more training data", 2 * half),
-        (FEEDS, "L2 penalty of 0.01", 2.0),
-        (FEEDS, "L2 penalty of 0.1", 2.0),
-    ]
 
 
 def _train_loss(lab: Laboratory, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None) -> Finding:

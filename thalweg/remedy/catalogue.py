@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.core.fingerprint import describe_piece
+from thalweg.core.description import describe_piece
 from thalweg.diagnosis import Arm, Cause, Finding
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.remedy.remedy import Remedy

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from thalweg.core.door import no_type_check
-from thalweg.diagnosis import Finding, Floor, find_cause
+from thalweg.diagnosis import Budget, Finding, Floor, Progress, find_cause
 from thalweg.remedy.catalogue import remedies_for
 from thalweg.training import Recipe, Run
 
@@ -14,19 +14,19 @@ from thalweg.training import Recipe, Run
 def diagnose(
     recipe: Recipe | Run,
     *,
-    budget: float = 20.0,
+    budget: float | str | Budget = 20.0,
     grow: Callable[[Recipe], Recipe] | None = None,
     device: str | torch.device = "auto",
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
     test: bool = True,
     reference: Floor | None = None,
 ) -> Finding:
     """Say what holds a recipe back, by experiment, and which remedies treat it.
 
     The train loss is asked first (model bias or optimization), then the validation loss (overfitting), then the test
-    loss (mismatch). `budget` is in multiples of one training of the recipe; `grow` makes a bigger model of a recipe
-    where neither its factory's `width` nor its layers can be grown; `test=False` leaves the test split alone;
-    `reference` is the floor of an earlier finding on the same data.
+    loss (mismatch). `budget` is in multiples of one training of the recipe, or a time ("10m"); `grow` makes a bigger
+    model of a recipe where neither its factory's `width` nor its layers can be grown; `test=False` leaves the test
+    split alone; `reference` is the floor of an earlier finding on the same data.
 
     >>> import thalweg
     >>> finding = thalweg.diagnose(thalweg.cases.get("rate-too-low"))

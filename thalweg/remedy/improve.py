@@ -5,7 +5,8 @@ in and the recipe that goes out.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 import torch
@@ -14,13 +15,17 @@ from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.source import Splits
-from thalweg.diagnosis import Cause, Finding
-from thalweg.diagnosis.laboratory import halves, open_indexed
+from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Planned, Progress, Stage, plan
+from thalweg.diagnosis.laboratory import halves, open_indexed, work
 from thalweg.remedy.door import diagnose
-from thalweg.remedy.proof import Proof, prove
+from thalweg.remedy.proof import PAIRS, Proof, prove
+from thalweg.remedy.remedy import Remedy
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train
 
-Say = Callable[[str], None]
+DIAGNOSIS = 20.0
+"""What one diagnosis may cost at most, in multiples of one training of its recipe."""
+CLOSING = 2
+"""Runs at the end: the recipe that came in and the one that goes out."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,11 @@ class Round:
     """One turn of the circle: what was found, what was tried, what was adopted."""
 
     finding: Finding
-    proofs: tuple[Proof, ...]
-    adopted: Proof | None
+    proofs: tuple[Proof, ...] = ()
+    adopted: Proof | None = None
+
+
+Keep = Callable[[tuple[Round, ...]], None]
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Improvement:
     before: dict[str, tuple[float, float, float]]
     after: dict[str, tuple[float, float, float]]
     ended: str
+    cost: Cost = field(default_factory=Cost)
 
     @property
     def finding(self) -> Finding:
@@ -62,17 +71,20 @@ class Improvement:
 def improve(
     recipe: Recipe,
     *,
-    budget: float = 200.0,
+    budget: float | str | Budget = 200.0,
     rounds: int = 4,
     out: RunFolder | None = None,
     device: str | torch.device = "auto",
-    say: Say | None = None,
+    progress: Progress | None = None,
+    keep: Keep | None = None,
     settle: Callable[[Recipe], Recipe] | None = None,
 ) -> Improvement:
     """Diagnose a recipe, prove remedies on paired seeds, adopt what helps, and go round until nothing stands out.
 
-    `budget` is in multiples of one training of the recipe, diagnoses and proofs together; at most `rounds` times. `say`
-    is told what is going on; `settle` has the last word on the recipe that comes out, before its closing run.
+    `budget` is in multiples of one training of the recipe that came in, diagnoses and proofs together, or a time
+    ("10m"); the circle goes round at most `rounds` times. `progress` is told of every stage, with the time that it
+    takes; `keep` is given the diary after every finding and proof, so that an interrupt loses nothing; `settle` has the
+    last word on the recipe that comes out, before its closing run.
 
     >>> import thalweg
     >>> result = thalweg.improve(thalweg.cases.get("rate-too-low"), rounds=2)
@@ -83,69 +95,162 @@ def improve(
     """
     if rounds < 1:
         raise RecipeError(f"rounds={rounds}, but the circle goes round at least once.")
-    tell = say or (lambda text: None)
-    start, spent, ended = recipe, 0.0, "the rounds are over"
-    diary: list[Round] = []
-    for number in range(1, rounds + 1):
-        tell(f"round {number}: diagnosing")
-        known = diary[-1].finding.reference if diary else None
-        finding = diagnose(recipe, budget=min(20.0, budget - spent), device=device, progress=tell, reference=known)
-        spent += finding.cost.times
-        tell(f"round {number}: {finding.cause}: {finding.mechanism}")
-        turn = _treated(recipe, finding, budget - spent, device, tell)
-        spent += sum(proof.cost.times for proof in turn.proofs)
-        diary.append(turn)
-        if turn.adopted is None:
-            ended = _why(finding, turn)
-            break
-        recipe = turn.adopted.remedy(recipe)
-        if spent >= budget:
-            ended = "the budget is spent"
-            break
-    return _closed(start, recipe, tuple(diary), ended, out, device, settle)
+    circle = _Circle(
+        recipe,
+        recipe,
+        Budget.of(budget),
+        device,
+        progress or (lambda stage: None),
+        keep or (lambda diary: None),
+    )
+    return circle.closed(circle.turned(rounds), out, settle)
 
 
-def _treated(recipe: Recipe, finding: Finding, budget: float, device: str | torch.device, tell: Say) -> Round:
-    """Remedies proved one after another, until one helps."""
-    proofs: list[Proof] = []
-    for remedy in finding.remedies:
-        if sum(proof.cost.times for proof in proofs) >= budget:
-            break
-        tell(f"proving: {remedy.name}")
-        proof = prove(recipe, remedy, device=device)
-        proofs.append(proof)
-        tell(f"{remedy.name}: {'helps' if proof.helped else 'does not help'}, {proof.measure} lower by {proof.effect}")
-        if proof.helped:
-            return Round(finding, tuple(proofs), proof)
-    return Round(finding, tuple(proofs), None)
+@dataclass
+class _Circle:
+    """The recipe as it came in and as it is now, what may be spent and what was, and the diary so far.
+
+    Costs are in multiples of one training of the recipe that came in; `unit` is what one of the recipe now costs.
+    """
+
+    start: Recipe
+    recipe: Recipe
+    budget: Budget
+    device: str | torch.device
+    progress: Progress
+    keep: Keep
+    diary: list[Round] = field(default_factory=list)
+    unit: float = 1.0
+    cost: Cost = field(default_factory=Cost)
+    began: float = field(default_factory=monotonic)
+
+    @property
+    def left(self) -> Budget:
+        """What is left of the budget."""
+        return self.budget.less(replace(self.cost, seconds=monotonic() - self.began))
+
+    def turned(self, rounds: int) -> str:
+        """Go round; says why it ended."""
+        for number in range(1, rounds + 1):
+            self.progress(Stage(f"round {number}: diagnosing"))
+            finding = self.diagnosed()
+            self.diary.append(Round(finding))
+            self.keep(tuple(self.diary))
+            self.progress(Stage(f"round {number}: {finding.cause}: {finding.mechanism}"))
+            waits = self.treated()
+            turn = self.diary[-1]
+            if turn.adopted is None:
+                return waits or _why(turn)
+            self.recipe = turn.adopted.remedy(self.recipe)
+            self.unit = self.unit_of(self.recipe)
+            if self.left.spent:
+                return "the budget is spent"
+        return "the rounds are over"
+
+    def diagnosed(self) -> Finding:
+        """The next finding; what an interrupted one has found is kept."""
+        left = self.left
+        try:
+            finding = diagnose(
+                self.recipe,
+                budget=Budget(min(DIAGNOSIS, left.times / self.unit), left.seconds),
+                device=self.device,
+                progress=self.tell,
+                reference=self.diary[-1].finding.reference if self.diary else None,
+            )
+        except Interrupted as interrupt:
+            self.keep((*self.diary, Round(interrupt.finding)))
+            raise
+        self.spend(finding.cost)
+        return finding
+
+    def treated(self) -> str | None:
+        """Prove the remedies of the last finding one after another until one helps; says what kept it from one."""
+        finding, proofs = self.diary[-1].finding, list[Proof]()
+        for remedy in finding.remedies:
+            price = self.price(remedy)
+            if not self.left.holds(price, self.seconds(price)):
+                return f"the budget does not hold the {price:.3g} trainings that proving '{remedy.name}' costs"
+            self.progress(Stage(f"proving: {remedy.name}"))
+            proof = prove(self.recipe, remedy, device=self.device, progress=self.tell)
+            self.spend(proof.cost)
+            proofs.append(proof)
+            self.diary[-1] = Round(finding, tuple(proofs), proof if proof.helped else None)
+            self.keep(tuple(self.diary))
+            says = "helps" if proof.helped else "does not help"
+            self.progress(Stage(f"{remedy.name}: {says}, {proof.measure} lower by {proof.effect}"))
+            if proof.helped:
+                return None
+        return None
+
+    def unit_of(self, recipe: Recipe) -> float:
+        """One training of a recipe in multiples of one of the recipe that came in."""
+        return work(recipe) / max(work(self.start), 1.0)
+
+    def price(self, remedy: Remedy) -> float:
+        """What its proof costs, in the same multiples."""
+        return PAIRS * (self.unit + self.unit_of(remedy(self.recipe)))
+
+    def seconds(self, times: float) -> float | None:
+        """About how long so many trainings take, at the pace so far."""
+        return times * self.cost.seconds / self.cost.times if self.cost.times else None
+
+    def spend(self, cost: Cost) -> None:
+        """Count what is in multiples of one training of the recipe now."""
+        self.cost += replace(cost, times=cost.times * self.unit)
+
+    def tell(self, stage: Stage) -> None:
+        """Tell of a stage, with the time that the whole circle may still take."""
+        left, closing = self.left, self.seconds(1.0 + self.unit)
+        if closing is not None:
+            known = [seconds for seconds in (self.seconds(left.times), left.seconds) if seconds is not None]
+            stage = replace(stage, left=min(known) + closing)
+        self.progress(stage)
+
+    def closed(self, ended: str, out: RunFolder | None, settle: Callable[[Recipe], Recipe] | None) -> Improvement:
+        """The closing runs, and the final half of the test split, read once."""
+        start, recipe = self.start, self.recipe
+        final: Any = start.data.validation
+        if start.data.test is not None:
+            final = halves(open_indexed(start, start.data.test, "test"))[1]
+            recipe = recipe.but(data=Splits(recipe.data.train, recipe.data.validation, final))
+        recipe = recipe if settle is None else settle(recipe)
+        self.progress(Stage("the closing runs: as it came in, and as it goes out"))
+        first = _to_its_end(train(start, device=self.device))
+        run = _to_its_end(train(recipe, out=out, device=self.device))
+        if out is not None:
+            out.keep_recipe(recipe)
+        device = resolve_device(self.device)
+        before = evaluate(first, final, device=device) if first.status is not Outcome.DIVERGED else {}
+        after = evaluate(run, final, device=device)
+        cost = replace(self.cost, runs=self.cost.runs + CLOSING, seconds=monotonic() - self.began)
+        return Improvement(recipe, run, tuple(self.diary), before, after, ended, cost)
 
 
-def _why(finding: Finding, turn: Round) -> str:
-    if finding.cause is Cause.NONE:
+def plan_of_improvement(recipe: Recipe, device: str | torch.device = "auto") -> list[Planned]:
+    """What a round of the circle may cost, the arms of a diagnosis and a proof, and the closing runs, which come once.
+
+    >>> import thalweg
+    >>> plan_of_improvement(thalweg.cases.get("healthy"))[-1].arm
+    'the closing runs'
+    """
+    arms = plan(recipe, device)
+    proof = ("Does the remedy help, on paired seeds?", f"{PAIRS} pairs of runs", 2.0 * PAIRS)
+    closing = ("What came of it, on data that nothing else has read?", "the closing runs", float(CLOSING))
+    one = arms[0].seconds
+    return arms + [Planned(*item, None if one is None else one * item[-1]) for item in (proof, closing)]
+
+
+def _to_its_end(run: Run) -> Run:
+    """The run, unless it was interrupted."""
+    if run.status is Outcome.INTERRUPTED:
+        raise run.error or KeyboardInterrupt
+    return run
+
+
+def _why(turn: Round) -> str:
+    if turn.finding.cause is Cause.NONE:
         return "nothing stands out any more"
-    if finding.cause is Cause.UNDECIDED:
+    if turn.finding.cause is Cause.UNDECIDED:
         return "the experiments do not decide what holds it back"
-    return "no remedy was proved to help" if turn.proofs else "the budget is spent"
-
-
-def _closed(
-    start: Recipe,
-    recipe: Recipe,
-    diary: tuple[Round, ...],
-    ended: str,
-    out: RunFolder | None,
-    device: str | torch.device,
-    settle: Callable[[Recipe], Recipe] | None,
-) -> Improvement:
-    """The closing runs, and the final half of the test split, read once."""
-    final: Any = start.data.validation
-    if start.data.test is not None:
-        final = halves(open_indexed(start, start.data.test, "test"))[1]
-        recipe = recipe.but(data=Splits(recipe.data.train, recipe.data.validation, final))
-    recipe = recipe if settle is None else settle(recipe)
-    first = train(start, device=device)
-    run = train(recipe, out=out, device=device)
-    if out is not None:
-        out.keep_recipe(recipe)
-    before = evaluate(first, final, device=resolve_device(device)) if first.status is not Outcome.DIVERGED else {}
-    return Improvement(recipe, run, diary, before, evaluate(run, final, device=resolve_device(device)), ended)
+    return "no remedy was proved to help" if turn.proofs else "no remedy is known for it"

@@ -16,11 +16,12 @@ import torch
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
-from thalweg.diagnosis import Cause, Cost, Score
+from thalweg.diagnosis import Budget, Cause, Cost, Progress, Score
 from thalweg.diagnosis.laboratory import WORST, Laboratory, lay_out
 from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
 
+PAIRS = 5
 FRESH = 1000
 """Proofs begin at this distance from the recipe's seed."""
 LEVEL = 0.05
@@ -80,7 +81,13 @@ class Proof:
 
 @no_type_check
 def prove(
-    recipe: Recipe, remedy: Remedy, *, pairs: int = 5, device: str | torch.device = "auto", candidates: int = 1
+    recipe: Recipe,
+    remedy: Remedy,
+    *,
+    pairs: int = PAIRS,
+    device: str | torch.device = "auto",
+    candidates: int = 1,
+    progress: Progress | None = None,
 ) -> Proof:
     """Train with and without a remedy on paired seeds, and say whether it helps.
 
@@ -105,10 +112,12 @@ def prove(
             f"pairs={pairs} cannot show anything at p <= {LEVEL:g} with {candidates} candidates: give {needed}."
         )
     started = monotonic()
-    lab = lay_out(recipe, resolve_device(device), float("inf"), lambda name: None, remedy.cause is Cause.MISMATCH)
+    tell = progress or (lambda stage: None)
+    lab = lay_out(recipe, resolve_device(device), Budget(), tell, remedy.cause is Cause.MISMATCH)
     treated = remedy(lab.recipe)
     seeds = [recipe.seed + FRESH + i for i in range(pairs)]
-    before, after = _judged(lab, "without", lab.recipe, seeds, remedy), _judged(lab, "with", treated, seeds, remedy)
+    before = _judged(lab, f"{pairs} runs without it", lab.recipe, seeds, remedy)
+    after = _judged(lab, f"{pairs} runs with it", treated, seeds, remedy)
     differences = np.array(before) - np.array(after)
     measure = "test loss (probe half)" if _on_test(lab, remedy) else "validation loss"
     return Proof(

@@ -1,0 +1,112 @@
+"""What experiments may cost, how long they take, and what an interrupt leaves of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import thalweg
+from thalweg import Cause, Recipe, RecipeError, Splits
+from thalweg.cli import main
+from thalweg.cli.stages import Stages
+from thalweg.diagnosis import Budget, Cost, Interrupted, Progress, Stage, plan
+from thalweg.diagnosis.pace import Pace, timed_step
+
+
+def test_a_budget_is_a_number_of_trainings_or_a_time() -> None:
+    assert Budget.of(6) == Budget.of("6") == Budget.of("6x") == Budget(times=6.0)
+    assert Budget.of("90s") == Budget.of("1.5m") == Budget(seconds=90.0)
+    assert Budget.of("1h").seconds == 3600
+    left = Budget.of("1m").less(Cost(3, 45.0, 7.0))
+    assert left.holds(1e9, 15.0)
+    assert not left.holds(1.0, 15.1)
+    assert Budget.of(6).less(Cost(1, 1.0, 6.0)).spent
+
+
+@pytest.mark.parametrize("given", ["", "ten", "-3", "0", "0m", "10 minutes", "nan", 0, -1, float("nan")])
+def test_what_is_no_budget_is_refused(given: str | float) -> None:
+    with pytest.raises(RecipeError, match=r"but experiments cost something: give how many trainings .* \"10m\""):
+        Budget.of(given)
+
+
+def interrupts_at(name: str) -> Progress:
+    def progress(stage: Stage) -> None:
+        if stage.name.startswith(name):
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_an_interrupted_diagnosis_keeps_its_evidence() -> None:
+    with pytest.raises(Interrupted) as caught:
+        thalweg.diagnose(thalweg.cases.get("too-small"), progress=interrupts_at("Adam"))
+    finding = caught.value.finding
+    assert finding.cause is Cause.UNDECIDED
+    (experiment,) = finding.experiments
+    assert experiment.control.name == "as it is"
+    assert [arm.name for arm in experiment.arms][:2] == ["learning rate x 10", "learning rate x 0.1"]
+    assert experiment.says == f"Interrupted after {len(experiment.arms)} of its arms."
+    assert finding.cost.runs == 1 + len(experiment.arms)
+
+
+def test_an_interrupted_improvement_has_kept_every_round() -> None:
+    kept = []
+    with pytest.raises(KeyboardInterrupt):
+        thalweg.improve(thalweg.cases.get("rate-too-low"), progress=interrupts_at("5 runs with it"), keep=kept.append)
+    (turn,) = kept[-1]
+    assert turn.finding.cause is Cause.OPTIMIZATION
+    assert turn.proofs == ()
+
+
+def test_an_interrupted_command_leaves_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = Stages.__call__
+
+    def interrupted(self: Stages, stage: Stage) -> None:
+        told(self, stage)
+        interrupts_at("5 runs with it")(stage)
+
+    monkeypatch.setattr(Stages, "__call__", interrupted)
+    assert main(["improve", "case:rate-too-low", "--quiet"]) == 130
+    out, err = capsys.readouterr()
+    assert "Interrupted; 1 round is kept" in out
+    page = Path(err.strip().splitlines()[-1])
+    assert "OPTIMIZATION" in page.read_text(encoding="utf-8")
+    assert json.loads((page.parent / "diary.json").read_text())["ended"] == "it was interrupted"
+    assert json.loads((page.parent / "run.json").read_text())["status"] == "INTERRUPTED"
+
+
+def test_a_stage_says_what_it_takes_and_what_may_follow() -> None:
+    assert str(Stage("longer", 2.6, 100.0)) == "longer (about 3 s; at most 1 min 40 s to go)"
+    assert str(Stage("longer", 0.2)) == "longer"
+    told: list[Stage] = []
+    thalweg.diagnose(thalweg.cases.get("too-small"), progress=told.append)
+    assert [stage.name for stage in told][:2] == ["as it is", "reference learners"]
+    timed = [stage for stage in told if stage.seconds is not None]
+    assert len(timed) >= len(told) - 1
+    assert all(stage.left >= stage.seconds for stage in timed if stage.left is not None and stage.seconds is not None)
+
+
+def test_the_pace_follows_examples_epochs_and_size() -> None:
+    x, y = torch.randn(64, 32), torch.randn(64, 1)
+    recipe = Recipe(data=Splits(train=(x, y)), model=lambda: nn.Linear(32, 1), objective=nn.MSELoss(), epochs=4)
+    pace = Pace(recipe, (x, y), 640, torch.device("cpu"))
+    pace.learn(2.0)
+    assert pace.seconds(recipe, 640) == pytest.approx(2.0)
+    assert pace.seconds(recipe.but(epochs=8), 320) == pytest.approx(2.0)
+    huge = recipe.but(model=lambda: nn.Sequential(nn.Linear(32, 4000), nn.Linear(4000, 1000), nn.Linear(1000, 1)))
+    assert (pace.seconds(huge, 640) or 0) > 8.0
+    broken = recipe.but(model=lambda: nn.Linear(31, 1))
+    assert timed_step(broken, (x, y), torch.device("cpu")) is None
+
+
+def test_a_plan_prices_every_arm_and_trains_nothing() -> None:
+    arms = {arm.arm: arm for arm in plan(thalweg.cases.get("too-small"))}
+    assert arms["as it is"].times == 1.0
+    assert arms["trained 3 x as long"].times == 3.0
+    assert 3 < arms["4 x as wide"].times < 5
+    assert all(arm.seconds is not None and arm.seconds > 0 for arm in arms.values())
