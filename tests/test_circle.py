@@ -1,6 +1,7 @@
 """The circle from the command line: diagnose, improve, and the page they leave."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_diagnose_prints_the_cause_and_leaves_a_page(capsys: pytest.CaptureFixtu
     assert code == 3
     assert document["cause"] == "OPTIMIZATION"
     assert {"run", "path", "status", "metrics", "cause", "ranked", "cost", "report"} <= set(document)
-    assert document["next"] == "thalweg improve case:rate-too-low"
+    assert document["next"] == "thalweg improve case:rate-too-low --set epochs=15"
     page = Path(err.strip().splitlines()[-1])
     assert page.name == "report.html"
     assert "learning rate" in page.read_text(encoding="utf-8")
@@ -40,8 +41,21 @@ def test_a_run_can_be_diagnosed_again(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_dry_run_lists_prices_and_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", "case:too-small", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "1.0 x  learning rate x 10" in out
+    assert re.search(r"1\.0 x +under 1 s  learning rate x 10\n", out)
     assert "4 x as wide" in out
+    assert "the budget is 20 times the training." in out
+    assert list(Path("runs").iterdir()) == []
+
+
+def test_a_dry_run_of_improve_lists_proofs_and_closing_runs_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["improve", "case:too-small", "--dry-run", "--budget", "10m", "--json"]) == 0
+    arms = json.loads(capsys.readouterr().out)
+    assert [arm["arm"] for arm in arms][-2:] == ["5 pairs of runs", "the closing runs"]
+    assert arms[-2]["times"] == 10
+    assert main(["improve", "case:too-small", "--dry-run", "--budget", "10m"]) == 0
+    assert "At most 4 rounds of this, each for the recipe that came out of the one before; 600 s in all." in (
+        capsys.readouterr().out
+    )
     assert list(Path("runs").iterdir()) == []
 
 

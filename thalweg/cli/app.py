@@ -3,6 +3,7 @@
 Nothing here imports torch; a subcommand imports what it needs when it runs, so that `thalweg --help` is instant.
 """
 
+import errno
 import logging
 import os
 import signal
@@ -19,26 +20,27 @@ from thalweg import __version__
 from thalweg.cli.compare import compare
 from thalweg.cli.diagnose import diagnose
 from thalweg.cli.evaluate import evaluate
-from thalweg.cli.exits import FAILED, INTERRUPTED, TERMINATED, USAGE, Terminated
+from thalweg.cli.exits import FAILED, FINE, USAGE, Terminated, interrupted
 from thalweg.cli.improve import improve
 from thalweg.cli.predict import predict
 from thalweg.cli.report import report
 from thalweg.cli.runs import runs
 from thalweg.cli.study import study
 from thalweg.cli.train import train
-from thalweg.core.errors import ThalwegError
+from thalweg.core.errors import ThalwegError, WriteError
 
 HELP = """Train a network, find out what holds it back, and cure it.
 
 A SUBJECT is built-in data (digits, iris, wine, breast_cancer, diabetes), a data file (houses.csv --target price), a
 recipe (recipe.toml, recipe.py), a case (case:too-small), or a run. A RUN is a run's id or the beginning of it, its
-name, its folder, or `last`.
+name, its folder or a file in it (its report), or `last`.
 
 Results go to stdout, progress and notices to stderr. Exit codes: 0 fine, 1 the run failed, 2 wrong usage or recipe,
 3 a --fail-if holds, 130 or 143 interrupted.
 """
 
-app = App(name="thalweg", help=HELP, version=__version__, help_format="plaintext")
+app = App(name="thalweg", help=HELP, version=__version__, help_format="plaintext", suppress_keyboard_interrupt=False)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMANDS = (train, diagnose, improve, evaluate, predict, report, compare, runs, study)
 for command in COMMANDS:
     app.command(command)
@@ -49,18 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     previous = signal.signal(signal.SIGTERM, _terminate) if _in_main_thread() else None
     try:
-        return _exit_code(list(sys.argv[1:] if arguments is None else arguments))
-    except Terminated:
-        return TERMINATED
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = _exit_code(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt as interrupt:
+        said = "terminated" if isinstance(interrupt, Terminated) else "interrupted"
+        print(" ".join([said, *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
+        return interrupted(interrupt)
     except ThalwegError as error:
         print(f"thalweg: {error}", file=sys.stderr)
-        return USAGE
+        return FAILED if isinstance(error, WriteError) else USAGE
+    except OSError as error:
+        return _about_stdout(error)
     except Exception:
         traceback.print_exc()
         return FAILED
@@ -79,6 +81,20 @@ def _exit_code(arguments: list[str]) -> int:
     except CycloptsError:
         return USAGE
     return code if isinstance(code, int) else 0
+
+
+def _about_stdout(error: OSError) -> int:
+    """The exit code where stdout is full, or its reader has gone; another error is a fault, and shown whole."""
+    if not isinstance(error, BrokenPipeError):
+        if error.errno not in NO_ROOM or error.filename is not None:
+            traceback.print_exc()
+            return FAILED
+        print(
+            f"thalweg: stdout cannot be written: {error.strerror}. Free some space there, or send it to another place.",
+            file=sys.stderr,
+        )
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more as it ends
+    return FINE if isinstance(error, BrokenPipeError) else FAILED
 
 
 def _in_main_thread() -> bool:

@@ -1,34 +1,18 @@
 """thalweg diagnose: what holds a subject back, found by experiment."""
 
-import json
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+import shutil
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from thalweg.cli.exits import CONDITION, FAILED, FINE, INTERRUPTED, TERMINATED, Terminated, check_conditions, holds
-from thalweg.cli.options import Conditions, Json, Quiet, Set, TableOptions
+from thalweg.cli.exits import FAILED, FINE, gate, interrupted
+from thalweg.cli.options import DryRun, TrainingOptions
+from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
 if TYPE_CHECKING:
     from thalweg.diagnosis import Finding
-    from thalweg.training import Recipe
 
 
 def diagnose(
-    subject: str,
-    /,
-    *,
-    set_: Set = (),
-    seed: int | None = None,
-    out: Path = Path("runs"),
-    device: str = "auto",
-    table: TableOptions | None = None,
-    budget: float = 20.0,
-    dry_run: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    fail_if: Conditions = (),
-    json_: Json = False,
-    quiet: Quiet = False,
+    subject: str, /, *, budget: str = "20", dry_run: DryRun = False, options: TrainingOptions | None = None
 ) -> int:
     """Say what holds a subject back: model, optimization, overfitting or mismatch, by experiment.
 
@@ -36,86 +20,47 @@ def diagnose(
     ----------
     subject
         Built-in data (digits), a data file, a recipe (recipe.toml, recipe.py), a case (case:too-small), or a run.
-    set_
-        A setting over the recipe's, as in --set epochs=20 --set optimizer.lr=0.01.
-    seed
-        The seed of the diagnosed training.
-    out
-        The folder in which the run's own folder is made.
-    device
-        auto, cpu, cuda or mps.
-    table
-        How a data file is read.
     budget
-        What the experiments may cost, in multiples of one training.
+        What the experiments may cost: multiples of one training (20), or a time (90s, 10m, 1h).
     dry_run
-        List the experiments with their prices, and run none.
-    fail_if
-        Exit with code 3 where this holds, as in --fail-if 'cause!=NONE'.
-    json_
-        One JSON document on stdout instead of text.
-    quiet
-        No progress and no notices on stderr.
+        List the experiments with their prices and times, and run none.
+    options
+        How it is trained, and what is said of it.
     """
-    import logging
-
+    from thalweg.cli.stages import Stages
     from thalweg.cli.subject import open_subject
+    from thalweg.diagnosis import Budget, Interrupted, Stage, plan
     from thalweg.recipes import conclude
     from thalweg.remedy import diagnose as find
     from thalweg.training import Outcome, train
 
-    logging.getLogger("thalweg").setLevel(logging.ERROR if quiet else logging.WARNING)
-    check_conditions(fail_if)
-    recipe, folder = open_subject(subject, set_, (table or TableOptions()).settings(), seed, out)
+    own = options or TrainingOptions()
+    allowed = Budget.of(budget)
+    recipe, folder = open_subject(subject, own, words=("status", "cause"))
     if dry_run:
-        return _plan(recipe, folder.path, budget, json_)
-    tell = _silent if quiet else _progress
-    tell("training as it is")
-    run = train(recipe, out=folder, device=device)
-    if run.status is Outcome.INTERRUPTED:
-        return TERMINATED if isinstance(run.error, Terminated) else INTERRUPTED
-    finding = find(run, budget=budget, device=device, progress=tell)
-    conclusion = conclude(run, device) if run.status.good else None
-    results = keep_finding(folder.path, subject, finding)
+        shutil.rmtree(folder.path)  # a dry run leaves nothing
+        note = f"Arms are asked one after another, until they answer; the budget is {allowed}."
+        return show_plan(plan(recipe, own.device), note, own.json_)
+    interrupt = None
+    with Stages(own.quiet) as stages:
+        stages(Stage("training as it is"))
+        run = train(recipe, out=folder, device=own.device)
+        if run.status is Outcome.INTERRUPTED:
+            return interrupted(run.error)
+        try:
+            finding = find(run, budget=allowed, device=own.device, progress=stages)
+        except Interrupted as error:
+            finding, interrupt = error.finding, error
+    conclusion = conclude(run, own.device) if run.status.good and interrupt is None else None
+    following = command_line("improve", subject, own) if finding.remedies else None
     metrics = {} if conclusion is None else conclusion.to_json()["metrics"]
-    document = {
-        "run": folder.path.name,
-        "path": str(folder.path),
-        "status": str(run.status),
-        "metrics": metrics,
-        **results,
-    }
-    close(folder.path, document, json_, show_finding, finding)
-    values = ({} if conclusion is None else conclusion.flat()) | {
-        "cause": str(finding.cause),
-        "status": str(run.status),
-    }
-    if sum(holds(condition, values) for condition in fail_if):
-        return CONDITION
-    return FINE if run.status is not Outcome.FAILED else FAILED
-
-
-def keep_finding(path: Path, subject: str, finding: "Finding") -> dict[str, Any]:
-    """The finding as JSON, with the next command, written into the run folder."""
-    from thalweg.core.files import write_json
-
-    following = f"thalweg improve {subject}" if finding.remedies else None
-    results = finding.to_json() | {"next": following}
-    write_json(path / "finding.json", results)
-    return results
-
-
-def close(path: Path, document: dict[str, Any], json_: bool, show: Any, value: Any) -> None:
-    """Write the report, print the results, and the report's path as the last line of stderr."""
-    from thalweg.core.files import plain
-    from thalweg.report import write_report
-
-    document["report"] = str(write_report(path))
-    if json_:
-        print(json.dumps(plain(document), indent=2))
-    else:
-        show(value)
-    print(document["report"], file=sys.stderr)
+    document = {"status": str(run.status), "metrics": metrics, **keep_finding(folder.path, finding, following)}
+    close(folder.path, document, own.json_, lambda: show_finding(finding))
+    if interrupt is not None:
+        return interrupted(interrupt.__cause__)
+    values = {} if conclusion is None else conclusion.flat()
+    code = gate(own.fail_if, values | {"cause": str(finding.cause), "status": str(run.status)})
+    return code if code != FINE or run.status is not Outcome.FAILED else FAILED
 
 
 def show_finding(finding: "Finding") -> None:
@@ -137,27 +82,3 @@ def show_finding(finding: "Finding") -> None:
         console.print(f"Remedies to try: {names}", soft_wrap=True, markup=False)
     cost = finding.cost
     console.print(f"{cost.runs} runs, {cost.times:.1f} times the training, {cost.seconds:.1f} s", markup=False)
-
-
-def _plan(recipe: "Recipe", path: Path, budget: float, json_: bool) -> int:
-    import shutil
-
-    from thalweg.diagnosis import plan
-
-    shutil.rmtree(path)  # a dry run leaves nothing
-    arms = plan(recipe)
-    if json_:
-        print(json.dumps([{"question": q, "arm": name, "times": price} for q, name, price in arms], indent=2))
-        return FINE
-    for question, name, price in arms:
-        print(f"{price:6.1f} x  {name}  ({question})")
-    print(f"Arms are asked one after another and stop when one answers; the budget is {budget:g} times the training.")
-    return FINE
-
-
-def _progress(text: str) -> None:
-    print(f"  {text}", file=sys.stderr, flush=True)
-
-
-def _silent(text: str) -> None:
-    """Nothing."""

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from thalweg.cli.exits import CONDITION, FINE, check_conditions, holds
+from thalweg.cli.exits import check_conditions, gate
 from thalweg.cli.options import Conditions, File, Json
 
 
@@ -38,15 +38,19 @@ def evaluate(
     from thalweg.cli.show import scores_table, wide_console
     from thalweg.core.files import plain
     from thalweg.recipes import load_run
+    from thalweg.recipes.conclusion import quantities
     from thalweg.recipes.predict import judge_file
 
     check_conditions(fail_if)
     path = find_run(run, out)
-    scores = judge_file(load_run(path), file, device)
+    loaded = load_run(path)
+    assert loaded.recipe is not None
+    check_conditions(fail_if, quantities(loaded.recipe))
+    scores = judge_file(loaded, file, device)
     if json_:
         named = {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}
         print(json.dumps(plain({"run": path.name, "path": str(path), "file": file, "metrics": named}), indent=2))
     else:
         wide_console().print(scores_table({file: scores}))
     values = {name: score[0] for name, score in scores.items()}
-    return CONDITION if sum(holds(condition, values) for condition in fail_if) else FINE
+    return gate(fail_if, values)

@@ -1,22 +1,39 @@
-"""Runs on disk: found by the beginning of their id, their name, their folder, or `last`; read without torch."""
+"""Runs on disk: found by the beginning of their id, their name, their folder, a file in it, or `last`.
 
-import json
+Nothing here needs torch.
+"""
+
 from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import RunError, did_you_mean
+from thalweg.core.files import read_object
+
+DAMAGED = "DAMAGED"
+"""The status under which a run is listed whose run.json cannot be read; "damage" then says why."""
 
 
 def all_runs(out: Path) -> list[dict[str, Any]]:
     """The `run.json` of every run under `out`, oldest first, each with its folder under "path"."""
-    found = []
-    for file in sorted(out.glob("*/run.json")):
-        try:
-            run = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        found.append(run | {"path": file.parent})
-    return sorted(found, key=lambda run: (str(run.get("created")), str(run.get("run"))))
+    found = [_about(file) | {"path": file.parent} for file in sorted(out.glob("*/run.json"))]
+    return sorted(found, key=lambda run: (str(run["created"]), run["run"]))
+
+
+def _about(file: Path) -> dict[str, Any]:
+    name = file.parent.name
+    absent = {"name": name, "created": "", "epochs": None}
+    try:
+        return absent | read_object(file, run=str, status=str)
+    except RunError as error:
+        return absent | {"run": name, "status": DAMAGED, "damage": str(error)}
+
+
+def folder_of(text: str) -> Path | None:
+    """The run folder that a path means: itself, or the one that the file, such as its report, lies in."""
+    path = Path(text)
+    above = [path] if path.is_dir() else path.parents if path.exists() else []
+    found = next((folder for folder in above if (folder / "run.json").is_file()), None)
+    return found if found is None or found.name else found.absolute()
 
 
 def find_run(text: str, out: Path) -> Path:
@@ -24,21 +41,22 @@ def find_run(text: str, out: Path) -> Path:
 
     Raises `RunError` where nothing, or more than one run, is meant.
     """
-    if (Path(text) / "run.json").is_file():
-        return Path(text)
+    if folder := folder_of(text):
+        return folder
     runs = all_runs(out)
+    whole = [run for run in runs if run["status"] != DAMAGED]
     if not runs:
         raise RunError(
             f"There are no runs in {out}, so '{text}' is none. Train one (thalweg train digits), or give --out."
         )
-    if text == "last":
-        return Path(runs[-1]["path"])
-    begins = [run for run in runs if str(run["run"]).startswith(text)]
+    if text == "last" and whole:
+        return Path(whole[-1]["path"])
+    begins = [run for run in runs if run["run"].startswith(text)]
     if len(begins) > 1:
-        shown = ", ".join(str(run["run"]) for run in begins[-5:])
+        shown = ", ".join(run["run"] for run in begins[-5:])
         raise RunError(f"'{text}' begins {len(begins)} runs: {shown}. Write more of the one that you mean.")
-    named = begins or [run for run in runs if run.get("name") == text]
+    named = begins or [run for run in whole if run["name"] == text]
     if not named:
-        names = [str(run["run"]) for run in runs] + [str(run["name"]) for run in runs] + ["last"]
+        names = [name for run in runs for name in (run["run"], run["name"])] + ["last"]
         raise RunError(f"There is no run '{text}' in {out}.{did_you_mean(text, names)}")
     return Path(named[-1]["path"])

@@ -1,14 +1,12 @@
 """thalweg improve: diagnose, prove a remedy, adopt it, and again."""
 
-import re
-import sys
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import shutil
+from typing import TYPE_CHECKING
 
-from thalweg.cli.diagnose import close, keep_finding
-from thalweg.cli.exits import CONDITION, FINE, check_conditions, holds
-from thalweg.cli.options import Conditions, Json, Quiet, Set, TableOptions
+from thalweg.cli.diary import Diary
+from thalweg.cli.exits import gate, interrupted
+from thalweg.cli.options import DryRun, TrainingOptions
+from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
 if TYPE_CHECKING:
     from thalweg.remedy import Improvement
@@ -18,16 +16,10 @@ def improve(
     subject: str,
     /,
     *,
-    set_: Set = (),
-    seed: int | None = None,
-    out: Path = Path("runs"),
-    device: str = "auto",
-    table: TableOptions | None = None,
-    budget: float = 200.0,
+    budget: str = "200",
     rounds: int = 4,
-    fail_if: Conditions = (),
-    json_: Json = False,
-    quiet: Quiet = False,
+    dry_run: DryRun = False,
+    options: TrainingOptions | None = None,
 ) -> int:
     """Diagnose a subject, prove remedies on paired seeds, adopt what helps, and go round until nothing stands out.
 
@@ -35,97 +27,60 @@ def improve(
     ----------
     subject
         Built-in data (digits), a data file, a recipe (recipe.toml, recipe.py), a case (case:too-small), or a run.
-    set_
-        A setting over the recipe's, as in --set epochs=20 --set optimizer.lr=0.01.
-    seed
-        The seed of the first training; proofs use seeds of their own.
-    out
-        The folder in which the run's own folder is made.
-    device
-        auto, cpu, cuda or mps.
-    table
-        How a data file is read.
     budget
-        What diagnoses and proofs may cost together, in multiples of one training.
+        What diagnoses and proofs may cost together: multiples of one training (200), or a time (90s, 10m, 1h).
     rounds
         How often to go round at most.
-    fail_if
-        Exit with code 3 where this holds, as in --fail-if 'cause!=NONE' or 'test.accuracy<0.9'.
-    json_
-        One JSON document on stdout instead of text.
-    quiet
-        No progress and no notices on stderr.
+    dry_run
+        List the experiments with their prices and times, and run none.
+    options
+        How it is trained, and what is said of it.
     """
-    import logging
-
+    from thalweg.cli.stages import Stages
     from thalweg.cli.subject import open_subject
+    from thalweg.diagnosis import Budget
     from thalweg.recipes import conclude, expressed
     from thalweg.remedy import improve as circle
+    from thalweg.remedy import plan_of_improvement
+    from thalweg.training import Outcome
 
-    logging.getLogger("thalweg").setLevel(logging.ERROR if quiet else logging.WARNING)
-    check_conditions(fail_if)
-    recipe, folder = open_subject(subject, set_, (table or TableOptions()).settings(), seed, out)
-    started = time.monotonic()
-
-    def tell(text: str) -> None:
-        if not quiet:
-            print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
-
-    result = circle(
-        recipe,
-        budget=budget,
-        rounds=rounds,
-        out=folder,
-        device=device,
-        say=tell,
-        settle=lambda improved: expressed(improved, recipe),
-    )
-    conclusion = conclude(result.run, device)
-    results = keep_finding(folder.path, subject, result.finding)
+    own = options or TrainingOptions()
+    allowed = Budget.of(budget)
+    recipe, folder = open_subject(subject, own, words=("status", "cause"))
+    if dry_run:
+        shutil.rmtree(folder.path)  # a dry run leaves nothing
+        note = (
+            f"At most {rounds} rounds of this, each for the recipe that came out of the one before; {allowed} in all."
+        )
+        return show_plan(plan_of_improvement(recipe, own.device), note, own.json_)
+    command = command_line("improve", subject, own)
+    diary = Diary(folder.path, command)
+    try:
+        with Stages(own.quiet) as stages:
+            result = circle(
+                recipe,
+                budget=allowed,
+                rounds=rounds,
+                out=folder,
+                device=own.device,
+                progress=stages,
+                keep=diary.keep,
+                settle=lambda improved: expressed(improved, recipe),
+            )
+    except KeyboardInterrupt as error:
+        folder.close(Outcome.INTERRUPTED, [], (), error)
+        close(folder.path, dict(diary.document), own.json_, lambda: print(diary))
+        return interrupted(error.__cause__ or error)
+    conclusion = conclude(result.run, own.device)
     document = {
-        "run": folder.path.name,
-        "path": str(folder.path),
         "status": str(result.run.status),
         "metrics": conclusion.to_json()["metrics"],
-        **results,
-        "diary": keep_diary(folder.path, subject, result),
+        **keep_finding(folder.path, result.finding, command if result.finding.remedies else None),
+        "diary": diary.end(result),
     }
-    close(folder.path, document, json_, show_improvement, result)
-    values = conclusion.flat() | {"cause": str(result.finding.cause), "status": str(result.run.status)}
-    return CONDITION if sum(holds(condition, values) for condition in fail_if) else FINE
-
-
-def keep_diary(path: Path, subject: str, result: "Improvement") -> dict[str, Any]:
-    """The diary and the proofs as JSON, written into the run folder."""
-    from thalweg.core.files import write_json
-
-    for number, proof in enumerate(result.proofs, 1):
-        name = re.sub(r"[^a-z0-9]+", "-", proof.remedy.name.lower()).strip("-")[:60]
-        write_json(path / "proofs" / f"{number:02}-{name}.json", proof.to_json())
-    diary = {
-        "command": f"thalweg improve {subject}",
-        "rounds": [
-            {
-                "round": number,
-                "cause": str(turn.finding.cause),
-                "sentence": turn.finding.sentence,
-                "tried": [
-                    {"remedy": p.remedy.name, "helped": p.helped, "effect": p.to_json()["effect"]} for p in turn.proofs
-                ],
-                "adopted": None if turn.adopted is None else turn.adopted.remedy.name,
-            }
-            for number, turn in enumerate(result.diary, 1)
-        ],
-        "start": {"test": _scores(result.before)},
-        "end": {"test": _scores(result.after)},
-        "ended": result.ended,
-    }
-    write_json(path / "diary.json", diary)
-    return diary
-
-
-def _scores(scores: dict[str, tuple[float, float, float]]) -> dict[str, dict[str, float]]:
-    return {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}
+    close(folder.path, document, own.json_, lambda: show_improvement(result))
+    words = {"cause": str(result.finding.cause), "status": str(result.run.status)}
+    return gate(own.fail_if, conclusion.flat() | words)
 
 
 def show_improvement(result: "Improvement") -> None:

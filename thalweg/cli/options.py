@@ -1,6 +1,8 @@
 """The options that several commands share."""
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -13,6 +15,7 @@ Conditions = Annotated[
     tuple[str, ...], Parameter(name="--fail-if", negative="", consume_multiple=False, show_default=False)
 ]
 Quiet = Annotated[bool, Parameter(name="--quiet", negative="", show_default=False)]
+DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", show_default=False)]
 
 
 @Parameter(name="*")
@@ -44,3 +47,34 @@ class TableOptions:
         names = ("target", "task", "missing", "group", "time", "weights", "features", "test")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return given if self.header else given | {"header": False}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What every command takes that trains a subject."""
+
+    set_: Set = ()
+    """A setting over the recipe's, as in --set epochs=20 --set optimizer.lr=0.01."""
+    seed: int | None = None
+    """The seed of the initial weights, the order of the examples, and dropout."""
+    out: Path = Path("runs")
+    """The folder in which the run's own folder is made."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    table: TableOptions | None = None
+    """How a data file is read."""
+    fail_if: Conditions = ()
+    """Exit with code 3 where this holds of the results, as in --fail-if 'test.accuracy<0.9'."""
+    json_: Json = False
+    """One JSON document on stdout instead of text."""
+    quiet: Quiet = False
+    """No progress and no notices on stderr, only the path of the report."""
+
+    def data(self) -> dict[str, Any]:
+        """How a data file is read, as keys of [data]."""
+        return (self.table or TableOptions()).settings()
+
+    def set_notices(self) -> None:
+        """Let notices reach stderr, or keep them from it."""
+        logging.getLogger("thalweg").setLevel(logging.ERROR if self.quiet else logging.WARNING)

@@ -40,11 +40,13 @@ def predict(
         auto, cpu, cuda or mps.
     """
     from thalweg.cli.find import find_run
-    from thalweg.core.files import write_bytes
+    from thalweg.core.files import check_writable, write_bytes
     from thalweg.recipes import load_run
     from thalweg.recipes import predict as predict_table
     from thalweg.recipes.predict import open_table
 
+    if output is not None:
+        check_writable(output)
     loaded = load_run(find_run(run, out))
     frame = predict_table(loaded, open_table(loaded, file), proba=proba, calibrated=calibrated, device=device)
     text = frame.to_csv(index=False)

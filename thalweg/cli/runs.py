@@ -3,16 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from thalweg.cli.find import all_runs
+from thalweg.cli.options import Json
 from thalweg.core.files import plain
 
+COLUMNS = ("run", "status", "epochs", "best epoch", "train loss", "validation loss", "seconds")
 
-def runs(*, out: Path = Path("runs"), json_: Annotated[bool, Parameter(name="--json")] = False) -> int:
-    """List the runs of a folder, oldest first.
+
+def runs(*, out: Path = Path("runs"), json_: Json = False) -> int:
+    """List the runs of a folder, oldest first, with the losses of the epoch whose weights they use.
 
     Parameters
     ----------
@@ -24,24 +25,33 @@ def runs(*, out: Path = Path("runs"), json_: Annotated[bool, Parameter(name="--j
     found = all_runs(out)
     if json_:
         print(json.dumps(plain(found), indent=2))
-        return 0
-    if not found:
+    elif found:
+        _show(found)
+    else:
         print(f"no runs in {out}", file=sys.stderr)
-        return 0
+    for run in found:
+        if "damage" in run:
+            print(run["damage"], file=sys.stderr)
+    return 0
+
+
+def _show(found: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     from thalweg.cli.show import wide_console
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("run", "status", "epochs", "train loss", "validation loss", "seconds"):
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("run", "status") else "right", no_wrap=True)
     for run in found:
-        last = run.get("last") or {}
-        losses = (_number(last.get("train_loss")), _number(last.get("validation_loss")))
-        table.add_row(str(run["run"]), str(run["status"]), str(run["epochs"]), *losses, _number(run.get("seconds")))
+        used = run.get("best") or run.get("last")
+        losses = (
+            [used.get(name) for name in ("train_loss", "validation_loss")] if isinstance(used, dict) else [None] * 2
+        )
+        numbers = (run["epochs"], run.get("best_epoch") or None, *losses, run.get("seconds"))
+        table.add_row(run["run"], run["status"], *map(_number, numbers))
     wide_console().print(table)
-    return 0
 
 
 def _number(value: Any) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return f"{value:.4g}" if isinstance(value, int | float) else "-"

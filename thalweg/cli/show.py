@@ -5,11 +5,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from thalweg.core.wording import counted
+
+LARGE = 100
+"""From here on, the decimals of a score are one instead of three."""
+
 
 def show_run(run: Any, conclusion: Any) -> None:
     """How a run ended and what it scores on each split, with intervals."""
     console = wide_console()
-    epochs = f"{len(run.history)} epochs in {run.seconds:.1f} s, best epoch {run.best_epoch}"
+    best = f", best epoch {run.best_epoch}" if run.best_epoch else ""
+    epochs = f"{counted(len(run.history), 'epoch')} in {run.seconds:.1f} s{best}"
     console.print(f"{run.status.sentence} {epochs}.")
     if conclusion is None:
         return
@@ -31,20 +37,24 @@ def scores_table(scores: dict[str, dict[str, tuple[float, float, float]]]) -> Ta
     for split in scores:
         table.add_column(split, justify="left", no_wrap=True)
     for name in next(iter(scores.values())):
-        table.add_row(name, *(score_text(split[name]) for split in scores.values()))
+        table.add_row(name, *score_texts([split[name] for split in scores.values()]))
     return table
 
 
-def score_text(score: tuple[float, float, float]) -> str:
-    """A value with its interval, 3 digits.
+def score_texts(scores: list[tuple[float, float, float]]) -> list[str]:
+    """Scores of one name with their intervals, alike in decimals: 3 (1 where they are large), more for small ones.
 
-    >>> score_text((0.97222, 0.95, 0.984)), score_text((0.5, float("nan"), float("nan")))
-    ('0.972 [0.950, 0.984]', '0.500')
+    >>> score_texts([(0.97222, 0.95, 0.984), (0.5, float("nan"), float("nan"))])
+    ['0.972 [0.950, 0.984]', '0.500']
+    >>> score_texts([(0.00123, 0.00119, 0.00131)]), score_texts([(2.5e-6, 2.1e-6, 3.2e-6)])
+    (['0.0012 [0.0012, 0.0013]'], ['2.5e-06 [2.1e-06, 3.2e-06]'])
     """
-    value, low, high = score
-    digits = 3 if max(abs(value), abs(high) if high == high else 0) < 100 else 1
-    interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
-    return f"{value:.{digits}f}{interval}"
+    from thalweg.report import interval, row_digits
+
+    known = [dict(zip(("value", "low", "high"), score, strict=True)) for score in scores]
+    large = any(abs(end) >= LARGE for score in scores for end in score)
+    decimals = 1 if large else max(3, row_digits(known))
+    return [interval(score, decimals=decimals) for score in known]
 
 
 def calibration_line(calibration: dict[str, float]) -> str:
@@ -52,7 +62,8 @@ def calibration_line(calibration: dict[str, float]) -> str:
     error, heat, after = (calibration[key] for key in ("error", "temperature", "error_after"))
     if heat == 1.0:
         return f"Confidence misses accuracy by {error:.3f} on average (ECE); validation asks for no other temperature."
+    worse = "" if after <= error else ", which is worse: predict without --calibrated"
     return (
         f"Confidence misses accuracy by {error:.3f} on average (ECE); dividing the logits by {heat:.2f} "
-        f"(the temperature fitted on validation) makes it {after:.3f}."
+        f"(the temperature fitted on validation) makes it {after:.3f}{worse}."
     )

@@ -1,40 +1,49 @@
 """What a command is pointed at, as a recipe: a case, a run, or whatever `thalweg.load` knows."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thalweg.cli.find import all_runs, find_run
-from thalweg.core.errors import RecipeError, RunError, ThalwegError
+from thalweg.cli.exits import check_conditions, interrupt_says
+from thalweg.cli.find import all_runs, find_run, folder_of
+from thalweg.cli.options import TrainingOptions
+from thalweg.core.errors import RecipeError, RunError
+from thalweg.core.files import read_object
+from thalweg.core.notices import collecting
 
 if TYPE_CHECKING:
     from thalweg.training import Recipe, RunFolder
 
 CASE = "case:"
+OF_A_RUN = ("report.html", "run.json")
+"""The files of a run folder that stand for the run where a subject is due."""
 
 
 def open_subject(
-    subject: str, assignments: tuple[str, ...], data: Mapping[str, Any], seed: int | None, out: Path
+    subject: str, options: TrainingOptions, words: tuple[str, ...] = ("status",)
 ) -> "tuple[Recipe, RunFolder]":
     """The recipe of a subject and its run folder, which is made before the data are loaded.
 
-    A folder whose data cannot be used stays, and says so; one that was made for a mistyped subject is taken away again.
+    A `--fail-if` is refused where it names neither a score of the recipe nor one of `words`. A folder whose data cannot
+    be used stays, and says so; one that was made for a mistyped subject is taken away again.
     """
-    from thalweg.training import Outcome, RunFolder
+    from thalweg.recipes.conclusion import scored_names
+    from thalweg.training import RunFolder
 
-    run = find_run(subject, out) if _is_run(subject, out) else None  # before a newer `last` is made
-    folder = RunFolder.make(out, _name(subject, run))
+    options.set_notices()
+    check_conditions(options.fail_if)
+    run = find_run(subject, options.out) if _is_run(subject, options.out) else None  # before a newer `last` is made
+    folder = RunFolder.make(options.out, _name(subject, run))
+    told = f"while {subject} was loaded: nothing was trained."
     try:
-        recipe = _recipe(subject, assignments, data, seed, run)
+        with interrupt_says(told), collecting() as notices, folder.ending(notices):
+            recipe = _recipe(subject, options.set_, options.data(), options.seed, run)
+            check_conditions(options.fail_if, [*scored_names(recipe), *words])
+            folder.keep_recipe(recipe)
     except (RecipeError, RunError):
         shutil.rmtree(folder.path)
         raise
-    except ThalwegError as error:
-        folder.close(Outcome.FAILED, [], (), error)
-        raise
-    folder.keep_recipe(recipe)
     return recipe, folder
 
 
@@ -65,12 +74,13 @@ def _recipe(
 
 def _name(subject: str, run: Path | None) -> str:
     if run is not None:
-        return str(json.loads((run / "run.json").read_text(encoding="utf-8"))["name"])
+        return str(read_object(run / "run.json", name=str)["name"])
     return subject.removeprefix(CASE) if subject.startswith(CASE) else Path(subject).stem
 
 
 def _is_run(subject: str, out: Path) -> bool:
-    """Whether a subject means a run: `last`, a run folder, or the beginning of an id (never a file, never a name)."""
-    if subject == "last" or (Path(subject) / "run.json").is_file():
-        return True
-    return not Path(subject).exists() and any(str(run["run"]).startswith(subject) for run in all_runs(out))
+    """Whether a subject means a run: `last`, a run folder or its report, or the beginning of an id (never a name)."""
+    path = Path(subject)
+    if path.is_dir() or path.name in OF_A_RUN:
+        return folder_of(subject) is not None
+    return subject == "last" or (not path.exists() and any(run["run"].startswith(subject) for run in all_runs(out)))

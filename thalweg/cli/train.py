@@ -2,51 +2,22 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from thalweg.cli.exits import CONDITION, FAILED, FINE, INTERRUPTED, TERMINATED, Terminated, check_conditions, holds
-from thalweg.cli.options import Conditions, Json, Quiet, Set, TableOptions
+from thalweg.cli.exits import FAILED, gate, interrupt_says, interrupted
+from thalweg.cli.options import TrainingOptions
 
 
-def train(
-    subject: str,
-    /,
-    *,
-    set_: Set = (),
-    seed: int | None = None,
-    out: Path = Path("runs"),
-    device: str = "auto",
-    table: TableOptions | None = None,
-    fail_if: Conditions = (),
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> int:
+def train(subject: str, /, *, options: TrainingOptions | None = None) -> int:
     """Train a subject, judge it on every split, and keep the run.
 
     Parameters
     ----------
     subject
-        Built-in data (digits), a data file (houses.csv), or a recipe (recipe.toml, recipe.py).
-    set_
-        A setting over the recipe's, as in --set epochs=20 --set optimizer.lr=0.01.
-    seed
-        The seed of the initial weights, the order of the examples, and dropout.
-    out
-        The folder in which the run's own folder is made.
-    device
-        auto, cpu, cuda or mps.
-    table
-        How a data file is read.
-    fail_if
-        Exit with code 3 where this holds of the results, as in --fail-if 'test.accuracy<0.9'.
-    json_
-        One JSON document on stdout instead of a table.
-    quiet
-        No progress and no notices on stderr.
+        Built-in data (digits), a data file (houses.csv), a recipe (recipe.toml, recipe.py), a case, or a run.
+    options
+        How it is trained, and what is said of it.
     """
-    import logging
-
     from thalweg.cli.progress import Progress
     from thalweg.cli.show import show_run
     from thalweg.cli.subject import open_subject
@@ -55,22 +26,22 @@ def train(
     from thalweg.training import Outcome
     from thalweg.training import train as run_recipe
 
-    logging.getLogger("thalweg").setLevel(logging.ERROR if quiet else logging.WARNING)
-    check_conditions(fail_if)
-    recipe, folder = open_subject(subject, set_, (table or TableOptions()).settings(), seed, out)
-    with Progress(recipe.epochs, quiet) as progress:
-        run = run_recipe(recipe, out=folder, device=device, progress=progress)
-    conclusion = conclude(run, device) if run.status.good else None
-    assert run.path is not None
-    results = summary(run, conclusion) | {"report": str(write_report(run.path))}
-    print(json.dumps(results, indent=2)) if json_ else show_run(run, conclusion)
-    print(results["report"], file=sys.stderr)
+    own = options or TrainingOptions()
+    recipe, folder = open_subject(subject, own)
+    told = f"outside the epochs: see {folder.path / 'run.json'}."
+    with interrupt_says(told), Progress(recipe.epochs, own.quiet) as progress:
+        run = run_recipe(recipe, out=folder, device=own.device, progress=progress)
+    with interrupt_says(f"while the run was judged: its weights are in {folder.path}, its scores are not."):
+        conclusion = conclude(run, own.device) if run.status.good else None
+        results = summary(run, conclusion) | {"report": str(write_report(folder.path))}
+    print(json.dumps(results, indent=2)) if own.json_ else show_run(run, conclusion)
+    code = FAILED
     if run.status is Outcome.INTERRUPTED:
-        return TERMINATED if isinstance(run.error, Terminated) else INTERRUPTED
-    if not run.status.good:
-        return FAILED
-    values = (conclusion.flat() if conclusion else {}) | {"status": str(run.status)}
-    return CONDITION if sum(holds(condition, values) for condition in fail_if) else FINE
+        code = interrupted(run.error)
+    elif conclusion is not None:
+        code = gate(own.fail_if, conclusion.flat() | {"status": str(run.status)})
+    print(results["report"], file=sys.stderr)
+    return code
 
 
 def summary(run: Any, conclusion: Any) -> dict[str, Any]:

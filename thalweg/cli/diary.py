@@ -1,0 +1,59 @@
+"""The diary of an improvement: the rounds and their proofs as files of the run folder."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thalweg.cli.results import keep_finding
+from thalweg.core.files import write_json
+
+if TYPE_CHECKING:
+    from thalweg.remedy import Improvement, Round
+
+
+class Diary:
+    """The rounds and their proofs as files of the run folder, written as they come."""
+
+    def __init__(self, path: Path, command: str) -> None:
+        self.path, self.command = path, command
+        self.document: dict[str, Any] = {}
+        self.keep(())
+
+    def keep(self, rounds: "tuple[Round, ...]", **more: Any) -> None:
+        """Write the rounds so far: diary.json, the last finding, and each proof."""
+        for number, proof in enumerate((proof for turn in rounds for proof in turn.proofs), 1):
+            name = re.sub(r"[^a-z0-9]+", "-", proof.remedy.name.lower()).strip("-")[:60]
+            write_json(self.path / "proofs" / f"{number:02}-{name}.json", proof.to_json())
+        if rounds:
+            keep_finding(self.path, rounds[-1].finding, self.command if rounds[-1].finding.remedies else None)
+        told = [_told(number, turn) for number, turn in enumerate(rounds, 1)]
+        self.document = {"command": self.command, "rounds": told, "ended": "it was interrupted", **more}
+        write_json(self.path / "diary.json", self.document)
+
+    def end(self, result: "Improvement") -> dict[str, Any]:
+        """Write the whole, with the scores that it began and ended with."""
+        self.keep(
+            result.diary,
+            start={"test": _scores(result.before)},
+            end={"test": _scores(result.after)},
+            ended=result.ended,
+        )
+        return self.document
+
+    def __str__(self) -> str:
+        kept = len(self.document["rounds"])
+        return f"Interrupted; {kept} {'round is' if kept == 1 else 'rounds are'} kept in {self.path}."
+
+
+def _told(number: int, turn: "Round") -> dict[str, Any]:
+    return {
+        "round": number,
+        "cause": str(turn.finding.cause),
+        "sentence": turn.finding.sentence,
+        "tried": [{"remedy": p.remedy.name, "helped": p.helped, "effect": p.to_json()["effect"]} for p in turn.proofs],
+        "adopted": None if turn.adopted is None else turn.adopted.remedy.name,
+    }
+
+
+def _scores(scores: dict[str, tuple[float, float, float]]) -> dict[str, dict[str, float]]:
+    return {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}

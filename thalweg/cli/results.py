@@ -1,0 +1,68 @@
+"""What `diagnose` and `improve` print and keep alike: the plan, the finding, the next command, the closing page."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thalweg.cli.exits import FINE
+from thalweg.cli.options import TrainingOptions
+from thalweg.core.files import plain, write_json
+
+if TYPE_CHECKING:
+    from thalweg.diagnosis import Finding, Planned
+
+
+def command_line(command: str, subject: str, options: TrainingOptions) -> str:
+    """A command on the same subject, trained in the same way.
+
+    >>> from thalweg.cli.options import TableOptions
+    >>> table = TableOptions(target="price", header=False)
+    >>> command_line("improve", "my data.csv", TrainingOptions(set_=("epochs=9",), seed=3, table=table))
+    "thalweg improve 'my data.csv' --target price --no-header --set epochs=9 --seed 3"
+    """
+    words = ["thalweg", command, subject]
+    for name, value in options.data().items():
+        words += ["--no-header"] if name == "header" else [f"--{name}", str(value)]
+    for assignment in options.set_:
+        words += ["--set", assignment]
+    return shlex.join([*words, *([] if options.seed is None else ["--seed", str(options.seed)])])
+
+
+def keep_finding(path: Path, finding: "Finding", following: str | None) -> dict[str, Any]:
+    """The finding as JSON, with the next command, written into the run folder."""
+    results = finding.to_json() | {"next": following}
+    write_json(path / "finding.json", results)
+    return results
+
+
+def close(path: Path, document: dict[str, Any], json_: bool, show: Callable[[], None]) -> None:
+    """Write the report, print the results, and the report's path as the last line of stderr."""
+    from thalweg.report import write_report
+
+    document = {"run": path.name, "path": str(path), **document, "report": str(write_report(path))}
+    if json_:
+        print(json.dumps(plain(document), indent=2))
+    else:
+        show()
+    print(document["report"], file=sys.stderr)
+
+
+def show_plan(arms: "Sequence[Planned]", note: str, json_: bool) -> int:
+    """The arms with their prices, in multiples of one training and about in time."""
+    from thalweg.diagnosis.stage import duration
+
+    if json_:
+        print(json.dumps([arm._asdict() for arm in arms], indent=2))
+        return FINE
+    question = None
+    for arm in arms:
+        if arm.question != question:
+            question = arm.question
+            print(question)
+        took = "" if arm.seconds is None else f"about {duration(arm.seconds)}" if arm.seconds >= 1 else "under 1 s"
+        print(f"  {arm.times:6.1f} x  {took:>16}  {arm.arm}")
+    print(note)
+    return FINE
