@@ -108,5 +108,5 @@ def test_a_plan_prices_every_arm_and_trains_nothing() -> None:
     arms = {arm.arm: arm for arm in plan(thalweg.cases.get("too-small"))}
     assert arms["as it is"].times == 1.0
     assert arms["trained 3 x as long"].times == 3.0
-    assert 3 < arms["4 x as wide"].times < 5
+    assert 1 < arms["4 x as wide"].times < 1.1  # a small network costs its steps, not its parameters
     assert all(arm.seconds is not None and arm.seconds > 0 for arm in arms.values())

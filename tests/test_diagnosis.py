@@ -13,9 +13,11 @@ from thalweg import Cause, Recipe, RecipeError, Remedy, Splits
 from thalweg.cases import CASES
 from thalweg.core.arrays import ArraySource
 from thalweg.diagnosis import Finding
-from thalweg.diagnosis.arms import ScaledRate, at_rate, grown
+from thalweg.diagnosis.arms import ScaledRate, at_rate
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.floor import reference_floor
+from thalweg.diagnosis.growth import bigger_siblings, deeper, wider
+from thalweg.nn import Prepared, mlp
 from thalweg.remedy import remedies_for
 from thalweg.remedy.proof import sign_flip
 from thalweg.training.evaluate import ExampleLosses
@@ -125,7 +127,7 @@ def test_layers_are_widened_and_still_fit_the_data(name: str) -> None:
     factory, shape = NETS[name]
     batch = (torch.randn(*shape), torch.zeros(11, dtype=torch.int64))
     recipe = Recipe(data=Splits(train=batch), model=factory, objective=nn.CrossEntropyLoss())
-    bigger = grown(recipe, 3, batch)
+    bigger = wider(recipe, batch, 3)
     assert bigger is not None
     assert bigger.model()(batch[0]).shape == (11, 3)
     assert count(bigger.model()) > 2 * count(factory())
@@ -146,7 +148,47 @@ def test_a_net_that_cannot_be_widened_is_left_alone() -> None:
 
     batch = (torch.randn(11, 5), torch.zeros(11, dtype=torch.int64))
     recipe = Recipe(data=Splits(train=batch), model=Baked, objective=nn.CrossEntropyLoss())
-    assert grown(recipe, 3, batch) is None
+    assert wider(recipe, batch, 3) is None
+    assert [name for name, _ in bigger_siblings(recipe, batch)] == ["one hidden layer more"]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_hidden_layer_is_put_before_the_last(name: str) -> None:
+    factory, shape = NETS[name]
+    batch = (torch.randn(*shape), torch.zeros(11, dtype=torch.int64))
+    bigger = deeper(Recipe(data=Splits(train=batch), model=factory, objective=nn.CrossEntropyLoss()), batch)
+    assert bigger is not None
+    model = bigger.model()
+    assert model(batch[0]).shape == (11, 3)
+    assert [type(layer) for layer in model[-1]] == [nn.Linear, nn.ReLU, nn.Linear]
+    assert "one hidden layer more" in repr(bigger.model)
+
+
+def test_a_factory_grows_by_its_knobs_where_they_matter() -> None:
+    batch = (torch.randn(11, 5), torch.zeros(11, dtype=torch.int64))
+    recipe = Recipe(data=Splits(train=batch), model=partial(mlp, 5, 3, depth=0), objective=nn.CrossEntropyLoss())
+    names = dict(bigger_siblings(recipe, batch))
+    assert list(names) == ["one hidden layer more"]  # the width of a linear model changes nothing
+    assert names["one hidden layer more"].model.keywords == {"depth": 1}
+    prepared = recipe.but(model=Prepared(partial(mlp, 5, 3), input_noise=0.5))
+    (_, bigger), *_ = bigger_siblings(prepared, batch)
+    assert isinstance(bigger.model, Prepared)
+    assert bigger.model.factory.keywords == {"width": 256}
+
+
+def test_a_linear_model_of_a_curved_truth_is_too_simple() -> None:
+    x = torch.from_numpy(RANDOM.uniform(-3, 3, size=(500, 1))).float()
+    y = x.sin() + 0.1 * torch.from_numpy(RANDOM.normal(size=(500, 1))).float()
+    recipe = Recipe(
+        data=Splits(train=(x[:300], y[:300]), validation=(x[300:], y[300:])),
+        model=lambda: nn.Linear(1, 1),
+        objective=nn.MSELoss(),
+        optimizer=partial(torch.optim.Adam, lr=0.01),
+        epochs=30,
+    )
+    finding = thalweg.diagnose(recipe, budget=600)
+    assert finding.cause is Cause.MODEL_BIAS, finding
+    assert finding.remedies[0].name.startswith("one hidden layer more")
 
 
 def test_the_floor_of_noise_is_not_below_the_noise() -> None:

@@ -36,6 +36,7 @@ class Diary:
             result.diary,
             start={"test": _scores(result.before)},
             end={"test": _scores(result.after)},
+            judged_on=result.judged_on,
             ended=result.ended,
         )
         return self.document

@@ -1,6 +1,7 @@
 """thalweg improve: diagnose, prove a remedy, adopt it, and again."""
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thalweg.cli.diary import Diary
@@ -72,18 +73,32 @@ def improve(
         close(folder.path, dict(diary.document), own.json_, lambda: print(diary))
         return interrupted(error.__cause__ or error)
     conclusion = conclude(result.run, own.device)
+    improved = keep_recipe(folder.path, result)
     document = {
         "status": str(result.run.status),
+        "recipe": improved,
         "metrics": conclusion.to_json()["metrics"],
         **keep_finding(folder.path, result.finding, command if result.finding.remedies else None),
         "diary": diary.end(result),
     }
-    close(folder.path, document, own.json_, lambda: show_improvement(result))
+    close(folder.path, document, own.json_, lambda: show_improvement(result, improved))
     words = {"cause": str(result.finding.cause), "status": str(result.run.status)}
     return gate(own.fail_if, conclusion.flat() | words)
 
 
-def show_improvement(result: "Improvement") -> None:
+def keep_recipe(path: Path, result: "Improvement") -> str | None:
+    """Write the recipe that came out beside its run, where settings can say it; gives the path."""
+    from thalweg.core.files import write_bytes
+    from thalweg.recipes import as_toml
+
+    text = as_toml(result.recipe, path)
+    if text is None or not any(turn.adopted for turn in result.diary):
+        return None
+    write_bytes(path / "improved.toml", text.encode())
+    return str(path / "improved.toml")
+
+
+def show_improvement(result: "Improvement", recipe: str | None) -> None:
     """An improvement as a person reads it."""
     from thalweg.cli.show import scores_table, wide_console
 
@@ -99,6 +114,10 @@ def show_improvement(result: "Improvement") -> None:
                 f"{proof.measure} lower by {proof.effect}, {proof.wins} of {len(proof.pairs)} pairs, p = {proof.p:.3g}"
             )
             console.print(f"  {mark}: {proof.remedy.name}: {says}", soft_wrap=True, markup=False)
-    console.print(f"Ended: {result.ended}. On the half of the test data that nothing else has read:", markup=False)
-    if result.before:
-        console.print(scores_table({"before": result.before, "after": result.after}))
+    console.print(f"Ended: {result.ended}. On {result.judged_on}:", soft_wrap=True, markup=False)
+    if scores := {name: of for name, of in (("before", result.before), ("after", result.after)) if of}:
+        console.print(scores_table(scores))
+    if not result.before and result.after:
+        console.print("As it came in, it diverged.")
+    if recipe is not None:
+        console.print(f"The improved recipe: {recipe}", soft_wrap=True, markup=False)

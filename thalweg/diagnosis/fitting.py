@@ -18,10 +18,11 @@ from functools import partial
 import torch
 
 from thalweg.core.nest import Nest
-from thalweg.diagnosis.arms import at_rate, grown
+from thalweg.diagnosis.arms import at_rate
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.growth import bigger_siblings
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
 from thalweg.training import Recipe
 
@@ -29,10 +30,9 @@ CLOSES = 0.75
 """An arm that goes so much of the way to the floor closes the gap."""
 CLEAR = 0.25
 """By so much of the way the bigger arms must be ahead of the same-size ones to be their own cause."""
-TRIFLE = 0.02
-"""A validation loss that is lower by less than this share is not lower."""
+TRIFLE = 0.2
+"""A validation loss that is lower by less than this share of what is material is not lower."""
 SEEDS = 3
-WIDER = (4, 16)
 ADAM, LONGER, SMALLER_RATE = "Adam at its usual rate", "trained 3 x as long", "learning rate x 0.316"
 
 
@@ -58,9 +58,9 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Callable[[Recipe], R
     same: list[tuple[Arm, Recipe]] = []
     for name, recipe in better_trained(lab, control):
         same.append((lab.arm(name, recipe, [seed], lab.train, last=True), recipe))
-        if share(same[-1][0]) >= 1 and helpful(same[-1:], control):
+        if share(same[-1][0]) >= 1 and helpful(same[-1:], control, floor):
             break
-    best_same = min(helpful(same, control), key=lambda pair: pair[0].score.value, default=None)
+    best_same = min(helpful(same, control, floor), key=lambda pair: pair[0].score.value, default=None)
     if best_same is not None and share(best_same[0]) >= CLOSES:
         confirmed = _confirmed(lab, best_same)
         experiment = _experiment(SAME, control, [arm for arm, _ in same], confirmed, floor)
@@ -71,9 +71,10 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Callable[[Recipe], R
     return _capacity(lab, floor, control, first, same, grow)
 
 
-def helpful(arms: list[tuple[Arm, Recipe]], control: Arm) -> list[tuple[Arm, Recipe]]:
+def helpful(arms: list[tuple[Arm, Recipe]], control: Arm, floor: Floor) -> list[tuple[Arm, Recipe]]:
     """The arms that lower the validation loss too: a lower train loss that helps nowhere else cures nothing."""
-    return [pair for pair in arms if pair[0].validation < (1 - TRIFLE) * control.validation]
+    enough = TRIFLE * floor.material(control.validation)
+    return [pair for pair in arms if control.validation - pair[0].validation > enough]
 
 
 SAME = "Does a model of the same size, trained better, come down to the floor?"
@@ -119,7 +120,7 @@ def _capacity(
 ) -> Fitting:
     lab.asks(BIGGER)
     seed, gap = lab.recipe.seed, control.score.value - floor.high
-    same = helpful(same, control)
+    same = helpful(same, control, floor)
     equal = [pair for pair in same if pair[1].epochs == lab.recipe.epochs and pair[0].score.value < control.score.value]
     tuned = min(equal, key=lambda pair: pair[0].score.value)[1] if equal else lab.recipe
     best_same = min(same, key=lambda pair: pair[0].score.value, default=None)
@@ -130,11 +131,11 @@ def _capacity(
             if not lab.affords(arm, [seed]):
                 continue
             bigger.append((lab.arm(arm_name, arm, [seed], lab.train, last=True), arm))
-            if bigger[-1][0].score.value <= floor.high and helpful(bigger[-1:], control):
+            if bigger[-1][0].score.value <= floor.high and helpful(bigger[-1:], control, floor):
                 break
-        if bigger and bigger[-1][0].score.value <= floor.high and helpful(bigger[-1:], control):
+        if bigger and bigger[-1][0].score.value <= floor.high and helpful(bigger[-1:], control, floor):
             break
-    tried, bigger = bigger, helpful(bigger, control)
+    tried, bigger = bigger, helpful(bigger, control, floor)
     if not bigger:
         why = "No bigger sibling could be made or afforded: give diagnose(grow=...), or a larger budget."
         if tried:
@@ -162,9 +163,7 @@ def _bigger(recipe: Recipe, batch: Nest, grow: Callable[[Recipe], Recipe] | None
     if grow is not None:
         yield "grown by the given rule", grow(recipe)
         return
-    for factor in WIDER:
-        if (bigger := grown(recipe, factor, batch)) is not None:
-            yield f"{factor} x as wide", bigger
+    yield from bigger_siblings(recipe, batch)
 
 
 def _confirmed(lab: Laboratory, pair: tuple[Arm, Recipe]) -> Arm:

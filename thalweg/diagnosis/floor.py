@@ -4,6 +4,10 @@ Its upper end is what the best of a few reference learners (linear, nearest neig
 fold, in the loss that judges the model; a network that is given the same examples should do no worse. Its lower end is
 0 for a loss that cannot be negative, else unknown: no bound is claimed that a better learner could break (a
 nearest-neighbour bound is wrong in high dimension).
+
+A loss has no natural unit: a squared error has the target's, a likelihood of a density any origin. What is worth a
+finding is therefore told by the way from the best constant prediction down to the floor, and by the loss itself where
+that is less.
 """
 
 from collections.abc import Callable
@@ -27,17 +31,32 @@ SMOOTHING = 0.01
 FOLDS = 4
 MOST = 4000
 """References are fitted to at most so many examples; more would only lower the floor, at a price."""
+SHARE_OF_LOSS, SHARE_OF_WAY = 0.1, 0.05
+"""A difference below these shares of the loss, or of the way from the best constant to the floor, is not material."""
+CONSTANT = "the best constant"
 
 
 @dataclass(frozen=True, eq=False)
 class Floor:
-    """The interval, the learner that set its upper end, and that learner's loss on each example, by its place."""
+    """The interval, the learner that set its upper end, and that learner's loss on each example, by its place.
+
+    `null` is what the best constant prediction reaches: the loss of a model that reads no input.
+
+    >>> Floor(0.0, 0.2, "boosted trees", np.full(9, 0.2), (0.2, 0.1, 0.3), null=2.2).material(0.4)
+    0.04
+    """
 
     low: float
     high: float
     by: str
     values: np.ndarray
     judged: tuple[float, float, float]
+    null: float
+
+    def material(self, level: float) -> float:
+        """The smallest difference from a loss of `level` that is worth a finding."""
+        way = SHARE_OF_WAY * max(self.null - self.high, SHARE_OF_WAY * abs(self.null))
+        return way if self.low < 0 else min(SHARE_OF_LOSS * level, way)
 
 
 def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor | None:
@@ -57,17 +76,17 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
 
 
 def _best(judge: Judge, x: np.ndarray, y: Tensor, seed: int) -> Floor | None:
-    predictors = _classifiers() if are_classes(y) else _regressors()
-    best: Floor | None = None
-    for name, build in predictors.items():
+    reached: dict[str, np.ndarray] = {}
+    for name, build in (_classifiers() if are_classes(y) else _regressors()).items():
         output = _out_of_fold(build, x, y, seed)
         losses = None if output is None else _losses(judge, output, y)
         if losses is None:
             return None
-        value, low, high = mean_interval(losses)
-        if best is None or value < best.high:
-            best = Floor(0.0 if losses.min() >= 0 else float("-inf"), value, name, losses, (value, low, high))
-    return best
+        reached[name] = losses
+    best = min(reached, key=lambda name: float(reached[name].mean()))
+    values = reached[best]
+    low = 0.0 if values.min() >= 0 else float("-inf")
+    return Floor(low, float(values.mean()), best, values, mean_interval(values), float(reached[CONSTANT].mean()))
 
 
 def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor] | None:
@@ -93,6 +112,7 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor] | N
 
 
 def _classifiers() -> dict[str, Callable[[], Any]]:
+    from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
@@ -100,6 +120,7 @@ def _classifiers() -> dict[str, Callable[[], Any]]:
     from sklearn.preprocessing import StandardScaler
 
     return {
+        CONSTANT: lambda: DummyClassifier(strategy="prior"),
         "logistic regression": lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=300)),
         "nearest neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(7, weights="distance")),
         "boosted trees": lambda: HistGradientBoostingClassifier(max_iter=40, random_state=0),
@@ -107,6 +128,7 @@ def _classifiers() -> dict[str, Callable[[], Any]]:
 
 
 def _regressors() -> dict[str, Callable[[], Any]]:
+    from sklearn.dummy import DummyRegressor
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.linear_model import RidgeCV
     from sklearn.multioutput import MultiOutputRegressor
@@ -115,6 +137,7 @@ def _regressors() -> dict[str, Callable[[], Any]]:
     from sklearn.preprocessing import StandardScaler
 
     return {
+        CONSTANT: lambda: DummyRegressor(strategy="mean"),
         "ridge regression": lambda: make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 6))),
         "nearest neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsRegressor(15)),
         "boosted trees": lambda: MultiOutputRegressor(
@@ -146,9 +169,19 @@ def _out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) 
 
 
 def _losses(judge: Judge, output: Tensor, y: Tensor) -> np.ndarray | None:
+    """The judge's loss of each example, for means alone, or where it refuses them for means and log variances."""
     assert isinstance(judge.objective, PlainLoss)
-    try:
-        losses = values_of(judge.objective.loss, output, y)
-    except (RuntimeError, ValueError, IndexError):
-        return None
-    return losses.value.double().numpy() if losses.value.dim() and losses.weight is None else None
+    for form in (output,) if are_classes(y) else (output, _with_log_variances(output, y)):
+        try:
+            losses = values_of(judge.objective.loss, form, y)
+        except (RuntimeError, ValueError, IndexError):
+            continue
+        return losses.value.double().numpy() if losses.value.dim() and losses.weight is None else None
+    return None
+
+
+def _with_log_variances(output: Tensor, y: Tensor) -> Tensor:
+    """The means, and behind them the logarithm of each column's mean squared error, the same for every example."""
+    means = output.reshape(len(output), -1)
+    spread = (means - y.reshape(len(y), -1)).square().mean(0).clamp_min(1e-6).log()
+    return torch.cat([means, spread.expand_as(means)], 1)

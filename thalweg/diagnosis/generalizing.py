@@ -24,8 +24,6 @@ from thalweg.diagnosis.laboratory import CONTROL, Laboratory, merged
 from thalweg.training import Recipe
 from thalweg.training.evaluate import ExampleLosses
 
-MATERIAL = 0.1
-"""A difference below this share of the validation loss is not worth a finding."""
 SEEDS = 2
 FEEDS = "Does restraint, or more data, lower the validation loss?"
 
@@ -46,16 +44,15 @@ class Restraint:
         return total if self.own is None else total + self.own(model)
 
 
-def above_floor(validation: ExampleLosses, floor: Floor, train_examples: int) -> Score:
-    """How far the validation loss lies above the reference's on the same examples (else: above its mean)."""
-    theirs = floor.values[train_examples:]
-    if len(theirs) == len(validation.values):
-        return lower_by([validation], [ExampleLosses(theirs, validation.weights, validation.units)])
-    mean, low, high = validation.mean()
+def above_floor(losses: ExampleLosses, floor: Floor, theirs: np.ndarray) -> Score:
+    """How far a loss lies above the reference's on the same examples (`theirs`), else above its mean."""
+    if len(theirs) == len(losses.values):
+        return lower_by([losses], [ExampleLosses(theirs, losses.weights, losses.units)])
+    mean, low, high = losses.mean()
     return Score(mean - floor.high, low - floor.judged[2], high - floor.judged[1])
 
 
-def explain_gap(lab: Laboratory, above: Score, level: float) -> tuple[Ranked, Experiment, str | None]:
+def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float) -> tuple[Ranked, Experiment, str | None]:
     """The arms that restrain, or feed, the model; whether one of them lowers the validation loss beyond noise."""
     lab.asks(FEEDS)
     seeds = [lab.recipe.seed + i for i in range(SEEDS)]
@@ -76,7 +73,7 @@ def explain_gap(lab: Laboratory, above: Score, level: float) -> tuple[Ranked, Ex
         effect = lower_by(controls, [losses for losses in after if losses is not None])
         if best is None or effect.low > best[1].low:
             best = name, effect
-    helped = best is not None and best[1].low > 0 and best[1].value > MATERIAL * control.score.value
+    helped = best is not None and best[1].low > 0 and best[1].value > floor.material(control.score.value)
     says = (
         f"{best[0]} lowers the validation loss by {best[1]}, from {control.score.value:.3g}"
         if best is not None

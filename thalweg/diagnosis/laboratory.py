@@ -24,13 +24,15 @@ from thalweg.training.judging import Judge
 
 WORST = 1e6
 """The loss that a run without a finite loss counts as."""
+OVERHEAD = 20_000
+"""A step's own cost in parameters: a network of so many takes about twice the time of one of none (docs/log.md)."""
 
 
 @dataclass
 class Laboratory:
     """A recipe whose train and validation splits are indexed sources, half of its test split, and the runs so far.
 
-    `price` is counted in examples times epochs times parameters, in multiples of one run of the recipe. `ahead` holds
+    `price` is counted by `work`, in multiples of one run of the recipe. `ahead` holds
     the arms that may still be asked for, `evidence` the arms of each question so far.
     """
 
@@ -212,8 +214,8 @@ def first_batch(source: Source) -> Any:
 
 
 def work(recipe: Recipe) -> float:
-    """What one training of a recipe costs, in examples times epochs times parameters."""
-    return float(_examples(recipe) * max(recipe.epochs, 1) * count_parameters(recipe))
+    """What one training of a recipe costs: examples times epochs times (parameters + what a step costs beside them)."""
+    return float(_examples(recipe) * max(recipe.epochs, 1) * (OVERHEAD + count_parameters(recipe)))
 
 
 def _examples(recipe: Recipe) -> int:

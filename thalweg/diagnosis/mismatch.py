@@ -17,12 +17,13 @@ from thalweg.core.objective import PlainLoss, apply
 from thalweg.core.source import Source
 from thalweg.diagnosis.compare import higher_on
 from thalweg.diagnosis.finding import Arm, Experiment, Score
+from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.training import Run
 
 LEVEL = 0.99
-MATERIAL = 0.25
-"""A loss on test that is higher by less than this share of the validation loss is not worth a finding."""
+MATERIAL = 2.5
+"""A loss on test that is higher by less than so many times what is material elsewhere is not worth a finding."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Mismatch:
     mechanism: str
 
 
-def ask_mismatch(lab: Laboratory, run: Run) -> Mismatch | None:
+def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
     """The loss on the probe half against that on validation; None where there is no test split or no finite loss."""
     if lab.probe is None:
         return None
@@ -50,7 +51,7 @@ def ask_mismatch(lab: Laboratory, run: Run) -> Mismatch | None:
     else:
         effect = higher_on(probe, validation, LEVEL)
         arm = Arm("test (probe half)", (), Score(*probe.mean()), seeds)
-    harms = effect.low > 0 and effect.value > MATERIAL * validation.mean()[0]
+    harms = effect.low > 0 and effect.value > MATERIAL * floor.material(validation.mean()[0])
     mechanism = _what_moved(lab, run) if harms else "the test data cost no more than the validation data"
     experiment = Experiment(
         "Is the loss on test data higher than on validation data, which neither was trained on?",

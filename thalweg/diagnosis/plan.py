@@ -4,11 +4,11 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.notices import collecting
-from thalweg.diagnosis.arms import grown
 from thalweg.diagnosis.budget import Budget
-from thalweg.diagnosis.fitting import ADAM, BIGGER, LONGER, SAME, SEEDS, SMALLER_RATE, WIDER
+from thalweg.diagnosis.fitting import ADAM, BIGGER, LONGER, SAME, SEEDS, SMALLER_RATE
 from thalweg.diagnosis.generalizing import FEEDS
 from thalweg.diagnosis.generalizing import SEEDS as PAIR
+from thalweg.diagnosis.growth import bigger_siblings
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
 from thalweg.diagnosis.stage import Planned
 from thalweg.training import Recipe
@@ -43,10 +43,9 @@ def planned(lab: Laboratory) -> list[Planned]:
     arms += [like_it(SAME, f"learning rate x {factor:g}") for factor in (10, 0.1, 100, 0.01, 3.16, 0.316)]
     arms += [like_it(SAME, ADAM), like_it(SAME, LONGER, 3.0)]
     arms += [like_it(SAME, f"the best of these on {SEEDS - 1} more seeds", SEEDS - 1.0)]
-    for factor in WIDER:
-        if (bigger := grown(lab.recipe, factor, first_batch(lab.train))) is not None:
-            name, price, seconds = f"{factor} x as wide", lab.price_of(bigger), lab.seconds_of(bigger)
-            arms += [Planned(BIGGER, arm, price, seconds) for arm in (name, f"{name}, {SMALLER_RATE}")]
+    for name, bigger in bigger_siblings(lab.recipe, first_batch(lab.train)):
+        price, seconds = lab.price_of(bigger), lab.seconds_of(bigger)
+        arms += [Planned(BIGGER, arm, price, seconds) for arm in (name, f"{name}, {SMALLER_RATE}")]
     more = 1 + len(lab.validation) / 2 / len(lab.train)
     arms += [like_it(FEEDS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]
     arms += [like_it(FEEDS, f"{more:.2g} x the training data", PAIR * more)]

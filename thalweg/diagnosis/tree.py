@@ -8,6 +8,7 @@ what would decide.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from thalweg.core.device import resolve_device
@@ -27,9 +28,6 @@ from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
 
-MATERIAL = 0.1
-"""A validation loss that is above the floor by less than this share of itself is not worth an experiment."""
-
 
 @no_type_check
 def find_cause(
@@ -44,9 +42,9 @@ def find_cause(
 ) -> Finding:
     """What holds a recipe back, with the experiments that show it.
 
-    `budget` is in multiples of one training of the recipe (examples times epochs times parameters), or a time ("10m");
-    `grow` makes a bigger model of a recipe where neither its factory's `width` nor its layers can be grown;
-    `test=False` leaves the test split alone. `progress` is told of every stage, with the time that it takes.
+    `budget` is in multiples of one training of the recipe (see `laboratory.work`), or a time ("10m"); `grow` makes a
+    bigger model of a recipe where neither its factory nor its layers can be grown (see `growth`); `test=False` leaves
+    the test split alone. `progress` is told of every stage, with the time that it takes.
 
     Raises `RecipeError` for what is neither recipe nor run, what `train` raises where the recipe cannot be trained, and
     `Interrupted` with the evidence so far where it is interrupted.
@@ -109,13 +107,19 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
             mechanism="there is no reference to say how small the loss could be",
             would_decide="A reference that can read these inputs and this loss; the learners known here cannot.",
         )
-    if train is None or train.mean()[0] > floor.high:
+    theirs = np.split(floor.values, [len(lab.train)])
+    if train is None or worth_asking(above_floor(train, floor, theirs[0]), train, floor):
         return _train_loss(lab, finding, floor, grow)
     if validation is not None:
-        above, level = above_floor(validation, floor, len(lab.train)), validation.mean()[0]
-        if above.low > 0 and above.value > MATERIAL * level and gap(lab, train, validation).low > 0:
-            return _validation_loss(lab, finding, above, level)
-    return _test_loss(finding, ask_mismatch(lab, run), floor)
+        above = above_floor(validation, floor, theirs[1])
+        if worth_asking(above, validation, floor) and gap(lab, train, validation).low > 0:
+            return _validation_loss(lab, finding, floor, above, validation.mean()[0])
+    return _test_loss(finding, ask_mismatch(lab, run, floor), floor)
+
+
+def worth_asking(above: Score, losses: ExampleLosses, floor: Floor) -> bool:
+    """Whether a loss lies above the floor beyond noise and by more than a trifle."""
+    return above.low > 0 and above.value > floor.material(losses.mean()[0])
 
 
 def _train_loss(lab: Laboratory, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None) -> Finding:
@@ -126,8 +130,8 @@ def _train_loss(lab: Laboratory, finding: Finding, floor: Floor, grow: Callable[
     return finding.but(cause=fitting.ranked[0].cause, mechanism=fitting.ranked[0].sentence)
 
 
-def _validation_loss(lab: Laboratory, finding: Finding, above: Score, level: float) -> Finding:
-    ranked, experiment, waits = explain_gap(lab, above, level)
+def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Score, level: float) -> Finding:
+    ranked, experiment, waits = explain_gap(lab, floor, above, level)
     finding = finding.but(ranked=(ranked,), experiments=(experiment,), mechanism=ranked.sentence)
     return finding.but(would_decide=waits) if waits else finding.but(cause=Cause.OVERFITTING)
 

@@ -2,7 +2,18 @@
 
 from thalweg.nn.cnn import cnn
 from thalweg.nn.frozen import Frozen, Pretrained, pretrained
+from thalweg.nn.inputs import NoisyInputs, Prepared, Standardized
 from thalweg.nn.mlp import mlp
 from thalweg.nn.temperature import Temperature
 
-__all__ = ["Frozen", "Pretrained", "Temperature", "cnn", "mlp", "pretrained"]
+__all__ = [
+    "Frozen",
+    "NoisyInputs",
+    "Prepared",
+    "Pretrained",
+    "Standardized",
+    "Temperature",
+    "cnn",
+    "mlp",
+    "pretrained",
+]

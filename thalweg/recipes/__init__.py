@@ -1,9 +1,9 @@
 """Recipes from names and files, and runs read back from their folders: where data, networks and training meet."""
 
 from thalweg.recipes.conclusion import Conclusion, conclude
-from thalweg.recipes.express import expressed
+from thalweg.recipes.express import as_toml, expressed
 from thalweg.recipes.predict import predict
 from thalweg.recipes.restore import load_run
 from thalweg.recipes.subject import load
 
-__all__ = ["Conclusion", "conclude", "expressed", "load", "load_run", "predict"]
+__all__ = ["Conclusion", "as_toml", "conclude", "expressed", "load", "load_run", "predict"]

@@ -15,8 +15,11 @@ from thalweg.core.kinds import at_fault, check_arguments, check_name
 from thalweg.core.objective import name_of
 from thalweg.recipes.settings import Settings
 
-BESIDE = {"model": ("pretrained",), "optimizer": ("lr_factors", "decay_norms_and_biases")}
-"""Keys that are no argument of what `kind` names: weights to begin with, and what makes parameter groups."""
+BESIDE = {
+    "model": ("pretrained", "input_noise", "standardize_examples"),
+    "optimizer": ("lr_factors", "decay_norms_and_biases"),
+}
+"""Keys that are no argument of what `kind` names: weights to begin with, what happens to inputs, groups."""
 
 
 def named(

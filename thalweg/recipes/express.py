@@ -1,40 +1,156 @@
-"""Express: a recipe that remedies changed, as settings again, so that its run folder can be read back."""
+"""Express: a recipe that remedies changed, as settings again, so that it can be read, trained and built once more.
 
+Each field that differs is said by the section it belongs to; a change that no section can say is named.
+"""
+
+import os
+from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice
-from thalweg.recipes.pieces import MODELS
-from thalweg.training import Recipe
+from thalweg.core.signature import defaults_of
+from thalweg.diagnosis.arms import ScaledRate
+from thalweg.diagnosis.generalizing import Restraint
+from thalweg.loss import L2
+from thalweg.nn import Prepared
+from thalweg.optim import OPTIMIZERS, Grouped
+from thalweg.recipes.build import assemble
+from thalweg.recipes.pieces import MODELS, PENALTIES
+from thalweg.recipes.settings import Section, Settings
+from thalweg.training import EarlyStopping, Recipe
 
 PLAIN = (bool, int, float, str, type(None))
+DECIDED_BY_DATA = ("inputs", "outputs", "channels")
 
 
 def expressed(recipe: Recipe, start: Recipe) -> Recipe:
-    """The recipe with the origin of `start`, where its model can be said in settings; else without, and that is said.
+    """The recipe that the settings of `recipe` describe, where `start` came from settings and they can say it.
 
-    What predicts is the model; how it was trained stands in the recipe's own description.
+    What is trained then is what the settings say, piece by piece. Else the recipe is given back as it is, and a notice
+    says which change has no words.
     """
     if start.origin is None or "settings" not in start.origin or "python" in start.origin:
         return recipe
-    settings = {section: dict(values) for section, values in start.origin["settings"].items()}
-    if fingerprint(recipe.model) != fingerprint(start.model) or fingerprint(recipe.model) == UNKNOWN:
-        model = _model(recipe.model)
-        if model is None:
-            notice(
-                "The improved model cannot be said in settings, so `thalweg predict` cannot build it from the folder."
-            )
-            return recipe
-        settings["model"] = model
-    return recipe.but(origin=dict(start.origin) | {"settings": settings, "changed": recipe.difference(start)})
+    origin = start.origin
+    sections = {name: dict(values) for name, values in origin["settings"].items()}
+    for field, (section, say) in WORDS.items():
+        piece = getattr(recipe, field)
+        if not _same(piece, getattr(start, field)):
+            said = say(piece)
+            if said is None:
+                notice(
+                    f"The change of the {field} cannot be said in settings, so `thalweg predict` cannot build this "
+                    "model from its folder: " + "; ".join(start.difference(recipe)) + "."
+                )
+                return recipe
+            sections[section] = said
+    encoding, folder = recipe.data.train.encoding, origin.get("folder")
+    base = None if folder is None else Path(folder)
+    said_recipe = assemble(Settings(sections), origin["name"], recipe.data, encoding, origin.get("given"), base)
+    return said_recipe.but(seed=recipe.seed, epochs=recipe.epochs, batch_size=recipe.batch_size)
 
 
-def _model(factory: Any) -> dict[str, Any] | None:
-    """A bound factory of the table of models as a section of settings."""
-    if not isinstance(factory, partial) or factory.args:
+def as_toml(recipe: Recipe, folder: Path) -> str | None:
+    """The recipe in TOML, its files found from `folder`; None for one that no settings describe.
+
+    >>> import thalweg
+    >>> print(as_toml(thalweg.load("iris", assignments=["epochs=7"]), Path(".")).split("[fit]")[1])
+    <BLANKLINE>
+    batch_size = 32
+    epochs = 7
+    seed = 0
+    <BLANKLINE>
+    """
+    import tomli_w
+
+    if recipe.origin is None or "settings" not in recipe.origin:
         return None
-    kind = next((name for name, known in MODELS.items() if known is factory.func), None)
-    if kind is None or not all(isinstance(value, PLAIN) for value in factory.keywords.values()):
+    sections = {name: dict(values) for name, values in recipe.origin["settings"].items() if values}
+    sections["fit"] |= {"batch_size": recipe.batch_size, "epochs": recipe.epochs, "seed": recipe.seed}
+    base = Path(recipe.origin["folder"] or ".")
+    for section, key in (("data", "source"), ("data", "test"), ("model", "pretrained")):
+        value = sections.get(section, {}).get(key)
+        if isinstance(value, str) and (base / value).exists():
+            sections[section][key] = os.path.relpath(base / value, folder)
+    said = {
+        name: {key: "none" if value is None else value for key, value in values.items()}
+        for name, values in sections.items()
+    }
+    return tomli_w.dumps(said)
+
+
+def _same(first: Any, second: Any) -> bool:
+    mark = fingerprint(first)
+    return first is second or (mark == fingerprint(second) and mark != UNKNOWN)
+
+
+def _model(factory: Any) -> Section | None:
+    if isinstance(factory, Prepared):
+        own = _model(factory.factory)
+        beside = {"input_noise": factory.input_noise, "standardize_examples": factory.standardize_examples}
+        return None if own is None else own | {key: value for key, value in beside.items() if value}
+    return _bound(factory, MODELS, leave_out=DECIDED_BY_DATA)
+
+
+def _optimizer(factory: Any) -> Section | None:
+    if isinstance(factory, ScaledRate):
+        own = _optimizer(factory.factory)
+        if own is None:
+            return None
+        rate: float = own["lr"] if "lr" in own else defaults_of(OPTIMIZERS[own["kind"]])["lr"]
+        return own | {"lr": rate * factory.factor}
+    if isinstance(factory, Grouped):
+        own = _optimizer(factory.factory)
+        groups = {"lr_factors": dict(factory.lr_factors), "decay_norms_and_biases": factory.decay_norms_and_biases}
+        return None if own is None else own | groups
+    return _bound(factory, OPTIMIZERS)
+
+
+def _penalty(penalty: Any) -> Section | None:
+    if isinstance(penalty, Restraint):
+        own = penalty.own
+        if own is None or (isinstance(own, L2) and not own.biases):
+            return {"kind": "l2", "strength": penalty.strength + (0.0 if own is None else own.strength)}
         return None
-    return {"kind": kind, **factory.keywords}
+    if penalty is None:
+        return {}
+    kind = next((name for name, known in PENALTIES.items() if type(penalty) is known), None)
+    return None if kind is None else {"kind": kind, **vars(penalty)}
+
+
+def _stopping(rule: Any) -> Section | None:
+    if rule is None:
+        return {}
+    return dict(vars(rule)) if type(rule) is EarlyStopping else None
+
+
+def _nothing(piece: Any) -> Section | None:
+    """A field that no remedy can say in settings."""
+    return None
+
+
+def _bound(factory: Any, table: Mapping[str, Callable[..., Any]], leave_out: tuple[str, ...] = ()) -> Section | None:
+    """A factory of a table with its bound arguments as a section."""
+    inner = factory if isinstance(factory, partial) else partial(factory)
+    kind = next((name for name, known in table.items() if known is inner.func), None)
+    if kind is None:
+        return None
+    names = list(signature(inner.func).parameters)
+    arguments = dict(zip(names, inner.args, strict=False)) | inner.keywords
+    said = {name: value for name, value in arguments.items() if name not in leave_out}
+    return {"kind": kind, **said} if all(isinstance(value, PLAIN) for value in said.values()) else None
+
+
+WORDS: dict[str, tuple[str, Callable[[Any], Section | None]]] = {
+    "model": ("model", _model),
+    "optimizer": ("optimizer", _optimizer),
+    "penalty": ("penalty", _penalty),
+    "stopping": ("stopping", _stopping),
+    "objective": ("objective", _nothing),
+    "schedule": ("schedule", _nothing),
+}
+"""Fields that a remedy may change: the section of each, and how it is said there."""

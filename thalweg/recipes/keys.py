@@ -20,7 +20,7 @@ from thalweg.recipes.pieces import (
     WITHHELD,
     data_parameters,
     fit,
-    pretrained_model,
+    model_around,
 )
 from thalweg.recipes.settings import SECTIONS
 from thalweg.training import EarlyStopping
@@ -62,7 +62,7 @@ def keys() -> Iterator[Key]:
             continue
         usual = str(DEFAULTS.get(section, {}).get("kind", "by the data" if section == "objective" else "needed"))
         yield Key(section, "", "kind", "text", usual)
-        beside = (*named_parameters(pretrained_model).items(), *named_parameters(Grouped).items())
+        beside = (*named_parameters(model_around).items(), *named_parameters(Grouped).items())
         yield from (_key(section, "", parameter, name) for name, parameter in beside if name in BESIDE.get(section, ()))
         for kind, factory in NAMED[section].items():
             for name, parameter in named_parameters(factory).items():

@@ -15,7 +15,7 @@ from thalweg.core.signature import argument_names, named_parameters
 from thalweg.data import load_table
 from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian
 from thalweg.measure.metrics import METRICS
-from thalweg.nn import cnn, mlp
+from thalweg.nn import Prepared, cnn, mlp
 from thalweg.nn import pretrained as with_weights
 from thalweg.optim import Grouped, optimizer_by_name, schedule_by_name
 from thalweg.recipes.construction import BESIDE, built, imported, kind_and_arguments, named, placed
@@ -67,16 +67,24 @@ def model_piece(settings: Settings, given: Mapping[str, Any], folder: Path | Non
         if factory in MODELS.values():
             factory(**arguments)  # builds nothing, and finds a knob out of its range now
     model = partial(factory, **arguments)
-    return built(settings, "model", partial(pretrained_model, model, folder), _beside(settings, "model"))
+    return built(settings, "model", partial(model_around, model, folder), _beside(settings, "model"))
 
 
-def pretrained_model(
-    model: Callable[[], nn.Module], folder: Path | None, *, pretrained: str | None = None
+def model_around(
+    model: Callable[[], nn.Module],
+    folder: Path | None,
+    *,
+    pretrained: str | None = None,
+    input_noise: float = 0.0,
+    standardize_examples: bool = False,
 ) -> Callable[[], nn.Module]:
-    """The model factory itself, or one that begins with the weights of a safetensors file, found from `folder`."""
-    if pretrained is None:
-        return model
-    return with_weights(model, pretrained if folder is None else folder / pretrained)
+    """The model factory itself, or one that begins with the weights of a safetensors file, found from `folder`, or one
+    whose models get their inputs with noise, or each example of them standardized.
+    """
+    if pretrained is not None:
+        model = with_weights(model, pretrained if folder is None else folder / pretrained)
+    plain = not input_noise and not standardize_examples
+    return model if plain else Prepared(model, input_noise, standardize_examples)
 
 
 def objective_piece(settings: Settings) -> nn.Module:

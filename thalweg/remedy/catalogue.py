@@ -4,23 +4,22 @@ For optimization and model bias the best arms of the experiments are the remedie
 is what to adopt. For overfitting and mismatch the catalogue holds changes of its own.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from thalweg.core.description import describe_piece
 from thalweg.diagnosis import Arm, Cause, Finding
 from thalweg.diagnosis.generalizing import Restraint
+from thalweg.nn import Prepared
 from thalweg.remedy.remedy import Remedy
 from thalweg.training import EarlyStopping, Recipe
 
 CARRIED = ("model", "objective", "optimizer", "schedule", "epochs", "batch_size", "penalty", "stopping")
 """The fields in which an arm can differ from the recipe, and which adopting it changes."""
 MOST_ARMS = 2
+NOISE = 0.5
+"""The deviation of the noise on the inputs, in deviations of the inputs."""
 
 
 def remedies_for(finding: Finding) -> tuple[Remedy, ...]:
@@ -40,12 +39,12 @@ def _remedies(finding: Finding) -> Iterator[Remedy]:
     if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS):
         yield from adopted_arms(finding)
     if cause is Cause.OVERFITTING:
-        noisy = Remedy("noise on the inputs", Cause.OVERFITTING, partial(with_model, wrap=NoisyInputs))
+        noisy = Remedy("noise on the inputs", Cause.OVERFITTING, partial(prepared, input_noise=NOISE))
         restrained = Remedy("a penalty on the weights", Cause.OVERFITTING, restrain)
         stopped = Remedy("early stopping", Cause.OVERFITTING, lambda recipe: recipe.but(stopping=EarlyStopping(5)))
         yield from (noisy.then(restrained), restrained, noisy, stopped)
     if cause is Cause.MISMATCH:
-        yield Remedy("each example standardized", Cause.MISMATCH, partial(with_model, wrap=Standardized))
+        yield Remedy("each example standardized", Cause.MISMATCH, partial(prepared, standardize_examples=True))
 
 
 def adopted_arms(finding: Finding) -> Iterator[Remedy]:
@@ -88,47 +87,7 @@ def restrain(recipe: Recipe, strength: float = 0.01) -> Recipe:
     return recipe.but(penalty=Restraint(strength, recipe.penalty))
 
 
-def with_model(recipe: Recipe, wrap: Callable[[nn.Module], nn.Module]) -> Recipe:
-    """The recipe with its model wrapped."""
-    return recipe.but(model=Wrapped(recipe.model, wrap))
-
-
-@dataclass(frozen=True, repr=False)
-class Wrapped:
-    """A model factory whose models are wrapped."""
-
-    factory: Callable[[], nn.Module]
-    wrap: Callable[[nn.Module], nn.Module]
-
-    def __repr__(self) -> str:
-        return f"{self.wrap.__name__}({describe_piece(self.factory)})"
-
-    def __call__(self) -> nn.Module:
-        return self.wrap(self.factory())
-
-
-class NoisyInputs(nn.Module):
-    """Adds Gaussian noise to the inputs in training: a penalty on how fast the output changes (Bishop 1995).
-
-    The noise's deviation is `share` of that of the batch.
-    """
-
-    def __init__(self, model: nn.Module, share: float = 0.5) -> None:
-        super().__init__()
-        self.model, self.share = model, share
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x + self.share * x.std() * torch.randn_like(x) if self.training else x)
-
-
-class Standardized(nn.Module):
-    """Gives every example mean 0 and deviation 1 over its inputs, so that brightness and contrast no longer matter."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = x.flatten(1)
-        scaled = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + 1e-5)
-        return self.model(scaled.reshape(x.shape))
+def prepared(recipe: Recipe, **preparation: Any) -> Recipe:
+    """The recipe whose models get their inputs prepared, beside what was done to them before."""
+    own = recipe.model if isinstance(recipe.model, Prepared) else Prepared(recipe.model)
+    return recipe.but(model=replace(own, **preparation))

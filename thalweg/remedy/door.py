@@ -25,7 +25,7 @@ def diagnose(
 
     The train loss is asked first (model bias or optimization), then the validation loss (overfitting), then the test
     loss (mismatch). `budget` is in multiples of one training of the recipe, or a time ("10m"); `grow` makes a bigger
-    model of a recipe where neither its factory's `width` nor its layers can be grown; `test=False` leaves the test
+    model of a recipe where neither its factory nor its layers can be grown; `test=False` leaves the test
     split alone; `reference` is the floor of an earlier finding on the same data.
 
     >>> import thalweg

@@ -24,6 +24,7 @@ from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train
 
 DIAGNOSIS = 20.0
 """What one diagnosis may cost at most, in multiples of one training of its recipe."""
+UNREAD = "the half of the test data that nothing else has read"
 CLOSING = 2
 """Runs at the end: the recipe that came in and the one that goes out."""
 
@@ -44,8 +45,8 @@ Keep = Callable[[tuple[Round, ...]], None]
 class Improvement:
     """The recipe that came out, its run, and the diary: every round with what helped and what did not.
 
-    `before` and `after` are the scores of the first and the last recipe on the half of the test split that nothing else
-    has read (on validation where there is no test split).
+    `before` and `after` are the scores of the first and the last recipe; `judged_on` says on which data: the half of
+    the test split that nothing else has read, else validation, which was also chosen by, else none.
     """
 
     recipe: Recipe
@@ -53,6 +54,7 @@ class Improvement:
     diary: tuple[Round, ...]
     before: dict[str, tuple[float, float, float]]
     after: dict[str, tuple[float, float, float]]
+    judged_on: str
     ended: str
     cost: Cost = field(default_factory=Cost)
 
@@ -210,9 +212,8 @@ class _Circle:
     def closed(self, ended: str, out: RunFolder | None, settle: Callable[[Recipe], Recipe] | None) -> Improvement:
         """The closing runs, and the final half of the test split, read once."""
         start, recipe = self.start, self.recipe
-        final: Any = start.data.validation
-        if start.data.test is not None:
-            final = halves(open_indexed(start, start.data.test, "test"))[1]
+        final, judged_on = self.final()
+        if judged_on == UNREAD:
             recipe = recipe.but(data=Splits(recipe.data.train, recipe.data.validation, final))
         recipe = recipe if settle is None else settle(recipe)
         self.progress(Stage("the closing runs: as it came in, and as it goes out"))
@@ -221,10 +222,20 @@ class _Circle:
         if out is not None:
             out.keep_recipe(recipe)
         device = resolve_device(self.device)
-        before = evaluate(first, final, device=device) if first.status is not Outcome.DIVERGED else {}
-        after = evaluate(run, final, device=device)
+        before, after = (
+            {} if final is None or run.status is Outcome.DIVERGED else evaluate(run, final, device=device)
+            for run in (first, run)
+        )
         cost = replace(self.cost, runs=self.cost.runs + CLOSING, seconds=monotonic() - self.began)
-        return Improvement(recipe, run, tuple(self.diary), before, after, ended, cost)
+        return Improvement(recipe, run, tuple(self.diary), before, after, judged_on, ended, cost)
+
+    def final(self) -> tuple[Any, str]:
+        """The data for the scores at the end, and what they are."""
+        if self.start.data.test is not None:
+            return halves(open_indexed(self.start, self.start.data.test, "test"))[1], UNREAD
+        if self.start.data.validation is not None:
+            return self.start.data.validation, "the validation data, by which it was also chosen"
+        return None, "no data: there is neither a test nor a validation split"
 
 
 def plan_of_improvement(recipe: Recipe, device: str | torch.device = "auto") -> list[Planned]:

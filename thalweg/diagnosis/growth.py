@@ -1,0 +1,201 @@
+"""Growth: bigger siblings of a network, by the arguments of its factory, else layer by layer.
+
+A factory with `width` or `depth` grows by them. Else the layers are found by running the network once: each but the
+outer sides of the first and the last becomes wider, and a hidden layer is put before the last. A sibling is believed
+when it runs on a batch and has more parameters than the network itself.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from thalweg.core.description import describe_piece
+from thalweg.core.nest import Nest
+from thalweg.core.objective import Moment
+from thalweg.core.randomness import untouched
+from thalweg.core.signature import parameters_of
+from thalweg.core.step import Step
+from thalweg.training import Recipe
+
+LEAST_UNITS = 64
+"""A hidden layer that is put into a network has as many units as what it reads, and at least so many."""
+
+Factory = Callable[[], nn.Module]
+
+
+def bigger_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]:
+    """Names and recipes of bigger siblings, from the first to try to the last.
+
+    >>> from thalweg.core.source import Splits
+    >>> x, y = torch.ones(5, 3), torch.ones(5, 2)
+    >>> recipe = Recipe(data=Splits(train=(x, y)), model=partial(nn.Linear, 3, 2), objective=nn.MSELoss())
+    >>> [name for name, _ in bigger_siblings(recipe, (x, y))]  # a linear model has no hidden layer to widen
+    ['one hidden layer more']
+    """
+    for name, grow in (
+        ("4 x as wide", partial(wider, factor=4)),
+        ("one hidden layer more", deeper),
+        ("16 x as wide", partial(wider, factor=16)),
+    ):
+        bigger = grow(recipe, batch)
+        if bigger is not None:
+            yield name, bigger
+
+
+def wider(recipe: Recipe, batch: Nest, factor: int) -> Recipe | None:
+    """The recipe with a model `factor` times as wide, None where it cannot be widened."""
+    return _believed(recipe, _by_knob(recipe.model, "width", lambda width: width * factor), batch) or _believed(
+        recipe, _by_layers(recipe, factor, batch), batch
+    )
+
+
+def deeper(recipe: Recipe, batch: Nest) -> Recipe | None:
+    """The recipe with one hidden layer more in its model, None where none can be put in."""
+    return _believed(recipe, _by_knob(recipe.model, "depth", lambda depth: depth + 1), batch) or _believed(
+        recipe, _by_insertion(recipe, batch), batch
+    )
+
+
+def _believed(recipe: Recipe, factory: Factory | None, batch: Nest) -> Recipe | None:
+    """The recipe with that model, where it runs on a batch and is bigger."""
+    if factory is None:
+        return None
+    bigger = recipe.but(model=factory)
+    sizes = [_size_if_it_runs(one, batch) for one in (recipe, bigger)]
+    return bigger if None not in sizes and cast(int, sizes[1]) > cast(int, sizes[0]) else None
+
+
+def _size_if_it_runs(recipe: Recipe, batch: Nest) -> int | None:
+    with untouched():
+        try:
+            model = recipe.model()
+        except (RuntimeError, ValueError, TypeError, AttributeError):
+            return None
+        runs = _forward(Step(model, recipe.objective), batch)
+    return sum(parameter.numel() for parameter in model.parameters()) if runs else None
+
+
+def _by_knob(factory: Callable[..., nn.Module], knob: str, grow: Callable[[int], int]) -> Factory | None:
+    """A factory whose argument grows; one around another (what prepares inputs) keeps what it does to it."""
+    if is_dataclass(factory) and callable(inner := getattr(factory, "factory", None)):
+        grown = _by_knob(inner, knob, grow)
+        return None if grown is None else cast(Factory, replace(cast(Any, factory), factory=grown))
+    parameter = parameters_of(factory).get(knob)
+    if parameter is None or not isinstance(parameter.default, int):
+        return None
+    return partial(factory, **{knob: grow(parameter.default)})
+
+
+@dataclass(frozen=True, repr=False)
+class Widened:
+    """A model factory whose hidden layers are `factor` times as wide: linear, convolution, norm and embedding layers.
+
+    `first` and `last` name the layers that meet the data, whose outer sides stay as they are.
+    """
+
+    factory: Callable[[], nn.Module]
+    factor: int
+    first: str
+    last: str
+
+    def __call__(self) -> nn.Module:
+        model = self.factory()
+        for name, module in list(model.named_modules()):
+            wider = _wider(module, self.factor, inner=name != self.first, outer=name != self.last)
+            if wider is not None:
+                if name == "":
+                    return wider
+                model.set_submodule(name, wider)
+        return model
+
+    def __repr__(self) -> str:
+        return f"{describe_piece(self.factory)}, {self.factor} x as wide"
+
+
+@dataclass(frozen=True, repr=False)
+class Deepened:
+    """A model factory with one hidden layer more before the layer `last`, a linear one, and a ReLU between them."""
+
+    factory: Callable[[], nn.Module]
+    last: str
+
+    def __call__(self) -> nn.Module:
+        model = self.factory()
+        head = cast(nn.Linear, model.get_submodule(self.last))
+        units = max(LEAST_UNITS, head.in_features)
+        deeper = nn.Sequential(
+            nn.Linear(head.in_features, units), nn.ReLU(), nn.Linear(units, head.out_features, head.bias is not None)
+        )
+        if self.last == "":
+            return deeper
+        model.set_submodule(self.last, deeper)
+        return model
+
+    def __repr__(self) -> str:
+        return f"{describe_piece(self.factory)}, one hidden layer more"
+
+
+def _by_layers(recipe: Recipe, factor: int, batch: Nest) -> Factory | None:
+    called = _called(recipe, batch)
+    return Widened(recipe.model, factor, called[0][0], called[-1][0]) if len(called) > 1 else None
+
+
+def _by_insertion(recipe: Recipe, batch: Nest) -> Factory | None:
+    called = _called(recipe, batch)
+    return Deepened(recipe.model, called[-1][0]) if called and type(called[-1][1]) is nn.Linear else None
+
+
+def _called(recipe: Recipe, batch: Nest) -> list[tuple[str, nn.Module]]:
+    """The layers with weights that a forward pass calls, in that order; none where it fails."""
+    called: list[tuple[str, nn.Module]] = []
+    with untouched():
+        model = recipe.model()
+        for name, module in model.named_modules():
+            if isinstance(module, SIZED) and not isinstance(module, NORMS):
+                module.register_forward_hook(partial(_note, called, name))
+        return called if _forward(Step(model, recipe.objective), batch) else []
+
+
+def _note(called: list[tuple[str, nn.Module]], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    called.append((name, module))
+
+
+def _forward(step: Step, batch: Nest) -> bool:
+    step.eval()
+    try:
+        with torch.no_grad():
+            step(batch, Moment())
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+        return False
+    return True
+
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+SIZED = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, *NORMS)
+
+
+def _wider(module: nn.Module, factor: int, inner: bool, outer: bool) -> nn.Module | None:
+    """A new layer of the same settings, wider on its inner (input) and outer (output) sides; None for other modules."""
+    if type(module) is nn.Linear:
+        features = module.in_features * _times(factor, inner), module.out_features * _times(factor, outer)
+        return nn.Linear(*features, bias=module.bias is not None)
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1:
+        settings = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+        channels = module.in_channels * _times(factor, inner), module.out_channels * _times(factor, outer)
+        options = {name: getattr(module, name) for name in settings}
+        return type(module)(*channels, bias=module.bias is not None, **options)
+    if isinstance(module, nn.Embedding):
+        return nn.Embedding(module.num_embeddings, module.embedding_dim * factor, module.padding_idx)
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        return type(module)(module.num_features * factor, module.eps, module.momentum, module.affine)
+    if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1:
+        return nn.LayerNorm(module.normalized_shape[0] * factor, module.eps, module.elementwise_affine)
+    return None
+
+
+def _times(factor: int, grows: bool) -> int:
+    return factor if grows else 1
