@@ -17,6 +17,7 @@ from thalweg.diagnosis.arms import ScaledRate, at_rate
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.floor import reference_floor
 from thalweg.diagnosis.growth import bigger_siblings, deeper, wider
+from thalweg.loss import Gaussian
 from thalweg.nn import Prepared, mlp
 from thalweg.remedy import remedies_for
 from thalweg.remedy.proof import sign_flip
@@ -210,6 +211,18 @@ def test_the_floor_of_a_regression_is_in_the_judges_own_unit() -> None:
     assert floor is not None
     assert floor.by == "ridge regression"
     assert floor.high == pytest.approx(0.25, rel=0.3)
+    assert floor.null == pytest.approx(4.25, rel=0.3)
+
+
+@pytest.mark.parametrize("variance", [1.0, "learned"])
+def test_what_is_material_does_not_depend_on_where_a_likelihood_has_its_origin(variance: float | str) -> None:
+    x = torch.from_numpy(RANDOM.normal(size=(300, 4))).float()
+    y = x.sum(1, keepdim=True) / 2 + 0.5 * torch.from_numpy(RANDOM.normal(size=(300, 1))).float()
+    recipe = Recipe(data=Splits(train=(x, y)), model=nn.Flatten, objective=Gaussian(variance))
+    floor = reference_floor(Judge.of(recipe), [ArraySource((x, y), 32)])
+    assert floor is not None
+    assert floor.material(floor.high) == pytest.approx(0.05 * (floor.null - floor.high))
+    assert floor.null - floor.high == pytest.approx(0.5 if variance == 1.0 else np.log(5) / 2, rel=0.3)
 
 
 def test_comparisons_see_a_difference_and_no_difference() -> None:
@@ -251,6 +264,29 @@ def test_the_first_remedy_of_each_cause_is_proved_on_its_own_case(name: str) -> 
     assert (proof.wins, proof.p) == (5, 1 / 32)
     assert proof.interval[0] > 0
     assert proof.change
+
+
+def test_a_run_without_a_finite_loss_is_worth_less_than_any_loss() -> None:
+    """Targets in large units, whose losses are beyond any fixed mark for divergence."""
+    x = torch.from_numpy(RANDOM.normal(size=(240, 3))).float()
+    y = 1e5 * (x.sum(1, keepdim=True) + 0.1 * torch.from_numpy(RANDOM.normal(size=(240, 1))).float())
+    recipe = Recipe(
+        data=Splits(train=(x[:160], y[:160]), validation=(x[160:], y[160:])),
+        model=lambda: nn.Linear(3, 1),
+        objective=nn.MSELoss(),
+        optimizer=partial(torch.optim.SGD, lr=30.0),
+        epochs=20,
+    )
+    finding = thalweg.diagnose(recipe)
+    assert finding.cause is Cause.OPTIMIZATION, finding
+    (experiment,) = finding.experiments
+    assert np.isinf(experiment.control.score.value)
+    assert "goes from not finite to" in experiment.says
+    proof = thalweg.prove(recipe, finding.remedies[0])
+    assert proof.helped
+    assert "runs without a finite loss: 5 without it, 0 with it, 5 of 5 pairs, p = 0.0312" in proof.sentence
+    backwards = thalweg.prove(finding.remedies[0](recipe), Remedy("back", Cause.OPTIMIZATION, lambda _: recipe))
+    assert not backwards.helped
 
 
 def test_too_few_pairs_cannot_show_anything() -> None:

@@ -110,10 +110,7 @@ def show_improvement(result: "Improvement", recipe: str | None) -> None:
         )
         for proof in turn.proofs:
             mark = "adopted" if proof is turn.adopted else "no help"
-            says = (
-                f"{proof.measure} lower by {proof.effect}, {proof.wins} of {len(proof.pairs)} pairs, p = {proof.p:.3g}"
-            )
-            console.print(f"  {mark}: {proof.remedy.name}: {says}", soft_wrap=True, markup=False)
+            console.print(f"  {mark}: {proof.remedy.name}: {proof.sentence}", soft_wrap=True, markup=False)
     console.print(f"Ended: {result.ended}. On {result.judged_on}:", soft_wrap=True, markup=False)
     if scores := {name: of for name, of in (("before", result.before), ("after", result.after)) if of}:
         console.print(scores_table(scores))

@@ -1,6 +1,7 @@
 """Findings: a cause with the experiments that show it, as values."""
 
 from dataclasses import asdict, dataclass, field, replace
+from math import isinf
 from typing import Any
 
 from thalweg.diagnosis.budget import Cost
@@ -11,10 +12,10 @@ from thalweg.training import Recipe
 
 @dataclass(frozen=True)
 class Score:
-    """A number with the interval it lies in; NaN ends where none is known.
+    """A number with the interval it lies in; NaN ends where none is known. An infinite loss is that of no finite run.
 
-    >>> str(Score(0.5, 0.4, 0.6))
-    '0.5 [0.4, 0.6]'
+    >>> str(Score(0.5, 0.4, 0.6)), str(Score(float("inf")))
+    ('0.5 [0.4, 0.6]', 'not finite')
     """
 
     value: float
@@ -22,6 +23,8 @@ class Score:
     high: float = float("nan")
 
     def __str__(self) -> str:
+        if isinf(self.value):
+            return "not finite"
         return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]" if self.low == self.low else f"{self.value:.3g}"
 
 

@@ -6,7 +6,8 @@ that was found. Compared is the share of the way from the train loss to the floo
 
     share = (T - T_arm) / (T - F).
 
-Only arms that lower the validation loss as well count.
+A run without a finite loss begins where the best constant prediction stands. Only arms that lower the validation loss
+as well count.
 
 Same size closes it: OPTIMIZATION. Only bigger closes it: MODEL_BIAS. Neither, or no clear winner: UNDECIDED.
 """
@@ -14,6 +15,7 @@ Same size closes it: OPTIMIZATION. Only bigger closes it: MODEL_BIAS. Neither, o
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 
 import torch
 
@@ -33,6 +35,8 @@ CLEAR = 0.25
 TRIFLE = 0.2
 """A validation loss that is lower by less than this share of what is material is not lower."""
 SEEDS = 3
+DECADES = 5
+"""The learning rate is raised and lowered at most so far."""
 ADAM, LONGER, SMALLER_RATE = "Adam at its usual rate", "trained 3 x as long", "learning rate x 0.316"
 
 
@@ -50,25 +54,43 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Callable[[Recipe], R
     lab.asks(SAME, BIGGER)
     seed = lab.recipe.seed
     control = lab.arm(CONTROL, lab.recipe, [seed], lab.train, last=True)
-    gap = control.score.value - floor.high
-
-    def share(arm: Arm) -> float:
-        return (control.score.value - arm.score.value) / gap
-
+    way = Way.of(control, floor)
     same: list[tuple[Arm, Recipe]] = []
     for name, recipe in better_trained(lab, control):
         same.append((lab.arm(name, recipe, [seed], lab.train, last=True), recipe))
-        if share(same[-1][0]) >= 1 and helpful(same[-1:], control, floor):
+        if way.share(same[-1][0]) >= 1 and helpful(same[-1:], control, floor):
             break
     best_same = min(helpful(same, control, floor), key=lambda pair: pair[0].score.value, default=None)
-    if best_same is not None and share(best_same[0]) >= CLOSES:
+    if best_same is not None and way.share(best_same[0]) >= CLOSES:
         confirmed = _confirmed(lab, best_same)
         experiment = _experiment(SAME, control, [arm for arm, _ in same], confirmed, floor)
         if experiment.answer == "yes":
-            says = f"{_times(confirmed)} closes {share(confirmed):.0%} of the way from the train loss to the floor"
-            return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, share(confirmed)), says),), (experiment,))
+            says = f"{_times(confirmed)} closes {way.share(confirmed):.0%} of the way from the train loss to the floor"
+            return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, way.share(confirmed)), says),), (experiment,))
     first = _experiment(SAME, control, [arm for arm, _ in same], None, floor)
     return _capacity(lab, floor, control, first, same, grow)
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way from the train loss down to the floor.
+
+    >>> Way(2.0, 0.5).share(Arm("wider", (), Score(1.25), (0,)))
+    0.5
+    """
+
+    start: float
+    floor: float
+
+    @classmethod
+    def of(cls, control: Arm, floor: Floor) -> "Way":
+        """From the control's loss, where it is finite."""
+        start = control.score.value if isfinite(control.score.value) else floor.null
+        return cls(max(start, floor.high + floor.material(floor.high)), floor.high)
+
+    def share(self, arm: Arm) -> float:
+        """The share of it that an arm goes; negative where its loss is higher."""
+        return (self.start - arm.score.value) / (self.start - self.floor)
 
 
 def helpful(arms: list[tuple[Arm, Recipe]], control: Arm, floor: Floor) -> list[tuple[Arm, Recipe]]:
@@ -84,30 +106,32 @@ BIGGER = "Does a bigger model, trained equally well, come down to the floor?"
 def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]]:
     """Same-size arms, the promising direction first: rates in decades while they help, half a decade, Adam, longer."""
     seed = [lab.recipe.seed]
-    tried = {1.0: control.score.value}
+    losses = {0: control.score.value}
 
-    def at(factor: float) -> tuple[str, Recipe]:
-        return f"learning rate x {factor:.3g}", at_rate(lab.recipe, factor)
+    def at(decades: int | float) -> tuple[str, Recipe]:
+        factor = float(f"{10**decades:.3g}")
+        return f"learning rate x {factor:g}", at_rate(lab.recipe, factor)
 
-    for step in (10.0, 0.1):
-        factor = step
-        while 1e-4 < factor < 1e5 and lab.affords(lab.recipe, seed):
-            yield at(factor)
-            tried[factor] = lab.arm(*at(factor), seed, lab.train, last=True).score.value
-            if tried[factor] > 0.98 * tried[factor / step]:
+    for step in (1, -1) if isfinite(losses[0]) else (-1, 1):
+        for decades in range(step, step * (DECADES + 1), step):
+            if not lab.affords(lab.recipe, seed):
                 break
-            factor *= step
-    best = min(tried, key=tried.__getitem__)
-    for factor in (best * 10**0.5, best / 10**0.5):
+            yield at(decades)
+            before, now = losses[decades - step], lab.arm(*at(decades), seed, lab.train, last=True).score.value
+            losses[decades] = now
+            if now > 0.98 * before if isfinite(now) else step > 0:  # a smaller rate may still be finite
+                break
+    best = min(losses, key=losses.__getitem__)
+    for between in (best + 0.5, best - 0.5):
         if lab.affords(lab.recipe, seed):
-            yield at(round(factor, 6))
+            yield at(between)
     adam = lab.recipe.but(optimizer=partial(torch.optim.Adam, lr=1e-3))
     if lab.affords(adam, seed):
         yield ADAM, adam
-    tuned = lab.recipe if best == 1.0 else at_rate(lab.recipe, best)
+    name, tuned = at(best) if best else ("", lab.recipe)
     longer = tuned.but(epochs=3 * lab.recipe.epochs)
     if lab.affords(longer, seed):
-        yield LONGER + ("" if best == 1.0 else f", learning rate x {best:g}"), longer
+        yield ", ".join(filter(None, (LONGER, name))), longer
 
 
 def _capacity(
@@ -119,12 +143,12 @@ def _capacity(
     grow: Callable[[Recipe], Recipe] | None,
 ) -> Fitting:
     lab.asks(BIGGER)
-    seed, gap = lab.recipe.seed, control.score.value - floor.high
+    seed, way = lab.recipe.seed, Way.of(control, floor)
     same = helpful(same, control, floor)
     equal = [pair for pair in same if pair[1].epochs == lab.recipe.epochs and pair[0].score.value < control.score.value]
     tuned = min(equal, key=lambda pair: pair[0].score.value)[1] if equal else lab.recipe
     best_same = min(same, key=lambda pair: pair[0].score.value, default=None)
-    reached = 0.0 if best_same is None else max(0.0, (control.score.value - best_same[0].score.value) / gap)
+    reached = 0.0 if best_same is None else max(0.0, way.share(best_same[0]))
     bigger: list[tuple[Arm, Recipe]] = []
     for name, recipe in _bigger(tuned, first_batch(lab.train), grow):
         for arm_name, arm in ((name, recipe), (f"{name}, {SMALLER_RATE}", at_rate(recipe, 10**-0.5))):
@@ -146,7 +170,7 @@ def _capacity(
         )
         return Fitting(ranked, (first,), why)
     best = min(bigger, key=lambda pair: pair[0].score.value)
-    share = (control.score.value - best[0].score.value) / gap
+    share = way.share(best[0])
     confirmed = _confirmed(lab, best) if share >= CLOSES else None
     second = _experiment(BIGGER, control, [arm for arm, _ in bigger], confirmed, floor)
     shares = [
@@ -175,16 +199,16 @@ def _confirmed(lab: Laboratory, pair: tuple[Arm, Recipe]) -> Arm:
 
 
 def _experiment(question: str, control: Arm, arms: list[Arm], confirmed: Arm | None, floor: Floor) -> Experiment:
-    gap = control.score.value - floor.high
+    way = Way.of(control, floor)
     shown = tuple(confirmed if confirmed is not None and arm.name == confirmed.name else arm for arm in arms)
     best = confirmed or min(shown, key=lambda arm: arm.score.value, default=control)
-    share = (control.score.value - best.score.value) / gap
+    share = way.share(best)
     answer = "yes" if confirmed is not None and share >= CLOSES else "no"
     says = (
-        f"The best arm, {_times(best)}, goes from {control.score.value:.3g} to {best.score.value:.3g}: {share:.0%} of "
-        f"the way to the floor ({floor.high:.3g}, {floor.by})."
+        f"The best arm, {_times(best)}, goes from {Score(control.score.value)} to {Score(best.score.value)}: "
+        f"{max(share, 0.0):.0%} of the way to the floor ({floor.high:.3g}, {floor.by})."
     )
-    effect = Score(control.score.value - best.score.value)
+    effect = Score(way.start - best.score.value)
     return Experiment(question, "train loss", control, shown, answer, says, effect)
 
 

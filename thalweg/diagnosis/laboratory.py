@@ -22,8 +22,6 @@ from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.evaluate import ExampleLosses, example_losses
 from thalweg.training.judging import Judge
 
-WORST = 1e6
-"""The loss that a run without a finite loss counts as."""
 OVERHEAD = 20_000
 """A step's own cost in parameters: a network of so many takes about twice the time of one of none (docs/log.md)."""
 
@@ -113,13 +111,13 @@ class Laboratory:
         """An arm of an experiment: the mean loss over its seeds, with its interval."""
         runs = self.run(name, recipe, seeds)
         scored = [self.losses(run, split, last=last) for run in runs]
-        means = [WORST if losses is None else losses.mean()[0] for losses in scored]
+        means = [mean_of(losses) for losses in scored]
         value = float(np.mean(means))
-        if len(means) > 1:
+        if len(means) > 1 and np.isfinite(value):
             half = 2.0 * float(np.std(means, ddof=1)) / np.sqrt(len(means))
             score = Score(value, value - half, value + half)
         else:
-            score = Score(value) if scored[0] is None else Score(*scored[0].mean())
+            score = Score(value) if scored[0] is None or len(means) > 1 else Score(*scored[0].mean())
         change = tuple(self.recipe.difference(recipe)) if name != CONTROL else ()
         seconds, validation = sum(run.seconds for run in runs), self._validation(runs)
         arm = Arm(name, change, score, tuple(seeds), seconds, validation, recipe)
@@ -138,10 +136,15 @@ class Laboratory:
 
     def _validation(self, runs: Sequence[Run]) -> float:
         scored = [self.losses(run, self.validation) for run in runs]
-        return float(np.mean([WORST if losses is None else losses.mean()[0] for losses in scored]))
+        return float(np.mean([mean_of(losses) for losses in scored]))
 
 
 CONTROL = "as it is"
+
+
+def mean_of(losses: ExampleLosses | None) -> float:
+    """The mean loss; infinite for a run that has none."""
+    return float("inf") if losses is None else losses.mean()[0]
 
 
 def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Progress, test: bool = True) -> Laboratory:

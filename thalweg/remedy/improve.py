@@ -180,7 +180,7 @@ class _Circle:
             self.diary[-1] = Round(finding, tuple(proofs), proof if proof.helped else None)
             self.keep(tuple(self.diary))
             says = "helps" if proof.helped else "does not help"
-            self.progress(Stage(f"{remedy.name}: {says}, {proof.measure} lower by {proof.effect}"))
+            self.progress(Stage(f"{remedy.name}: {says}: {proof.sentence}"))
             if proof.helped:
                 return None
         return None

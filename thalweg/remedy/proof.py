@@ -5,8 +5,10 @@ sign-flip test asks how often random signs would make the mean difference as lar
 p = 2^-n, so that five pairs can reach .05. The seeds are none that a diagnosis or a race has used.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
+from math import isinf, isnan
 from time import monotonic
 from typing import Any
 
@@ -17,7 +19,7 @@ from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.diagnosis import Budget, Cause, Cost, Progress, Score
-from thalweg.diagnosis.laboratory import WORST, Laboratory, lay_out
+from thalweg.diagnosis.laboratory import Laboratory, lay_out, mean_of
 from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
 
@@ -31,8 +33,8 @@ LEVEL = 0.05
 class Proof:
     """Paired runs with and without a remedy: how much lower the loss is with it, and whether that is beyond chance.
 
-    `pairs` holds (seed, loss without, loss with); `effect` is their mean difference, positive where the remedy helps,
-    with Student's interval over pairs.
+    `pairs` holds (seed, loss without, loss with), infinite for a run without a finite one; `effect` is the mean
+    difference of the pairs where both are finite, positive where the remedy helps, with Student's interval.
 
     >>> remedy = Remedy("longer", Cause.OPTIMIZATION, lambda recipe: recipe.but(epochs=60))
     >>> pairs = tuple((seed, 1.0, 0.5 + seed / 100) for seed in range(5))
@@ -61,7 +63,15 @@ class Proof:
     @property
     def helped(self) -> bool:
         """Whether the remedy lowers the loss beyond chance."""
-        return self.p <= LEVEL and self.effect.value > 0
+        return self.p <= LEVEL
+
+    @property
+    def sentence(self) -> str:
+        """What the pairs show, in a line."""
+        ends = [sum(isinf(loss) for loss in losses) for losses in list(zip(*self.pairs, strict=True))[1:]]
+        lower = [] if isnan(self.effect.value) else [f"{self.measure} lower by {self.effect}"]
+        diverged = [f"runs without a finite loss: {ends[0]} without it, {ends[1]} with it"] if any(ends) else []
+        return ", ".join([*lower, *diverged, f"{self.wins} of {len(self.pairs)} pairs", f"p = {self.p:.3g}"])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a file of `proofs/` holds them."""
@@ -72,6 +82,7 @@ class Proof:
             "measure": self.measure,
             "pairs": [{"seed": seed, "without": before, "with": after} for seed, before, after in self.pairs],
             "effect": asdict(self.effect),
+            "sentence": self.sentence,
             "wins": self.wins,
             "p": self.p,
             "helped": self.helped,
@@ -118,13 +129,13 @@ def prove(
     seeds = [recipe.seed + FRESH + i for i in range(pairs)]
     before = _judged(lab, f"{pairs} runs without it", lab.recipe, seeds, remedy)
     after = _judged(lab, f"{pairs} runs with it", treated, seeds, remedy)
-    differences = np.array(before) - np.array(after)
+    differences = paired_differences(before, after)
     measure = "test loss (probe half)" if _on_test(lab, remedy) else "validation loss"
     return Proof(
         remedy,
         measure,
         tuple(zip(seeds, before, after, strict=True)),
-        student(differences),
+        student(differences[np.isfinite(differences)]),
         min(1.0, candidates * sign_flip(differences)),
         Cost(lab.runs, monotonic() - started, lab.price),
         tuple(lab.recipe.difference(treated)),
@@ -138,28 +149,43 @@ def _on_test(lab: Laboratory, remedy: Remedy) -> bool:
 def _judged(lab: Laboratory, name: str, recipe: Recipe, seeds: list[int], remedy: Remedy) -> list[float]:
     split = lab.probe if _on_test(lab, remedy) and lab.probe is not None else lab.validation
     scored = [lab.losses(run, split) for run in lab.run(name, recipe, seeds)]
-    return [WORST if losses is None else losses.mean()[0] for losses in scored]
+    return [mean_of(losses) for losses in scored]
+
+
+def paired_differences(before: Sequence[float], after: Sequence[float]) -> np.ndarray:
+    """How much lower the loss is after, pair by pair: infinite where only the run before has none, 0 where neither has.
+
+    >>> paired_differences([1.0, float("inf"), float("inf")], [0.5, 0.5, float("inf")])
+    array([0.5, inf, 0. ])
+    """
+    pairs = zip(before, after, strict=True)
+    return np.array([0.0 if first == second else first - second for first, second in pairs])
 
 
 def sign_flip(differences: np.ndarray) -> float:
-    """The one-sided exact sign-flip p-value of a positive mean.
+    """The one-sided exact sign-flip p-value of a positive mean; an infinite difference counts more than all others.
 
-    >>> sign_flip(np.array([1.0, 2.0, 3.0]))
-    0.125
+    >>> sign_flip(np.array([1.0, 2.0, 3.0])), sign_flip(np.array([np.inf, -1.0, 3.0]))
+    (0.125, 0.25)
     """
+    finite = differences[np.isfinite(differences)]
+    largest = 1.0 + len(differences) * np.abs(finite).max(initial=0.0)
+    differences = np.clip(differences, -largest, largest)
     signs = np.array(list(product((1, -1), repeat=len(differences))))
     means = signs @ differences
     return float(np.mean(means >= differences.sum() - 1e-12 * np.abs(differences).sum()))
 
 
 def student(differences: np.ndarray, level: float = 0.95) -> Score:
-    """The mean of paired differences with Student's interval.
+    """The mean of paired differences with Student's interval; NaN where there are too few.
 
     >>> str(student(np.array([1.0, 2.0, 3.0])))
     '2 [-0.484, 4.48]'
     """
     from scipy.special import stdtrit
 
+    if len(differences) < 2:
+        return Score(float(differences.mean()) if len(differences) else float("nan"))
     n, mean = len(differences), float(differences.mean())
     half = float(stdtrit(n - 1, 0.5 + level / 2)) * float(differences.std(ddof=1)) / np.sqrt(n)
     return Score(mean, mean - half, mean + half)
