@@ -65,16 +65,38 @@ def test_a_net_without_knobs_or_validation_is_diagnosed_too() -> None:
     assert "There is no validation split" in finding.notices[0]
 
 
-def test_what_no_reference_can_read_is_undecided_and_says_what_would_decide() -> None:
-    @thalweg.objective
-    def values(model: nn.Module, batch: Any) -> Tensor:
-        return model(batch[0]).square().mean(1)
+@thalweg.objective
+def squared(model: nn.Module, batch: Any) -> Tensor:
+    """A marked objective, which no reference learner reads."""
+    return (model(batch[0]) - batch[1]).square().mean(1)
 
-    x = torch.randn(60, 3)
-    splits = Splits(train=(x, x), validation=(x, x))
-    finding = thalweg.diagnose(Recipe(data=splits, model=partial(nn.Linear, 3, 3), objective=values, epochs=2))
-    assert finding.cause is Cause.UNDECIDED
-    assert "reference" in str(finding.would_decide)
+
+def curved(**changes: Any) -> Recipe:
+    x = torch.from_numpy(RANDOM.uniform(-3, 3, size=(400, 1))).float()
+    y = x.sin() + 0.1 * torch.from_numpy(RANDOM.normal(size=(400, 1))).float()
+    recipe = Recipe(
+        data=Splits(train=(x[:250], y[:250]), validation=(x[250:], y[250:])),
+        model=partial(mlp, 1, 1, width=32),
+        objective=squared,
+        optimizer=partial(torch.optim.Adam, lr=0.01),
+        epochs=25,
+    )
+    return recipe.but(**changes)
+
+
+def test_where_no_reference_can_read_the_siblings_of_a_network_speak() -> None:
+    slow = thalweg.diagnose(curved(optimizer=partial(torch.optim.Adam, lr=1e-5)), budget=40)
+    assert slow.cause is Cause.OPTIMIZATION, slow
+    assert slow.floor_by.startswith("this network's best sibling: ")
+    small = thalweg.diagnose(curved(model=partial(mlp, 1, 1, width=1, depth=1)), budget=40)
+    assert small.cause is Cause.MODEL_BIAS, small
+
+
+def test_siblings_alone_never_show_that_nothing_stands_out() -> None:
+    finding = thalweg.diagnose(curved(epochs=120), budget=40)
+    assert finding.cause is Cause.UNDECIDED, finding
+    assert "A reference to say how small the loss could be" in str(finding.would_decide)
+    assert finding.reference is None
 
 
 def test_a_budget_that_affords_nothing_decides_nothing() -> None:

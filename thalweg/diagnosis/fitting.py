@@ -19,7 +19,6 @@ from math import isfinite
 
 import torch
 
-from thalweg.core.nest import Nest
 from thalweg.diagnosis.arms import at_rate
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
@@ -150,23 +149,19 @@ def _capacity(
     best_same = min(same, key=lambda pair: pair[0].score.value, default=None)
     reached = 0.0 if best_same is None else max(0.0, way.share(best_same[0]))
     bigger: list[tuple[Arm, Recipe]] = []
-    for name, recipe in _bigger(tuned, first_batch(lab.train), grow):
-        for arm_name, arm in ((name, recipe), (f"{name}, {SMALLER_RATE}", at_rate(recipe, 10**-0.5))):
-            if not lab.affords(arm, [seed]):
-                continue
-            bigger.append((lab.arm(arm_name, arm, [seed], lab.train, last=True), arm))
+    for name, recipe in bigger_arms(tuned, lab, grow):
+        if lab.affords(recipe, [seed]):
+            bigger.append((lab.arm(name, recipe, [seed], lab.train, last=True), recipe))
             if bigger[-1][0].score.value <= floor.high and helpful(bigger[-1:], control, floor):
                 break
-        if bigger and bigger[-1][0].score.value <= floor.high and helpful(bigger[-1:], control, floor):
-            break
     tried, bigger = bigger, helpful(bigger, control, floor)
     if not bigger:
         why = "No bigger sibling could be made or afforded: give diagnose(grow=...), or a larger budget."
         if tried:
             why = "Bigger siblings fit the training data better and lower no validation loss: more data would decide."
         ranked = (
-            Ranked(Cause.MODEL_BIAS, None, "the reference learner fits better, and no same-size arm closes the gap"),
-            Ranked(Cause.OPTIMIZATION, reached, "same-size arms close part of the gap"),
+            Ranked(Cause.MODEL_BIAS, None, f"{floor.by} does better, and no arm of the same size closes the gap"),
+            Ranked(Cause.OPTIMIZATION, reached, f"arms of the same size close {reached:.0%} of the gap"),
         )
         return Fitting(ranked, (first,), why)
     best = min(bigger, key=lambda pair: pair[0].score.value)
@@ -183,11 +178,15 @@ def _capacity(
     return Fitting(tuple(sorted(shares, key=lambda r: -(r.share or 0))), (first, second), why)
 
 
-def _bigger(recipe: Recipe, batch: Nest, grow: Callable[[Recipe], Recipe] | None) -> Iterator[tuple[str, Recipe]]:
-    if grow is not None:
-        yield "grown by the given rule", grow(recipe)
-        return
-    yield from bigger_siblings(recipe, batch)
+def bigger_arms(
+    recipe: Recipe, lab: Laboratory, grow: Callable[[Recipe], Recipe] | None
+) -> Iterator[tuple[str, Recipe]]:
+    """Bigger siblings of a recipe, each at its learning rate and at a smaller one."""
+    batch = first_batch(lab.train)
+    siblings = bigger_siblings(recipe, batch) if grow is None else iter([("grown by the given rule", grow(recipe))])
+    for name, bigger in siblings:
+        yield name, bigger
+        yield f"{name}, {SMALLER_RATE}", at_rate(bigger, 10**-0.5)
 
 
 def _confirmed(lab: Laboratory, pair: tuple[Arm, Recipe]) -> Arm:

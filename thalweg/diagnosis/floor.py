@@ -38,20 +38,22 @@ CONSTANT = "the best constant"
 
 @dataclass(frozen=True, eq=False)
 class Floor:
-    """The interval, the learner that set its upper end, and that learner's loss on each example, by its place.
+    """The interval, the learner that set its upper end, and that learner's losses, by source and place in it.
 
-    `null` is what the best constant prediction reaches: the loss of a model that reads no input.
+    `siblings` says that no reference could speak, and the network's own siblings do; `null` is what the best constant
+    prediction reaches: the loss of a model that reads no input.
 
-    >>> Floor(0.0, 0.2, "boosted trees", np.full(9, 0.2), (0.2, 0.1, 0.3), null=2.2).material(0.4)
+    >>> Floor(0.0, 0.2, "boosted trees", (np.full(9, 0.2),), (0.2, 0.1, 0.3), null=2.2).material(0.4)
     0.04
     """
 
     low: float
     high: float
     by: str
-    values: np.ndarray
+    values: tuple[np.ndarray, ...]
     judged: tuple[float, float, float]
     null: float
+    siblings: bool = False
 
     def material(self, level: float) -> float:
         """The smallest difference from a loss of `level` that is worth a finding."""
@@ -70,12 +72,12 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
         return None
     from threadpoolctl import threadpool_limits
 
-    x, y = data
+    x, y, sizes = data
     with threadpool_limits(1):  # on a busy machine several threads wait for each other at every tree
-        return _best(judge, x, y, seed)
+        return _best(judge, x, y, sizes, seed)
 
 
-def _best(judge: Judge, x: np.ndarray, y: Tensor, seed: int) -> Floor | None:
+def _best(judge: Judge, x: np.ndarray, y: Tensor, sizes: list[int], seed: int) -> Floor | None:
     reached: dict[str, np.ndarray] = {}
     for name, build in (_classifiers() if are_classes(y) else _regressors()).items():
         output = _out_of_fold(build, x, y, seed)
@@ -86,14 +88,17 @@ def _best(judge: Judge, x: np.ndarray, y: Tensor, seed: int) -> Floor | None:
     best = min(reached, key=lambda name: float(reached[name].mean()))
     values = reached[best]
     low = 0.0 if values.min() >= 0 else float("-inf")
-    return Floor(low, float(values.mean()), best, values, mean_interval(values), float(reached[CONSTANT].mean()))
+    parts = tuple(np.split(values, np.cumsum(sizes)[:-1]))
+    return Floor(low, float(values.mean()), best, parts, mean_interval(values), float(reached[CONSTANT].mean()))
 
 
-def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor] | None:
+def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, list[int]] | None:
+    """Inputs and targets of the sources one behind the other, and how many examples are of each."""
     if not isinstance(judge.objective, PlainLoss):
         return None
-    xs, ys = [], []
+    xs, ys, sizes = [], [], []
     for source in sources:
+        sizes.append(0)
         for batch in source.batches(0, 0, None):
             if not isinstance(batch, tuple | list) or len(batch) != 2:
                 return None
@@ -102,13 +107,16 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor] | N
                 return None
             xs.append(x.flatten(1))
             ys.append(y)
+            sizes[-1] += len(y)
     if len({x.shape[1] for x in xs}) != 1 or any(True for y in ys for leaf in leaves(y) if leaf.is_complex()):
         return None
     x, y = torch.cat(xs), torch.cat(ys)
     if not (are_classes(y) or (y.is_floating_point() and y.flatten(1).shape[1] <= 32)):
         return None
-    kept = torch.arange(len(x)) if len(x) <= MOST else torch.arange(0, len(x), -(-len(x) // MOST))
-    return x[kept].double().numpy(), y[kept]
+    kept = torch.arange(0, len(x), -(-len(x) // MOST))
+    edges = torch.tensor([0, *np.cumsum(sizes)])
+    sizes = torch.searchsorted(kept, edges).diff().tolist()
+    return x[kept].double().numpy(), y[kept], sizes
 
 
 def _classifiers() -> dict[str, Callable[[], Any]]:

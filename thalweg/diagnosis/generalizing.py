@@ -17,7 +17,7 @@ from thalweg.core.description import describe_piece
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis.cause import Cause
-from thalweg.diagnosis.compare import higher_on, lower_by
+from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, merged
@@ -25,7 +25,9 @@ from thalweg.training import Recipe
 from thalweg.training.evaluate import ExampleLosses
 
 SEEDS = 2
-FEEDS = "Does restraint, or more data, lower the validation loss?"
+STRENGTHS = (0.01, 0.1)
+RESTRAINS = "Does a penalty on the weights lower the validation loss?"
+FEEDS = "Does more training data lower the loss on the rest of the validation data?"
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,65 +54,77 @@ def above_floor(losses: ExampleLosses, floor: Floor, theirs: np.ndarray) -> Scor
     return Score(mean - floor.high, low - floor.judged[2], high - floor.judged[1])
 
 
-def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float) -> tuple[Ranked, Experiment, str | None]:
-    """The arms that restrain, or feed, the model; whether one of them lowers the validation loss beyond noise."""
-    lab.asks(FEEDS)
-    seeds = [lab.recipe.seed + i for i in range(SEEDS)]
+@dataclass(frozen=True)
+class Generalizing:
+    """What the experiments on the validation loss say; `would_decide` where they do not."""
+
+    ranked: Ranked
+    experiments: tuple[Experiment, ...]
+    would_decide: str | None = None
+
+
+def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float) -> Generalizing:
+    """The arms that restrain, then those that feed the model; whether one lowers the validation loss beyond noise."""
+    lab.asks(RESTRAINS, FEEDS)
     half, judges = _halves(lab.validation)
-    controls = [
-        losses for run in lab.run(CONTROL, lab.recipe, seeds) if (losses := lab.losses(run, judges)) is not None
-    ]
+    asked = [_ask(lab, floor, RESTRAINS, _restrained(lab), lab.validation)]
+    if asked[-1].answer != "yes":
+        lab.asks(FEEDS)
+        asked.append(_ask(lab, floor, FEEDS, _fed(lab, half, judges), judges))
+    best = max(asked, key=lambda experiment: (experiment.answer == "yes", _low(experiment)))
+    share = max(0.0, min(1.0, above.value / level)) if level > 0 else None
+    says = best.says[:1].lower() + best.says[1:].rstrip(".")
+    ranked = Ranked(Cause.OVERFITTING, share, f"the validation loss lies {above} above the floor, and {says}")
+    return Generalizing(ranked, tuple(asked), None if best.answer == "yes" else _waits(lab))
+
+
+def _low(experiment: Experiment) -> float:
+    return experiment.effect.low if experiment.effect is not None else float("-inf")
+
+
+def _ask(
+    lab: Laboratory, floor: Floor, question: str, arms: Iterator[tuple[str, Recipe]], judges: Indexed
+) -> Experiment:
+    """Each arm against the recipe as it is, on the same seeds and the same examples."""
+    seeds = [lab.recipe.seed + i for i in range(SEEDS)]
     control = lab.arm(CONTROL, lab.recipe, seeds, judges)
-    arms: list[Arm] = []
+    before = lab.losses_on(lab.run(CONTROL, lab.recipe, seeds), judges)
+    tried: list[Arm] = []
     best: tuple[str, Score] | None = None
-    for name, recipe in _arms(lab, half):
+    for name, recipe in arms:
         if not lab.affords(recipe, seeds):
             continue
-        after = [lab.losses(run, judges) for run in lab.run(name, recipe, seeds)]
-        arms.append(lab.arm(name, recipe, seeds, judges))
-        if not controls or any(losses is None for losses in after):
-            continue
-        effect = lower_by(controls, [losses for losses in after if losses is not None])
-        if best is None or effect.low > best[1].low:
-            best = name, effect
-    helped = best is not None and best[1].low > 0 and best[1].value > floor.material(control.score.value)
-    says = (
-        f"{best[0]} lowers the validation loss by {best[1]}, from {control.score.value:.3g}"
-        if best is not None
-        else "no arm could be afforded"
-    )
-    experiment = Experiment(
-        FEEDS,
-        "validation loss",
-        control,
-        tuple(arms),
-        "yes" if helped else "no",
-        says[:1].upper() + says[1:] + ".",
-        None if best is None else best[1],
-    )
-    share = max(0.0, min(1.0, above.value / level)) if level else None
-    sentence = f"the validation loss lies {above} above the floor, and {says}"
-    return Ranked(Cause.OVERFITTING, share, sentence), experiment, None if helped else _waits(lab)
+        after = lab.losses_on(lab.run(name, recipe, seeds), judges)
+        tried.append(lab.arm(name, recipe, seeds, judges))
+        if before is not None and after is not None:
+            effect = lower_by(before, after)
+            if best is None or effect.low > best[1].low:
+                best = name, effect
+    if best is None:
+        says = "No arm could be afforded." if not tried else "No arm has a finite loss."
+        return Experiment(question, "validation loss", control, tuple(tried), "no", says)
+    name, effect = best
+    helped = effect.low > 0 and effect.value > floor.material(control.score.value)
+    says = f"{name[:1].upper()}{name[1:]} lowers the validation loss by {effect}, from {control.score.value:.3g}."
+    return Experiment(question, "validation loss", control, tuple(tried), "yes" if helped else "no", says, effect)
 
 
-def _arms(lab: Laboratory, half: Indexed) -> Iterator[tuple[str, Recipe]]:
-    recipe = lab.recipe
+def _restrained(lab: Laboratory) -> Iterator[tuple[str, Recipe]]:
+    for strength in STRENGTHS:
+        penalty = Restraint(strength, lab.recipe.penalty)
+        yield f"L2 penalty of {strength:g}", lab.recipe.but(penalty=penalty)
+
+
+def _fed(lab: Laboratory, half: Indexed, judges: Indexed) -> Iterator[tuple[str, Recipe]]:
     if (more := merged(lab.train, half)) is not None:
-        factor = len(more) / len(lab.train)
-        yield f"{factor:.2g} x the training data", recipe.but(data=Splits(train=more, validation=lab.validation))
-    for strength in (0.01, 0.1):
-        yield f"L2 penalty of {strength:g}", recipe.but(penalty=Restraint(strength, recipe.penalty))
+        data = Splits(train=more, validation=judges)
+        yield f"{len(more) / len(lab.train):.2g} x the training data", lab.recipe.but(data=data)
 
 
 def _halves(validation: Indexed) -> tuple[Indexed, Indexed]:
     order = np.random.default_rng(stream_seed(0, "validation halves", len(validation))).permutation(len(validation))
     middle = len(validation) // 2
     return validation.take(np.sort(order[:middle])), validation.take(np.sort(order[middle:]))
-
-
-def gap(lab: Laboratory, train: ExampleLosses, validation: ExampleLosses) -> Score:
-    """How much higher the loss is on validation than on train."""
-    return higher_on(validation, train)
 
 
 def _waits(lab: Laboratory) -> str:

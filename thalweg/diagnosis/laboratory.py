@@ -107,6 +107,11 @@ class Laboratory:
         losses = example_losses(run.last if last else run.model, self.recipe, split, self.device)
         return losses if np.isfinite(losses.values).all() else None
 
+    def losses_on(self, runs: Sequence[Run], split: Source) -> list[ExampleLosses] | None:
+        """The losses of several runs; None where one of them has no finite loss."""
+        scored = [self.losses(run, split) for run in runs]
+        return None if any(losses is None for losses in scored) else [losses for losses in scored if losses is not None]
+
     def arm(self, name: str, recipe: Recipe, seeds: Sequence[int], split: Source, *, last: bool = False) -> Arm:
         """An arm of an experiment: the mean loss over its seeds, with its interval."""
         runs = self.run(name, recipe, seeds)

@@ -6,7 +6,7 @@ from thalweg.core.device import resolve_device
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.fitting import ADAM, BIGGER, LONGER, SAME, SEEDS, SMALLER_RATE
-from thalweg.diagnosis.generalizing import FEEDS
+from thalweg.diagnosis.generalizing import FEEDS, RESTRAINS, STRENGTHS
 from thalweg.diagnosis.generalizing import SEEDS as PAIR
 from thalweg.diagnosis.growth import bigger_siblings
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
@@ -47,6 +47,6 @@ def planned(lab: Laboratory) -> list[Planned]:
         price, seconds = lab.price_of(bigger), lab.seconds_of(bigger)
         arms += [Planned(BIGGER, arm, price, seconds) for arm in (name, f"{name}, {SMALLER_RATE}")]
     more = 1 + len(lab.validation) / 2 / len(lab.train)
-    arms += [like_it(FEEDS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]
-    arms += [like_it(FEEDS, f"{more:.2g} x the training data", PAIR * more)]
-    return [*arms, like_it(FEEDS, "L2 penalty of 0.01", float(PAIR)), like_it(FEEDS, "L2 penalty of 0.1", float(PAIR))]
+    arms += [like_it(RESTRAINS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]
+    arms += [like_it(RESTRAINS, f"L2 penalty of {strength:g}", float(PAIR)) for strength in STRENGTHS]
+    return [*arms, like_it(FEEDS, f"{more:.2g} x the training data", PAIR * more)]

@@ -8,7 +8,6 @@ what would decide.
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
 from thalweg.core.device import resolve_device
@@ -17,13 +16,15 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.compare import higher_on
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
 from thalweg.diagnosis.floor import Floor, reference_floor
-from thalweg.diagnosis.generalizing import above_floor, explain_gap, gap
+from thalweg.diagnosis.generalizing import above_floor, explain_gap
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
 from thalweg.diagnosis.plan import FIRST, planned
+from thalweg.diagnosis.siblings import siblings_floor
 from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
@@ -98,23 +99,28 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
     if reference is None:
         lab.progress(Stage("reference learners"))
     floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
+    floor = floor or siblings_floor(lab, grow)
     train, validation = lab.losses(run, lab.train, last=True), lab.losses(run, lab.validation)
-    finding = Finding(
-        Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), floor_by=_by(floor), reference=floor
-    )
+    finding = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), floor_by=_by(floor))
     if floor is None:
         return finding.but(
-            mechanism="there is no reference to say how small the loss could be",
-            would_decide="A reference that can read these inputs and this loss; the learners known here cannot.",
+            mechanism="no run of this network or of a sibling has a finite validation loss",
+            would_decide="A run with a finite loss: look at the inputs, the loss and the learning rate.",
         )
-    theirs = np.split(floor.values, [len(lab.train)])
-    if train is None or worth_asking(above_floor(train, floor, theirs[0]), train, floor):
+    finding = finding.but(reference=None if floor.siblings else floor)
+    mismatch = ask_mismatch(lab, run, floor)
+    if train is None or validation is None:
         return _train_loss(lab, finding, floor, grow)
-    if validation is not None:
-        above = above_floor(validation, floor, theirs[1])
-        if worth_asking(above, validation, floor) and gap(lab, train, validation).low > 0:
-            return _validation_loss(lab, finding, floor, above, validation.mean()[0])
-    return _test_loss(finding, ask_mismatch(lab, run, floor), floor)
+    on_train, on_validation = (
+        above_floor(losses, floor, theirs) for losses, theirs in zip((train, validation), floor.values, strict=True)
+    )
+    if mismatch is not None and mismatch.harms and mismatch.effect.low > max(on_train.high, on_validation.high):
+        return _mismatch(finding, mismatch)  # what is lost on test is more than all that is lost before it
+    if worth_asking(on_train, train, floor):
+        return _train_loss(lab, finding, floor, grow)
+    if worth_asking(on_validation, validation, floor) and higher_on(validation, train).low > 0:
+        return _validation_loss(lab, finding, floor, on_validation, validation.mean()[0])
+    return _nothing_before(finding, mismatch, floor, run)
 
 
 def worth_asking(above: Score, losses: ExampleLosses, floor: Floor) -> bool:
@@ -131,23 +137,47 @@ def _train_loss(lab: Laboratory, finding: Finding, floor: Floor, grow: Callable[
 
 
 def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Score, level: float) -> Finding:
-    ranked, experiment, waits = explain_gap(lab, floor, above, level)
-    finding = finding.but(ranked=(ranked,), experiments=(experiment,), mechanism=ranked.sentence)
-    return finding.but(would_decide=waits) if waits else finding.but(cause=Cause.OVERFITTING)
+    asked = explain_gap(lab, floor, above, level)
+    finding = finding.but(ranked=(asked.ranked,), experiments=asked.experiments, mechanism=asked.ranked.sentence)
+    return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)
 
 
-def _test_loss(finding: Finding, mismatch: Mismatch | None, floor: Floor) -> Finding:
-    experiments: tuple[Experiment, ...] = () if mismatch is None else (mismatch.experiment,)
+def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
+    sentence = f"the loss on test is {mismatch.effect} higher than on validation; {mismatch.mechanism}"
+    ranked = (Ranked(Cause.MISMATCH, None, sentence),)
+    return finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, experiments=(mismatch.experiment,))
+
+
+def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor, run: Run) -> Finding:
+    """Train and validation loss are at the floor: what the test says decides."""
     if mismatch is not None and mismatch.harms:
-        sentence = f"the loss on test is {mismatch.effect} higher than on validation; {mismatch.mechanism}"
-        ranked = (Ranked(Cause.MISMATCH, None, sentence),)
-        return finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, experiments=experiments)
+        return _mismatch(finding, mismatch)
+    experiments: tuple[Experiment, ...] = () if mismatch is None else (mismatch.experiment,)
+    if floor.siblings:
+        return finding.but(
+            mechanism="neither training it better nor a bigger sibling lowers the validation loss",
+            experiments=experiments,
+            would_decide="A reference to say how small the loss could be: no learner known here reads these inputs and "
+            "this loss.",
+        )
     says = (
         f"train and validation loss reach what reference learners do: the floor lies in [{floor.low:.3g}, "
-        f"{floor.high:.3g}] ({floor.by})"
+        f"{floor.high:.3g}] ({floor.by}){_after_the_best(run, floor)}"
     )
     ranked = (Ranked(Cause.NONE, None, says),)
     return finding.but(cause=Cause.NONE, mechanism=says, ranked=ranked, experiments=experiments)
+
+
+def _after_the_best(run: Run, floor: Floor) -> str:
+    """What becomes of the validation loss after the best epoch, whose weights the run keeps."""
+    last = run.history[-1]["validation_loss"] if run.best_epoch else None
+    best = run.history[run.best_epoch - 1]["validation_loss"] if run.best_epoch else None
+    if last is None or best is None or not last - best > floor.material(best):
+        return ""
+    return (
+        f"; with the weights of its best epoch, {run.best_epoch} of {len(run.history)}, that is: trained to the end it "
+        f"overfits, with a validation loss of {last:.3g} instead of {best:.3g}"
+    )
 
 
 def _losses(

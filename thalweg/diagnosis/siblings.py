@@ -1,0 +1,55 @@
+"""The floor where no reference learner speaks: what the network's own siblings reach.
+
+A marked objective, sequences, several inputs: no learner of another kind reads them. Then the lowest validation loss
+among the network as it is, trained better, and bigger, stands in for the floor. It shows what more is possible; it
+never shows that nothing more is, so that no finding of NONE rests on it.
+"""
+
+from collections.abc import Callable
+from math import isfinite
+
+import numpy as np
+import torch
+
+from thalweg.core.randomness import seed_everything, untouched
+from thalweg.diagnosis.finding import Arm
+from thalweg.diagnosis.fitting import BIGGER, SAME, better_trained, bigger_arms
+from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory
+from thalweg.training import Recipe
+from thalweg.training.evaluate import example_losses
+from thalweg.training.interval import mean_interval
+
+
+def siblings_floor(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> Floor | None:
+    """The best on validation of the arms of the same size and the bigger ones; None where none has a finite loss."""
+    lab.asks(SAME, BIGGER)
+    seed = [lab.recipe.seed]
+    control = lab.arm(CONTROL, lab.recipe, seed, lab.train, last=True)
+    arms: list[Arm] = [control]
+    tuned = control, lab.recipe
+    for name, recipe in better_trained(lab, control):
+        arms.append(lab.arm(name, recipe, seed, lab.train, last=True))
+        if recipe.epochs == lab.recipe.epochs and arms[-1].score.value < tuned[0].score.value:
+            tuned = arms[-1], recipe
+    for name, recipe in bigger_arms(tuned[1], lab, grow):
+        if lab.affords(recipe, seed):
+            arms.append(lab.arm(name, recipe, seed, lab.train, last=True))
+    best = min(arms, key=lambda arm: arm.validation)
+    losses = lab.losses(lab.kept[best.name, lab.recipe.seed], lab.validation)
+    if losses is None:
+        return None
+    low = 0.0 if losses.values.min() >= 0 else float("-inf")
+    judged, by = mean_interval(losses.values, losses.weights, losses.units), f"this network's best sibling: {best.name}"
+    return Floor(low, judged[0], by, (np.empty(0), losses.values), judged, untrained(lab, judged[0]), siblings=True)
+
+
+def untrained(lab: Laboratory, otherwise: float) -> float:
+    """The validation loss of the network before its first step: what it reaches that has learned nothing."""
+    with untouched(), torch.no_grad():
+        seed_everything(lab.recipe.seed, "model")
+        try:
+            value = example_losses(lab.recipe.model(), lab.recipe, lab.validation, lab.device).mean()[0]
+        except (RuntimeError, ValueError):
+            return otherwise
+    return value if isfinite(value) else otherwise
