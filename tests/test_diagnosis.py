@@ -329,6 +329,23 @@ def test_remedies_follow_the_cause() -> None:
     assert all(remedy.cause is Cause.MISMATCH for remedy in remedies_for(Finding(Cause.MISMATCH, "")))
 
 
+def test_a_remedy_that_the_model_cannot_take_is_not_offered() -> None:
+    """Noise on whole numbers: an embedding takes none."""
+    random = np.random.default_rng(2)
+    tokens = torch.from_numpy(random.integers(50, size=(160, 6)))
+    labels = (tokens[:, 0] > 25).long()
+    recipe = Recipe(
+        data=Splits(train=(tokens[:30], labels[:30]), validation=(tokens[30:], labels[30:])),
+        model=lambda: nn.Sequential(nn.Embedding(50, 32), nn.Flatten(), nn.Linear(192, 2)),
+        objective=nn.CrossEntropyLoss(),
+        optimizer=partial(torch.optim.Adam, lr=0.01),
+        epochs=40,
+    )
+    finding = thalweg.diagnose(recipe, budget=60)
+    assert finding.ranked[0].cause is Cause.OVERFITTING, finding
+    assert [remedy.name for remedy in finding.remedies] == ["a penalty on the weights", "early stopping"]
+
+
 def test_improve_leaves_what_is_healthy_alone_and_reads_the_final_half_once() -> None:
     result = thalweg.improve(thalweg.cases.get("healthy"))
     assert [turn.finding.cause for turn in result.diary] == [Cause.NONE]

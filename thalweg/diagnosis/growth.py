@@ -16,7 +16,7 @@ from torch import nn
 from thalweg.core.description import describe_piece
 from thalweg.core.nest import Nest
 from thalweg.core.objective import Moment
-from thalweg.core.randomness import untouched
+from thalweg.core.randomness import generator, untouched
 from thalweg.core.signature import parameters_of
 from thalweg.core.step import Step
 from thalweg.training import Recipe
@@ -69,14 +69,19 @@ def _believed(recipe: Recipe, factory: Factory | None, batch: Nest) -> Recipe | 
     return bigger if None not in sizes and cast(int, sizes[1]) > cast(int, sizes[0]) else None
 
 
+def runs(recipe: Recipe, batch: Nest) -> bool:
+    """Whether the model of a recipe can be built and takes a batch."""
+    return _size_if_it_runs(recipe, batch) is not None
+
+
 def _size_if_it_runs(recipe: Recipe, batch: Nest) -> int | None:
     with untouched():
         try:
             model = recipe.model()
         except (RuntimeError, ValueError, TypeError, AttributeError):
             return None
-        runs = _forward(Step(model, recipe.objective), batch)
-    return sum(parameter.numel() for parameter in model.parameters()) if runs else None
+        fits = _forward(Step(model, recipe.objective), batch)
+    return sum(parameter.numel() for parameter in model.parameters()) if fits else None
 
 
 def _by_knob(factory: Callable[..., nn.Module], knob: str, grow: Callable[[int], int]) -> Factory | None:
@@ -157,7 +162,7 @@ def _called(recipe: Recipe, batch: Nest) -> list[tuple[str, nn.Module]]:
         for name, module in model.named_modules():
             if isinstance(module, SIZED) and not isinstance(module, NORMS):
                 module.register_forward_hook(partial(_note, called, name))
-        return called if _forward(Step(model, recipe.objective), batch) else []
+        return list(dict(called).items()) if _forward(Step(model, recipe.objective), batch) else []
 
 
 def _note(called: list[tuple[str, nn.Module]], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -165,10 +170,11 @@ def _note(called: list[tuple[str, nn.Module]], name: str, module: nn.Module, inp
 
 
 def _forward(step: Step, batch: Nest) -> bool:
-    step.eval()
+    """Whether the step takes a batch, in evaluation and in training."""
     try:
         with torch.no_grad():
-            step(batch, Moment())
+            for training in (False, True):
+                step.train(training)(batch, Moment(training=training, generator=generator(0, "trial")))
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
         return False
     return True

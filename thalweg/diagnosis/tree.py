@@ -118,7 +118,8 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
         return _mismatch(finding, mismatch)  # what is lost on test is more than all that is lost before it
     if worth_asking(on_train, train, floor):
         return _train_loss(lab, finding, floor, grow)
-    if worth_asking(on_validation, validation, floor) and higher_on(validation, train).low > 0:
+    above = worth_asking(on_validation, validation, floor) or floor.siblings  # siblings say nothing of restraint
+    if above and higher_on(validation, train).low > 0:
         return _validation_loss(lab, finding, floor, on_validation, validation.mean()[0])
     return _nothing_before(finding, mismatch, floor, run)
 

@@ -6,6 +6,8 @@ import torch
 
 from thalweg.core.door import no_type_check
 from thalweg.diagnosis import Budget, Finding, Floor, Progress, find_cause
+from thalweg.diagnosis.growth import runs
+from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.remedy.catalogue import remedies_for
 from thalweg.training import Recipe, Run
 
@@ -21,7 +23,7 @@ def diagnose(
     test: bool = True,
     reference: Floor | None = None,
 ) -> Finding:
-    """Say what holds a recipe back, by experiment, and which remedies treat it.
+    """Say what holds a recipe back, by experiment, and which remedies treat it (those that its model can take).
 
     The train loss is asked first (model bias or optimization), then the validation loss (overfitting), then the test
     loss (mismatch). `budget` is in multiples of one training of the recipe, or a time ("10m"); `grow` makes a bigger
@@ -36,4 +38,7 @@ def diagnose(
     finding = find_cause(
         recipe, budget=budget, grow=grow, device=device, progress=progress, test=test, reference=reference
     )
-    return finding.but(remedies=remedies_for(finding))
+    subject = recipe.recipe if isinstance(recipe, Run) else recipe
+    assert isinstance(subject, Recipe)  # or find_cause has refused it
+    batch = first_batch(open_indexed(subject, subject.data.train, "train"))
+    return finding.but(remedies=tuple(remedy for remedy in remedies_for(finding) if runs(remedy(subject), batch)))
