@@ -40,7 +40,7 @@ def diagnose(
     if dry_run:
         shutil.rmtree(folder.path)  # a dry run leaves nothing
         note = f"Arms are asked one after another, until they answer; the budget is {allowed}."
-        return show_plan(plan(recipe, own.device), note, own.json_)
+        return show_plan(plan(recipe, own.device, allowed), note, own.json_)
     interrupt = None
     with Stages(own.quiet) as stages:
         stages(Stage("training as it is"))

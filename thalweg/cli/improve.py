@@ -53,7 +53,7 @@ def improve(
         note = (
             f"At most {rounds} rounds of this, each for the recipe that came out of the one before; {allowed} in all."
         )
-        return show_plan(plan_of_improvement(recipe, own.device), note, own.json_)
+        return show_plan(plan_of_improvement(recipe, own.device, allowed), note, own.json_)
     command = command_line("improve", subject, own)
     diary = Diary(folder.path, command)
     try:

@@ -1,14 +1,28 @@
-"""Arms of the same size: recipes whose learning rate differs.
+"""Arms of the same size: the network trained better, at other learning rates, with another optimizer, longer.
 
 Factories are opaque (`lambda p: Adam(p, lr=3e-4)`), so a learning rate is changed in the optimizer that was built.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from typing import Any
 
+import torch
+
 from thalweg.core.description import describe_piece
+from thalweg.core.randomness import untouched
+from thalweg.diagnosis.finding import Arm
+from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.training import Recipe
+from thalweg.training.factories import build_optimizer
+
+ADAM, LONGER, UNSCHEDULED = "Adam at its usual rate", "trained 3 x as long", "without its schedule"
+DECADES = 5
+"""The learning rate is raised and lowered at most so far."""
+HARDLY = 0.02
+"""A decade that lowers the train loss by less than this share was the last one in its direction."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,3 +60,43 @@ def at_rate(recipe: Recipe, factor: float) -> Recipe:
     if isinstance(inner, ScaledRate):
         return recipe.but(optimizer=ScaledRate(inner.factory, inner.factor * factor))
     return recipe.but(optimizer=ScaledRate(inner, factor))
+
+
+def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]]:
+    """The promising direction first: rates in decades while they help, half a decade, no schedule, Adam, longer."""
+    seed = [lab.recipe.seed]
+    losses = {0: control.score.value}
+
+    def at(decades: int | float) -> tuple[str, Recipe]:
+        factor = float(f"{10**decades:.3g}")
+        return f"learning rate x {factor:g}", at_rate(lab.recipe, factor)
+
+    for step in (1, -1) if isfinite(losses[0]) else (-1, 1):
+        for decades in range(step, step * (DECADES + 1), step):
+            if not lab.affords(lab.recipe, seed):
+                break
+            yield at(decades)
+            before, now = losses[decades - step], lab.arm(*at(decades), seed, lab.train).score.value
+            losses[decades] = now
+            if before - now < HARDLY * abs(now) if isfinite(now) else step > 0:  # a smaller rate may still be finite
+                break
+    best = min(losses, key=losses.__getitem__)
+    name, tuned = at(best) if best else ("", lab.recipe)
+    others = [at(best + 0.5), at(best - 0.5)]
+    if tuned.schedule is not None:
+        others.append((", ".join(filter(None, (UNSCHEDULED, name))), tuned.but(schedule=None)))
+    others.append((ADAM, usual_adam(lab.recipe)))
+    others.append((", ".join(filter(None, (LONGER, name))), tuned.but(epochs=3 * lab.recipe.epochs)))
+    for name, recipe in others:
+        if lab.affords(recipe, seed):
+            yield name, recipe
+
+
+def usual_adam(recipe: Recipe) -> Recipe:
+    """The recipe with Adam at 1e-3, or AdamW where it has that, and its own weight decay: that is not training."""
+    with untouched():
+        built = build_optimizer(recipe.optimizer, recipe.model(), recipe.loop)
+    decay = float(built.param_groups[0].get("weight_decay", 0.0))
+    kind = torch.optim.AdamW if isinstance(built, torch.optim.AdamW) else torch.optim.Adam
+    plain = decay == 0.0 and kind is torch.optim.Adam
+    return recipe.but(optimizer=partial(kind, lr=1e-3) if plain else partial(kind, lr=1e-3, weight_decay=decay))

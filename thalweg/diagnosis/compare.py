@@ -44,3 +44,18 @@ def _resampled(losses: ExampleLosses, random: np.random.Generator) -> np.ndarray
     totals = np.bincount(units, weights=losses.weights)
     counts = random.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=DRAWS)
     return (counts @ sums) / np.maximum(counts @ totals, 1e-12)
+
+
+def student(values: np.ndarray, level: float = 0.95) -> Score:
+    """The mean of values, one for each run or pair, with Student's interval; NaN where there are too few.
+
+    >>> str(student(np.array([1.0, 2.0, 3.0])))
+    '2 [-0.484, 4.48]'
+    """
+    from scipy.special import stdtrit
+
+    if len(values) < 2:
+        return Score(float(values.mean()) if len(values) else float("nan"))
+    n, mean = len(values), float(values.mean())
+    half = float(stdtrit(n - 1, 0.5 + level / 2)) * float(values.std(ddof=1)) / np.sqrt(n)
+    return Score(mean, mean - half, mean + half)

@@ -1,16 +1,16 @@
 r"""The floor: how small the loss can be on these data, as an interval.
 
 Its upper end is what the best of a few reference learners (linear, nearest neighbours, boosted trees) reaches out of
-fold, in the loss that judges the model; a network that is given the same examples should do no worse. Its lower end is
-0 for a loss that cannot be negative, else unknown: no bound is claimed that a better learner could break (a
-nearest-neighbour bound is wrong in high dimension).
+fold on train and validation examples together, in the loss that judges the model: so much these data allow. A network
+may well do better. Its lower end is 0 for a loss that cannot be negative, else unknown: no bound is claimed that a
+better learner could break (a nearest-neighbour bound is wrong in high dimension).
 
 A loss has no natural unit: a squared error has the target's, a likelihood of a density any origin. What is worth a
 finding is therefore told by the way from the best constant prediction down to the floor, and by the loss itself where
 that is less.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,19 +38,19 @@ CONSTANT = "the best constant"
 
 @dataclass(frozen=True, eq=False)
 class Floor:
-    """The interval, the learner that set its upper end, and that learner's losses, by source and place in it.
+    """The interval, the learner that set its upper end, and that learner's losses on each source (None: not known).
 
     `siblings` says that no reference could speak, and the network's own siblings do; `null` is what the best constant
     prediction reaches: the loss of a model that reads no input.
 
-    >>> Floor(0.0, 0.2, "boosted trees", (np.full(9, 0.2),), (0.2, 0.1, 0.3), null=2.2).material(0.4)
+    >>> Floor(0.0, 0.2, "boosted trees", (None, None), (0.2, 0.1, 0.3), null=2.2).material(0.4)
     0.04
     """
 
     low: float
     high: float
     by: str
-    values: tuple[np.ndarray, ...]
+    values: "tuple[Known | None, ...]"
     judged: tuple[float, float, float]
     null: float
     siblings: bool = False
@@ -59,6 +59,14 @@ class Floor:
         """The smallest difference from a loss of `level` that is worth a finding."""
         way = SHARE_OF_WAY * max(self.null - self.high, SHARE_OF_WAY * abs(self.null))
         return way if self.low < 0 else min(SHARE_OF_LOSS * level, way)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The losses that a reference has on some examples of a source, by their places in it."""
+
+    places: np.ndarray
+    losses: np.ndarray
 
 
 def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor | None:
@@ -72,28 +80,47 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
         return None
     from threadpoolctl import threadpool_limits
 
-    x, y, sizes = data
+    x, y, places = data
     with threadpool_limits(1):  # on a busy machine several threads wait for each other at every tree
-        return _best(judge, x, y, sizes, seed)
+        reached = _reached(judge, x, y, seed)
+    if reached is None:
+        return None
+    means = {name: mean_interval(losses, weights) for name, (losses, weights) in reached.items()}
+    best = min(means, key=lambda name: means[name][0])
+    values = reached[best][0]
+    parts = np.split(values, np.cumsum([len(own) for own in places])[:-1])
+    known = tuple(Known(own, losses) for own, losses in zip(places, parts, strict=True))
+    low = 0.0 if values.min() >= 0 else float("-inf")
+    return Floor(low, means[best][0], best, known, means[best], means[CONSTANT][0])
 
 
-def _best(judge: Judge, x: np.ndarray, y: Tensor, sizes: list[int], seed: int) -> Floor | None:
-    reached: dict[str, np.ndarray] = {}
-    for name, build in (_classifiers() if are_classes(y) else _regressors()).items():
-        output = _out_of_fold(build, x, y, seed)
-        losses = None if output is None else _losses(judge, output, y)
+def _reached(
+    judge: Judge, x: np.ndarray, y: Tensor, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray | None]] | None:
+    """The losses of each learner's examples and their weights; None where the loss takes no learner's output."""
+    labels = _labels(y)
+    reached = {}
+    for name, build in (_regressors() if labels is None else _classifiers()).items():
+        output = _out_of_fold(build, x, y if labels is None else labels, seed)
+        losses = None if output is None else _losses(judge, output, y, labels is not None)
         if losses is None:
             return None
         reached[name] = losses
-    best = min(reached, key=lambda name: float(reached[name].mean()))
-    values = reached[best]
-    low = 0.0 if values.min() >= 0 else float("-inf")
-    parts = tuple(np.split(values, np.cumsum(sizes)[:-1]))
-    return Floor(low, float(values.mean()), best, parts, mean_interval(values), float(reached[CONSTANT].mean()))
+    return reached
 
 
-def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, list[int]] | None:
-    """Inputs and targets of the sources one behind the other, and how many examples are of each."""
+def _labels(y: Tensor) -> Tensor | None:
+    """The class of each example; None for numbers. A column of 0 and 1 is yes or no, of whatever type."""
+    if are_classes(y):
+        return y
+    one_column = y.is_floating_point() and y.numel() == len(y)
+    if one_column and bool(((y == 0) | (y == 1)).all()) and len(y.unique()) == 2:
+        return y.reshape(-1).long()
+    return None
+
+
+def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, list[np.ndarray]] | None:
+    """Inputs and targets of the sources one behind the other, and the places of the examples in each."""
     if not isinstance(judge.objective, PlainLoss):
         return None
     xs, ys, sizes = [], [], []
@@ -113,10 +140,12 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, lis
     x, y = torch.cat(xs), torch.cat(ys)
     if not (are_classes(y) or (y.is_floating_point() and y.flatten(1).shape[1] <= 32)):
         return None
-    kept = torch.arange(0, len(x), -(-len(x) // MOST))
-    edges = torch.tensor([0, *np.cumsum(sizes)])
-    sizes = torch.searchsorted(kept, edges).diff().tolist()
-    return x[kept].double().numpy(), y[kept], sizes
+    kept = np.arange(0, len(x), -(-len(x) // MOST))
+    edges = np.cumsum([0, *sizes])
+    places = [
+        own - start for own, start in zip(np.split(kept, np.searchsorted(kept, edges[1:-1])), edges, strict=False)
+    ]
+    return x[kept].double().numpy(), y[kept], places
 
 
 def _classifiers() -> dict[str, Callable[[], Any]]:
@@ -176,16 +205,34 @@ def _out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) 
     return torch.from_numpy(output).to(y.dtype).reshape(y.shape)
 
 
-def _losses(judge: Judge, output: Tensor, y: Tensor) -> np.ndarray | None:
-    """The judge's loss of each example, for means alone, or where it refuses them for means and log variances."""
+def _losses(judge: Judge, output: Tensor, y: Tensor, classes: bool) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """The judge's loss of each example and its weight, in the first form of the output that the loss takes."""
     assert isinstance(judge.objective, PlainLoss)
-    for form in (output,) if are_classes(y) else (output, _with_log_variances(output, y)):
+    for form in _forms(output, y, classes):
         try:
             losses = values_of(judge.objective.loss, form, y)
         except (RuntimeError, ValueError, IndexError):
             continue
-        return losses.value.double().numpy() if losses.value.dim() and losses.weight is None else None
+        if not losses.value.dim():
+            return None
+        weight = losses.weight.double().numpy() if isinstance(losses.weight, Tensor) else None
+        return losses.value.double().numpy(), weight
     return None
+
+
+def _forms(output: Tensor, y: Tensor, classes: bool) -> Iterator[Tensor]:
+    """The forms in which a loss may read what a learner says.
+
+    Of two classes in a float column the logit, of classes their log-probabilities; of numbers the means, and the means
+    with log variances behind them.
+    """
+    if classes and y.is_floating_point():
+        yield (output[:, 1] - output[:, 0]).reshape(y.shape).to(y.dtype)
+    elif classes:
+        yield output
+    else:
+        yield output
+        yield _with_log_variances(output, y)
 
 
 def _with_log_variances(output: Tensor, y: Tensor) -> Tensor:

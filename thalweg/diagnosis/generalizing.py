@@ -19,7 +19,7 @@ from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
-from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.floor import Floor, Known
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, merged
 from thalweg.training import Recipe
 from thalweg.training.evaluate import ExampleLosses
@@ -46,10 +46,11 @@ class Restraint:
         return total if self.own is None else total + self.own(model)
 
 
-def above_floor(losses: ExampleLosses, floor: Floor, theirs: np.ndarray) -> Score:
-    """How far a loss lies above the reference's on the same examples (`theirs`), else above its mean."""
-    if len(theirs) == len(losses.values):
-        return lower_by([losses], [ExampleLosses(theirs, losses.weights, losses.units)])
+def above_floor(losses: ExampleLosses, floor: Floor, theirs: Known | None) -> Score:
+    """How far a loss lies above the reference's on the same examples, where these are known, else above its mean."""
+    if theirs is not None and theirs.places.max(initial=-1) < len(losses.values):
+        own = losses.at(theirs.places)
+        return lower_by([own], [ExampleLosses(theirs.losses, own.weights, own.units)])
     mean, low, high = losses.mean()
     return Score(mean - floor.high, low - floor.judged[2], high - floor.judged[1])
 

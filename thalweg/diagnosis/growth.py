@@ -2,7 +2,8 @@
 
 A factory with `width` or `depth` grows by them. Else the layers are found by running the network once: each but the
 outer sides of the first and the last becomes wider, and a hidden layer is put before the last. A sibling is believed
-when it runs on a batch and has more parameters than the network itself.
+when it runs on a batch and has more parameters than the network itself. What restrains a network (dropout, weight
+decay, a penalty) makes it smaller than its parameters say: without restraint is a bigger sibling too.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from thalweg.core.randomness import generator, untouched
 from thalweg.core.signature import parameters_of
 from thalweg.core.step import Step
 from thalweg.training import Recipe
+from thalweg.training.factories import build_optimizer
 
 LEAST_UNITS = 64
 """A hidden layer that is put into a network has as many units as what it reads, and at least so many."""
@@ -44,6 +46,78 @@ def bigger_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]
         bigger = grow(recipe, batch)
         if bigger is not None:
             yield name, bigger
+
+
+def unrestrained(recipe: Recipe) -> tuple[str, Recipe] | None:
+    """The recipe without dropout, weight decay and penalty, and its name; None where it has none of them.
+
+    >>> from thalweg.core.source import Splits
+    >>> net = lambda: nn.Sequential(nn.Dropout(0.9), nn.Linear(3, 2))
+    >>> recipe = Recipe(data=Splits(train=(torch.ones(5, 3), torch.ones(5, 2))), model=net, objective=nn.MSELoss())
+    >>> name, free = unrestrained(recipe)
+    >>> name, free.model()[0]
+    ('without dropout', Dropout(p=0.0, inplace=False))
+    """
+    with untouched():
+        model = recipe.model()
+        optimizer = build_optimizer(recipe.optimizer, model, recipe.loop)
+    taken, free = [], recipe
+    if any(rate > 0 for module in model.modules() for _, rate in _dropouts(module)):
+        taken.append("dropout")
+        free = free.but(model=_by_knob(recipe.model, "dropout", lambda _: 0.0) or Undropped(recipe.model))
+    if any(group.get("weight_decay") for group in optimizer.param_groups):
+        taken.append("weight decay")
+        free = free.but(optimizer=Undecayed(recipe.optimizer))
+    if recipe.penalty is not None:
+        taken.append("penalty")
+        free = free.but(penalty=None)
+    return (f"without {' and '.join(taken)}", free) if taken else None
+
+
+def _dropouts(module: nn.Module) -> Iterator[tuple[str, float]]:
+    """The attributes of a module that are rates of dropout: `p` of a dropout layer, `dropout` of attention and RNNs."""
+    name = "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout"
+    rate = getattr(module, name, None)
+    if isinstance(rate, float):
+        yield name, rate
+
+
+@dataclass(frozen=True, repr=False)
+class Undropped:
+    """A model factory whose models drop nothing."""
+
+    factory: Factory
+
+    def __call__(self) -> nn.Module:
+        model = self.factory()
+        for module in model.modules():
+            for name, _ in _dropouts(module):
+                setattr(module, name, 0.0)
+        return model
+
+    def __repr__(self) -> str:
+        return f"{describe_piece(self.factory)} without dropout"
+
+
+@dataclass(frozen=True, repr=False)
+class Undecayed:
+    """An optimizer factory without weight decay in any group."""
+
+    factory: Callable[..., Any]
+
+    @property
+    def takes_model(self) -> bool:
+        """Whether the factory is given the model instead of its parameters."""
+        return bool(getattr(self.factory, "takes_model", False))
+
+    def __call__(self, target: Any) -> Any:
+        optimizer = self.factory(target)
+        for group in optimizer.param_groups:
+            group["weight_decay"] = 0.0
+        return optimizer
+
+    def __repr__(self) -> str:
+        return f"{describe_piece(self.factory)} without weight decay"
 
 
 def wider(recipe: Recipe, batch: Nest, factor: int) -> Recipe | None:
@@ -84,13 +158,13 @@ def _size_if_it_runs(recipe: Recipe, batch: Nest) -> int | None:
     return sum(parameter.numel() for parameter in model.parameters()) if fits else None
 
 
-def _by_knob(factory: Callable[..., nn.Module], knob: str, grow: Callable[[int], int]) -> Factory | None:
+def _by_knob(factory: Callable[..., nn.Module], knob: str, grow: Callable[[Any], Any]) -> Factory | None:
     """A factory whose argument grows; one around another (what prepares inputs) keeps what it does to it."""
     if is_dataclass(factory) and callable(inner := getattr(factory, "factory", None)):
         grown = _by_knob(inner, knob, grow)
         return None if grown is None else cast(Factory, replace(cast(Any, factory), factory=grown))
     parameter = parameters_of(factory).get(knob)
-    if parameter is None or not isinstance(parameter.default, int):
+    if parameter is None or not isinstance(parameter.default, int | float):
         return None
     return partial(factory, **{knob: grow(parameter.default)})
 

@@ -15,6 +15,7 @@ from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Source, Splits
 from thalweg.diagnosis.budget import Budget, Cost
+from thalweg.diagnosis.compare import student
 from thalweg.diagnosis.finding import Arm, Score
 from thalweg.diagnosis.pace import Pace
 from thalweg.diagnosis.stage import Planned, Progress, Stage
@@ -69,6 +70,16 @@ class Laboratory:
             self.price_of(recipe) * len(seeds), None if seconds is None else seconds * len(seeds)
         )
 
+    def affords_both(self, recipe: Recipe, other: Recipe, seeds: Sequence[int]) -> bool:
+        """Whether the budget still holds the runs of two recipes."""
+        times = (self.price_of(recipe) + self.price_of(other)) * len(seeds)
+        known = [seconds for one in (recipe, other) if (seconds := self.seconds_of(one)) is not None]
+        return self.budget.less(self.cost).holds(times, sum(known) * len(seeds) if len(known) == 2 else None)
+
+    def known(self, arm: Arm) -> list[Run]:
+        """The runs of an arm that was trained."""
+        return [self.kept[arm.name, seed] for seed in arm.seeds if (arm.name, seed) in self.kept]
+
     def asks(self, question: str, *others: str) -> None:
         """Turn to a question; of the arms ahead those stay that belong to it, or to others that may follow."""
         self.question = question
@@ -101,7 +112,7 @@ class Laboratory:
         return [self.kept[name, seed] for seed in seeds if (name, seed) in self.kept]
 
     def losses(self, run: Run, split: Source, *, last: bool = False) -> ExampleLosses | None:
-        """A run's loss on each example of a split; None where the run has no finite loss there."""
+        """The loss on each example of a split, of a run's best or last weights; None where none is finite there."""
         if run.status in (Outcome.FAILED, Outcome.DIVERGED):
             return None
         losses = example_losses(run.last if last else run.model, self.recipe, split, self.device)
@@ -112,15 +123,14 @@ class Laboratory:
         scored = [self.losses(run, split) for run in runs]
         return None if any(losses is None for losses in scored) else [losses for losses in scored if losses is not None]
 
-    def arm(self, name: str, recipe: Recipe, seeds: Sequence[int], split: Source, *, last: bool = False) -> Arm:
-        """An arm of an experiment: the mean loss over its seeds, with its interval."""
+    def arm(self, name: str, recipe: Recipe, seeds: Sequence[int], split: Source) -> Arm:
+        """An arm of an experiment: the mean loss over its seeds, with Student's interval over them."""
         runs = self.run(name, recipe, seeds)
-        scored = [self.losses(run, split, last=last) for run in runs]
+        scored = [self.losses(run, split) for run in runs]
         means = [mean_of(losses) for losses in scored]
         value = float(np.mean(means))
         if len(means) > 1 and np.isfinite(value):
-            half = 2.0 * float(np.std(means, ddof=1)) / np.sqrt(len(means))
-            score = Score(value, value - half, value + half)
+            score = student(np.array(means))
         else:
             score = Score(value) if scored[0] is None or len(means) > 1 else Score(*scored[0].mean())
         change = tuple(self.recipe.difference(recipe)) if name != CONTROL else ()

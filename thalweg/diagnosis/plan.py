@@ -1,23 +1,27 @@
 """The plan: every arm that a diagnosis may ask for, with its price, before anything is trained."""
 
+import math
+
 import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.notices import collecting
+from thalweg.diagnosis.arms import ADAM, LONGER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
-from thalweg.diagnosis.fitting import ADAM, BIGGER, LONGER, SAME, SEEDS, SMALLER_RATE
+from thalweg.diagnosis.fitting import BIGGER, FRESH, SAME, bigger_arms
 from thalweg.diagnosis.generalizing import FEEDS, RESTRAINS, STRENGTHS
 from thalweg.diagnosis.generalizing import SEEDS as PAIR
-from thalweg.diagnosis.growth import bigger_siblings
-from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.stage import Planned
 from thalweg.training import Recipe
 
 FIRST = "How large are the losses?"
 
 
-def plan(recipe: Recipe, device: torch.device | str = "auto") -> list[Planned]:
+def plan(recipe: Recipe, device: torch.device | str = "auto", budget: float | str | Budget = math.inf) -> list[Planned]:
     """The arms that a diagnosis may ask for, each with its question, its price and about how long it takes.
+
+    Arms that a `budget` could not hold even alone are left out.
 
     >>> from thalweg.core.source import Splits
     >>> recipe = Recipe(
@@ -28,7 +32,7 @@ def plan(recipe: Recipe, device: torch.device | str = "auto") -> list[Planned]:
     ('as it is', 1.0)
     """
     with collecting():
-        lab = lay_out(recipe, resolve_device(device), Budget(), lambda stage: None)
+        lab = lay_out(recipe, resolve_device(device), Budget.of(budget), lambda stage: None)
     return planned(lab)
 
 
@@ -41,11 +45,12 @@ def planned(lab: Laboratory) -> list[Planned]:
 
     arms = [like_it(FIRST, CONTROL)]
     arms += [like_it(SAME, f"learning rate x {factor:g}") for factor in (10, 0.1, 100, 0.01, 3.16, 0.316)]
+    if lab.recipe.schedule is not None:
+        arms.append(like_it(SAME, UNSCHEDULED))
     arms += [like_it(SAME, ADAM), like_it(SAME, LONGER, 3.0)]
-    arms += [like_it(SAME, f"the best of these on {SEEDS - 1} more seeds", SEEDS - 1.0)]
-    for name, bigger in bigger_siblings(lab.recipe, first_batch(lab.train)):
-        price, seconds = lab.price_of(bigger), lab.seconds_of(bigger)
-        arms += [Planned(BIGGER, arm, price, seconds) for arm in (name, f"{name}, {SMALLER_RATE}")]
+    arms.append(like_it(SAME, f"the best of these, and the recipe as it is, on {FRESH} fresh seeds", 2.0 * FRESH))
+    bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.budget.holds(lab.price_of(arm[1]), None)]
+    arms += [Planned(BIGGER, name, lab.price_of(recipe), lab.seconds_of(recipe)) for name, recipe in bigger]
     more = 1 + len(lab.validation) / 2 / len(lab.train)
     arms += [like_it(RESTRAINS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]
     arms += [like_it(RESTRAINS, f"L2 penalty of {strength:g}", float(PAIR)) for strength in STRENGTHS]

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from thalweg.core.randomness import seed_everything, untouched
+from thalweg.diagnosis.arms import better_trained
 from thalweg.diagnosis.finding import Arm
-from thalweg.diagnosis.fitting import BIGGER, SAME, better_trained, bigger_arms
-from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.fitting import BIGGER, SAME, bigger_arms
+from thalweg.diagnosis.floor import Floor, Known
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory
 from thalweg.training import Recipe
 from thalweg.training.evaluate import example_losses
@@ -25,23 +26,24 @@ def siblings_floor(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> 
     """The best on validation of the arms of the same size and the bigger ones; None where none has a finite loss."""
     lab.asks(SAME, BIGGER)
     seed = [lab.recipe.seed]
-    control = lab.arm(CONTROL, lab.recipe, seed, lab.train, last=True)
+    control = lab.arm(CONTROL, lab.recipe, seed, lab.train)
     arms: list[Arm] = [control]
     tuned = control, lab.recipe
     for name, recipe in better_trained(lab, control):
-        arms.append(lab.arm(name, recipe, seed, lab.train, last=True))
+        arms.append(lab.arm(name, recipe, seed, lab.train))
         if recipe.epochs == lab.recipe.epochs and arms[-1].score.value < tuned[0].score.value:
             tuned = arms[-1], recipe
-    for name, recipe in bigger_arms(tuned[1], lab, grow):
+    for name, recipe in bigger_arms(lab, tuned[1], grow):
         if lab.affords(recipe, seed):
-            arms.append(lab.arm(name, recipe, seed, lab.train, last=True))
+            arms.append(lab.arm(name, recipe, seed, lab.train))
     best = min(arms, key=lambda arm: arm.validation)
     losses = lab.losses(lab.kept[best.name, lab.recipe.seed], lab.validation)
     if losses is None:
         return None
+    known = Known(np.arange(len(losses.values)), losses.values)
     low = 0.0 if losses.values.min() >= 0 else float("-inf")
     judged, by = mean_interval(losses.values, losses.weights, losses.units), f"this network's best sibling: {best.name}"
-    return Floor(low, judged[0], by, (np.empty(0), losses.values), judged, untrained(lab, judged[0]), siblings=True)
+    return Floor(low, judged[0], by, (None, known), judged, untrained(lab, judged[0]), siblings=True)
 
 
 def untrained(lab: Laboratory, otherwise: float) -> float:

@@ -238,14 +238,16 @@ class _Circle:
         return None, "no data: there is neither a test nor a validation split"
 
 
-def plan_of_improvement(recipe: Recipe, device: str | torch.device = "auto") -> list[Planned]:
+def plan_of_improvement(
+    recipe: Recipe, device: str | torch.device = "auto", budget: float | str | Budget = DIAGNOSIS
+) -> list[Planned]:
     """What a round of the circle may cost, the arms of a diagnosis and a proof, and the closing runs, which come once.
 
     >>> import thalweg
     >>> plan_of_improvement(thalweg.cases.get("healthy"))[-1].arm
     'the closing runs'
     """
-    arms = plan(recipe, device)
+    arms = plan(recipe, device, Budget(min(DIAGNOSIS, Budget.of(budget).times)))
     proof = ("Does the remedy help, on paired seeds?", f"{PAIRS} pairs of runs", 2.0 * PAIRS)
     closing = ("What came of it, on data that nothing else has read?", "the closing runs", float(CLOSING))
     one = arms[0].seconds

@@ -19,6 +19,7 @@ from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.diagnosis import Budget, Cause, Cost, Progress, Score
+from thalweg.diagnosis.compare import student
 from thalweg.diagnosis.laboratory import Laboratory, lay_out, mean_of
 from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
@@ -174,18 +175,3 @@ def sign_flip(differences: np.ndarray) -> float:
     signs = np.array(list(product((1, -1), repeat=len(differences))))
     means = signs @ differences
     return float(np.mean(means >= differences.sum() - 1e-12 * np.abs(differences).sum()))
-
-
-def student(differences: np.ndarray, level: float = 0.95) -> Score:
-    """The mean of paired differences with Student's interval; NaN where there are too few.
-
-    >>> str(student(np.array([1.0, 2.0, 3.0])))
-    '2 [-0.484, 4.48]'
-    """
-    from scipy.special import stdtrit
-
-    if len(differences) < 2:
-        return Score(float(differences.mean()) if len(differences) else float("nan"))
-    n, mean = len(differences), float(differences.mean())
-    half = float(stdtrit(n - 1, 0.5 + level / 2)) * float(differences.std(ddof=1)) / np.sqrt(n)
-    return Score(mean, mean - half, mean + half)

@@ -91,6 +91,11 @@ class ExampleLosses:
         units = np.concatenate(own) if len(own) == len(losses) else _units(source, len(values))
         return cls(values, weights, units)
 
+    def at(self, places: np.ndarray) -> "ExampleLosses":
+        """Those of some examples."""
+        units = None if self.units is None else self.units[places]
+        return ExampleLosses(self.values[places], self.weights[places], units)
+
     def mean(self, level: float = 0.95, share: bool = False) -> tuple[float, float, float]:
         """The weighted mean with the interval that resamples units; `share`: of zeros and ones, Wilson's."""
         if not self.weights.any():
