@@ -49,7 +49,9 @@ def find_run(text: str, out: Path) -> Path:
         raise RunError(
             f"There are no runs in {out}, so '{text}' is none. Train one (thalweg train digits), or give --out."
         )
-    if text == "last" and whole:
+    if text == "last":
+        if not whole:
+            raise RunError(f"No run in {out} can be read. {runs[-1]['damage']}")
         return Path(whole[-1]["path"])
     begins = [run for run in runs if run["run"].startswith(text)]
     if len(begins) > 1:
