@@ -49,7 +49,7 @@ for command in COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; the console script passes it to the shell."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
-    previous = signal.signal(signal.SIGTERM, _terminate) if _in_main_thread() else None
+    previous = _handled() if _in_main_thread() else {}
     try:
         code = _exit_code(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     finally:
         logging.getLogger("thalweg").setLevel(logging.NOTSET)  # --quiet holds for one command
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _exit_code(arguments: list[str]) -> int:
@@ -101,6 +101,14 @@ def _in_main_thread() -> bool:
     import threading
 
     return threading.current_thread() is threading.main_thread()
+
+
+def _handled() -> dict[int, Any]:
+    """SIGTERM, and a terminal that closes (unless nohup had that ignored), end a command as an interrupt does."""
+    numbers = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        numbers.append(signal.SIGHUP)
+    return {number: signal.signal(number, _terminate) for number in numbers}
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
