@@ -96,6 +96,9 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
     holds(message(DataError, lambda: read_table(tmp_path)), "is a folder", "one file", "houses.csv")
     (tmp_path / "sub").mkdir()
     holds(message(DataError, lambda: read_table(tmp_path / "sub")), "is a folder", "one file", "holds no table")
+    for i in range(11):
+        (tmp_path / f"t{i:02}.csv").touch()
+    holds(message(DataError, lambda: read_table(tmp_path)), "is a folder", "'t06.csv' and 4 more.")
     holds(message(DataError, lambda: read_table(tmp_path / "sub" / "a.csv")), "no file", "holds no table")
 
 

@@ -102,6 +102,8 @@ class Settings:
                 f"{where}: '{name}' could be any of {', '.join(f'{home}.{name}' for home in homes)}. Write which."
             )
         near = did_you_mean(name, [key.split(".")[1] for key in known] + known)
+        if not near.startswith(" Did"):
+            near += f" Of a piece write the section too, as in model.{name}: {', '.join(OPEN)} are those."
         raise RecipeError(f"{where}: there is no setting '{name}'.{near}")
 
 
