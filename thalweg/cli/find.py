@@ -59,6 +59,6 @@ def find_run(text: str, out: Path) -> Path:
         raise RunError(f"'{text}' begins {len(begins)} runs: {shown}. Write more of the one that you mean.")
     named = begins or [run for run in whole if run["name"] == text]
     if not named:
-        names = [name for run in runs for name in (run["run"], run["name"])] + ["last"]
+        names = [name for run in runs for name in (run["run"], run["name"]) if name] + ["last"]
         raise RunError(f"There is no run '{text}' in {out}.{did_you_mean(text, names)}")
     return Path(named[-1]["path"])
