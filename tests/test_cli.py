@@ -215,6 +215,20 @@ def test_a_training_goes_on_whose_progress_nobody_reads(monkeypatch: pytest.Monk
     assert json.loads((folder / "run.json").read_text())["status"] == "FINISHED"
 
 
+def test_streams_that_are_closed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", None)
+        closed.setattr(sys, "stderr", None)
+        assert main(["train", "iris", "--set", "epochs=1"]) == 0
+        sys.stdout.close()
+        sys.stderr.close()
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdin", None)
+        assert main(["predict", "last", "-"]) == 2
+        sys.stdin.close()
+    assert "the standard input is empty" in capsys.readouterr().err
+
+
 def test_help_is_instant_because_it_imports_no_torch() -> None:
     code = (
         "import sys; from thalweg.cli import main; main(['--help']); main(['runs']); assert 'torch' not in sys.modules"

@@ -48,6 +48,7 @@ for command in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; the console script passes it to the shell."""
+    _open_closed_streams()
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     previous = _handled() if _in_main_thread() else {}
     try:
@@ -95,6 +96,13 @@ def _about_stdout(error: OSError) -> int:
         )
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more as it ends
     return FINE if isinstance(error, BrokenPipeError) else FAILED
+
+
+def _open_closed_streams() -> None:
+    """A stream that was closed (`<&-`, `>&-`) is none for Python: read it as empty, and let what is written go."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 def _in_main_thread() -> bool:

@@ -61,7 +61,7 @@ def read_features(frame: pd.DataFrame, schema: Schema) -> Table:
 
     Raises `DataError` for missing columns (did you mean), text among numbers, and missing cells where none may be.
     """
-    frame = _named(frame)
+    frame = named(frame)
     check_columns(frame, [column.name for column in schema.columns])
     cells = {column.name: as_cells(frame[column.name]) for column in schema.columns}
     numbers = np.empty((len(frame), len(schema.numbers)))
@@ -89,7 +89,7 @@ def read_rows(frame: pd.DataFrame, schema: Schema) -> Table:
 
     Raises `DataError` as `read_features` does, for labels that are no class, and for weights below zero.
     """
-    frame = _named(frame)
+    frame = named(frame)
     features = read_features(frame, schema)
     index = frame.index
     check_columns(frame, list(schema.target.names))
@@ -184,8 +184,20 @@ def _weights(name: str, column: "pd.Series[Any]") -> Float[np.ndarray, " row"]:
     return numbers.value
 
 
-def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame if all(isinstance(name, str) for name in frame.columns) else frame.rename(columns=str)
+def named(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose columns are named by texts, each once, and that has rows.
+
+    >>> named(pd.DataFrame({0: [1.5]})).columns.tolist()
+    ['0']
+
+    Raises `DataError` for a name that several columns have, and for a frame without examples.
+    """
+    frame = frame if all(isinstance(name, str) for name in frame.columns) else frame.rename(columns=str)
+    if repeated := frame.columns[frame.columns.duplicated()].unique().tolist():
+        raise DataError(f"The frame has several columns of one name: {listed(repeated)}. Give each its own name.")
+    if frame.empty:
+        raise DataError(f"The frame is empty: 0 rows, {counted(len(frame.columns), 'column')}. It needs examples.")
+    return frame
 
 
 def _check_finite(index: pd.Index, name: str, value: Float[np.ndarray, " row"]) -> None:

@@ -1,6 +1,5 @@
 """predict: (Run, table) -> the table with predictions beside its columns, by the run's own preprocessing."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +65,7 @@ def open_table(run: Run, file: str) -> "DataFrame":
         if schema.header
         else "The run was trained on a table without one: take this line away, and keep the order of the columns."
     )
-    source = sys.stdin.buffer if file == "-" else Path(file)
-    return read_table(source, header=schema.header, header_mend=mend)
+    return read_table(file if file == "-" else Path(file), header=schema.header, header_mend=mend)
 
 
 def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
