@@ -186,7 +186,7 @@ def test_exit_codes_reach_the_shell() -> None:
     assert "There is no subject 'nowhere'" in err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_ends_the_run_with_its_weights_written(number: signal.Signals, code: int) -> None:
     process = command("train", "digits", "--set", "epochs=100000")
     assert process.stderr is not None
@@ -200,6 +200,33 @@ def test_a_signal_ends_the_run_with_its_weights_written(number: signal.Signals, 
     (folder,) = Path("runs").iterdir()
     assert json.loads((folder / "run.json").read_text())["status"] == "INTERRUPTED"
     assert (folder / "checkpoints" / "best.safetensors").stat().st_size > 0
+
+
+def test_a_training_goes_on_whose_progress_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            if text.startswith("epoch"):
+                raise BrokenPipeError
+            return super().write(text)
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert main(["train", "iris", "--set", "epochs=2"]) == 0
+    (folder,) = Path("runs").iterdir()
+    assert json.loads((folder / "run.json").read_text())["status"] == "FINISHED"
+
+
+def test_streams_that_are_closed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", None)
+        closed.setattr(sys, "stderr", None)
+        assert main(["train", "iris", "--set", "epochs=1"]) == 0
+        sys.stdout.close()
+        sys.stderr.close()
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdin", None)
+        assert main(["predict", "last", "-"]) == 2
+        sys.stdin.close()
+    assert "the standard input is empty" in capsys.readouterr().err
 
 
 def test_help_is_instant_because_it_imports_no_torch() -> None:

@@ -133,6 +133,15 @@ def test_a_mistake_is_named_with_file_and_line(change, expected, write) -> None:
         ("fit.epoch=3", r"--set fit.epoch=3: \[fit\] has no key 'epoch'. Did you mean 'epochs'"),
         ("fit=3", "--set fit=3: 'fit' is a section. Write one of its keys: fit.batch_size"),
         ("model.widht=3", "--set model.widht=3: the model 'mlp' has no argument 'widht'. Did you mean 'width'"),
+        (
+            "zzz=3",
+            "there is no setting 'zzz'.* Of a piece write the section too, as in model.zzz: model, ",
+        ),
+        ("penalty.strength=1", r"--set penalty.strength=1: \[penalty\] needs a kind"),
+        (
+            "metrics=mae",
+            "--set metrics=mae: 'mae' does not measure .* species, which holds classes. Name of accuracy, ",
+        ),
         ("kind=sgd", "'kind' could be any of .*model.kind.*optimizer.kind.* Write which"),
     ],
 )
@@ -193,6 +202,27 @@ def test_balanced_class_weights_come_from_the_training_rows(write) -> None:  # t
     path = write("a,y\n" + rows, "rows.csv")
     recipe = thalweg.load(path, data={"target": "y"}, assignments=["objective.class_weights=balanced"])
     assert recipe.objective.class_weights.tolist() == pytest.approx([0.625, 2.5])
+
+
+def test_metrics_of_classes_do_not_measure_numbers(write) -> None:  # type: ignore[no-untyped-def]
+    path = write("a,y\n" + "".join(f"{i % 7},{i * 0.5}\n" for i in range(40)), "rows.csv")
+    with pytest.raises(
+        RecipeError, match="'auc' does not measure the target y, which holds numbers. Name of mae, rmse"
+    ):
+        thalweg.load(path, data={"target": "y"}, assignments=["metrics=['mae', 'auc']"])
+
+
+def test_few_rows_are_gone_through_more_often(write) -> None:  # type: ignore[no-untyped-def]
+    """Thirty epochs of three steps leave a network where it began; what is said goes before."""
+    path = write("a,y\n" + "".join(f"{i % 7},{'yn'[i % 3 % 2]}\n" for i in range(670)), "rows.csv")  # 402 to train on
+
+    def epochs(*assignments: str) -> int:
+        return thalweg.load(path, data={"target": "y"}, assignments=assignments).epochs
+
+    assert epochs() == 77  # ceil(1000 / ceil(402 / 32))
+    assert epochs("batch_size=5") == 30
+    assert epochs("batch_size=none") == 200
+    assert epochs("epochs=3") == 3
 
 
 # --- recipes in Python ---

@@ -96,6 +96,9 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
     holds(message(DataError, lambda: read_table(tmp_path)), "is a folder", "one file", "houses.csv")
     (tmp_path / "sub").mkdir()
     holds(message(DataError, lambda: read_table(tmp_path / "sub")), "is a folder", "one file", "holds no table")
+    for i in range(11):
+        (tmp_path / f"t{i:02}.csv").touch()
+    holds(message(DataError, lambda: read_table(tmp_path)), "is a folder", "'t06.csv' and 4 more.")
     holds(message(DataError, lambda: read_table(tmp_path / "sub" / "a.csv")), "no file", "holds no table")
 
 
@@ -332,6 +335,8 @@ def test_rows_to_predict_that_do_not_fit(train: TableSource) -> None:
         "infinite": (frame.assign(a="inf"), ("'a' is infinite", "lines", "Correct these cells")),
         "missing": (frame.assign(b=None), ("3 cells are missing", "'b' 3", "--missing error", "--missing impute")),
         "column": (frame.drop(columns="a"), ("lacks column 'a'", "'b', 'y'", "Rename or add")),
+        "no rows": (frame.head(0), ("frame is empty: 0 rows, 3 columns", "needs examples")),
+        "one name": (pd.concat([frame, frame[["a"]]], axis=1), ("several columns of one name: 'a'", "its own name")),
         "far": (frame.assign(a="1e300"), ("'a' holds 1e+300", "too far", "logarithmic")),
     }
     for rows_, parts in cases.values():

@@ -112,6 +112,40 @@ def test_a_run_with_weights_is_judged_on_a_file_without_them_and_that_is_said(fo
     assert "The table has no column 'w' of weights: every row counts alike." in notices
 
 
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [
+        ("", "The weights 'w' are missing in lines 2, 3, .* leave off --weights"),
+        ("0", "are 0 in every row.*a file to judge needs no such column"),
+    ],
+)
+def test_weights_that_cannot_be_judged_by(weight: str, expected: str, folder: Path) -> None:
+    run = run_of(folder, cells(a=size, w=lambda i: 1 + i % 3, y=kind), weights="w")
+    (folder / "new.csv").write_text(cells(a=size, w=lambda i: weight, y=kind))
+    with pytest.raises(DataError, match=expected):
+        judge_file(run, str(folder / "new.csv"))
+
+
+def test_a_file_without_the_groups_is_judged_by_rows_and_that_is_said(folder: Path) -> None:
+    run = run_of(folder, cells(a=size, g=lambda i: f"g{i % 11}", y=kind), group="g")
+    (folder / "new.csv").write_text(cells(a=size, y=kind))
+    with collecting() as notices:
+        scores = judge_file(run, str(folder / "new.csv"))
+    assert "The table has no column 'g' of groups: intervals resample its rows one by one." in notices
+    assert scores["loss"][1] < scores["loss"][0] < scores["loss"][2]
+
+
+@pytest.mark.parametrize("lines", ["a,y\n0.25,big\n", "a,g,y\n0.25,g1,big\n0.25,g1,small\n"])
+def test_a_single_row_or_group_has_no_interval(lines: str, folder: Path) -> None:
+    run = run_of(folder, cells(a=size, g=lambda i: f"g{i % 11}", y=kind), group="g")
+    (folder / "new.csv").write_text(lines)
+    with collecting():
+        scores = judge_file(run, str(folder / "new.csv"))
+    for name in ("loss", "accuracy", "balanced_accuracy", "f1"):
+        assert np.isfinite(scores[name][0])
+        assert np.isnan(scores[name][1:]).all(), name
+
+
 # --- decisions --------------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +246,36 @@ def test_a_changed_recipe_still_reads_a_file_without_header(folder: Path) -> Non
         run = thalweg.train(recipe.but(penalty=lambda model: torch.zeros(())))
     assert len(thalweg.predict(run, file)) == ROWS
     assert TableSource.of(read_table(file, header=False), run.preprocessing).schema.header is False
+
+
+def test_a_header_is_due_where_the_run_had_one(folder: Path) -> None:
+    text = cells(a=size, b=lambda i: i % 5, y=kind)
+    bare = text.partition("\n")[2]
+    (folder / "bare.csv").write_text(bare)
+    run = run_of(folder, text)
+    with pytest.raises(DataError, match=r"line of numbers .* trained on a table with a header: .* \('a', 'b'\)\."):
+        thalweg.predict(run, folder / "bare.csv")
+    run = run_of(folder, bare, target="-1", header=False)
+    (folder / "named.csv").write_text(text)
+    with pytest.raises(DataError, match=r"line of names .* without one: take this line away, and keep the order"):
+        thalweg.predict(run, folder / "named.csv")
+
+
+def test_a_text_of_a_megabyte_is_a_cell_like_any_other(folder: Path) -> None:
+    long = "x" * 1_000_000
+    table = read_table(io.StringIO(f"a,b\n1,{long}\n2,z\n"))
+    assert table["b"].tolist() == [long, "z"]
+    with pytest.raises(DataError, match="line 2: the quotes do not match"):
+        read_table(io.StringIO(f'a,b\n1,"{long}\n2,z\n'))
+
+
+def test_numbers_too_far_apart_to_subtract_are_no_counter() -> None:
+    text = cells(a=lambda i: {0: 1, 1: 1e308, 2: -1e308}.get(i, i), y=kind)
+    assert "left out" not in said(text)
+
+
+def test_a_name_in_angle_brackets_is_no_web_page() -> None:
+    assert list(read_table(io.StringIO("</script>,b\n1,x\n"))) == ["</script>", "b"]
 
 
 def test_a_temperature_that_makes_test_worse_is_said(folder: Path) -> None:

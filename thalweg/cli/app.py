@@ -48,8 +48,9 @@ for command in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; the console script passes it to the shell."""
+    _open_closed_streams()
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
-    previous = signal.signal(signal.SIGTERM, _terminate) if _in_main_thread() else None
+    previous = _handled() if _in_main_thread() else {}
     try:
         code = _exit_code(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -68,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     finally:
         logging.getLogger("thalweg").setLevel(logging.NOTSET)  # --quiet holds for one command
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _exit_code(arguments: list[str]) -> int:
@@ -97,10 +98,25 @@ def _about_stdout(error: OSError) -> int:
     return FINE if isinstance(error, BrokenPipeError) else FAILED
 
 
+def _open_closed_streams() -> None:
+    """A stream that was closed (`<&-`, `>&-`) is none for Python: read it as empty, and let what is written go."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+
+
 def _in_main_thread() -> bool:
     import threading
 
     return threading.current_thread() is threading.main_thread()
+
+
+def _handled() -> dict[int, Any]:
+    """SIGTERM, and a terminal that closes (unless nohup had that ignored), end a command as an interrupt does."""
+    numbers = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        numbers.append(signal.SIGHUP)
+    return {number: signal.signal(number, _terminate) for number in numbers}
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -25,7 +25,7 @@ TEXTS = ("status", "cause")
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, handled as an interrupt that exits with 143."""
+    """SIGTERM, or a terminal that closed, handled as an interrupt that exits with 143."""
 
 
 def interrupted(error: BaseException | None) -> int:

@@ -49,7 +49,9 @@ def find_run(text: str, out: Path) -> Path:
         raise RunError(
             f"There are no runs in {out}, so '{text}' is none. Train one (thalweg train digits), or give --out."
         )
-    if text == "last" and whole:
+    if text == "last":
+        if not whole:
+            raise RunError(f"No run in {out} can be read. {runs[-1]['damage']}")
         return Path(whole[-1]["path"])
     begins = [run for run in runs if run["run"].startswith(text)]
     if len(begins) > 1:
@@ -57,6 +59,6 @@ def find_run(text: str, out: Path) -> Path:
         raise RunError(f"'{text}' begins {len(begins)} runs: {shown}. Write more of the one that you mean.")
     named = begins or [run for run in whole if run["name"] == text]
     if not named:
-        names = [name for run in runs for name in (run["run"], run["name"])] + ["last"]
+        names = [name for run in runs for name in (run["run"], run["name"]) if name] + ["last"]
         raise RunError(f"There is no run '{text}' in {out}.{did_you_mean(text, names)}")
     return Path(named[-1]["path"])

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -55,7 +56,10 @@ class Progress:
         if self.bar is not None:
             self.bar.update(self.task, total=self.epochs, completed=row["epoch"], loss=line)
         elif not self.quiet:
-            print(f"epoch {row['epoch']}/{self.epochs}  {line}  {row['seconds']:.2f} s", file=sys.stderr, flush=True)
+            with suppress(OSError):  # a reader of stderr that has gone is no reason to end the training
+                print(
+                    f"epoch {row['epoch']}/{self.epochs}  {line}  {row['seconds']:.2f} s", file=sys.stderr, flush=True
+                )
 
 
 def epoch_line(row: dict[str, Any]) -> str:

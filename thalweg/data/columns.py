@@ -170,7 +170,7 @@ def _identifier(column: Parsed, value: np.ndarray) -> str | None:
     """Why a column of whole numbers only tells rows apart."""
     if not (value == np.floor(value)).all():
         return None
-    if len(value) >= 10 and value[0] in (0, 1) and (np.diff(value) == 1).all():
+    if len(value) >= 10 and value[0] in (0, 1) and np.array_equal(value, value[0] + np.arange(len(value))):
         return f"a count of the rows ({value[0]:g}, {value[1]:g}, {value[2]:g}, ...)"
     named = IDENTIFIER.search(column.name) is not None
     if (named or _inexact(column.cells, value)) and len(value) >= 3 and len(distinct(column.cells)) == len(value):

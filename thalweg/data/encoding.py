@@ -8,6 +8,7 @@ is constant among them. A number to predict is scaled likewise, and `restore` gi
 An image is kept as it is, with one mean and one deviation for all its pixels.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -183,9 +184,19 @@ class Encoding:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "Encoding":
-        """The encoding that `to_json` wrote, also after it went through a file."""
-        floats = {name: tuple(plain[name]) for name in ("means", "scales", "target_means", "target_scales")}
-        return cls(Schema.from_json(plain["schema"]), seen=tuple(tuple(seen) for seen in plain["seen"]), **floats)
+        """The encoding that `to_json` wrote, also after it went through a file.
+
+        Raises `ValueError` for statistics that are not those of the schema's columns.
+        """
+        schema = Schema.from_json(plain["schema"])
+        numbers = 1 if schema.layout else len(schema.numbers)
+        targets = len(schema.target.names) if schema.target.kind is TargetKind.NUMBERS else 0
+        counts = {"means": numbers, "scales": numbers, "target_means": targets, "target_scales": targets}
+        floats = {name: _numbers(name, plain[name], count) for name, count in counts.items()}
+        seen = tuple(tuple(map(bool, marks)) for marks in plain["seen"])
+        if [len(marks) for marks in seen] != [len(column.categories) for column in schema.categories]:
+            raise ValueError(f"'seen' marks other categories than those of {len(schema.categories)} columns")
+        return cls(schema, seen=seen, **floats)
 
     def _slots(self, i: int, codes: Int[np.ndarray, " row"]) -> Bool[np.ndarray, "row slot"]:
         """One column of zeros and ones for each category, and one for gaps where the schema has them."""
@@ -194,6 +205,15 @@ class Encoding:
         slot = np.where((codes == GAP) & column.gaps, count, codes)
         known = np.array([*self.seen[i], *([True] if column.gaps else [])], dtype=bool)
         return (slot[:, None] == np.arange(count + column.gaps)) & known
+
+
+def _numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
+    """Statistics out of a file, one for each column."""
+    if not isinstance(values, list | tuple) or len(values) != count:
+        raise ValueError(f"'{name}' is {str(values)[:40]}, but {count} numbers are due")
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        raise ValueError(f"'{name}' is {str(values)[:40]}, not all of it numbers")
+    return tuple(map(float, values))
 
 
 def _doubled(values: Tensor, scales: Tensor) -> bool:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from thalweg.core.errors import DataError, RecipeError
+from thalweg.core.errors import RecipeError
 from thalweg.core.source import Splits
 from thalweg.data.decisions import announce_columns, announce_rows
 from thalweg.data.holdout import hold_out
 from thalweg.data.inference import infer_roles, infer_schema
-from thalweg.data.places import counted, listed
 from thalweg.data.reading import read_table
+from thalweg.data.table import named
 from thalweg.data.table_source import TableSource
 
 
@@ -71,12 +71,7 @@ def load_table(
 def _frame(data: Any, header: bool) -> pd.DataFrame:
     if not isinstance(data, pd.DataFrame):
         return read_table(data, header=header)
-    frame = data.rename(columns=str)
-    if repeated := frame.columns[frame.columns.duplicated()].unique().tolist():
-        raise DataError(f"The frame has several columns of one name: {listed(repeated)}. Give each its own name.")
-    if frame.empty:
-        raise DataError(f"The frame is empty: 0 rows, {counted(len(frame.columns), 'column')}. It needs examples.")
-    return frame
+    return named(data)
 
 
 def _layout(layout: Sequence[int] | str | None) -> Sequence[int] | None:

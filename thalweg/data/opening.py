@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import DataError, did_you_mean
+from thalweg.data.places import listed
 
 GZIP = b"\x1f\x8b"
 SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".parquet", ".gz")
@@ -24,7 +25,10 @@ FOREIGN = (
     ),
     (b"BZh", "compressed by bzip2", "Unpack it with bunzip2; .csv.gz is read as it is."),
     (b"\xfd7zXZ", "compressed by xz", "Unpack it with unxz; .csv.gz is read as it is."),
-    (b"<", "a web page or XML", "Download the raw file; a link to a page that shows a table gives the page."),
+    *(
+        (start, "a web page or XML", "Download the raw file; a link to a page that shows a table gives the page.")
+        for start in (b"<!", b"<?xml", b"<html", b"<HTML", b"<head", b"<body", b"<table", b"<svg")
+    ),
     (b"{", "JSON", "Convert it: python -c \"import pandas as p; p.read_json('FILE').to_csv('t.csv', index=False)\"."),
     (b"[{", "JSON", "Convert it: python -c \"import pandas as p; p.read_json('FILE').to_csv('t.csv', index=False)\"."),
 )
@@ -87,9 +91,7 @@ def as_text(name: str, data: bytes) -> str:
 def _read(path: Path) -> bytes:
     if path.is_dir():
         tables = _tables(path)
-        mend = (
-            f"Name one of its tables: {', '.join(tables)}." if tables else "It holds no table (.csv, .tsv, .parquet)."
-        )
+        mend = f"Name one of its tables: {listed(tables)}." if tables else "It holds no table (.csv, .tsv, .parquet)."
         raise DataError(f"{path} is a folder, but a table is one file. {mend}")
     try:
         return path.read_bytes()

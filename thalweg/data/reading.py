@@ -36,11 +36,12 @@ class Records(NamedTuple):
     delimiter: str
 
 
-def read_table(path: Any, *, header: bool = True) -> pd.DataFrame:
+def read_table(path: Any, *, header: bool = True, header_mend: str | None = None) -> pd.DataFrame:
     r"""A table from CSV, TSV (`,` `;` `|` or tab, found out; also `.gz`) or Parquet; "-" is the standard input.
 
     Every cell stays the text it is, an empty one is None; Parquet keeps its types. `header=False` names the columns
-    c0, c1, and so on.
+    c0, c1, and so on. `header_mend` ends the error about a first line that is not what `header` says, where the reader
+    cannot choose --no-header.
 
     >>> read_table(io.StringIO("id,size\n007,1.50\n008,\n")).loc[2].tolist()
     ['007', '1.50']
@@ -66,11 +67,11 @@ def read_table(path: Any, *, header: bool = True) -> pd.DataFrame:
     if header:
         names, body = _fitted(name, first, body)
         _check_widths(name, names, body, "the header")
-        _check_names(name, names, body.rows)
+        _check_names(name, names, body.rows, header_mend)
     else:
         names = [f"c{i}" for i in range(len(first))]
         _check_widths(name, names, body, "the first line")
-        _check_no_header(name, first, body.rows)
+        _check_no_header(name, first, body.rows, header_mend)
     return _frame(name, names, body)
 
 
@@ -83,6 +84,7 @@ def _records(name: str, text: str) -> Records:
         stream.readline()
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
     rows, lines, begin = [], [], 1
+    limit = csv.field_size_limit(len(text) + 1)  # a text of a megabyte is a cell like any other
     try:
         for row in reader:
             if row:
@@ -96,6 +98,8 @@ def _records(name: str, text: str) -> Records:
             f"{name}, line {begin + skipped}: the quotes do not match ({error}). A cell in quotes ends with a quote "
             'before the next delimiter, and a quote inside it is written twice: "5"" pipe".'
         ) from None
+    finally:
+        csv.field_size_limit(limit)
     return Records(rows, lines, delimiter)
 
 
@@ -128,30 +132,33 @@ def _fitted(name: str, names: list[str], body: Records) -> tuple[list[str], Reco
     return named, body._replace(rows=rows)
 
 
-def _check_names(name: str, names: list[str], rows: list[list[str]]) -> None:
+def _check_names(name: str, names: list[str], rows: list[list[str]], mend: str | None) -> None:
     numbers = [cell for cell in names if PLAIN.number(cell) is not None]
     if numbers and not _names_over_numbers(names, rows):
+        mend = mend or (
+            "If it has no header: --no-header (header=False), and the columns are c0, c1, ... If these are names, put "
+            "a letter before each."
+        )
         raise DataError(
-            f"{name} begins with a line of numbers ({listed(numbers, 4)}) where the names of the columns should be. If "
-            "it has no header: --no-header (header=False), and the columns are c0, c1, ... If these are names, put a "
-            "letter before each."
+            f"{name} begins with a line of numbers ({listed(numbers, 4)}) where the names of the columns should be. "
+            f"{mend}"
         )
     if repeated := [cell for cell, count in Counter(names).items() if count > 1]:
         places = [str(i) for i, cell in enumerate(names, 1) if cell == repeated[0]]
         raise DataError(
             f"{name} has several columns of one name: {listed(repeated)} ('{repeated[0]}' is column "
-            f"{' and '.join(places)}). Every column needs its own name: rename them in the first line. If the first "
-            "line is an example already: --no-header (header=False)."
+            f"{' and '.join(places)}). Every column needs its own name: rename them in the first line. "
+            f"{mend or 'If the first line is an example already: --no-header (header=False).'}"
         )
 
 
-def _check_no_header(name: str, first: list[str], rows: list[list[str]]) -> None:
+def _check_no_header(name: str, first: list[str], rows: list[list[str]], mend: str | None) -> None:
     if len(rows) > 2 and not any(PLAIN.number(cell) is not None for cell in first):
         over = _names_over_numbers(first, rows[1:])
         if 2 * len(over) >= len(first):
             raise DataError(
                 f"{name} begins with a line of names ({listed(first, 4)}) above numbers, but it was to be read without "
-                "a header. Leave off --no-header (header=False)."
+                f"a header. {mend or 'Leave off --no-header (header=False).'}"
             )
 
 

@@ -61,7 +61,7 @@ def read_features(frame: pd.DataFrame, schema: Schema) -> Table:
 
     Raises `DataError` for missing columns (did you mean), text among numbers, and missing cells where none may be.
     """
-    frame = _named(frame)
+    frame = named(frame)
     check_columns(frame, [column.name for column in schema.columns])
     cells = {column.name: as_cells(frame[column.name]) for column in schema.columns}
     numbers = np.empty((len(frame), len(schema.numbers)))
@@ -84,11 +84,12 @@ def read_features(frame: pd.DataFrame, schema: Schema) -> Table:
 def read_rows(frame: pd.DataFrame, schema: Schema) -> Table:
     """A frame with its targets, and its group, time and weights where it has these columns.
 
-    Where it lacks the weights that the schema names, every row counts alike, and that is said.
+    Where it lacks the weights that the schema names, every row counts alike; where it lacks the groups, every row is
+    one. Both are said.
 
     Raises `DataError` as `read_features` does, for labels that are no class, and for weights below zero.
     """
-    frame = _named(frame)
+    frame = named(frame)
     features = read_features(frame, schema)
     index = frame.index
     check_columns(frame, list(schema.target.names))
@@ -97,7 +98,7 @@ def read_rows(frame: pd.DataFrame, schema: Schema) -> Table:
     if lacking.any():
         raise DataError(
             f"The target {listed(list(schema.target.names))} is missing in {where(index, lacking)}. A target is never "
-            "imputed: fill it in, or leave out these rows (--missing drop)."
+            "imputed: fill it in, or leave out these rows."
         )
     for i, name in enumerate(schema.target.names if target.ndim == 2 else ()):
         _check_finite(index, name, target[:, i])
@@ -105,6 +106,8 @@ def read_rows(frame: pd.DataFrame, schema: Schema) -> Table:
         None if name is None or name not in frame else read(name, frame[name])
         for name, read in ((schema.group, _group), (schema.time, read_time), (schema.weights, _weights))
     )
+    if schema.group is not None and group is None:
+        notice(f"The table has no column '{schema.group}' of groups: intervals resample its rows one by one.")
     if schema.weights is not None and weights is None:
         notice(f"The table has no column '{schema.weights}' of weights: every row counts alike.")
         weights = np.ones(len(frame))
@@ -167,18 +170,34 @@ def _weights(name: str, column: "pd.Series[Any]") -> Float[np.ndarray, " row"]:
     numbers = as_numbers(as_cells(column))
     bad = ~np.isfinite(numbers.value) | (numbers.value < 0)
     if bad.any():
-        first = column[bad].iloc[0]
+        first = as_cells(column)[int(np.flatnonzero(bad)[0])]
+        held = "are missing" if numbers.missing[bad][0] else f"hold {first!r}"
         raise DataError(
-            f"The weights '{name}' hold {first!r} in {where(column.index, bad)}. A weight is a number, 0 or larger, in "
-            "every row: correct these cells, or leave off --weights."
+            f"The weights '{name}' {held} in {where(column.index, bad)}. A weight is a number, 0 or larger, in every "
+            "row: correct these cells, or leave off --weights (a file to judge needs no such column)."
         )
     if not numbers.value.any():
-        raise DataError(f"The weights '{name}' are 0 in every row, so that no row counts. Leave off --weights.")
+        raise DataError(
+            f"The weights '{name}' are 0 in every row, so that no row counts. Leave off --weights (a file to judge "
+            "needs no such column)."
+        )
     return numbers.value
 
 
-def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame if all(isinstance(name, str) for name in frame.columns) else frame.rename(columns=str)
+def named(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose columns are named by texts, each once, and that has rows.
+
+    >>> named(pd.DataFrame({0: [1.5]})).columns.tolist()
+    ['0']
+
+    Raises `DataError` for a name that several columns have, and for a frame without examples.
+    """
+    frame = frame if all(isinstance(name, str) for name in frame.columns) else frame.rename(columns=str)
+    if repeated := frame.columns[frame.columns.duplicated()].unique().tolist():
+        raise DataError(f"The frame has several columns of one name: {listed(repeated)}. Give each its own name.")
+    if frame.empty:
+        raise DataError(f"The frame is empty: 0 rows, {counted(len(frame.columns), 'column')}. It needs examples.")
+    return frame
 
 
 def _check_finite(index: pd.Index, name: str, value: Float[np.ndarray, " row"]) -> None:

@@ -1,5 +1,6 @@
 """From settings to a recipe: defaults by the kind of target, pieces by their names, sizes by the data."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -32,8 +33,10 @@ from thalweg.training import Recipe
 DEFAULTS: dict[str, dict[str, Any]] = {
     "model": {"kind": "mlp", "width": 64, "depth": 2},
     "optimizer": {"kind": "adam", "lr": 1e-3},
-    "fit": {name: default for name, default in defaults_of(fit).items() if name != "metrics"},
+    "fit": {name: default for name, default in defaults_of(fit).items() if name not in ("metrics", "epochs")},
 }
+FEWEST_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1000, defaults_of(fit)["epochs"], 200
+"""How long is trained where nothing is said: so many epochs, more of few rows, which make few steps each."""
 OBJECTIVE = {TargetKind.CLASSES: "categorical", TargetKind.SOFT: "categorical", TargetKind.NUMBERS: "gaussian"}
 METRICS = {
     TargetKind.CLASSES: ["accuracy", "balanced_accuracy", "f1", "auc"],
@@ -74,7 +77,7 @@ def recipe_from(
     check_data(settings)
     splits = load_splits(settings, folder)
     encoding = splits.train.encoding
-    settings = _with_balanced_weights(_filled(settings, encoding), splits.train)
+    settings = _with_balanced_weights(_filled(settings, encoding, len(splits.train)), splits.train)
     return assemble(settings, name, splits, encoding, given, folder)
 
 
@@ -92,6 +95,7 @@ def assemble(
     weighted = encoding.schema.weights is not None
     learned = getattr(objective, "variance", None) == "learned"
     fields = fit_piece(settings, METRICS[encoding.schema.target.kind])
+    _check_metrics(settings, encoding, fields["metrics"])
     fields["metrics"] = metrics_of(fields["metrics"], encoding.schema)
     return Recipe(
         data=splits,
@@ -122,6 +126,19 @@ def _check_objective(settings: Settings, encoding: Encoding) -> None:
         )
 
 
+def _check_metrics(settings: Settings, encoding: Encoding, metrics: Mapping[str, Any]) -> None:
+    """Refuse a metric that would read the outputs as something else than they are."""
+    numbers = encoding.schema.target.kind is TargetKind.NUMBERS
+    fitting = METRICS[TargetKind.NUMBERS if numbers else TargetKind.CLASSES]
+    for name in metrics:
+        if name not in fitting:
+            raise RecipeError(
+                f"{settings.place('fit', 'metrics')}'{name}' does not measure the target "
+                f"{', '.join(encoding.schema.target.names)}, which holds {encoding.schema.target.kind}. Name of "
+                f"{', '.join(fitting)}, or say --task."
+            )
+
+
 def sizes(encoding: Encoding, learned_variance: bool = False) -> dict[str, int]:
     """What the data decide of a model: how many inputs or channels, how many outputs."""
     outputs = encoding.schema.target.outputs * (2 if learned_variance else 1)
@@ -129,9 +146,22 @@ def sizes(encoding: Encoding, learned_variance: bool = False) -> dict[str, int]:
     return given | ({"channels": encoding.schema.layout[0]} if encoding.schema.layout else {})
 
 
-def _filled(settings: Settings, encoding: Encoding) -> Settings:
+def epochs_of(rows: int, batch_size: Any) -> int:
+    """How many epochs are trained where nothing is said: 30, or as many as make 1,000 steps, but at most 200.
+
+    >>> epochs_of(1079, 32), epochs_of(341, 32), epochs_of(90, 32), epochs_of(5000, None)
+    (30, 91, 200, 200)
+    """
+    whole = not isinstance(batch_size, int) or batch_size < 1  # what is no size is refused later
+    steps = 1 if whole else math.ceil(rows / batch_size)
+    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(FEWEST_STEPS / steps)))
+
+
+def _filled(settings: Settings, encoding: Encoding, rows: int) -> Settings:
     """The settings with the defaults where nothing was said."""
     defaults = DEFAULTS | {"objective": {"kind": OBJECTIVE[encoding.schema.target.kind]}}
+    size = (DEFAULTS["fit"] | settings["fit"])["batch_size"]
+    defaults["fit"] = DEFAULTS["fit"] | {"epochs": epochs_of(rows, size)}
     sections = dict(settings.sections)
     for section, values in defaults.items():
         own = settings[section]

@@ -34,7 +34,7 @@ NAMED: dict[str, Mapping[str, Callable[..., Any]]] = {
 }
 """The sections whose `kind` names a piece."""
 UNNAMED = {"data": data_parameters(), "stopping": named_parameters(EarlyStopping), "fit": named_parameters(fit)}
-FOUND = {"inputs": "by the data", "outputs": "by the data", "channels": "by the data"}
+FOUND = dict.fromkeys(("inputs", "outputs", "channels", "epochs"), "by the data")
 SAID_BY_NAME = {"a function": "text or a table"}
 """A piece inside a piece is said as a section is: by its kind alone, or as a table with a kind."""
 

@@ -1,7 +1,5 @@
 """predict: (Run, table) -> the table with predictions beside its columns, by the run's own preprocessing."""
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +8,7 @@ from torch import Tensor
 
 from thalweg.core.device import resolve_device
 from thalweg.core.errors import RecipeError, RunError
+from thalweg.core.files import damaged, read_object
 from thalweg.core.notices import notice
 from thalweg.core.objective import apply
 from thalweg.core.source import Source
@@ -58,8 +57,15 @@ def predict(
 
 
 def open_table(run: Run, file: str) -> "DataFrame":
-    """The rows of a file, or of stdin for `-`, read as the run's own table was."""
-    return read_table(sys.stdin.buffer if file == "-" else Path(file), header=_encoding_of(run).schema.header)
+    """The rows of a file, or of stdin for `-`, read as the run's own table was, with a header or without."""
+    schema = _encoding_of(run).schema
+    names = listed([column.name for column in schema.columns])
+    mend = (
+        f"The run was trained on a table with a header: put the names of the columns into the first line ({names})."
+        if schema.header
+        else "The run was trained on a table without one: take this line away, and keep the order of the columns."
+    )
+    return read_table(file if file == "-" else Path(file), header=schema.header, header_mend=mend)
 
 
 def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
@@ -100,7 +106,9 @@ def _encoding_of(run: Run) -> Encoding:
 def kept_temperature(run: Run) -> float:
     """The temperature that was fitted on validation when the run was judged."""
     file = None if run.path is None else run.path / "evaluation.json"
-    kept = json.loads(file.read_text(encoding="utf-8")).get("calibration") if file and file.exists() else None
+    kept = read_object(file).get("calibration") if file and file.exists() else None
+    if file and kept and not _is_calibration(kept):
+        raise damaged(file, f"its 'calibration' is {str(kept)[:80]}, not an error, a temperature, the error after it")
     if not kept:
         raise RunError(
             "This run has no calibration temperature: it needs classes and a validation split, and to have been "
@@ -113,6 +121,13 @@ def kept_temperature(run: Run) -> float:
             f"(ECE {error:.3f} -> {after:.3f}). Better leave --calibrated out."
         )
     return float(kept["temperature"])
+
+
+def _is_calibration(kept: Any) -> bool:
+    """Whether these are what `conclude` keeps of the confidences; NaN is written as null."""
+    names = ("error", "temperature", "error_after")
+    numbers = isinstance(kept, dict) and all(isinstance(kept.get(name), int | float) for name in names)
+    return numbers and kept["temperature"] > 0
 
 
 def outputs_of(run: Run, source: Source) -> Tensor:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from thalweg.core.errors import RunError
+from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.files import damaged, read_object
 from thalweg.core.notices import notice
 from thalweg.core.randomness import untouched
@@ -75,7 +75,10 @@ def _history(file: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     try:
         for line in file.read_text(encoding="utf-8").splitlines():
-            rows.append(dict(json.loads(line)))
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise TypeError(f"it holds {line[:40]!r}, no epoch")
+            rows.append(row)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         why = getattr(error, "strerror", None) or error
         notice(f"{file} cannot be read from line {len(rows) + 1} on ({why}): the history of the run ends there.")
@@ -106,8 +109,11 @@ def _rebuilt(folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any]
         raise RunError(f"The run {folder.name} has lost its preprocessing.json. Train it again.")
     settings = Settings(origin["settings"])
     base = None if origin["folder"] is None else Path(origin["folder"])
-    recipe = assemble(settings, origin["name"], Loaded(settings, base).deferred(), encoding, None, base)
-    return recipe.but(**counts)
+    try:
+        recipe = assemble(settings, origin["name"], Loaded(settings, base).deferred(), encoding, None, base)
+        return recipe.but(**counts)
+    except RecipeError as error:
+        raise RecipeError(f"{folder / 'recipe.json'}: {error}") from error
 
 
 def _encoding(folder: Path) -> Encoding | None:

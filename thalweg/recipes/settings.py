@@ -80,7 +80,9 @@ class Settings:
 
     def place(self, section: str, key: str = "") -> str:
         """Where a value came from, as the beginning of an error message; empty for a default."""
-        where = self.where.get((section, key)) or self.where.get((section, "kind")) or self.where.get((section, ""), "")
+        own = [where for (name, _), where in self.where.items() if name == section]
+        near = self.where.get((section, key)) or self.where.get((section, "kind")) or self.where.get((section, ""), "")
+        where = near if key else near or " ".join(own[:1])
         return f"{where}: " if where else ""
 
     def _place(self, name: str, where: str) -> tuple[str, str]:
@@ -102,6 +104,8 @@ class Settings:
                 f"{where}: '{name}' could be any of {', '.join(f'{home}.{name}' for home in homes)}. Write which."
             )
         near = did_you_mean(name, [key.split(".")[1] for key in known] + known)
+        if not near.startswith(" Did"):
+            near += f" Of a piece write the section too, as in model.{name}: {', '.join(OPEN)} are those."
         raise RecipeError(f"{where}: there is no setting '{name}'.{near}")
 
 

@@ -129,6 +129,8 @@ def _metric(
     answer = measured(name, metric, output, target)
     if answer.dim() == 1 and len(answer) == count:
         return mean_interval(answer.double().numpy(force=True), None, units, level, share=is_share(metric))
+    if (count if units is None else len(np.unique(units))) < 2:
+        return float(answer), float("nan"), float("nan")  # every resample would be the same
     if (resampled := resampling_of(metric)) is not None:
         size = sum(tensor.numel() for tensor in leaves(output))
         blocks = (torch.from_numpy(counts).double() for counts in resampled_counts(count, units, size))
