@@ -7,6 +7,7 @@ import pytest
 from pages import score, write
 
 from thalweg.cli.compare import compare
+from thalweg.core.errors import RecipeError
 from thalweg.report import clean, compare_runs, read_evidence
 
 
@@ -37,6 +38,26 @@ def test_compare_shows_what_differs(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert ["test", "loss", "0.50", "[0.40,", "0.60]", "0.25", "[0.15,", "0.35]", "−0.25"] in lines
     assert ["train", "f1", "–", "1.00", "–"] in lines
     assert not any("metrics" in line for line in lines)  # an address in memory is no difference
+
+
+def test_compare_says_how_far_the_scores_compare(tmp_path: Path) -> None:
+    first, second = (read_evidence(folder) for folder in two_runs(tmp_path))
+    (note,) = compare_runs(first, second)["notes"]
+    assert note.startswith("A difference has no interval: the runs are not paired.")
+    settings = {"data": {"source": "iris"}}
+    write(tmp_path / "c", **{"recipe.json": {"origin": {"settings": settings}}, "evaluation.json": first.evaluation})
+    (note,) = compare_runs(first, read_evidence(tmp_path / "c"))["notes"]
+    assert note.startswith("The two were not given the same data")
+
+
+def test_compare_fails_where_a_difference_is_too_large(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = map(str, two_runs(tmp_path))
+    assert compare(first, second, fail_if=("test.loss>0",)) == 0
+    assert compare(first, second, fail_if=("test.loss<-0.1",)) == 3
+    assert "test.loss is -0.25" in capsys.readouterr().err
+    assert compare(first, second, fail_if=("train.f1<0",)) == 3  # a difference that is not there passes no gate
+    with pytest.raises(RecipeError, match="there is no 'test.lost' in the results. Did you mean 'test.loss'?"):
+        compare(first, second, fail_if=("test.lost<0",))
 
 
 def test_compare_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -305,6 +305,8 @@ def test_the_page_is_the_same_when_written_again(trained: dict[str, Path]) -> No
 def test_report_prints_the_path_of_the_page(trained: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert report(trained["digits"].name, out=trained["digits"].parent) == 0
     assert capsys.readouterr().out == f"{trained['digits'] / 'report.html'}\n"
+    assert report(trained["digits"].name, out=trained["digits"].parent, json_=True) == 0
+    assert json.loads(capsys.readouterr().out)["report"] == str(trained["digits"] / "report.html")
 
 
 def test_neither_command_imports_torch(trained: dict[str, Path]) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 from thalweg.report.evidence import Evidence, mapping, mappings, texts
 from thalweg.report.wording import clean, duration, interval, number, quantity, sentences, spoken
 
+LONGEST_SAID = 1200
+"""Characters of what a finding says below its first sentence."""
+
 ENDED = {
     "FINISHED": "All epochs were trained.",
     "STOPPED_EARLY": "The stopping rule ended training before the last epoch.",
@@ -45,23 +48,27 @@ def verdict(evidence: Evidence) -> Verdict:
         cause = clean(finding.get("cause", "UNDECIDED"), 40)
         tone = {"NONE": "good", "UNDECIDED": "plain"}.get(cause, "bad")
         mark = {"NONE": "Nothing holds it back"}.get(cause, spoken(cause))
-        whole = clean(" ".join(texts(finding.get("sentence"))) or mark, 4000)
-        first, *more = sentences(whole) or [mark]
-        sentence = [first]
+        whole = " ".join(texts(finding.get("sentence"))) or mark
+        first, *more = (sentences(clean(whole, LONGEST_SAID)) if len(whole) <= LONGEST_SAID else [whole]) or [mark]
+        sentence = [clean(first)]
         said = [" ".join(more)] if more else []
-        said += [clean(text, 4000) for text in texts(finding.get("mechanism")) if text.lower() not in whole.lower()]
+        said += [_said(text) for text in texts(finding.get("mechanism")) if text.lower() not in whole.lower()]
         said += [CUT_SHORT[status]] if status in CUT_SHORT else []
         step = texts(finding.get("next")) or _following(evidence, cause)
         if finding.get("would_decide") and step != texts(finding["would_decide"]):
-            said.append(f"What would decide it: {clean(finding['would_decide'], 4000)}")
+            said.append(f"What would decide it: {_said(finding['would_decide'])}")
     else:
         good = status in ("FINISHED", "STOPPED_EARLY")
         mark, tone = ("Trained", "plain") if good else (spoken(status or "unknown"), "bad")
         sentence, said = _plain(evidence, status, good)
         step = [f"thalweg diagnose {shlex.quote(_name(evidence))}"] if status != "RUNNING" else []
     following = step[0] if step else ""
-    command, advice = (following, "") if following.startswith(("thalweg ", "make ")) else ("", following)
+    command, advice = (following, "") if following.startswith(("thalweg ", "make ")) else ("", _said(following))
     return Verdict(mark, tone, " ".join(sentence), said, command, advice, _tiles(evidence))
+
+
+def _said(text: Any) -> str:
+    return clean(text, LONGEST_SAID)
 
 
 def _following(evidence: Evidence, cause: str) -> list[str]:
