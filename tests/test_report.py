@@ -136,7 +136,10 @@ def test_the_verdict_is_one_sentence_and_the_rest_explains_it(tmp_path: Path) ->
 
 def test_nothing_stands_out_goes_on_to_predictions(tmp_path: Path) -> None:
     finding = {"cause": "NONE", "sentence": "All is well.", "ranked": [{"cause": "NONE", "sentence": "all is well"}]}
-    found = page(write(tmp_path, **{"finding.json": finding, "preprocessing.json": classes(["a", "b"])}))
+    files = {"finding.json": finding, "preprocessing.json": classes(["a", "b"])}
+    assert "Next It is ready to use: thalweg.load_run" in page(write(tmp_path, **files)).text
+    files["recipe.json"] = {"origin": {"settings": {"data": {"source": "a.csv"}}}}
+    found = page(write(tmp_path, **files))
     assert found.commands[0] == "thalweg predict 20260101-000000-one-0000 new.csv"
     assert "What holds it back" not in found.titles
 

@@ -56,8 +56,9 @@ def study(
     result = run_study(name, seed=seed, progress=None if quiet else Told())
     folder = result.save(out)
     print(json.dumps(result.to_json(), indent=2, ensure_ascii=False)) if json_ else show_study(result)
-    print(folder, file=sys.stderr)
-    return gate(fail_if, {"held": HELD[result.held]})
+    code = gate(fail_if, {"held": HELD[result.held]})
+    print(folder, file=sys.stderr)  # the last line, whatever a condition says
+    return code
 
 
 def check_held(condition: str) -> None:

@@ -73,8 +73,10 @@ def _said(text: Any) -> str:
 
 def _following(evidence: Evidence, cause: str) -> list[str]:
     """What to do where the finding names no command."""
-    if cause == "NONE" and evidence.target:
+    if cause == "NONE" and evidence.target and evidence.recipe.get("origin"):
         return [f"thalweg predict {shlex.quote(_name(evidence))} new.csv"]
+    if cause == "NONE":
+        return ["It is ready to use: thalweg.load_run, with the folder of this run and its recipe, gives the model."]
     return texts(evidence.finding.get("would_decide"))
 
 
