@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from house import heavy_imports
@@ -15,7 +14,7 @@ from pages import DIARY, FINDING, PROOF, classes, history, numbers, page, score,
 
 from thalweg.cli import main
 from thalweg.cli.report import report
-from thalweg.report import interval, quantity, write_report
+from thalweg.report import interval, write_report
 
 
 @pytest.fixture(scope="module")
@@ -328,26 +327,3 @@ def test_a_page_is_written_where_there_is_no_screen(trained: dict[str, Path]) ->
         [sys.executable, "-W", "error", "-c", code], env={"PATH": "", "MPLBACKEND": "TkAgg"}, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
-
-
-# --- numbers ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0.000"),
-        (-0.0, "0.000"),
-        (1e-9, "1e-09"),
-        (-1e9, "−1e+09"),
-        (12345.6, "12,346"),
-        (True, "–"),
-        (math.inf, "–"),
-    ],
-)
-def test_numbers_read_well(value: Any, text: str) -> None:
-    assert quantity(value) == text
-
-
-def test_a_small_negative_number_does_not_show_as_minus_nothing() -> None:
-    assert interval({"value": -0.001, "low": -2.0, "high": 2.0}, sign=True) == "0.0 [−2.0, +2.0]"
