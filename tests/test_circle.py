@@ -25,6 +25,7 @@ def test_diagnose_prints_the_cause_and_leaves_a_page(capsys: pytest.CaptureFixtu
     assert document["cause"] == "OPTIMIZATION"
     assert {"run", "path", "status", "metrics", "cause", "ranked", "cost", "report"} <= set(document)
     assert document["next"] == "thalweg improve case:rate-too-low --set epochs=15"
+    assert document["command"] == "thalweg diagnose case:rate-too-low --set epochs=15"
     page = Path(err.strip().splitlines()[-1])
     assert page.name == "report.html"
     assert "learning rate" in page.read_text(encoding="utf-8")
@@ -67,6 +68,8 @@ def test_improve_proves_adopts_and_keeps_its_diary(capsys: pytest.CaptureFixture
     folder = Path(err.strip().splitlines()[-1]).parent
     diary = json.loads((folder / "diary.json").read_text())
     assert diary["rounds"][0]["adopted"]
+    assert diary["rounds"][0]["experiments"]
+    assert diary["rounds"][0]["cost"]["runs"]
     (proof, *_) = sorted((folder / "proofs").iterdir())
     assert json.loads(proof.read_text())["helped"]
     assert "The proofs" in (folder / "report.html").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from thalweg.study import (
     STUDIES,
     Check,
     Study,
+    arms,
     batch_size,
     depth,
     learning_rate,
@@ -156,11 +157,21 @@ def test_arms_of_pure_noise_are_false() -> None:
     assert not all(check.passed for check in vanishing.decide(kept))
 
 
+def test_batches_that_change_nothing_make_each_check_false() -> None:
+    sizes, seeds = (8, 32, 128), np.array([[1.0], [1.1], [0.9]])
+    noise, alike = seeds / np.array(sizes), np.broadcast_to(seeds, (3, 3))
+    honest = batch_size.decide(sizes, noise, seeds / np.array(sizes), np.array(sizes)[:, None] * seeds.T)
+    assert [check.passed for check in honest] == [True, True, True]
+    nothing = batch_size.decide(sizes, alike, alike, alike.T)
+    assert [check.passed for check in nothing] == [False, False, False]
+
+
 def test_a_calibrated_network_makes_softmax_false() -> None:
     random = np.random.default_rng(1)
     calibrated = [softmax.Confidence(0.9 + e, 0.9, 0.02) for e in random.normal(size=8) * 0.01]
     checks = softmax.decide(calibrated, calibrated, np.full(8, 0.001))
     assert [check.passed for check in checks] == [False, False, True]
+    assert not softmax.decide(calibrated, calibrated, np.full(8, 0.2))[2].passed
 
 
 # --- the door and the command -----------------------------------------------------------------------------------------
@@ -202,6 +213,40 @@ def test_the_command_prints_one_json_document(capsys: pytest.CaptureFixture[str]
     assert {"study", "claim", "held", "interval", "quantity", "seeds", "table", "settings"} <= set(document)
     assert document["seeds"] == [1000, 1001]
     assert err.strip() == str(Path("elsewhere", "vanishing"))
+
+
+@pytest.mark.usefixtures("small_studies")
+def test_a_condition_on_the_verdict_sets_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    held = study_command.study("vanishing", quiet=True, fail_if=("held!=true",)) == 0
+    capsys.readouterr()
+    assert study_command.study("vanishing", quiet=True, fail_if=(f"held={str(held).lower()}",)) == 3
+    condition, folder = capsys.readouterr().err.strip().splitlines()
+    assert condition.startswith("--fail-if 'held=")
+    assert folder == str(Path("studies", "vanishing"))  # the last line, whatever a condition says
+    with pytest.raises(RecipeError, match="--fail-if 'held=yes': held is true or false. Write 'held!=true'."):
+        study_command.study("vanishing", fail_if=("held=yes",))
+    with pytest.raises(RecipeError, match="there is no 'hold' in the results. Did you mean 'held'?"):
+        study_command.study("vanishing", fail_if=("hold=true",))
+
+
+@pytest.mark.parametrize(
+    ("best", "found", "more"),
+    [(3.0, 3.0, []), (30.0, 27.0, [27.0, 81.0]), (0.1, 1 / 9, [1 / 3, 1 / 9, 1 / 27])],
+)
+def test_a_rate_at_the_edge_of_its_grid_is_searched_beyond(
+    best: float, found: float, more: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def trained(arms: dict[str, Any], *_: Any) -> dict[str, Any]:
+        asked.extend(float(name.rpartition(" ")[2]) for name in arms)
+        return arms
+
+    monkeypatch.setattr(arms, "train_arms", trained)
+    monkeypatch.setattr(arms, "best_rate", lambda trials: min(trials, key=lambda rate: abs(np.log10(rate / best))))
+    rate = arms.tuned_rate("an arm", (1.0, 3.0, 9.0), lambda rate: [], lambda share, what: None)
+    assert rate == pytest.approx(found)
+    assert asked == pytest.approx([1.0, 3.0, 9.0, *more], rel=0.01)
 
 
 def test_the_list_names_every_claim(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from thalweg.cli.options import Json
+from thalweg.cli.exits import check_conditions, gate
+from thalweg.cli.options import Conditions, Json
 
 
-def compare(first: str, second: str, /, *, out: Path = Path("runs"), json_: Json = False) -> int:
+def compare(
+    first: str, second: str, /, *, out: Path = Path("runs"), fail_if: Conditions = (), json_: Json = False
+) -> int:
     """Show in what two runs' recipes differ, what each scores on each split, and the difference.
 
     Parameters
@@ -18,6 +21,8 @@ def compare(first: str, second: str, /, *, out: Path = Path("runs"), json_: Json
         The run to set beside it.
     out
         The folder that holds the run folders.
+    fail_if
+        A condition on a difference, second minus first, that makes the exit code 3: 'test.accuracy<-0.02'.
     json_
         One JSON document on stdout instead of tables.
     """
@@ -25,12 +30,19 @@ def compare(first: str, second: str, /, *, out: Path = Path("runs"), json_: Json
     from thalweg.core.files import plain
     from thalweg.report import compare_runs, read_evidence
 
+    check_conditions(fail_if)
     found = compare_runs(*(read_evidence(find_run(text, out)) for text in (first, second)))
+    differences = {
+        f"{split}.{name}": both["difference"]
+        for split, scores in found["metrics"].items()
+        for name, both in scores.items()
+    }
+    check_conditions(fail_if, differences)
     if json_:
         print(json.dumps(plain(found), indent=2))
     else:
         _show(found)
-    return 0
+    return gate(fail_if, differences)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -65,3 +77,5 @@ def _show(found: dict[str, Any]) -> None:
     if found["metrics"]:
         console.print()
         console.print(scores)
+    for note in found["notes"]:
+        console.print(f"\n{note}", soft_wrap=True, markup=False)

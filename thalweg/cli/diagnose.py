@@ -54,7 +54,8 @@ def diagnose(
     conclusion = conclude(run, own.device) if run.status.good and interrupt is None else None
     following = command_line("improve", subject, own) if finding.remedies else None
     metrics = {} if conclusion is None else conclusion.to_json()["metrics"]
-    document = {"status": str(run.status), "metrics": metrics, **keep_finding(folder.path, finding, following)}
+    made = command_line("diagnose", subject, own)
+    document = {"status": str(run.status), "metrics": metrics, **keep_finding(folder.path, finding, following, made)}
     close(folder.path, document, own.json_, lambda: show_finding(finding))
     if interrupt is not None:
         return interrupted(interrupt.__cause__)

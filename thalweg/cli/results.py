@@ -31,9 +31,9 @@ def command_line(command: str, subject: str, options: TrainingOptions) -> str:
     return shlex.join([*words, *([] if options.seed is None else ["--seed", str(options.seed)])])
 
 
-def keep_finding(path: Path, finding: "Finding", following: str | None) -> dict[str, Any]:
-    """The finding as JSON, with the next command, written into the run folder."""
-    results = finding.to_json() | {"next": following}
+def keep_finding(path: Path, finding: "Finding", following: str | None, command: str | None = None) -> dict[str, Any]:
+    """The finding as JSON, with the command that made it and the next one, written into the run folder."""
+    results = finding.to_json() | {"command": command, "next": following}
     write_json(path / "finding.json", results)
     return results
 

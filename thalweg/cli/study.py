@@ -8,9 +8,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from thalweg.cli.exits import FINE
-from thalweg.cli.options import Json, Quiet
+from thalweg.cli.exits import FINE, gate, holds
+from thalweg.cli.options import Conditions, Json, Quiet
+from thalweg.core.errors import RecipeError
 from thalweg.study.catalogue import STUDIES
+
+HELD = ("false", "true")
 
 
 def study(
@@ -20,6 +23,7 @@ def study(
     list_: Annotated[bool, Parameter(name="--list", negative="", show_default=False)] = False,
     seed: int = 0,
     out: Path = Path("studies"),
+    fail_if: Conditions = (),
     json_: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -35,6 +39,8 @@ def study(
         Which seeds the study uses; another seed, other numbers.
     out
         The folder in which the study's own folder is made, or written again.
+    fail_if
+        A condition on the outcome that makes the exit code 3: 'held!=true'.
     json_
         One JSON document on stdout instead of a table.
     quiet
@@ -45,11 +51,27 @@ def study(
         return FINE
     from thalweg.study import run_study
 
+    for condition in fail_if:
+        check_held(condition)
     result = run_study(name, seed=seed, progress=None if quiet else Told())
     folder = result.save(out)
     print(json.dumps(result.to_json(), indent=2, ensure_ascii=False)) if json_ else show_study(result)
-    print(folder, file=sys.stderr)
-    return FINE
+    code = gate(fail_if, {"held": HELD[result.held]})
+    print(folder, file=sys.stderr)  # the last line, whatever a condition says
+    return code
+
+
+def check_held(condition: str) -> None:
+    """Refuse a condition, before the study runs, that does not ask whether the claim held.
+
+    >>> check_held("held=yes")
+    Traceback (most recent call last):
+    thalweg.core.errors.RecipeError: --fail-if 'held=yes': held is true or false. Write 'held!=true'.
+
+    Raises `RecipeError`.
+    """
+    if len({holds(condition, {"held": text}) for text in HELD}) < 2:
+        raise RecipeError(f"--fail-if '{condition}': held is true or false. Write 'held!=true'.")
 
 
 def listing() -> str:

@@ -42,7 +42,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header. The first column names the row; the columns of `plain` hold words, all others numbers."""
+    """Rows under a header. The first cell heads its row; the columns of `plain` hold words, all others numbers."""
 
     head: list[str]
     rows: list[list[str]]
@@ -79,10 +79,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Beside:
-    """Two columns of blocks, one under the other where the page is narrow."""
+    """Two columns of blocks, one under the other where the page is narrow; even ones are equally wide."""
 
     left: list[Any]
     right: list[Any]
+    even: bool = False
     kind: ClassVar[str] = "beside"
 
 

@@ -17,7 +17,8 @@ def compare_runs(first: Evidence, second: Evidence) -> dict[str, Any]:
 
     "recipe" has both values of each field that differs: settings by their names in a recipe file where both runs have
     them, else the recipe's fields. "metrics" has for each split and quantity both values with their intervals, and
-    "difference", second minus first, without an interval of its own: the two are not paired.
+    "difference", second minus first, without an interval of its own: the two are not paired. "notes" says so, and where
+    the two were judged on other data.
 
     >>> from pathlib import Path
     >>> one, two = (
@@ -27,12 +28,22 @@ def compare_runs(first: Evidence, second: Evidence) -> dict[str, Any]:
     >>> compare_runs(one, two)["recipe"]
     [{'field': 'seed', 'first': '0', 'second': '1'}]
     """
+    differing = _differences(first.recipe, second.recipe)
+    metrics = {split: _scores(first, second, split) for split in _splits(first, second)}
     return {
         "first": _about(first),
         "second": _about(second),
-        "recipe": _differences(first.recipe, second.recipe),
-        "metrics": {split: _scores(first, second, split) for split in _splits(first, second)},
+        "recipe": differing,
+        "metrics": metrics,
+        "notes": _notes(differing) if metrics else [],
     }
+
+
+def _notes(differing: list[Row]) -> list[str]:
+    """How far the two columns of scores can be compared."""
+    if any(str(row["field"]).partition(".")[0] == "data" for row in differing):
+        return ["The two were not given the same data, so that a difference need not come from the model."]
+    return ["A difference has no interval: the runs are not paired. Whether a change helps, thalweg improve proves."]
 
 
 def _about(evidence: Evidence) -> dict[str, Any]:

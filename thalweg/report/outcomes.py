@@ -67,6 +67,30 @@ def read_guesses(file: Path, target: dict[str, Any]) -> list[Guess]:
         ]
 
 
+def read_soft_guesses(file: Path, target: dict[str, Any]) -> list[Guess]:
+    r"""The same where a row has a share of every class: the class with the largest one is taken for the true one.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "test.csv"
+    >>> _ = file.write_text("cat,dog,prediction,probability\n0.25,0.75,cat,0.5\n")
+    >>> read_soft_guesses(file, {"names": ["cat", "dog"]})
+    [Guess(row=0, truth='dog', predicted='cat', probability=0.5)]
+    """
+    names, notations = texts(target.get("names")), mappings(target.get("notations"))
+    signs = [notations[i] if i < len(notations) else {} for i in range(len(names))]
+    labels = [_canonical(text) for text in texts(target.get("labels")) or names]
+    with _table(file) as (head, rows):
+        guess, share = (_column(file, head, of) for of in (_GUESS, r"probability(_\d+)?"))
+        truths = [_column(file, head, re.escape(name)) for name in names]
+        found = []
+        for place, row in enumerate(rows):
+            shares = [decimal(row[i], notation) for i, notation in zip(truths, signs, strict=True)]
+            if shares and all(map(math.isfinite, shares)):
+                truth = labels[shares.index(max(shares))]
+                found.append(Guess(place, truth, _canonical(row[guess]), decimal(row[share])))
+        return found
+
+
 def read_residuals(file: Path, target: dict[str, Any]) -> dict[str, list[Residual]]:
     """The predicted numbers of a file by the name of the target; rows without a true number are left out."""
     names, notations = texts(target.get("names")), mappings(target.get("notations"))

@@ -50,7 +50,7 @@ def page(evidence: Evidence) -> str:
     return environment.get_template("page.html").render(
         name=name,
         run=clean(evidence.run.get("run") or evidence.folder.name, 120),
-        created=clean(evidence.run.get("created") or "", 40).replace("T", " "),
+        created=clean(evidence.run.get("created") or "", 40).replace("T", " ").replace("+00:00", " UTC"),
         verdict=verdict(evidence),
         sections=[section for section in sections(evidence) if section.blocks],
         versions=versions(evidence),

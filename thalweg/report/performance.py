@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from thalweg.report.blocks import Beside, Facts, Picture, Prose, Section, Table, picture
+from thalweg.report.blocks import Beside, Facts, Folded, Picture, Prose, Section, Table, picture
 from thalweg.report.curves import learning_curves
 from thalweg.report.evidence import Evidence, mapping, texts
 from thalweg.report.images import gallery, gallery_height, image_columns
@@ -17,6 +17,7 @@ from thalweg.report.outcomes import (
     read_guesses,
     read_residuals,
     read_rows,
+    read_soft_guesses,
 )
 from thalweg.report.prediction_charts import (
     MOST_NUMBERED,
@@ -25,10 +26,16 @@ from thalweg.report.prediction_charts import (
     reliability_diagram,
     residual_plot,
 )
+from thalweg.report.terms import INTERVAL, explained
 from thalweg.report.wording import clean, interval, number, quantity, row_digits, spoken
 
 WORST, MISTAKES, MOST_TARGETS, MOST_COLUMNS = 10, 8, 4, 24
 """Rows of worst examples, of pairs of classes; targets that get a plot; columns of the table that are shown."""
+SOFT = "Each row has a share of every class; the largest one counts as its true class here."
+UNKEPT = (
+    "No predictions are kept beside this run, as they are for tables; so there is no page of classes or residuals, of "
+    "calibration, or of the worst examples."
+)
 
 
 def curves(evidence: Evidence) -> Section:
@@ -71,18 +78,24 @@ def scores(evidence: Evidence) -> Section:
         shown = (interval(split.get(name, {}), decimals=decimals) for split in found.values())
         rows.append([spoken(name), *shown])
     lead = "With 95 % intervals. The splits that were not trained on are the ones that count."
-    return Section("scores", "Scores", [Table(["", *found], rows)] if rows else [], lead)
+    if not rows:
+        return Section("scores", "Scores")
+    terms = Facts([(spoken(name), text) for name, text in explained(names)])
+    blocks = [Table(["score", *found], rows), Folded("What these mean", [terms, Prose(INTERVAL, quiet=True)])]
+    return Section("scores", "Scores", [*blocks, *([] if _split(evidence) else [Prose(UNKEPT, quiet=True)])], lead)
 
 
 def predictions(evidence: Evidence) -> list[Section]:
     """The sections that need predictions: of the test split, or where there is none of the validation split."""
-    split = next((name for name in ("test", "validation") if evidence.predictions(name).exists()), None)
-    kind = evidence.target.get("kind")
-    if split is None or kind not in ("classes", "numbers"):
+    split, kind = _split(evidence), evidence.target.get("kind")
+    if split is None or kind not in ("classes", "soft classes", "numbers"):
         return []
     if kind == "numbers":
         by_name = read_residuals(evidence.predictions(split), evidence.target)
         return [_residuals(by_name, split), _worst_residuals(evidence, by_name, split)]
+    if kind == "soft classes":
+        guesses = read_soft_guesses(evidence.predictions(split), evidence.target)
+        return [_classes(evidence, guesses, split, SOFT), _worst_guesses(evidence, guesses, split)]
     guesses = read_guesses(evidence.predictions(split), evidence.target)
     return [
         _classes(evidence, guesses, split),
@@ -91,7 +104,11 @@ def predictions(evidence: Evidence) -> list[Section]:
     ]
 
 
-def _classes(evidence: Evidence, guesses: list[Guess], split: str) -> Section:
+def _split(evidence: Evidence) -> str | None:
+    return next((name for name in ("test", "validation") if evidence.predictions(name).exists()), None)
+
+
+def _classes(evidence: Evidence, guesses: list[Guess], split: str, note: str = "") -> Section:
     if not guesses:
         return Section("classes", "Classes")
     names = class_names(evidence.target, guesses)
@@ -112,6 +129,7 @@ def _classes(evidence: Evidence, guesses: list[Guess], split: str) -> Section:
     right += [Table(["true", "predicted as", "rows", "of its class"], rows, plain=(0, 1))] if rows else []
     if len(names) > MOST_NUMBERED:
         right.append(Prose("The darker a cell, the larger the share of the true class.", quiet=True))
+    right += [Prose(note, quiet=True)] if note else []
     return Section("classes", "Which classes are taken for which", [Beside([chart], right)])
 
 
@@ -121,15 +139,19 @@ def _calibration(evidence: Evidence, guesses: list[Guess], split: str) -> Sectio
     if found:
         facts = [
             ("Calibration error (ECE)", quantity(found.get("error"), 3)),
-            ("Temperature, from validation", quantity(found.get("temperature"))),
-            ("ECE with that temperature", quantity(found.get("error_after"), 3)),
+            ("Temperature", f"{quantity(found.get('temperature'))}, from validation"),
+            ("ECE with it", quantity(found.get("error_after"), 3)),
         ]
         blocks.append(Facts(facts))
     if bins:
         caption = f"On {split}: dots below the line are too sure of themselves; larger dots hold more rows."
         chart = picture(lambda ax: reliability_diagram(bins, ax), "share of hits by confidence", 380, caption)
-        note = "Of the rows predicted with 80 % confidence, 80 % should be right; ECE is the mean distance from that."
-        blocks = [Beside([chart], [*blocks, Prose(note, quiet=True)])]
+        note = (
+            "Of the rows predicted with 80 % confidence, 80 % should be right; ECE, the expected calibration error, is "
+            "the mean distance from that."
+        )
+        heat = "Dividing the logits by a temperature above 1 makes it less sure, below 1 surer; no prediction changes."
+        blocks = [Beside([chart], [*blocks, *(Prose(text, quiet=True) for text in (note, heat)[: 1 + bool(found)])])]
     return Section("calibration", "Is it as sure as it is right?", blocks)
 
 
@@ -163,7 +185,7 @@ def _residuals(by_name: dict[str, list[Residual]], split: str) -> Section:
         ]
         blocks = [Beside(blocks, [Facts(facts), Prose(note, quiet=True)])]
     elif blocks:
-        blocks = [Beside(blocks[i : i + 1], blocks[i + 1 : i + 2]) for i in range(0, len(blocks), 2)]
+        blocks = [Beside(blocks[i : i + 1], blocks[i + 1 : i + 2], even=True) for i in range(0, len(blocks), 2)]
     return Section("residuals", "Residuals", blocks, f"What is left between truth and prediction, on {split}.")
 
 
@@ -204,7 +226,7 @@ def _examples(evidence: Evidence, split: str, head: list[str], first: dict[int, 
     ]
     columns = ["row", *head, *(clean(names[i], 40) for i in shown[:MOST_COLUMNS])]
     said = f"All {len(names):,} columns are in predictions/{split}.csv."
-    words = (1, 2) if evidence.target.get("kind") == "classes" else ()
+    words = (1, 2) if evidence.target.get("kind") in ("classes", "soft classes") else ()
     blocks = [Table(columns, cells, plain=words, marked=(1, 2, 3)), Prose(said, quiet=True)]
     if not grid:
         return blocks

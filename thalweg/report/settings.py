@@ -42,11 +42,19 @@ def recipe(evidence: Evidence) -> Section:
     blocks: list[Any] = []
     fields = [(name, clean(text, 600)) for name, text in recipe_fields(evidence.recipe).items() if text != "None"]
     command = reproduction(evidence.recipe)
+    diagnosed = next(
+        (str(found["command"]) for found in (evidence.diary, evidence.finding) if found.get("command")), ""
+    )
     if command:
         blocks += [Prose("This command trains the same recipe again:"), Command(clean(command, 4000))]
-    elif fields:
+    elif fields and not diagnosed:
         said = "It was trained from Python; give thalweg.train the same recipe to train it again."
         blocks.append(Prose(said))
+    if diagnosed:
+        blocks += [
+            Prose("This command makes the run, what is found about it, and this page again:"),
+            Command(clean(diagnosed, 4000)),
+        ]
     if fields:
         blocks.append(Table(["field", "value"], [[name, text] for name, text in fields], plain=(0, 1)))
     if fingerprint := evidence.recipe.get("fingerprint"):

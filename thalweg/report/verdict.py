@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thalweg.report.evidence import Evidence, mapping, texts
-from thalweg.report.wording import clean, duration, interval, number, quantity, spoken
+from thalweg.report.evidence import Evidence, mapping, mappings, texts
+from thalweg.report.wording import clean, duration, interval, number, quantity, sentences, spoken
+
+LONGEST_SAID = 1200
+"""Characters of what a finding says below its first sentence."""
 
 ENDED = {
     "FINISHED": "All epochs were trained.",
@@ -17,6 +20,12 @@ ENDED = {
     "FAILED": "Training failed with an error.",
     "RUNNING": "This run has not ended: it is still going on, or was killed.",
 }
+
+CUT_SHORT = {
+    "INTERRUPTED": "It was interrupted: this is what was found until then.",
+    "RUNNING": "It has not ended: this is what was found so far.",
+}
+"""What is said beside a finding that is not the last word."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +48,36 @@ def verdict(evidence: Evidence) -> Verdict:
         cause = clean(finding.get("cause", "UNDECIDED"), 40)
         tone = {"NONE": "good", "UNDECIDED": "plain"}.get(cause, "bad")
         mark = {"NONE": "Nothing holds it back"}.get(cause, spoken(cause))
-        sentence = texts(finding.get("sentence")) or [mark]
-        said = [text for text in texts(finding.get("mechanism")) if text.lower() not in " ".join(sentence).lower()]
-        if finding.get("would_decide"):
-            said.append(f"What would decide it: {finding['would_decide']}")
-        step = texts(finding.get("next"))
+        whole = " ".join(texts(finding.get("sentence"))) or mark
+        first, *more = (sentences(clean(whole, LONGEST_SAID)) if len(whole) <= LONGEST_SAID else [whole]) or [mark]
+        sentence = [clean(first)]
+        said = [" ".join(more)] if more else []
+        said += [_said(text) for text in texts(finding.get("mechanism")) if text.lower() not in whole.lower()]
+        said += [CUT_SHORT[status]] if status in CUT_SHORT else []
+        step = texts(finding.get("next")) or _following(evidence, cause)
+        if finding.get("would_decide") and step != texts(finding["would_decide"]):
+            said.append(f"What would decide it: {_said(finding['would_decide'])}")
     else:
         good = status in ("FINISHED", "STOPPED_EARLY")
         mark, tone = ("Trained", "plain") if good else (spoken(status or "unknown"), "bad")
         sentence, said = _plain(evidence, status, good)
         step = [f"thalweg diagnose {shlex.quote(_name(evidence))}"] if status != "RUNNING" else []
     following = step[0] if step else ""
-    command, advice = (following, "") if following.startswith(("thalweg ", "make ")) else ("", following)
+    command, advice = (following, "") if following.startswith(("thalweg ", "make ")) else ("", _said(following))
     return Verdict(mark, tone, " ".join(sentence), said, command, advice, _tiles(evidence))
+
+
+def _said(text: Any) -> str:
+    return clean(text, LONGEST_SAID)
+
+
+def _following(evidence: Evidence, cause: str) -> list[str]:
+    """What to do where the finding names no command."""
+    if cause == "NONE" and evidence.target and evidence.recipe.get("origin"):
+        return [f"thalweg predict {shlex.quote(_name(evidence))} new.csv"]
+    if cause == "NONE":
+        return ["It is ready to use: thalweg.load_run, with the folder of this run and its recipe, gives the model."]
+    return texts(evidence.finding.get("would_decide"))
 
 
 def headline(evidence: Evidence) -> tuple[str, str, dict[str, Any]] | None:
@@ -82,6 +108,30 @@ def _plain(evidence: Evidence, status: str, good: bool) -> tuple[list[str], list
     return [sentence], [ended, "Whether it could be better, and what holds it back, is not diagnosed yet."]
 
 
+def _costs(evidence: Evidence) -> list[tuple[str, str, str]]:
+    """What the diagnosis took; where there is a diary, what all its rounds and their proofs took."""
+    rounds = [mapping(turn.get("cost")) for turn in mappings(evidence.diary.get("rounds"))]
+    if any(rounds):
+        costs = [*rounds, *(mapping(proof.get("cost")) for proof in evidence.proofs)]
+        runs, seconds = (sum(_known(cost.get(key)) for cost in costs) for key in ("runs", "seconds"))
+        return [("Diagnoses and proofs", duration(seconds), f"{quantity(runs, 0)} runs")]
+    cost = mapping(evidence.finding.get("cost"))
+    return [("Diagnosis", duration(cost.get("seconds")), _cost(cost))] if cost else []
+
+
+def _known(value: Any) -> float:
+    found = number(value)
+    return found if found == found else 0.0
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    runs, times = number(cost.get("runs")), number(cost.get("times"))
+    if runs == 0:
+        return "no run but this one"
+    beside = f", {quantity(times, 1)} times one training" if times == times else ""
+    return f"{quantity(runs, 0)} {'run' if runs == 1 else 'runs'}{beside}"
+
+
 def _tiles(evidence: Evidence) -> list[tuple[str, str, str]]:
     tiles = []
     if first := headline(evidence):
@@ -92,13 +142,9 @@ def _tiles(evidence: Evidence) -> list[tuple[str, str, str]]:
         if loss is not None and name != "loss":
             shown, _, between = interval(loss).partition(" ")
             tiles.append((f"Loss, {split}", shown, between.strip()))
-    run, cost = evidence.run, mapping(evidence.finding.get("cost"))
+    run = evidence.run
     if number(run.get("epochs")) > 0:
         best = number(run.get("best_epoch"))
         tiles.append(("Epochs", quantity(run["epochs"], 0), f"best: {best:.0f}" if best > 0 else ""))
         tiles.append(("Training", duration(run.get("seconds")), ""))
-    if cost:
-        runs, times = quantity(cost.get("runs"), 0), number(cost.get("times"))
-        beside = f", {quantity(times, 1)} times one training" if times == times else ""
-        tiles.append(("Diagnosis", duration(cost.get("seconds")), f"{runs} runs{beside}"))
-    return tiles
+    return [*tiles, *_costs(evidence)]

@@ -143,12 +143,24 @@ ACRONYMS = {"auc": "AUC", "mae": "MAE", "mse": "MSE", "rmse": "RMSE", "r2": "R²
 
 
 def spoken(name: Any) -> str:
-    """A name of the program as words.
+    """A name of the program as words; a metric of one target keeps the target's name as it is.
 
-    >>> spoken("MODEL_BIAS"), spoken("balanced_accuracy")
-    ('Model bias', 'Balanced accuracy')
+    >>> spoken("MODEL_BIAS"), spoken("balanced_accuracy"), spoken("mae_house_price")
+    ('Model bias', 'Balanced accuracy', 'MAE of house_price')
     """
-    text = clean(name).replace("_", " ").strip()
-    if text in ACRONYMS:
-        return ACRONYMS[text]
+    text = clean(name)
+    metric, _, target = text.partition("_")
+    if metric in ACRONYMS:
+        return f"{ACRONYMS[metric]} of {target}" if target else ACRONYMS[metric]
+    text = text.replace("_", " ").strip()
     return text[:1].upper() + (text[1:].lower() if text.isupper() else text[1:])
+
+
+def sentences(text: str) -> list[str]:
+    """A text in its sentences, each with a capital first letter and a mark at its end.
+
+    >>> sentences("it fits, p = 0.03. The gap is 0.2 [0.1, 0.3]")
+    ['It fits, p = 0.03.', 'The gap is 0.2 [0.1, 0.3].']
+    """
+    parts = [part for part in re.split(r"(?<=[.!?])\s+(?=[A-Z])", text.strip()) if part]
+    return [part[:1].upper() + part[1:] + ("" if part.endswith((".", "!", "?", "…")) else ".") for part in parts]

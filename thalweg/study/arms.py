@@ -9,6 +9,9 @@ from torch.nn.functional import cross_entropy
 from thalweg.core.errors import RunError
 from thalweg.training import Recipe, Run, train_many
 
+WIDER = 3
+"""How often a grid of learning rates is made wider by one more."""
+
 Progress = Callable[[float, str], None]
 """Called with the share of the study that is done, and what was just done."""
 
@@ -38,6 +41,31 @@ def tuning_seeds(seeds: Sequence[int], count: int = 2) -> list[int]:
     [1500, 1501]
     """
     return [seeds[0] + 500 + number for number in range(count)]
+
+
+def tuned_rate(
+    name: str,
+    grid: Sequence[float],
+    recipes: Callable[[float], Sequence[Recipe]],
+    progress: Progress,
+    window: tuple[float, float] = (0.0, 1.0),
+) -> float:
+    """The best rate of a grid, which is made wider by its own ratio as long as the best one lies at its edge.
+
+    An optimum at the edge of the search is none (Godbole et al., "Deep Learning Tuning Playbook", 2023).
+    """
+    trials: dict[float, Sequence[Run]] = {}
+    ratio, wanted = grid[1] / grid[0], list(grid)
+    for _ in range(1 + WIDER):
+        arms = {f"{name}, rate {rate:.3g}": recipes(rate) for rate in wanted}
+        trials |= dict(zip(wanted, train_arms(arms, progress, window).values(), strict=True))
+        best = best_rate(trials)
+        beyond = {min(trials): min(trials) / ratio, max(trials): max(trials) * ratio}
+        if best not in beyond:
+            break
+        wanted = [beyond[best]]
+        window = (window[1], window[1])
+    return best
 
 
 def best_rate(trials: Mapping[float, Sequence[Run]]) -> float:

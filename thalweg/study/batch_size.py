@@ -109,8 +109,10 @@ def draw_noise(sizes: Sequence[int], noise: Float[np.ndarray, "seed size"], ax: 
     """The noise by batch size, a point for each seed, and the law 1/B through the first mean."""
     law = noise[:, 0].mean() * sizes[0] / np.array(sizes)
     ax.plot(sizes, law, "--", color="0.6", linewidth=1, label="1/B")
-    ax.plot(sizes, noise.T, "o", color=COLORS[0], markersize=4)
-    ax.set(xscale="log", yscale="log", xlabel="batch size B", ylabel="noise of the gradient")
+    lines = ax.plot(sizes, noise.T, "o", color=COLORS[0], markersize=4)
+    lines[0].set_label("a seed")
+    ax.set_title("noise of the gradient", fontsize=10)
+    ax.set(xscale="log", yscale="log", xlabel="batch size B", ylabel="E |g_B - g|²")
     _ticks(sizes, ax)
     ax.legend(frameon=False, fontsize=8)
     return ax
@@ -121,6 +123,7 @@ def draw_times(sizes: Sequence[int], times: np.ndarray, per_epoch: np.ndarray, a
     ax.plot(sizes, np.median(times, axis=0) * 1e3, marker="o", markersize=4, color=COLORS[2], label="an update")
     ax.plot(sizes, np.median(per_epoch, axis=0) * 1e3, marker="o", markersize=4, color=COLORS[1], label="an epoch")
     ax.set(xscale="log", yscale="log", xlabel="batch size B", ylabel="milliseconds")
+    ax.set_title("time, the median", fontsize=10)
     _ticks(sizes, ax)
     ax.legend(frameon=False, fontsize=8)
     return ax
@@ -133,6 +136,7 @@ def draw_losses(sizes: Sequence[int], ends: np.ndarray, ax: Axes) -> Axes:
         ax.plot(sizes, losses.mean(1), marker="o", markersize=4, color=color, label=name)
         ax.fill_between(sizes, losses.min(1), losses.max(1), color=color, alpha=0.18, linewidth=0)
     ax.set(xscale="log", yscale="log", xlabel="batch size B", ylabel="loss after equal epochs")
+    ax.set_title("final loss, mean and range of seeds", fontsize=10)
     _ticks(sizes, ax)
     ax.legend(frameon=False, fontsize=8)
     return ax

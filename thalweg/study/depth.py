@@ -15,7 +15,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import nn
 
-from thalweg.study.arms import Progress, best_rate, train_arms, train_loss, tuning_seeds
+from thalweg.study.arms import Progress, train_arms, train_loss, tuned_rate, tuning_seeds
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import digits
 from thalweg.study.interval import over_seeds
@@ -50,11 +50,13 @@ def study(
         RESIDUAL: {"depth": deep, "residual": True},
     }
     rates = {}
+    (tuning,) = tuning_seeds(seeds, 1)
     for number, (name, net) in enumerate(arms.items()):
-        (tuning,) = tuning_seeds(seeds, 1)
-        trials = {f"{name}, rate {rate:g}": [_recipe(net, rate, tuning, epochs, train)] for rate in RATES}
-        runs = train_arms(trials, progress, (0.08 * number, 0.08 * (number + 1)))
-        rates[name] = best_rate(dict(zip(RATES, runs.values(), strict=True)))
+
+        def trial(rate: float, net: dict[str, Any] = net) -> list[Recipe]:
+            return [_recipe(net, rate, tuning, epochs, train)]
+
+        rates[name] = tuned_rate(name, RATES, trial, progress, (0.08 * number, 0.08 * (number + 1)))
     recipes = {name: [_recipe(net, rates[name], s, epochs, train) for s in seeds] for name, net in arms.items()}
     trained = train_arms(recipes, progress, (0.4, 1.0))
     losses = {name: np.array([train_loss(run) for run in runs]) for name, runs in trained.items()}
@@ -66,7 +68,7 @@ def study(
         claim=STUDIES["depth"],
         question="Does a deeper network of the same family reach a lower train loss in the same number of epochs?",
         method=f"Networks of {depths} hidden layers of {WIDTH} units with batch norm on {train} digits, {epochs} "
-        f"epochs of Adam, each at the best of the rates {RATES} on a seed of its own.",
+        f"epochs of Adam, each at the best of the rates {RATES}, or beyond them, on a seed of its own.",
         seeds=tuple(seeds),
         columns=("network", "hidden layers", "tuned rate", "train loss", "lowest", "highest"),
         rows=tuple(
@@ -96,6 +98,7 @@ def draw_curves(trained: dict[str, list[Run]], ax: Axes) -> Axes:
         ax.plot(np.arange(1, curves.shape[1] + 1), curves.mean(0), style, color=color, label=name)
     ax.set(yscale="log", xlabel="epoch", ylabel="train loss in training", ylim=(None, 200))
     whole_numbers(ax)
+    ax.set_title("mean of the seeds", fontsize=10)
     ax.legend(frameon=False, fontsize=8, loc="upper right")
     return ax
 
@@ -109,6 +112,7 @@ def draw_losses(arms: dict[str, tuple[int, np.ndarray]], ax: Axes) -> Axes:
         means = [(depth, values.mean()) for name, (depth, values) in arms.items() if name.startswith(family)]
         ax.plot(*zip(*means, strict=True), style, color="0.6", linewidth=1, label=family, zorder=0)
     ax.set(yscale="log", xlabel="hidden layers", ylabel="train loss at the end")
+    ax.set_title("a dot a seed, lines through the means", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
     return ax
 

@@ -28,7 +28,7 @@ from thalweg.training import Recipe, Run
 SEEDS = 8
 LOW, GOOD, HIGH, FAR = "too low", "good", "too high", "far too high"
 DIGITS_RATES = {LOW: 0.003, GOOD: 0.4, HIGH: 2.0, FAR: 10.0}
-BOWL_RATES = {LOW: 0.05 / CURVATURE, GOOD: 1 / CURVATURE, HIGH: 1.9 / CURVATURE, FAR: 2.1 / CURVATURE}
+BOWL_RATES = {LOW: 0.05 / CURVATURE, GOOD: 1 / CURVATURE, HIGH: 1.98 / CURVATURE, FAR: 2.1 / CURVATURE}
 SHOWN = 2
 SHADES = (COLORS[0], COLORS[2], COLORS[1], COLORS[3])
 LAST = 10
@@ -56,7 +56,7 @@ def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 150, train:
     figure, axes = panels(2)
     draw_bowl({f"{name}, {BOWL_RATES[name]:.3g}": path(arm[0]) for name, arm in walks.items()}, SHADES, axes[0])
     axes[0].legend(frameon=False, fontsize=7, loc="upper right")
-    axes[0].set_title(f"a bowl, {steps} steps", fontsize=10)
+    axes[0].set_title(f"a bowl, {steps} steps, stable below {2 / CURVATURE:g}", fontsize=10)
     draw_curves(curves, axes[1])
     return Study(
         name="learning-rate",
@@ -130,7 +130,7 @@ def draw_curves(curves: dict[str, list[list[float]]], ax: Axes) -> Axes:
                 alpha=1.0 if number == 0 else 0.35, label=f"{name}, {DIGITS_RATES[name]:g}" if number == 0 else None,
             )  # fmt: skip
     ax.set(yscale="log", xlabel="epoch (one step)", ylabel="train loss")
-    ax.set_title("digits", fontsize=10)
+    ax.set_title("digits (thin: another seed)", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
     return ax
 

@@ -182,6 +182,7 @@ def draw_disagreements(apart: dict[int, np.ndarray], ax: Axes) -> Axes:
     ax.set(ylabel="share of test digits they disagree on", yscale="log")
     ax.set_yticks(SHARES, [f"{share:g}" for share in SHARES])
     ax.minorticks_off()
+    ax.set_title("mean and two standard errors", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
     return ax
 

@@ -32,6 +32,8 @@ SEEDS = 16
 VALIDATION = 500
 TEMPERATURES = tuple(float(t) for t in np.geomspace(0.03, 30, 25))
 BINS = 10
+SHOWN = (30.0, 5.0, 1.0, 0.1)
+"""Temperatures at which one digit's probabilities are drawn."""
 
 
 class Confidence(NamedTuple):
@@ -57,9 +59,10 @@ def study(
     longest = results[f"{epochs[-1]} epochs"]
     sharp = {t: np.array([float(_confidences(item["logits"], t).mean()) for item in longest]) for t in TEMPERATURES}
     agree = np.array([_distance_to_argmax(item["logits"], TEMPERATURES[0]) for item in longest])
-    figure, axes = panels(2)
-    draw_temperature(sharp, axes[0])
-    draw_reliability(longest, axes[1])
+    figure, axes = panels(3)
+    draw_one(longest[0]["logits"], axes[0])
+    draw_temperature(sharp, axes[1])
+    draw_reliability(longest, axes[2])
     return Study(
         name="softmax",
         claim=STUDIES["softmax"],
@@ -90,6 +93,20 @@ def decide(raw: list[Confidence], scaled: list[Confidence], to_argmax: np.ndarra
     )
 
 
+def draw_one(found: Float[Tensor, "batch class"], ax: Axes) -> Axes:
+    """The probabilities of one test digit, the one whose largest is nearest to .6, at falling temperatures."""
+    chosen = found[(_confidences(found, 1.0) - 0.6).abs().argmin()]
+    for color, heat in zip(COLORS, SHOWN, strict=False):
+        ax.plot(
+            range(CLASSES), (chosen / heat).softmax(0).tolist(), "o-", color=color, markersize=4, label=f"T = {heat:g}"
+        )
+    ax.set(xlabel="class", ylabel="softmax of one digit", ylim=(0, 1.05))
+    ax.set_xticks(range(CLASSES))
+    ax.set_title("falling T: argmax", fontsize=10)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
 def draw_temperature(sharp: dict[float, np.ndarray], ax: Axes) -> Axes:
     """The mean of the largest softmax value by temperature, from 1/K (hot) to 1 (cold, argmax)."""
     values = np.array(list(sharp.values()))
@@ -101,6 +118,7 @@ def draw_temperature(sharp: dict[float, np.ndarray], ax: Axes) -> Axes:
     ax.annotate("all classes alike", (TEMPERATURES[0], 1 / CLASSES), ha="left", va="bottom", fontsize=8, color="0.4")
     ax.axvline(1.0, color="0.6", linewidth=0.8)
     ax.set(xscale="log", xlabel="temperature", ylabel="largest softmax value, mean", ylim=(0, 1.05))
+    ax.set_title("mean and range of seeds", fontsize=10)
     return ax
 
 
@@ -111,8 +129,9 @@ def draw_reliability(items: list[dict[str, Any]], ax: Axes) -> Axes:
         table = reliability(torch.cat([item[key] for item in items]), target, bins=BINS)
         seen = table.count >= 20
         ax.plot(table.confidence[seen], table.accuracy[seen], marker="o", markersize=4, color=color, label=label)
-    ax.plot([0.2, 1], [0.2, 1], color="0.6", linewidth=0.8, linestyle="--", label="claims what it keeps")
-    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0.2, 1.01), ylim=(0.15, 1.01))
+    ax.plot([0.2, 1], [0.2, 1], color="0.6", linewidth=0.8, linestyle="--", label="as sure as it is right")
+    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0.2, 1.01), ylim=(0, 1.02))
+    ax.set_title("confidence against accuracy", fontsize=10)
     ax.legend(frameon=False, fontsize=8, loc="upper left")
     return ax
 

@@ -100,6 +100,7 @@ def draw_errors(errors: Float[np.ndarray, "seed estimate"], ax: Axes) -> Axes:
     ax.axhline(0, color="0.6", linewidth=0.8, linestyle="--")
     ax.set_xticks(range(len(ESTIMATES)), ESTIMATES)
     ax.set(ylabel="estimated - true accuracy")
+    ax.set_title("a dot a seed; bars: mean and standard deviation", fontsize=10)
     return ax
 
 
@@ -115,6 +116,7 @@ def draw_peeking(validation: Float[np.ndarray, "seed model"], truth: Float[np.nd
         means = [values[rows, pick].mean() for pick in best]
         ax.plot(counts, means, marker="o", markersize=4, color=color, label=label)
     ax.set(xlabel="models tried", ylabel="accuracy of the best")
+    ax.set_title("the price of peeking", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
     return ax
 

@@ -97,7 +97,7 @@ def draw_curves(trained: dict[str, list[Run]], ax: Axes) -> Axes:
         ax.plot(np.arange(1, losses.shape[1] + 1), np.median(losses, axis=0), color=color, label=name)
     ax.set(yscale="log", xlabel="epoch", ylabel="train loss in training")
     whole_numbers(ax)
-    ax.set_title("training", fontsize=10)
+    ax.set_title("training (colours as on the left)", fontsize=10)
     return ax
 
 

@@ -1,0 +1,29 @@
+"""What the names in a report mean, for a reader who meets them for the first time."""
+
+from collections.abc import Iterable
+
+TERMS: dict[str, str] = {
+    "loss": "What training makes small, averaged over the rows; lower is better.",
+    "accuracy": "The share of rows whose likeliest class is the true one.",
+    "balanced_accuracy": "The share of each class's rows that is found, averaged over classes: rare ones count alike.",
+    "f1": "For each class the harmonic mean of precision and recall, averaged over the classes.",
+    "auc": "How often a row of a class is given more of it than a row of another; 0.5 is guessing, 1 is perfect.",
+    "mae": "The mean absolute error, in the target's own unit.",
+    "rmse": "The root of the mean squared error, in the target's own unit; large errors count more.",
+    "r2": "The share of the target's variance that is explained; 0 is no better than its mean, 1 is perfect.",
+}
+"""A quantity of evaluation.json -> what it is."""
+
+INTERVAL = (
+    "In brackets: the 95 % interval, from drawing the rows anew; two splits whose intervals overlap may be alike."
+)
+
+
+def explained(names: Iterable[str]) -> list[tuple[str, str]]:
+    """The terms among these names; `mae_price`, the metric of one target, is explained as `mae`.
+
+    >>> [name for name, _ in explained(["loss", "mae", "mae_price", "own_metric"])]
+    ['loss', 'mae']
+    """
+    known = dict.fromkeys(name if name in TERMS else name.partition("_")[0] for name in names)
+    return [(name, TERMS[name]) for name in known if name in TERMS]
