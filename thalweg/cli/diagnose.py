@@ -3,7 +3,7 @@
 import shutil
 from typing import TYPE_CHECKING
 
-from thalweg.cli.exits import FAILED, FINE, gate, interrupted
+from thalweg.cli.exits import interrupted
 from thalweg.cli.options import DryRun, TrainingOptions
 from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
@@ -56,17 +56,19 @@ def diagnose(
     metrics = {} if conclusion is None else conclusion.to_json()["metrics"]
     made = command_line("diagnose", subject, own)
     document = {"status": str(run.status), "metrics": metrics, **keep_finding(folder.path, finding, following, made)}
-    close(folder.path, document, own.json_, lambda: show_finding(finding))
-    if interrupt is not None:
-        return interrupted(interrupt.__cause__)
-    values = {} if conclusion is None else conclusion.flat()
-    code = gate(own.fail_if, values | {"cause": str(finding.cause), "status": str(run.status)})
-    return code if code != FINE or run.status is not Outcome.FAILED else FAILED
+    values = ({} if conclusion is None else conclusion.flat()) | {
+        "cause": str(finding.cause),
+        "status": str(run.status),
+    }
+    stopped = interrupt is not None
+    code = close(folder.path, document, own, lambda: show_finding(finding), None if stopped else values)
+    return interrupted(interrupt.__cause__) if interrupt is not None else code
 
 
 def show_finding(finding: "Finding") -> None:
     """A finding as a person reads it."""
     from thalweg.cli.show import wide_console
+    from thalweg.core.wording import counted
 
     console = wide_console()
     console.print(f"[bold]{finding.cause}[/bold]  {finding.cause.sentence}", soft_wrap=True)
@@ -82,4 +84,7 @@ def show_finding(finding: "Finding") -> None:
         names = "; ".join(remedy.name for remedy in finding.remedies)
         console.print(f"Remedies to try: {names}", soft_wrap=True, markup=False)
     cost = finding.cost
-    console.print(f"{cost.runs} runs, {cost.times:.1f} times the training, {cost.seconds:.1f} s", markup=False)
+    console.print(
+        f"Beside that training: {counted(cost.runs, 'run')}, {cost.times:.1f} times its price, {cost.seconds:.1f} s.",
+        markup=False,
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thalweg.cli.diary import Diary
-from thalweg.cli.exits import gate, interrupted
+from thalweg.cli.exits import interrupted
 from thalweg.cli.options import DryRun, TrainingOptions
 from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
@@ -70,7 +70,7 @@ def improve(
             )
     except KeyboardInterrupt as error:
         folder.close(Outcome.INTERRUPTED, [], (), error)
-        close(folder.path, dict(diary.document), own.json_, lambda: print(diary))
+        close(folder.path, dict(diary.document), own, lambda: print(diary))
         return interrupted(error.__cause__ or error)
     conclusion = conclude(result.run, own.device)
     improved = keep_recipe(folder.path, result)
@@ -81,9 +81,8 @@ def improve(
         **keep_finding(folder.path, result.finding, command if result.finding.remedies else None),
         "diary": diary.end(result),
     }
-    close(folder.path, document, own.json_, lambda: show_improvement(result, improved))
-    words = {"cause": str(result.finding.cause), "status": str(result.run.status)}
-    return gate(own.fail_if, conclusion.flat() | words)
+    values = conclusion.flat() | {"cause": str(result.finding.cause), "status": str(result.run.status)}
+    return close(folder.path, document, own, lambda: show_improvement(result, improved), values)
 
 
 def keep_recipe(path: Path, result: "Improvement") -> str | None:

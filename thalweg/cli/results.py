@@ -3,11 +3,11 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thalweg.cli.exits import FINE
+from thalweg.cli.exits import FINE, gate
 from thalweg.cli.options import TrainingOptions
 from thalweg.core.files import plain, write_json
 
@@ -38,16 +38,24 @@ def keep_finding(path: Path, finding: "Finding", following: str | None, command:
     return results
 
 
-def close(path: Path, document: dict[str, Any], json_: bool, show: Callable[[], None]) -> None:
-    """Write the report, print the results, and the report's path as the last line of stderr."""
+def close(
+    path: Path,
+    document: dict[str, Any],
+    options: TrainingOptions,
+    show: Callable[[], None],
+    values: Mapping[str, Any] | None = None,
+) -> int:
+    """Write the report, print the results, ask the conditions of the values, and say the report's path last of all."""
     from thalweg.report import write_report
 
     document = {"run": path.name, "path": str(path), **document, "report": str(write_report(path))}
-    if json_:
+    if options.json_:
         print(json.dumps(plain(document), indent=2))
     else:
         show()
+    code = FINE if values is None else gate(options.fail_if, values)
     print(document["report"], file=sys.stderr)
+    return code
 
 
 def show_plan(arms: "Sequence[Planned]", note: str, json_: bool) -> int:

@@ -26,6 +26,8 @@ from thalweg.training.evaluate import ExampleLosses
 
 SEEDS = 2
 STRENGTHS = (0.01, 0.1)
+LEVEL = 1 - 0.05 / (len(STRENGTHS) + 1)
+"""The level of an arm's interval: the chance to be fooled is divided among all that may be asked (Bonferroni)."""
 RESTRAINS = "Does a penalty on the weights lower the validation loss?"
 FEEDS = "Does more training data lower the loss on the rest of the validation data?"
 
@@ -98,7 +100,7 @@ def _ask(
         after = lab.losses_on(lab.run(name, recipe, seeds), judges)
         tried.append(lab.arm(name, recipe, seeds, judges))
         if before is not None and after is not None:
-            effect = lower_by(before, after)
+            effect = lower_by(before, after, LEVEL)
             if best is None or effect.low > best[1].low:
                 best = name, effect
     if best is None:

@@ -15,8 +15,9 @@ from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Source, Splits
 from thalweg.diagnosis.budget import Budget, Cost
+from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import student
-from thalweg.diagnosis.finding import Arm, Score
+from thalweg.diagnosis.finding import Arm, Finding, Score
 from thalweg.diagnosis.pace import Pace
 from thalweg.diagnosis.stage import Planned, Progress, Stage
 from thalweg.training import Outcome, Recipe, Run, train_many
@@ -49,6 +50,7 @@ class Laboratory:
     ahead: list[Planned] = field(default_factory=list)
     question: str = ""
     evidence: dict[str, dict[str, Arm]] = field(default_factory=dict)
+    known_so_far: Finding = field(default_factory=lambda: Finding(Cause.UNDECIDED, ""))
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.recipe, first_batch(self.train), len(self.train), self.device)

@@ -16,7 +16,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.cause import Cause
-from thalweg.diagnosis.compare import higher_on
+from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
 from thalweg.diagnosis.floor import Floor, reference_floor
@@ -85,9 +85,8 @@ def _so_far(lab: Laboratory) -> Finding:
         control, *others = arms.values()
         says = f"Interrupted after {len(others)} of its arms."
         experiments.append(Experiment(question, "loss", control, tuple(others), "undecided", says))
-    return Finding(
-        Cause.UNDECIDED,
-        "it was interrupted before the experiments decided",
+    return lab.known_so_far.but(
+        mechanism="it was interrupted before the experiments decided",
         experiments=tuple(experiments),
         would_decide="The rest of the experiments: diagnose it again.",
     )
@@ -100,8 +99,9 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
         lab.progress(Stage("reference learners"))
     floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
     floor = floor or siblings_floor(lab, grow)
-    train, validation = lab.losses(run, lab.train, last=True), lab.losses(run, lab.validation)
+    train, validation = lab.losses(run, lab.train), lab.losses(run, lab.validation)
     finding = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), floor_by=_by(floor))
+    lab.known_so_far = finding
     if floor is None:
         return finding.but(
             mechanism="no run of this network or of a sibling has a finite validation loss",
@@ -121,7 +121,9 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
     above = worth_asking(on_validation, validation, floor) or floor.siblings  # siblings say nothing of restraint
     if above and higher_on(validation, train).low > 0:
         return _validation_loss(lab, finding, floor, on_validation, validation.mean()[0])
-    return _nothing_before(finding, mismatch, floor, run)
+    if (late := _overfits_late(lab, run, floor, validation)) is not None:
+        return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,))
+    return _nothing_before(finding, mismatch, floor)
 
 
 def worth_asking(above: Score, losses: ExampleLosses, floor: Floor) -> bool:
@@ -149,7 +151,24 @@ def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
     return finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, experiments=(mismatch.experiment,))
 
 
-def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor, run: Run) -> Finding:
+def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses) -> Ranked | None:
+    """Whether the last epoch's weights overfit where those of the best, which the run keeps, do not."""
+    last = lab.losses(run, lab.validation, last=True)
+    if last is None or run.best_epoch == len(run.history):
+        return None
+    above, lost = above_floor(last, floor, floor.values[1]), lower_by([last], [best])
+    if not worth_asking(above, last, floor) or lost.low <= 0 or lost.value <= floor.material(last.mean()[0]):
+        return None
+    level = last.mean()[0]
+    return Ranked(
+        Cause.OVERFITTING,
+        min(1.0, above.value / level) if level > 0 else None,
+        f"trained to its end the validation loss is {level:.3g}, {above} above the floor; stopped at epoch "
+        f"{run.best_epoch} of {len(run.history)} it is lower by {lost}, and the run keeps these weights",
+    )
+
+
+def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor) -> Finding:
     """Train and validation loss are at the floor: what the test says decides."""
     if mismatch is not None and mismatch.harms:
         return _mismatch(finding, mismatch)
@@ -161,24 +180,19 @@ def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor, r
             would_decide="A reference to say how small the loss could be: no learner known here reads these inputs and "
             "this loss.",
         )
+    if mismatch is not None and mismatch.level > floor.null:
+        return finding.but(
+            mechanism=f"train and validation loss reach the floor, but on test the loss is {mismatch.level:.3g}, worse "
+            f"than a constant prediction ({floor.null:.3g}), by too few examples to be sure",
+            experiments=experiments,
+            would_decide="More test examples, or a look at the worst of these: a confident mistake may carry it all.",
+        )
     says = (
         f"train and validation loss reach what reference learners do: the floor lies in [{floor.low:.3g}, "
-        f"{floor.high:.3g}] ({floor.by}){_after_the_best(run, floor)}"
+        f"{floor.high:.3g}] ({floor.by})"
     )
     ranked = (Ranked(Cause.NONE, None, says),)
     return finding.but(cause=Cause.NONE, mechanism=says, ranked=ranked, experiments=experiments)
-
-
-def _after_the_best(run: Run, floor: Floor) -> str:
-    """What becomes of the validation loss after the best epoch, whose weights the run keeps."""
-    last = run.history[-1]["validation_loss"] if run.best_epoch else None
-    best = run.history[run.best_epoch - 1]["validation_loss"] if run.best_epoch else None
-    if last is None or best is None or not last - best > floor.material(best):
-        return ""
-    return (
-        f"; with the weights of its best epoch, {run.best_epoch} of {len(run.history)}, that is: trained to the end it "
-        f"overfits, with a validation loss of {last:.3g} instead of {best:.3g}"
-    )
 
 
 def _losses(

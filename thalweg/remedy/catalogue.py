@@ -42,25 +42,27 @@ def _remedies(finding: Finding) -> Iterator[Remedy]:
         noisy = Remedy("noise on the inputs", Cause.OVERFITTING, partial(prepared, input_noise=NOISE))
         restrained = Remedy("a penalty on the weights", Cause.OVERFITTING, restrain)
         stopped = Remedy("early stopping", Cause.OVERFITTING, lambda recipe: recipe.but(stopping=EarlyStopping(5)))
-        yield from (noisy.then(restrained), restrained, noisy, stopped)
+        yield from (noisy.then(restrained), restrained, stopped)
     if cause is Cause.MISMATCH:
         yield Remedy("each example standardized", Cause.MISMATCH, partial(prepared, standardize_examples=True))
 
 
 def adopted_arms(finding: Finding) -> Iterator[Remedy]:
-    """The best arms of the experiment that decided, as remedies: those of the lowest validation loss.
+    """The best arms of the experiment that decided, else of all, as remedies: those of the lowest validation loss.
 
     The cause is decided by the train loss; the arm that fits the training data best need not be the one to adopt.
     """
-    decided = [experiment for experiment in finding.experiments if experiment.answer == "yes"]
-    if not decided:
-        return
-    control = decided[-1].control.recipe
-    better = [arm for arm in decided[-1].arms if arm.score.value < decided[-1].control.score.value]
-    arms = sorted(better, key=lambda arm: arm.validation)
-    for arm in arms[:MOST_ARMS]:
-        if control is not None and arm.recipe is not None:
-            yield Remedy(arm.name, finding.cause, Adopted(_changed(control, arm)))
+    decided = [experiment for experiment in finding.experiments if experiment.answer == "yes"][-1:]
+    asked = decided or list(finding.experiments)
+    better = [
+        (arm, experiment.control)
+        for experiment in asked
+        for arm in experiment.arms
+        if arm.score.value < experiment.control.score.value and arm.validation < experiment.control.validation
+    ]
+    for arm, control in sorted(better, key=lambda pair: pair[0].validation)[:MOST_ARMS]:
+        if control.recipe is not None and arm.recipe is not None:
+            yield Remedy(arm.name, finding.cause, Adopted(_changed(control.recipe, arm)))
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import torch
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
+from thalweg.core.notices import collecting
 from thalweg.core.source import Splits
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Planned, Progress, Stage, plan
 from thalweg.diagnosis.laboratory import halves, open_indexed, work
 from thalweg.remedy.door import diagnose
-from thalweg.remedy.proof import PAIRS, Proof, prove
+from thalweg.remedy.proof import PAIRS, Proof, pairs_for, prove
 from thalweg.remedy.remedy import Remedy
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train
 
@@ -105,7 +106,8 @@ def improve(
         progress or (lambda stage: None),
         keep or (lambda diary: None),
     )
-    return circle.closed(circle.turned(rounds), out, settle)
+    with collecting():  # what every round would say again is said once
+        return circle.closed(circle.turned(rounds), out, settle)
 
 
 @dataclass
@@ -169,12 +171,21 @@ class _Circle:
     def treated(self) -> str | None:
         """Prove the remedies of the last finding one after another until one helps; says what kept it from one."""
         finding, proofs = self.diary[-1].finding, list[Proof]()
-        for remedy in finding.remedies:
-            price = self.price(remedy)
+        remedies = [remedy for remedy in finding.remedies if not self.has(remedy)]
+        for remedy in remedies:
+            pairs = max(PAIRS, pairs_for(len(remedies)))
+            price = self.price(remedy, pairs)
             if not self.left.holds(price, self.seconds(price)):
                 return f"the budget does not hold the {price:.3g} trainings that proving '{remedy.name}' costs"
             self.progress(Stage(f"proving: {remedy.name}"))
-            proof = prove(self.recipe, remedy, device=self.device, progress=self.tell)
+            proof = prove(
+                self.recipe,
+                remedy,
+                pairs=pairs,
+                candidates=len(remedies),
+                device=self.device,
+                progress=self.tell,
+            )
             self.spend(proof.cost)
             proofs.append(proof)
             self.diary[-1] = Round(finding, tuple(proofs), proof if proof.helped else None)
@@ -189,9 +200,14 @@ class _Circle:
         """One training of a recipe in multiples of one of the recipe that came in."""
         return work(recipe) / max(work(self.start), 1.0)
 
-    def price(self, remedy: Remedy) -> float:
+    def has(self, remedy: Remedy) -> bool:
+        """Whether a remedy of the catalogue was adopted before, which would only be put on top of itself."""
+        adopted = {turn.adopted.remedy.name for turn in self.diary if turn.adopted is not None}
+        return remedy.cause in (Cause.OVERFITTING, Cause.MISMATCH) and remedy.name in adopted
+
+    def price(self, remedy: Remedy, pairs: int) -> float:
         """What its proof costs, in the same multiples."""
-        return PAIRS * (self.unit + self.unit_of(remedy(self.recipe)))
+        return pairs * (self.unit + self.unit_of(remedy(self.recipe)))
 
     def seconds(self, times: float) -> float | None:
         """About how long so many trainings take, at the pace so far."""

@@ -25,9 +25,12 @@ from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
 
 PAIRS = 5
+WITHOUT, WITH = "the runs without it", "the runs with it"
 FRESH = 1000
 """Proofs begin at this distance from the recipe's seed."""
 LEVEL = 0.05
+PRICE = 0.25
+"""What a remedy for the test data may cost on validation, as a share of what it gains on test."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Proof:
     """Paired runs with and without a remedy: how much lower the loss is with it, and whether that is beyond chance.
 
     `pairs` holds (seed, loss without, loss with), infinite for a run without a finite one; `effect` is the mean
-    difference of the pairs where both are finite, positive where the remedy helps, with Student's interval.
+    difference of the pairs where both are finite, positive where the remedy helps, with Student's interval. `price` is
+    how much higher the validation loss is with a remedy that is measured on test.
 
     >>> remedy = Remedy("longer", Cause.OPTIMIZATION, lambda recipe: recipe.but(epochs=60))
     >>> pairs = tuple((seed, 1.0, 0.5 + seed / 100) for seed in range(5))
@@ -50,6 +54,7 @@ class Proof:
     p: float
     cost: Cost
     change: tuple[str, ...] = ()
+    price: float = 0.0
 
     @property
     def wins(self) -> int:
@@ -63,16 +68,17 @@ class Proof:
 
     @property
     def helped(self) -> bool:
-        """Whether the remedy lowers the loss beyond chance."""
-        return self.p <= LEVEL
+        """Whether the remedy lowers the loss beyond chance, by the signs and by the interval, at no price elsewhere."""
+        return self.p <= LEVEL and not self.effect.low <= 0 and not self.price > PRICE * self.effect.value
 
     @property
     def sentence(self) -> str:
         """What the pairs show, in a line."""
         ends = [sum(isinf(loss) for loss in losses) for losses in list(zip(*self.pairs, strict=True))[1:]]
         lower = [] if isnan(self.effect.value) else [f"{self.measure} lower by {self.effect}"]
+        dear = [f"at the price of {self.price:.3g} on validation"] if self.price > PRICE * self.effect.value else []
         diverged = [f"runs without a finite loss: {ends[0]} without it, {ends[1]} with it"] if any(ends) else []
-        return ", ".join([*lower, *diverged, f"{self.wins} of {len(self.pairs)} pairs", f"p = {self.p:.3g}"])
+        return ", ".join([*lower, *dear, *diverged, f"{self.wins} of {len(self.pairs)} pairs", f"p = {self.p:.3g}"])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a file of `proofs/` holds them."""
@@ -84,6 +90,7 @@ class Proof:
             "pairs": [{"seed": seed, "without": before, "with": after} for seed, before, after in self.pairs],
             "effect": asdict(self.effect),
             "sentence": self.sentence,
+            "price": self.price,
             "wins": self.wins,
             "p": self.p,
             "helped": self.helped,
@@ -118,8 +125,7 @@ def prove(
 
     Raises `RecipeError` for too few pairs to reach the level.
     """
-    if 2.0**-pairs > LEVEL / candidates:
-        needed = int(np.ceil(np.log2(candidates / LEVEL)))
+    if pairs < (needed := pairs_for(candidates)):
         raise RecipeError(
             f"pairs={pairs} cannot show anything at p <= {LEVEL:g} with {candidates} candidates: give {needed}."
         )
@@ -128,8 +134,8 @@ def prove(
     lab = lay_out(recipe, resolve_device(device), Budget(), tell, remedy.cause is Cause.MISMATCH)
     treated = remedy(lab.recipe)
     seeds = [recipe.seed + FRESH + i for i in range(pairs)]
-    before = _judged(lab, f"{pairs} runs without it", lab.recipe, seeds, remedy)
-    after = _judged(lab, f"{pairs} runs with it", treated, seeds, remedy)
+    before = _judged(lab, WITHOUT, lab.recipe, seeds, remedy)
+    after = _judged(lab, WITH, treated, seeds, remedy)
     differences = paired_differences(before, after)
     measure = "test loss (probe half)" if _on_test(lab, remedy) else "validation loss"
     return Proof(
@@ -140,7 +146,17 @@ def prove(
         min(1.0, candidates * sign_flip(differences)),
         Cost(lab.runs, monotonic() - started, lab.price),
         tuple(lab.recipe.difference(treated)),
+        _price(lab, lab.recipe, treated, seeds) if _on_test(lab, remedy) else 0.0,
     )
+
+
+def pairs_for(candidates: int) -> int:
+    """How many pairs can show, by their signs, that one of several candidates helps: n >= log2(m / level).
+
+    >>> pairs_for(1), pairs_for(2), pairs_for(3), pairs_for(4)
+    (5, 6, 6, 7)
+    """
+    return int(np.ceil(np.log2(max(candidates, 1) / LEVEL)))
 
 
 def _on_test(lab: Laboratory, remedy: Remedy) -> bool:
@@ -151,6 +167,15 @@ def _judged(lab: Laboratory, name: str, recipe: Recipe, seeds: list[int], remedy
     split = lab.probe if _on_test(lab, remedy) and lab.probe is not None else lab.validation
     scored = [lab.losses(run, split) for run in lab.run(name, recipe, seeds)]
     return [mean_of(losses) for losses in scored]
+
+
+def _price(lab: Laboratory, recipe: Recipe, treated: Recipe, seeds: list[int]) -> float:
+    """How much higher the validation loss is with the remedy, on average over the pairs that were trained."""
+    without, beside = (
+        [mean_of(lab.losses(run, lab.validation)) for run in lab.run(name, one, seeds)]
+        for name, one in ((WITHOUT, recipe), (WITH, treated))
+    )
+    return float(np.mean(beside) - np.mean(without)) if np.isfinite(without).all() else 0.0
 
 
 def paired_differences(before: Sequence[float], after: Sequence[float]) -> np.ndarray:
