@@ -356,6 +356,6 @@ def test_improve_leaves_what_is_healthy_alone_and_reads_the_final_half_once() ->
 
 def test_a_circle_stops_where_its_budget_holds_no_proof() -> None:
     result = thalweg.improve(thalweg.cases.get("rate-too-low"), budget=14)
-    assert result.ended == "the budget does not hold the 10 trainings that proving 'learning rate x 100' costs"
+    assert result.ended == "the budget does not hold the 12 trainings that proving 'learning rate x 100' costs"
     assert result.proofs == []
     assert result.cost.times <= 14

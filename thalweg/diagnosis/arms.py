@@ -14,11 +14,13 @@ import torch
 from thalweg.core.description import describe_piece
 from thalweg.core.randomness import untouched
 from thalweg.diagnosis.finding import Arm
-from thalweg.diagnosis.laboratory import Laboratory
+from thalweg.diagnosis.growth import reinitialized
+from thalweg.diagnosis.laboratory import Laboratory, first_batch
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
 
-ADAM, LONGER, UNSCHEDULED = "Adam at its usual rate", "trained 3 x as long", "without its schedule"
+ADAM, LONGER = "Adam at its usual rate", "trained 3 x as long"
+UNSCHEDULED, ANEW = "without its schedule", "layers initialized anew"
 DECADES = 5
 """The learning rate is raised and lowered at most so far."""
 HARDLY = 0.02
@@ -85,6 +87,8 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     others = [at(best + 0.5), at(best - 0.5)]
     if tuned.schedule is not None:
         others.append((", ".join(filter(None, (UNSCHEDULED, name))), tuned.but(schedule=None)))
+    if (anew := reinitialized(tuned, first_batch(lab.train))) is not None:
+        others.append((", ".join(filter(None, (ANEW, name))), anew))
     others.append((ADAM, usual_adam(lab.recipe)))
     others.append((", ".join(filter(None, (LONGER, name))), tuned.but(epochs=3 * lab.recipe.epochs)))
     for name, recipe in others:

@@ -28,7 +28,10 @@ from thalweg.training import Recipe
 CLOSES = 0.75
 """An arm that goes so much of the way to the floor closes the gap."""
 CLEAR = 0.25
-"""By so much of the way the bigger arms must be ahead of the same-size ones to be their own cause."""
+"""By so much of the way the bigger arms must be ahead of the same-size ones to be their own cause.
+
+So far, too, an arm must come from a run without a finite loss, which is no training at all.
+"""
 TRIFLE = 0.2
 """A validation loss that is lower by less than this share of what is material is not lower."""
 FRESH = 2
@@ -133,14 +136,15 @@ def _screened(
     useful = [arm for arm in tried if helpful(arm, control, floor)]
     best = min(useful, key=lambda arm: arm.score.value, default=None)
     carried = tuned.recipe or lab.recipe
-    if best is None or way.share(best) < CLOSES:
+    enough = CLOSES if isfinite(control.score.value) else CLEAR
+    if best is None or way.share(best) < enough:
         says = _says(best or min(tried, key=lambda arm: arm.score.value, default=control), control, way, floor)
         share = 0.0 if best is None else way.share(best)
         experiment = Experiment(question, "train loss", control, tuple(tried), "no", says, _effect(lab, control, best))
         return Screened(experiment, "" if best is None else best.name, share, carried, len(tried))
     beside, confirmed = _confirmed(lab, best)
     share = way.share(best) if confirmed is best else Way.of(beside, floor).share(confirmed)
-    answer = "yes" if share >= CLOSES else "no"
+    answer = "yes" if share >= enough else "no"
     says = _says(confirmed, beside, Way.of(beside, floor), floor)
     arms = tuple(confirmed if arm is best else arm for arm in tried)
     experiment = Experiment(question, "train loss", control, arms, answer, says, _effect(lab, beside, confirmed))

@@ -55,10 +55,15 @@ class Floor:
     null: float
     siblings: bool = False
 
+    @property
+    def way(self) -> float:
+        """The way from the best constant down to the floor, where there is one, else a little of the constant's loss."""
+        return max(self.null - self.high, SHARE_OF_WAY * abs(self.null))
+
     def material(self, level: float) -> float:
         """The smallest difference from a loss of `level` that is worth a finding."""
-        way = SHARE_OF_WAY * max(self.null - self.high, SHARE_OF_WAY * abs(self.null))
-        return way if self.low < 0 else min(SHARE_OF_LOSS * level, way)
+        share = SHARE_OF_WAY * self.way
+        return share if self.low < 0 else min(SHARE_OF_LOSS * level, share)
 
 
 @dataclass(frozen=True, eq=False)

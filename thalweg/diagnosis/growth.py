@@ -48,6 +48,17 @@ def bigger_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]
             yield name, bigger
 
 
+def reinitialized(recipe: Recipe, batch: Nest) -> Recipe | None:
+    """The recipe with new layers of the same sizes, initialized as torch does; None where its factory has knobs.
+
+    A sibling grown layer by layer gets such layers too: without this arm a bad initialization would look like bias.
+    """
+    if any(_by_knob(recipe.model, knob, lambda size: size) for knob in ("width", "depth")):
+        return None
+    factory = _by_layers(recipe, 1, batch)
+    return None if factory is None else recipe.but(model=factory)
+
+
 def unrestrained(recipe: Recipe) -> tuple[str, Recipe] | None:
     """The recipe without dropout, weight decay and penalty, and its name; None where it has none of them.
 
@@ -192,7 +203,8 @@ class Widened:
         return model
 
     def __repr__(self) -> str:
-        return f"{describe_piece(self.factory)}, {self.factor} x as wide"
+        change = "layers initialized anew" if self.factor == 1 else f"{self.factor} x as wide"
+        return f"{describe_piece(self.factory)}, {change}"
 
 
 @dataclass(frozen=True, repr=False)

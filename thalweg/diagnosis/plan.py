@@ -6,12 +6,13 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.notices import collecting
-from thalweg.diagnosis.arms import ADAM, LONGER, UNSCHEDULED
+from thalweg.diagnosis.arms import ADAM, ANEW, LONGER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.fitting import BIGGER, FRESH, SAME, bigger_arms
 from thalweg.diagnosis.generalizing import FEEDS, RESTRAINS, STRENGTHS
 from thalweg.diagnosis.generalizing import SEEDS as PAIR
-from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
+from thalweg.diagnosis.growth import reinitialized
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
 from thalweg.diagnosis.stage import Planned
 from thalweg.training import Recipe
 
@@ -47,6 +48,8 @@ def planned(lab: Laboratory) -> list[Planned]:
     arms += [like_it(SAME, f"learning rate x {factor:g}") for factor in (10, 0.1, 100, 0.01, 3.16, 0.316)]
     if lab.recipe.schedule is not None:
         arms.append(like_it(SAME, UNSCHEDULED))
+    if reinitialized(lab.recipe, first_batch(lab.train)) is not None:
+        arms.append(like_it(SAME, ANEW))
     arms += [like_it(SAME, ADAM), like_it(SAME, LONGER, 3.0)]
     arms.append(like_it(SAME, f"the best of these, and the recipe as it is, on {FRESH} fresh seeds", 2.0 * FRESH))
     bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.budget.holds(lab.price_of(arm[1]), None)]

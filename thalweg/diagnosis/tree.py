@@ -19,7 +19,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
-from thalweg.diagnosis.floor import Floor, reference_floor
+from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor, reference_floor
 from thalweg.diagnosis.generalizing import above_floor, explain_gap
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
@@ -157,8 +157,8 @@ def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses)
     if last is None or run.best_epoch == len(run.history):
         return None
     above, lost = above_floor(last, floor, floor.values[1]), lower_by([last], [best])
-    if not worth_asking(above, last, floor) or lost.low <= 0 or lost.value <= floor.material(last.mean()[0]):
-        return None
+    if not worth_asking(above, last, floor) or lost.low <= 0 or lost.value <= SHARE_OF_WAY * floor.way:
+        return None  # what the run has cured by itself is worth a finding only where it is much
     level = last.mean()[0]
     return Ranked(
         Cause.OVERFITTING,
@@ -180,10 +180,10 @@ def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor) -
             would_decide="A reference to say how small the loss could be: no learner known here reads these inputs and "
             "this loss.",
         )
-    if mismatch is not None and mismatch.level > floor.null:
+    if mismatch is not None and mismatch.level > floor.null + floor.way:
         return finding.but(
-            mechanism=f"train and validation loss reach the floor, but on test the loss is {mismatch.level:.3g}, worse "
-            f"than a constant prediction ({floor.null:.3g}), by too few examples to be sure",
+            mechanism=f"train and validation loss reach the floor, but on test the loss is {mismatch.level:.3g}, far "
+            f"worse than a constant prediction ({floor.null:.3g}), by too few examples to be sure",
             experiments=experiments,
             would_decide="More test examples, or a look at the worst of these: a confident mistake may carry it all.",
         )
