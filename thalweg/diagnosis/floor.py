@@ -57,7 +57,7 @@ class Floor:
 
     @property
     def way(self) -> float:
-        """The way from the best constant down to the floor, where there is one, else a little of the constant's loss."""
+        """The way from the best constant down to the floor; where there is none, a little of the constant's loss."""
         return max(self.null - self.high, SHARE_OF_WAY * abs(self.null))
 
     def material(self, level: float) -> float:
