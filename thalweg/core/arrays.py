@@ -132,8 +132,8 @@ def check_lengths(data: Nest, split: str) -> None:
     if not lengths or None in lengths or len(set(lengths)) > 1:
         raise DataError(
             f"The {split} split holds {describe(data)}, whose tensors do not share axis 0, the examples. Every input "
-            "and target needs one row for each example; for a graph, or anything that is one batch as a whole, set "
-            "batch_size=None."
+            "and target needs one row for each example, and several inputs are a tuple, ((a, b), y), not a list; for a "
+            "graph, or anything that is one batch as a whole, set batch_size=None."
         )
     if lengths[0] == 0:
         raise DataError(f"The {split} split is empty: {describe(data)}. It needs at least one example.")

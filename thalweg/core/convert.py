@@ -91,6 +91,11 @@ def as_source(split: Any, name: str = "train", batching: Batching | None = None)
         and all(isinstance(part, Tensor | np.ndarray) for part in split)
     ):
         raise DataError(f"The {name} split is a list of {len(split)} arrays. Inputs and targets are a tuple: (x, y).")
+    if isinstance(split, str):
+        raise DataError(
+            f"The {name} split is the text {split!r}, but a split holds the examples themselves: (x, y), a Dataset or "
+            "a loader. A data file is read by the command line: thalweg train FILE --target COLUMN."
+        )
     if isinstance(split, Dataset) and not hasattr(split, "__len__"):
         raise DataError(
             f"The {name} split is a {type(split).__name__} without __len__, so nothing can be said of its order or "
@@ -149,12 +154,16 @@ def _opened(loader: DataLoader[Any], name: str, batching: Batching) -> Source:
     plain = type(sampler) is SequentialSampler or (
         type(sampler) is RandomSampler and not sampler.replacement and sampler._num_samples is None
     )
-    if isinstance(sampler, SubsetRandomSampler):
-        ids, plain = torch.as_tensor(sampler.indices), True
+    listed = isinstance(sampler, list | tuple | range | np.ndarray | Tensor)
+    if isinstance(sampler, SubsetRandomSampler) or listed:
+        own = sampler.indices if isinstance(sampler, SubsetRandomSampler) else sampler
+        ids, plain = torch.as_tensor(own, dtype=torch.int64), True
     elif not plain and not isinstance(sampler, WeightedRandomSampler | RandomSampler):
         notice(f"The {name} loader's {type(sampler).__name__} draws the order; subsets and judging take every example.")
-    if name == "train" and type(loader.sampler) is SequentialSampler:
-        notice("The train loader has shuffle=False: examples come in the dataset's own order in every epoch.")
+    shuffled = type(sampler) is not SequentialSampler and not listed
+    if name == "train" and not shuffled:
+        whose = "its sampler's" if listed else "the dataset's own"
+        notice(f"The train loader does not shuffle (shuffle=False): examples come in {whose} order in every epoch.")
     return ExampleSource(
         loader.dataset,
         loader.batch_size,
@@ -162,7 +171,7 @@ def _opened(loader: DataLoader[Any], name: str, batching: Batching) -> Source:
         ids,
         sampler=None if plain else sampler,  # type: ignore[arg-type]
         own_size=True,
-        shuffled=type(loader.sampler) is not SequentialSampler,
+        shuffled=shuffled,
         drop_last=loader.drop_last,
         loading={option: getattr(loader, option) for option in LOADING} if loader.num_workers else {},
     )

@@ -1,7 +1,7 @@
 """Nests: tensors inside tuples, lists and dicts, as batches come.
 
-A batch is any nesting of tensors that share axis 0, the examples. These four functions are all that the rest of the
-package needs to know about nesting.
+A batch is any nesting of tensors that share axis 0, the examples. These functions are all that the rest of the package
+needs to know about nesting.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +29,17 @@ def map_tensors(function: Callable[[Tensor], Any], nest: Nest) -> Nest:
     if isinstance(nest, Mapping):
         return {key: map_tensors(function, item) for key, item in nest.items()}
     return nest
+
+
+def as_tuples(batch: Nest) -> Nest:
+    """What torch's own collate makes lists of, as the tuples they were: a list is one input, a tuple several.
+
+    >>> as_tuples([["a", "b"], "y"])
+    (('a', 'b'), 'y')
+    """
+    if isinstance(batch, tuple | list) and not hasattr(batch, "_fields"):
+        return tuple(map(as_tuples, batch))
+    return batch
 
 
 def leaves(nest: Nest) -> Iterator[Tensor]:

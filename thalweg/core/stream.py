@@ -6,16 +6,18 @@ from itertools import islice
 from typing import Any
 
 import torch
+from torch.utils.data import default_collate, default_convert
 
 from thalweg.core.errors import DataError
-from thalweg.core.nest import Nest
+from thalweg.core.nest import Nest, as_tuples
 
 
 @dataclass(frozen=True)
 class StreamSource:
     """Anything that gives batches each time it is iterated: a loader over an iterable dataset, or with a batch sampler.
 
-    It has no subsets, and its order is its own: a run over it cannot be resumed in the middle of an epoch exactly.
+    It has no subsets, and its order is its own: a run over it cannot be resumed in the middle of an epoch exactly. What
+    torch's own collate made lists of are tuples again, as with every other loader: several inputs stay several.
     """
 
     loader: Iterable[Any]
@@ -27,9 +29,10 @@ class StreamSource:
                 if callable(set_epoch := getattr(part, "set_epoch", None)):
                     set_epoch(epoch)
         empty = True
+        torchs = getattr(self.loader, "collate_fn", None) in (default_collate, default_convert)
         for batch in islice(self.loader, start, None):
             empty = False
-            yield batch
+            yield as_tuples(batch) if torchs else batch
         if empty and start == 0:
             raise DataError(
                 f"The {self.split} stream gave no batch in epoch {epoch}. It must give its examples anew each time "
