@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.arrays import are_classes
-from thalweg.core.nest import Nest, count_examples, leaves
+from thalweg.core.nest import Nest, count_examples, leaves, map_tensors
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,13 @@ class NodeSource:
             return {}
         nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]
         return {"label": self.labels[nodes].numpy(force=True)}
+
+    def judged(self, output: Nest) -> tuple[Nest, Nest] | None:
+        """The outputs and labels of this split's own nodes; None where the output does not go by nodes."""
+        if any(not tensor.dim() or len(tensor) != len(self.mask) for tensor in leaves(output)):
+            return None
+        own = (self.mask != 0).cpu()
+        return map_tensors(lambda tensor: tensor.cpu()[own], (output, self.labels))
 
     def take(self, ids: Any) -> "NodeSource":
         nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]
