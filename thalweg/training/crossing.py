@@ -60,6 +60,8 @@ def cross_validate(
     Raises `Unsupported` for a split without subsets, `RecipeError` for fewer than two folds, `RunError` where a fold's
     run failed.
     """
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"cross_validate was given {type(recipe).__name__}, but it trains a thalweg.Recipe.")
     if not isinstance(folds, int) or folds < 2:
         raise RecipeError(f"folds={folds!r}, but cross-validation needs a whole number of at least 2.")
     source = as_source(recipe.data.train, "train", Batching(recipe.batch_size, recipe.collate))

@@ -111,8 +111,8 @@ class Judge:
         except Exception as error:
             if "does not require grad" in str(error) and not self.differentiates:
                 return replace(self, differentiates=True).checked(model, source, device, name, moment)
-            explained = explain(error, model, self.objective, batch)
-            if explained is error:
+            explained = _explained(error, model, self.objective, batch)
+            if not isinstance(explained, RecipeError | DataError):
                 raise
             raise type(explained)(f"In the {name} split: {explained}") from error
         return self
@@ -146,6 +146,13 @@ class Judge:
             seen.targets.append(y)
         for name, metric in self.marked.items():
             seen.marked[name].append(detached(metric(model, batch, moment)))
+
+
+def _explained(error: Exception, model: nn.Module, objective: PlainLoss | MarkedObjective, batch: Nest) -> Exception:
+    try:
+        return explain(error, model, objective, batch)
+    except RecipeError as unlike:  # a batch that is no pair
+        return unlike
 
 
 def _own(form: PlainLoss | MarkedObjective) -> Any:
