@@ -1,6 +1,7 @@
 """Contracts where they are easily kept in word only: several inputs by every loader, weights, masks, two optimizers."""
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -9,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    WeightedRandomSampler,
+)
 
 import thalweg
 from thalweg import Losses, Outcome, Recipe, Splits
@@ -87,6 +95,39 @@ def test_a_last_batch_of_one_is_counted_by_what_a_sampler_draws() -> None:
     assert thalweg.train(recipe(data=Splits(train=loader(41)), model=norm)).notices == ()
 
 
+def test_a_batch_sampler_with_a_generator_of_its_own_gives_the_same_run_again() -> None:
+    rows = list(zip(X, Y, strict=True))
+    sampler = RandomSampler(rows, generator=torch.Generator().manual_seed(5))
+    again = recipe(data=Splits(train=DataLoader(rows, batch_sampler=BatchSampler(sampler, 13, False))))
+    first, second = thalweg.train(again), thalweg.train(again)
+    assert torch.equal(first.last.weight, second.last.weight)
+    assert first.history[0]["train_loss"] != first.history[1]["train_loss"]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_model_that_writes_into_its_inputs_leaves_the_data_alone(graph: bool) -> None:
+    class Writing(nn.Linear):
+        def forward(self, x: Tensor, *edges: Tensor) -> Tensor:
+            return super().forward(x.mul_(2))
+
+    @thalweg.objective
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(model(*x) if graph else model(x), y[0] if graph else y, reduction="none")
+
+    x, mask = X.clone(), torch.ones(N, dtype=torch.bool)
+    split = ((x, torch.zeros(2, 7)), (Y, mask)) if graph else (x, Y)
+    thalweg.train(
+        recipe(
+            data=Splits(train=split, validation=split),
+            model=lambda: Writing(5, 3),
+            objective=loss,
+            batch_size=None,
+        )
+    )
+    assert torch.equal(x, X)
+
+
 # --- weights ---
 
 
@@ -149,6 +190,27 @@ def test_half_precision_is_judged_by_example_too() -> None:
     value, low, high = thalweg.evaluate(run, (x, Y))["loss"]
     assert value == pytest.approx(F.cross_entropy(run.last(x).float(), Y).item(), rel=1e-2)
     assert high - low < 1  # of examples; by the five batches it is wider
+
+
+def test_an_output_that_is_read_by_attribute_can_be_measured() -> None:
+    class Output(OrderedDict[str, Tensor]):
+        @property
+        def logits(self) -> Tensor:
+            return self["logits"]
+
+    class Named(nn.Linear):
+        def forward(self, x: Tensor) -> Any:
+            return Output(logits=super().forward(x))
+
+    def loss(output: Any, target: Tensor) -> Tensor:
+        return F.cross_entropy(output.logits, target)
+
+    def accuracy(output: Any, target: Tensor) -> Tensor:
+        return (output.logits.argmax(1) == target).float()
+
+    run = thalweg.train(recipe(model=lambda: Named(5, 3), objective=loss, metrics={"accuracy": accuracy}))
+    right = (run.last(X).logits.argmax(1) == Y).float()
+    assert thalweg.evaluate(run, (X, Y))["accuracy"][0] == pytest.approx(right.mean().item())
 
 
 # --- a graph's metrics, two optimizers, differences ---

@@ -137,6 +137,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         r"convert the target, y.float\(\). As many numbers in another shape: reshape the target, y.reshape\(-1, 1\)",
     ),
     ({"model": lambda: nn.Linear(5, 3).double()}, r"computes in float64: convert the inputs, x.to\(torch.float64\)"),
+    ({"data": Splits(train=(X, Y.int()))}, r"Class targets are integers: convert them, y.long\(\)"),
+    (
+        {"data": Splits(train=(X.byte().reshape(N, 1, 5), Y)), "model": lambda: nn.Conv1d(1, 3, 2)},
+        r"The inputs are integers: convert them, x.float\(\)",
+    ),
+    (
+        {"data": Splits(train=(X.double().reshape(N, 1, 5), Y)), "model": lambda: nn.Conv1d(1, 3, 2)},
+        r"computes in float32: convert the inputs, x.to\(torch.float32\)",
+    ),
+    (
+        {"data": Splits(train=(X[:, 0], Y)), "model": lambda: nn.Linear(1, 3)},
+        r"An example is a single number here: give it an axis, x\[:, None\]",
+    ),
     (
         {"model": lambda: nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)), "batch_size": 1},
         "Batch norm cannot train on one example: take another batch size, or a loader with drop_last=True",

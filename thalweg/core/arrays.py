@@ -35,7 +35,7 @@ class ArraySource:
         n = len(self)
         size = self.batch_size or n
         if generator is None and size >= n:
-            yield from (self.data,)[start:]
+            yield from (map_tensors(torch.clone, self.data),)[start:]  # a model may write into its inputs
             return
         order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
         for chunk in cut(order, size, self.merge_single)[start:]:

@@ -52,11 +52,14 @@ def _about_model(error: Exception, model: nn.Module, x: Nest) -> str:
             message += (
                 f" Its first layer {name} expects {expected} features, the inputs have {got}: build it for {got}."
             )
-    if isinstance(x, Tensor) and not x.is_floating_point() and "dtype" in str(error):
+    unlike = re.search("dtype|should be the same", str(error))
+    if isinstance(x, Tensor) and not x.is_floating_point() and unlike:
         message += " The inputs are integers: convert them, x.float(), or start the model with an embedding."
-    elif "same dtype" in str(error):
+    elif re.search("same dtype|should be the same", str(error)):
         own = next((parameter.dtype for parameter in model.parameters()), torch.float32)
         message += f" The model computes in {str(own).removeprefix('torch.')}: convert the inputs, x.to({own})."
+    if isinstance(x, Tensor) and x.dim() == 1 and width is not None and "shapes" in str(error):
+        message += " An example is a single number here: give it an axis, x[:, None]."
     if "more than 1 value per channel" in str(error):
         message += " Batch norm cannot train on one example: take another batch size, or a loader with drop_last=True."
     return message
@@ -89,13 +92,13 @@ def _mend(error: Exception, loss: Any, output: Any, y: Tensor) -> str:
     if isinstance(output, tuple | list | Mapping) and len(output):
         part = repr(next(iter(output))) if isinstance(output, Mapping) else 0
         return f" Give the loss the part that it compares: lambda output, target: loss(output[{part}], target)."
-    return _reshaped(loss, output, y) if isinstance(output, Tensor) else ""
+    return _reshaped(error, loss, output, y) if isinstance(output, Tensor) else ""
 
 
-def _reshaped(loss: Any, output: Tensor, y: Tensor) -> str:
+def _reshaped(error: Exception, loss: Any, output: Tensor, y: Tensor) -> str:
     classes = output.shape[1] if output.dim() > 1 else None
     if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or "ategorical" in name_of(loss):
-        if y.is_floating_point() and y.shape != output.shape:
+        if y.shape != output.shape and (y.is_floating_point() or "dtype" in str(error)):
             return " Class targets are integers: convert them, y.long()."
         if y.dim() == output.dim() and y.shape[-1] == 1:
             return " Class targets have one axis fewer than the output: y.squeeze(1)."

@@ -20,7 +20,7 @@ class WholeSource:
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if start == 0:
-            yield self.data
+            yield map_tensors(torch.clone, self.data)  # a model may write into its inputs
 
     def count_batches(self) -> int:
         """One."""
@@ -48,7 +48,7 @@ class NodeSource:
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if start == 0:
-            yield self.inputs, (self.labels, self.mask)
+            yield map_tensors(torch.clone, (self.inputs, (self.labels, self.mask)))
 
     def count_batches(self) -> int:
         """One."""
