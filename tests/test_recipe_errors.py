@@ -147,6 +147,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         r"computes in float32: convert the inputs, x.to\(torch.float32\)",
     ),
     (
+        {"data": Splits(train=(torch.ones(N, 5, 7), Y)), "model": lambda: nn.Conv2d(1, 3, 2)},
+        r"The inputs have no axis of channels: give them one, x\[:, None\]",
+    ),
+    (
+        {"data": Splits(train=(X.reshape(N, 1, 5), Y)), "model": lambda: nn.Conv1d(3, 2, 1)},
+        r"Conv1d expects 3 channels on axis 1, the inputs have 1 there: build it for 1",
+    ),
+    (
+        {"data": Splits(train=(torch.ones(N, 5, 7, 3), Y)), "model": lambda: nn.Conv2d(3, 2, 1)},
+        r"Conv2d expects 3 channels on axis 1, .* move them to axis 1, x.movedim\(-1, 1\)",
+    ),
+    (
         {"data": Splits(train=(X[:, 0], Y)), "model": lambda: nn.Linear(1, 3)},
         r"An example is a single number here: give it an axis, x\[:, None\]",
     ),
@@ -252,6 +264,67 @@ def test_a_mask_that_selects_nothing() -> None:
     run = thalweg.train(recipe(data=Splits(train=(X, (Y, torch.ones(N)))), objective=weighted))
     with pytest.raises(DataError, match="All weights of the split are 0"):
         thalweg.evaluate(run, (X, (Y, torch.zeros(N))))
+
+
+class Rows:
+    """A source of our own; each argument is what one of its methods does."""
+
+    def __init__(self, take: Any = None, meta: Any = None, fit: Any = None) -> None:
+        self.answers = {"take": take or (lambda ids: self), "meta": meta or (lambda ids: {}), "fit": fit or self.own}
+
+    def own(self, ids: Any) -> Any:
+        return self
+
+    def __len__(self) -> int:
+        return N
+
+    def batches(self, epoch: int, start: int, generator: Any) -> Any:
+        yield X, Y
+
+    def take(self, ids: Any) -> Any:
+        return self.answers["take"](ids)
+
+    def meta(self, ids: Any) -> Any:
+        return self.answers["meta"](ids)
+
+    def fit(self, train_ids: Any) -> Any:
+        return self.answers["fit"](train_ids)
+
+
+class Empty(Rows):
+    def batches(self, epoch: int, start: int, generator: Any) -> Any:
+        yield from ()
+
+
+class Short(Rows):
+    def batches(self, epoch: int) -> Any:  # type: ignore[override]
+        yield X, Y
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            Rows(take=lambda ids: (X, Y)),
+            r"Rows.take returned .*a tuple, .* a source again, with batches, take and __len__",
+        ),
+        (Rows(fit=lambda ids: None), "Rows.fit returned NoneType, .* a source again"),
+        (
+            Rows(meta=lambda ids: {"group": [1, 2]}),
+            "Rows.meta gave 2 values of 'group' for 37 examples. Give one for each",
+        ),
+        (Short(), r"Short.batches cannot be called with \(epoch, start, generator\)"),
+    ],
+)
+def test_an_own_source_that_keeps_its_protocol_in_name_only(source: Any, expected: str) -> None:
+    with pytest.raises(DataError, match=expected):
+        thalweg.cross_validate(recipe(data=Splits(train=source)), folds=3)
+
+
+def test_an_own_source_without_batches() -> None:
+    assert message(DataError, data=Splits(train=Empty())) == (
+        "The train split gave no batch. It needs at least one example."
+    )
 
 
 def test_a_class_that_appears_only_in_validation_is_said() -> None:

@@ -1,5 +1,6 @@
 """Whatever a user calls a split, as a `Source`."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,7 @@ def as_source(split: Any, name: str = "train", batching: Batching | None = None)
     if isinstance(split, DataLoader):
         return _opened(split, name, batching)
     if isinstance(split, Source):
+        _check_batches(split)
         return split.batched(batching.size) if isinstance(split, Batched) else split
     if isinstance(split, IterableDataset):
         if batching.size is None:
@@ -107,6 +109,16 @@ def as_source(split: Any, name: str = "train", batching: Batching | None = None)
         f"The {name} split is a {type(split).__name__}, but a split is a pair (x, y) of tensors or arrays, a Dataset, "
         "a DataLoader, or an object with batches(epoch, start, generator)."
     )
+
+
+def _check_batches(split: Source) -> None:
+    try:
+        inspect.signature(split.batches).bind(1, 0, None)
+    except TypeError as error:
+        raise DataError(
+            f"{type(split).__name__}.batches cannot be called with (epoch, start, generator): {error}. A source gives "
+            "the batches of an epoch from batch number start on: def batches(self, epoch, start, generator)."
+        ) from error
 
 
 def _columns(columns: Any, name: str, batching: Batching) -> Source:

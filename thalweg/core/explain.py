@@ -44,36 +44,40 @@ def _about_model(error: Exception, model: nn.Module, x: Nest) -> str:
     call = "model(*x)" if isinstance(x, tuple) else "model(**x)" if isinstance(x, dict) else "model(x)"
     message = f"The model {type(model).__name__} could not be applied to a batch, {call} with x = {describe(x)}: "
     message += _first_line(error)
-    width = _first_width(model)
-    if width is not None and isinstance(x, Tensor) and x.dim() > 1 and re.search("shape|channels|size", str(error)):
-        name, axis, expected = width
-        got = x.shape[axis] if -x.dim() <= axis < x.dim() else None
-        if got is not None and got != expected:
-            message += (
-                f" Its first layer {name} expects {expected} features, the inputs have {got}: build it for {got}."
-            )
+    if isinstance(x, Tensor) and x.dim() > 1 and re.search("shape|channels|size|batched", str(error)):
+        message += _about_width(model, x)
     unlike = re.search("dtype|should be the same", str(error))
     if isinstance(x, Tensor) and not x.is_floating_point() and unlike:
         message += " The inputs are integers: convert them, x.float(), or start the model with an embedding."
     elif re.search("same dtype|should be the same", str(error)):
         own = next((parameter.dtype for parameter in model.parameters()), torch.float32)
         message += f" The model computes in {str(own).removeprefix('torch.')}: convert the inputs, x.to({own})."
-    if isinstance(x, Tensor) and x.dim() == 1 and width is not None and "shapes" in str(error):
+    if isinstance(x, Tensor) and x.dim() == 1 and "shapes cannot be multiplied" in str(error):
         message += " An example is a single number here: give it an axis, x[:, None]."
     if "more than 1 value per channel" in str(error):
         message += " Batch norm cannot train on one example: take another batch size, or a loader with drop_last=True."
     return message
 
 
-def _first_width(model: nn.Module) -> tuple[str, int, int] | None:
-    for module in model.modules():
-        if isinstance(module, nn.Embedding | nn.RNNBase):
-            return None
-        if isinstance(module, nn.Linear):
-            return str(module), -1, module.in_features
-        if isinstance(module, nn.modules.conv._ConvNd):
-            return type(module).__name__, 1, module.in_channels
-    return None
+def _about_width(model: nn.Module, x: Tensor) -> str:
+    """What the first layer with a width expects of the inputs, where they have something else."""
+    layers = (nn.Embedding, nn.RNNBase, nn.Linear, nn.modules.conv._ConvNd)
+    first = next((module for module in model.modules() if isinstance(module, layers)), None)
+    if isinstance(first, nn.Linear) and x.shape[-1] != first.in_features:
+        got, expected = x.shape[-1], first.in_features
+        return f" Its first layer {first} expects {expected} features, the inputs have {got}: build it for {got}."
+    if not isinstance(first, nn.modules.conv._ConvNd):
+        return ""
+    if x.dim() == len(first.kernel_size) + 1 and first.in_channels == 1:
+        return " The inputs have no axis of channels: give them one, x[:, None]."
+    if x.dim() == len(first.kernel_size) + 2 and x.shape[1] != first.in_channels:
+        got, expected = x.shape[1], first.in_channels
+        mend = f"build it for {got}"
+        if x.shape[-1] == expected:
+            mend = "move them to axis 1, x.movedim(-1, 1)"
+        name = type(first).__name__
+        return f" Its first layer {name} expects {expected} channels on axis 1, the inputs have {got} there: {mend}."
+    return ""
 
 
 def _about_loss(error: Exception, loss: Any, output: Any, y: Nest) -> str:

@@ -104,7 +104,9 @@ class Judge:
 
         Where that needs gradients of the model's own, the judge that is given back allows them.
         """
-        batch = to_device(next(iter(source.batches(0, 0, None))), device)
+        batch = to_device(next(iter(source.batches(0, 0, None)), None), device)
+        if batch is None:
+            raise DataError(f"The {name} split gave no batch. It needs at least one example.")
         try:
             with self._judging(model, device):
                 self.objective(model, batch, _drawing(moment, device))
