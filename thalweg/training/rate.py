@@ -110,6 +110,7 @@ def _is_scheduler(schedule: Any) -> bool:
 def as_rate(schedule: Callable[..., Any] | None, optimizer: Any) -> Rate:
     """A schedule in one of its two forms, told apart by the number of arguments it asks for.
 
+    >>> import torch
     >>> optimizer = torch.optim.SGD(torch.nn.Linear(2, 1).parameters(), lr=0.5)
     >>> rate = as_rate(lambda step, steps: 1 - step / steps, optimizer)
     >>> rate.before_step(5, 10)
