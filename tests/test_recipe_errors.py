@@ -219,6 +219,7 @@ UNUSABLE: list[tuple[Any, str]] = [
     (((a, b) for a, b in zip(X, Y, strict=True)), "a generator that can be read only once"),
     (7, "The train split is a int, but a split is a pair"),
     ("houses.csv", "The train split is the text 'houses.csv', .* thalweg train FILE --target COLUMN"),
+    ([(x, None) for x in X], "found .*NoneType.* Have an example give tensors, arrays or numbers, or make the batch"),
     (([X, X], Y), r"several inputs are a tuple, \(\(a, b\), y\), not a list"),
     ([], "The train split is empty: a list of length 0"),
     (([torch.ones(2 + i % 3) for i in range(N)], Y), "Examples of different lengths need a `collate`"),
@@ -337,6 +338,21 @@ def test_a_class_that_appears_only_in_validation_is_said() -> None:
 def test_a_plain_loss_needs_pairs() -> None:
     loader = torch.utils.data.DataLoader([{"x": x, "y": y} for x, y in zip(X, Y, strict=True)], batch_size=5)
     assert "but a plain loss needs a pair (x, y)" in message(RecipeError, data=Splits(train=loader))
+
+
+def test_a_metric_of_outputs_needs_pairs_and_that_is_found_before_training() -> None:
+    dicts = [{"x": x, "y": y} for x, y in zip(X, Y, strict=True)]
+    named = marked(lambda model, batch: each(model, (batch["x"], batch["y"])))
+    with pytest.raises(
+        RecipeError, match=r"^In the train split: The metric 'a' is a function of .*, but a batch is \{x:"
+    ):
+        thalweg.train(recipe(data=Splits(train=dicts), objective=named, metrics={"a": cross_entropy}))
+    assert "A batch is NoneType" in message(RecipeError, data=Splits(train=dicts), collate=lambda examples: None)
+
+
+def test_a_recipe_is_compared_with_a_recipe() -> None:
+    with pytest.raises(RecipeError, match="compared with int, but it is compared with a recipe"):
+        recipe().difference(3)  # type: ignore[arg-type]
 
 
 def test_unknown_devices() -> None:

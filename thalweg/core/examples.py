@@ -102,10 +102,13 @@ class ExampleSource:
         except (RuntimeError, TypeError, ValueError) as error:
             if self.collate is not default_collate:
                 raise
-            raise DataError(
-                f"Examples could not be put into one batch: {error}. Examples of different lengths need a `collate` "
-                "that pads them, for instance with torch.nn.utils.rnn.pad_sequence: Recipe(collate=...)."
-            ) from error
+            mend = "Examples of different lengths need a `collate` that pads them, for instance with "
+            mend += "torch.nn.utils.rnn.pad_sequence: Recipe(collate=...)."
+            if isinstance(error, TypeError):
+                mend = (
+                    "Have an example give tensors, arrays or numbers, or make the batch yourself: Recipe(collate=...)."
+                )
+            raise DataError(f"Examples could not be put into one batch: {error}. {mend}") from error
 
 
 def _length(sampler: Sampler[int]) -> int | None:

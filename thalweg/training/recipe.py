@@ -114,6 +114,8 @@ class Recipe:
 
     def difference(self, other: "Recipe") -> list[str]:
         """How this recipe differs from another, a line for each difference."""
+        if not isinstance(other, Recipe):
+            raise RecipeError(f"A recipe was compared with {type(other).__name__}, but it is compared with a recipe.")
         return [
             line
             for item in fields(self)
