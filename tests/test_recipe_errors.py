@@ -34,6 +34,14 @@ def message(error: type[Exception], **changes: Any) -> str:
 ADAM = partial(torch.optim.Adam, lr=0.1)
 
 
+class Stream(torch.utils.data.IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(zip(X, Y, strict=True))
+
+
+STREAM = torch.utils.data.DataLoader(Stream(), batch_size=32)
+
+
 class Both(nn.Linear):
     def forward(self, x: torch.Tensor) -> Any:
         return super().forward(x), x
@@ -194,6 +202,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"objective": WeightedLoss(nn.CrossEntropyLoss())},
         r"but it needs \(x, \(y, weight\)\). Give the split as train=",
+    ),
+    (
+        {
+            "loop": lambda model, optimizer, batches, objective: objective(model(X), Y),
+            "penalty": lambda model: model.weight,
+        },
+        r"The penalty .* returned \(3, 5\) float32, but it is added to the loss: it gives one number",
+    ),
+    (
+        {"data": Splits(train=STREAM, validation=STREAM), "judge": nn.CrossEntropyLoss(reduction="none")},
+        r"returned \(32,\) float32, but a plain loss returns one scalar. Take its mean",
     ),
     ({"batchsize": 3}, "A recipe has no field 'batchsize'. Did you mean 'batch_size'"),
     ({"data": (X, Y)}, "data is tuple, not Splits. Give the splits by name"),

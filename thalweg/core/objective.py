@@ -139,7 +139,14 @@ class PlainLoss:
 
     def __call__(self, model: nn.Module, batch: Nest, moment: Moment) -> Losses:
         x, y = pair(batch)
-        value = self.loss(apply(model, x), y)
+        return Losses(self.scalar(apply(model, x), y), weight=float(count_examples((y, x))))
+
+    def scalar(self, output: Any, target: Nest) -> Tensor:
+        """The loss of a batch as the one number that training minimizes.
+
+        Raises `RecipeError` where it is no scalar tensor.
+        """
+        value = self.loss(output, target)
         if not isinstance(value, Tensor) or value.numel() != 1:
             mend = (
                 "Take its mean (reduction='mean'), or mark it with @thalweg.objective to give a value for each example."
@@ -150,7 +157,7 @@ class PlainLoss:
                 f"The loss {name_of(self.loss)} returned {describe(value)}, but a plain loss returns one scalar"
                 f"{'' if isinstance(value, Tensor) else ' tensor'}. {mend}"
             )
-        return Losses(value.reshape(()), weight=float(count_examples((y, x))))
+        return value.reshape(())
 
 
 @dataclass(frozen=True)

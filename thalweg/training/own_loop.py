@@ -54,9 +54,9 @@ def _recorded(training: Training, mean: RunningMean) -> Callable[..., Tensor]:
                     f"The loop called objective(model, batch), but {name_of(form.loss)} is a plain loss. Call it with "
                     "(output, target): objective(model(x), y)."
                 )
-            loss = form.loss(output, target)
-            mean.add(Losses(loss.detach().reshape(()), weight=float(count_examples((target, output)))))
-            return loss if penalty is None else loss + penalty(training.model)
+            loss = form.scalar(output, target)
+            mean.add(Losses(loss.detach(), weight=float(count_examples((target, output)))))
+            return loss if penalty is None else loss + training.step.cost(penalty)
 
         return plain
 
@@ -68,6 +68,6 @@ def _recorded(training: Training, mean: RunningMean) -> Callable[..., Tensor]:
             )
         losses = form(model, batch, training.moment)
         mean.add(losses)
-        return losses.mean() if penalty is None else losses.mean() + penalty(training.model)
+        return losses.mean() if penalty is None else losses.mean() + training.step.cost(penalty)
 
     return marked

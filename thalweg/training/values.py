@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.nest import Nest, count_examples, describe, leaves, map_tensors
 from thalweg.core.nodes import NodeSource
-from thalweg.core.objective import Losses, counted_targets
+from thalweg.core.objective import Losses, PlainLoss, counted_targets
 from thalweg.core.signature import defaults_of
 from thalweg.core.source import Restoring, Source
 
@@ -28,7 +28,7 @@ def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest) -> Losse
     >>> values_of(loss, torch.zeros(2, 2), torch.tensor([0, 1])).weight
     tensor([1., 3.])
     """
-    scalar = loss(output, y).reshape(())
+    scalar = PlainLoss(loss).scalar(output, y)
     count = count_examples((y, output))
     if (unreduced := _unreduced(loss)) is not None:
         share = max(1e-4, torch.finfo(scalar.dtype).eps)
