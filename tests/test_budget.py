@@ -54,7 +54,7 @@ def test_an_interrupted_diagnosis_keeps_its_evidence() -> None:
 def test_an_interrupted_improvement_has_kept_every_round() -> None:
     kept = []
     with pytest.raises(KeyboardInterrupt):
-        thalweg.improve(thalweg.cases.get("rate-too-low"), progress=interrupts_at("5 runs with it"), keep=kept.append)
+        thalweg.improve(thalweg.cases.get("rate-too-low"), progress=interrupts_at("the runs with it"), keep=kept.append)
     (turn,) = kept[-1]
     assert turn.finding.cause is Cause.OPTIMIZATION
     assert turn.proofs == ()
@@ -68,7 +68,7 @@ def test_an_interrupted_command_leaves_a_page(
 
     def interrupted(self: Stages, stage: Stage) -> None:
         told(self, stage)
-        interrupts_at("5 runs with it")(stage)
+        interrupts_at("the runs with it")(stage)
 
     monkeypatch.setattr(Stages, "__call__", interrupted)
     assert main(["improve", "case:rate-too-low", "--quiet"]) == 130

@@ -160,6 +160,18 @@ def test_intervals_of_few_units_cover_what_they_promise() -> None:
         assert 0.91 <= inside / 400 <= 0.985, units
 
 
+def test_intervals_of_units_that_weigh_very_differently_cover_what_they_promise() -> None:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    for units in (5, 13, 41):
+        inside = 0
+        for _ in range(600):
+            _, low, high = mean_interval(random.normal(0, 1, units), random.exponential(size=units))
+            inside += low <= 0 <= high
+        assert 0.92 <= inside / 600 <= 0.985, units
+
+
 # --- loaders: no leak, the right count ---
 
 

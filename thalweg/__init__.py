@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thalweg import cases
+    from thalweg import cases, loss, measure, nn, optim
     from thalweg.core.errors import DataError, RecipeError, RunError, ThalwegError, Unsupported
     from thalweg.core.objective import Losses, Moment, objective
     from thalweg.core.source import Source, Splits
@@ -45,6 +45,7 @@ _ROOMS = {
         "train_many",
     ),
 }
+_WHOLE = ("cases", "loss", "measure", "nn", "optim")
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
@@ -72,7 +73,11 @@ __all__ = [
     "improve",
     "load",
     "load_run",
+    "loss",
+    "measure",
+    "nn",
     "objective",
+    "optim",
     "predict",
     "prove",
     "train",
@@ -81,8 +86,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "cases":
-        return import_module("thalweg.cases")
+    if name in _WHOLE:
+        return import_module(f"thalweg.{name}")
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'thalweg' has no attribute '{name}'")
     value = getattr(import_module(_ROOM_OF[name]), name)

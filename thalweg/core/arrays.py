@@ -35,7 +35,7 @@ class ArraySource:
         n = len(self)
         size = self.batch_size or n
         if generator is None and size >= n:
-            yield from (self.data,)[start:]
+            yield from (map_tensors(torch.clone, self.data),)[start:]  # a model may write into its inputs
             return
         order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
         for chunk in cut(order, size, self.merge_single)[start:]:
@@ -132,8 +132,8 @@ def check_lengths(data: Nest, split: str) -> None:
     if not lengths or None in lengths or len(set(lengths)) > 1:
         raise DataError(
             f"The {split} split holds {describe(data)}, whose tensors do not share axis 0, the examples. Every input "
-            "and target needs one row for each example; for a graph, or anything that is one batch as a whole, set "
-            "batch_size=None."
+            "and target needs one row for each example, and several inputs are a tuple, ((a, b), y), not a list; for a "
+            "graph, or anything that is one batch as a whole, set batch_size=None."
         )
     if lengths[0] == 0:
         raise DataError(f"The {split} split is empty: {describe(data)}. It needs at least one example.")

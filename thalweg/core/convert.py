@@ -1,5 +1,6 @@
 """Whatever a user calls a split, as a `Source`."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,7 @@ def as_source(split: Any, name: str = "train", batching: Batching | None = None)
     if isinstance(split, DataLoader):
         return _opened(split, name, batching)
     if isinstance(split, Source):
+        _check_batches(split)
         return split.batched(batching.size) if isinstance(split, Batched) else split
     if isinstance(split, IterableDataset):
         if batching.size is None:
@@ -91,6 +93,11 @@ def as_source(split: Any, name: str = "train", batching: Batching | None = None)
         and all(isinstance(part, Tensor | np.ndarray) for part in split)
     ):
         raise DataError(f"The {name} split is a list of {len(split)} arrays. Inputs and targets are a tuple: (x, y).")
+    if isinstance(split, str):
+        raise DataError(
+            f"The {name} split is the text {split!r}, but a split holds the examples themselves: (x, y), a Dataset or "
+            "a loader. A data file is read by the command line: thalweg train FILE --target COLUMN."
+        )
     if isinstance(split, Dataset) and not hasattr(split, "__len__"):
         raise DataError(
             f"The {name} split is a {type(split).__name__} without __len__, so nothing can be said of its order or "
@@ -102,6 +109,16 @@ def as_source(split: Any, name: str = "train", batching: Batching | None = None)
         f"The {name} split is a {type(split).__name__}, but a split is a pair (x, y) of tensors or arrays, a Dataset, "
         "a DataLoader, or an object with batches(epoch, start, generator)."
     )
+
+
+def _check_batches(split: Source) -> None:
+    try:
+        inspect.signature(split.batches).bind(1, 0, None)
+    except TypeError as error:
+        raise DataError(
+            f"{type(split).__name__}.batches cannot be called with (epoch, start, generator): {error}. A source gives "
+            "the batches of an epoch from batch number start on: def batches(self, epoch, start, generator)."
+        ) from error
 
 
 def _columns(columns: Any, name: str, batching: Batching) -> Source:
@@ -149,12 +166,16 @@ def _opened(loader: DataLoader[Any], name: str, batching: Batching) -> Source:
     plain = type(sampler) is SequentialSampler or (
         type(sampler) is RandomSampler and not sampler.replacement and sampler._num_samples is None
     )
-    if isinstance(sampler, SubsetRandomSampler):
-        ids, plain = torch.as_tensor(sampler.indices), True
+    listed = isinstance(sampler, list | tuple | range | np.ndarray | Tensor)
+    if isinstance(sampler, SubsetRandomSampler) or listed:
+        own = sampler.indices if isinstance(sampler, SubsetRandomSampler) else sampler
+        ids, plain = torch.as_tensor(own, dtype=torch.int64), True
     elif not plain and not isinstance(sampler, WeightedRandomSampler | RandomSampler):
         notice(f"The {name} loader's {type(sampler).__name__} draws the order; subsets and judging take every example.")
-    if name == "train" and type(loader.sampler) is SequentialSampler:
-        notice("The train loader has shuffle=False: examples come in the dataset's own order in every epoch.")
+    shuffled = type(sampler) is not SequentialSampler and not listed
+    if name == "train" and not shuffled:
+        whose = "its sampler's" if listed else "the dataset's own"
+        notice(f"The train loader does not shuffle (shuffle=False): examples come in {whose} order in every epoch.")
     return ExampleSource(
         loader.dataset,
         loader.batch_size,
@@ -162,7 +183,7 @@ def _opened(loader: DataLoader[Any], name: str, batching: Batching) -> Source:
         ids,
         sampler=None if plain else sampler,  # type: ignore[arg-type]
         own_size=True,
-        shuffled=type(loader.sampler) is not SequentialSampler,
+        shuffled=shuffled,
         drop_last=loader.drop_last,
         loading={option: getattr(loader, option) for option in LOADING} if loader.num_workers else {},
     )

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 
@@ -111,18 +111,33 @@ def differences(name: str, first: Any, second: Any) -> list[str]:
         return _bound(_name(first.func).lower(), first.keywords, second.keywords)
     if type(first) is type(second) and dataclasses.is_dataclass(first) and not isinstance(first, type):
         return _bound(type(first).__name__.lower(), vars(first), vars(second))
-    return [f"{name} {describe_piece(first)} -> {describe_piece(second)}"]
+    alike = type(first) is type(second) and isinstance(first, nn.Module) and repr(first) == repr(second)
+    if alike and (lines := _bound(type(first).__name__.lower(), _settings(first), _settings(second))):
+        return lines
+    return [f"{name} {_arrow(describe_piece(first), describe_piece(second))}"]
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """What a module holds under a name of its own: a loss's smoothing, its class weights."""
+    own = {**vars(module), **module._parameters, **module._buffers}
+    return {name: value for name, value in own.items() if not name.startswith("_")}
 
 
 def _bound(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     keys = [*first, *(key for key in second if key not in first)]
     absent = object()
     return [
-        f"{name}.{key} {_shown(first.get(key, absent), absent)} -> {_shown(second.get(key, absent), absent)}"
+        f"{name}.{key} {_arrow(*(_shown(each.get(key, absent), absent) for each in (first, second)))}"
         for key in keys
         if fingerprint(first.get(key)) != fingerprint(second.get(key)) or (key in first) != (key in second)
     ]
 
 
+def _arrow(before: str, after: str) -> str:
+    return f"{before} -> {after if before != after else 'the same in words, with other values'}"
+
+
 def _shown(value: Any, absent: object) -> str:
+    if isinstance(value, Tensor) and 0 < value.numel() <= MOST_ITEMS:
+        return str(value.tolist())
     return "default" if value is absent else describe_piece(value)

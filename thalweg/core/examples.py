@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 
 from thalweg.core.arrays import count_batches, cut
 from thalweg.core.errors import DataError
-from thalweg.core.nest import Nest
+from thalweg.core.nest import Nest, as_tuples
 
 Collate = Callable[[list[Any]], Nest]
 
@@ -90,7 +90,7 @@ class ExampleSource:
                 generator=generator,
                 **self.loading,
             )
-            yield from map(_tuples, loader) if self.collate is default_collate else loader
+            yield from map(as_tuples, loader) if self.collate is default_collate else loader
             return
         for chunk in chunks:
             yield self._collated([self.examples[i] for i in chunk])
@@ -98,21 +98,17 @@ class ExampleSource:
     def _collated(self, examples: list[Any]) -> Nest:
         try:
             batch = self.collate(examples)
-            return _tuples(batch) if self.collate is default_collate else batch
+            return as_tuples(batch) if self.collate is default_collate else batch
         except (RuntimeError, TypeError, ValueError) as error:
             if self.collate is not default_collate:
                 raise
-            raise DataError(
-                f"Examples could not be put into one batch: {error}. Examples of different lengths need a `collate` "
-                "that pads them, for instance with torch.nn.utils.rnn.pad_sequence: Recipe(collate=...)."
-            ) from error
-
-
-def _tuples(batch: Nest) -> Nest:
-    """What torch's default collate makes lists of, as the tuples they were: a list is one input, a tuple several."""
-    if isinstance(batch, tuple | list) and not hasattr(batch, "_fields"):
-        return tuple(map(_tuples, batch))
-    return batch
+            mend = "Examples of different lengths need a `collate` that pads them, for instance with "
+            mend += "torch.nn.utils.rnn.pad_sequence: Recipe(collate=...)."
+            if isinstance(error, TypeError):
+                mend = (
+                    "Have an example give tensors, arrays or numbers, or make the batch yourself: Recipe(collate=...)."
+                )
+            raise DataError(f"Examples could not be put into one batch: {error}. {mend}") from error
 
 
 def _length(sampler: Sampler[int]) -> int | None:

@@ -5,6 +5,7 @@ its output; the first that fails is named with the shapes it was given.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,47 +41,68 @@ def explain(error: Exception, model: nn.Module, objective: PlainLoss | MarkedObj
 
 
 def _about_model(error: Exception, model: nn.Module, x: Nest) -> str:
-    call = "model(*x)" if isinstance(x, tuple | list) else "model(**x)" if isinstance(x, dict) else "model(x)"
+    call = "model(*x)" if isinstance(x, tuple) else "model(**x)" if isinstance(x, dict) else "model(x)"
     message = f"The model {type(model).__name__} could not be applied to a batch, {call} with x = {describe(x)}: "
     message += _first_line(error)
-    width = _first_width(model)
-    if width is not None and isinstance(x, Tensor) and x.dim() > 1 and re.search("shape|channels|size", str(error)):
-        name, axis, expected = width
-        got = x.shape[axis] if -x.dim() <= axis < x.dim() else None
-        if got is not None and got != expected:
-            message += (
-                f" Its first layer {name} expects {expected} features, the inputs have {got}: build it for {got}."
-            )
-    if isinstance(x, Tensor) and not x.is_floating_point() and "dtype" in str(error):
+    if isinstance(x, Tensor) and x.dim() > 1 and re.search("shape|channels|size|batched", str(error)):
+        message += _about_width(model, x)
+    unlike = re.search("dtype|should be the same", str(error))
+    if isinstance(x, Tensor) and not x.is_floating_point() and unlike:
         message += " The inputs are integers: convert them, x.float(), or start the model with an embedding."
-    if "same dtype" in str(error):
+    elif re.search("same dtype|should be the same", str(error)):
         own = next((parameter.dtype for parameter in model.parameters()), torch.float32)
-        message += f" The model computes in {str(own).removeprefix('torch.')}: convert the inputs, x.to(torch.float32)."
+        message += f" The model computes in {str(own).removeprefix('torch.')}: convert the inputs, x.to({own})."
+    if isinstance(x, Tensor) and x.dim() == 1 and "shapes cannot be multiplied" in str(error):
+        message += " An example is a single number here: give it an axis, x[:, None]."
+    if "more than 1 value per channel" in str(error):
+        message += " Batch norm cannot train on one example: take another batch size, or a loader with drop_last=True."
     return message
 
 
-def _first_width(model: nn.Module) -> tuple[str, int, int] | None:
-    for module in model.modules():
-        if isinstance(module, nn.Embedding | nn.RNNBase):
-            return None
-        if isinstance(module, nn.Linear):
-            return str(module), -1, module.in_features
-        if isinstance(module, nn.modules.conv._ConvNd):
-            return type(module).__name__, 1, module.in_channels
-    return None
+def _about_width(model: nn.Module, x: Tensor) -> str:
+    """What the first layer with a width expects of the inputs, where they have something else."""
+    layers = (nn.Embedding, nn.RNNBase, nn.Linear, nn.modules.conv._ConvNd)
+    first = next((module for module in model.modules() if isinstance(module, layers)), None)
+    if isinstance(first, nn.Linear) and x.shape[-1] != first.in_features:
+        got, expected = x.shape[-1], first.in_features
+        return f" Its first layer {first} expects {expected} features, the inputs have {got}: build it for {got}."
+    if not isinstance(first, nn.modules.conv._ConvNd):
+        return ""
+    if x.dim() == len(first.kernel_size) + 1 and first.in_channels == 1:
+        return " The inputs have no axis of channels: give them one, x[:, None]."
+    if x.dim() == len(first.kernel_size) + 2 and x.shape[1] != first.in_channels:
+        got, expected = x.shape[1], first.in_channels
+        mend = f"build it for {got}"
+        if x.shape[-1] == expected:
+            mend = "move them to axis 1, x.movedim(-1, 1)"
+        name = type(first).__name__
+        return f" Its first layer {name} expects {expected} channels on axis 1, the inputs have {got} there: {mend}."
+    return ""
 
 
 def _about_loss(error: Exception, loss: Any, output: Any, y: Nest) -> str:
     message = f"The loss {name_of(loss)} refused the model's output {describe(output)} with the target {describe(y)}: "
     message += _first_line(error)
-    mend = _mend(loss, output, y) if isinstance(output, Tensor) and isinstance(y, Tensor) else ""
+    mend = _mend(error, loss, output, y) if isinstance(y, Tensor) else ""
     return message + (mend or " Make output and target fit each other: compare their shapes and types.")
 
 
-def _mend(loss: Any, output: Tensor, y: Tensor) -> str:
+def _mend(error: Exception, loss: Any, output: Any, y: Tensor) -> str:
+    if re.search("positional argument|not callable", str(error)):
+        return (
+            " A plain loss is called with (output, target); one that takes the model and the batch is marked with "
+            "@thalweg.objective."
+        )
+    if isinstance(output, tuple | list | Mapping) and len(output):
+        part = repr(next(iter(output))) if isinstance(output, Mapping) else 0
+        return f" Give the loss the part that it compares: lambda output, target: loss(output[{part}], target)."
+    return _reshaped(error, loss, output, y) if isinstance(output, Tensor) else ""
+
+
+def _reshaped(error: Exception, loss: Any, output: Tensor, y: Tensor) -> str:
     classes = output.shape[1] if output.dim() > 1 else None
     if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or "ategorical" in name_of(loss):
-        if y.is_floating_point() and y.shape != output.shape:
+        if y.shape != output.shape and (y.is_floating_point() or "dtype" in str(error)):
             return " Class targets are integers: convert them, y.long()."
         if y.dim() == output.dim() and y.shape[-1] == 1:
             return " Class targets have one axis fewer than the output: y.squeeze(1)."
@@ -89,11 +111,13 @@ def _mend(loss: Any, output: Tensor, y: Tensor) -> str:
                 f" The labels run from {int(y.min())} to {int(y.max())}, but the output has {classes} classes, so "
                 f"labels from 0 to {classes - 1}: give the model {int(y.max()) + 1} outputs, or number labels from 0."
             )
+    mend = ""
     if output.is_floating_point() and not y.is_floating_point():
-        return " This loss compares numbers: convert the target, y.float()."
+        mend += " This loss compares numbers: convert the target, y.float()."
     if output.shape != y.shape and output.numel() == y.numel():
-        return f" Same numbers, other shape: reshape one of them, y.reshape{tuple(output.shape)}."
-    return ""
+        to = f"(-1, {', '.join(map(str, output.shape[1:]))})" if output.dim() > 1 else "(-1)"
+        mend += f" As many numbers in another shape: reshape the target, y.reshape{to}."
+    return mend
 
 
 def _first_line(error: Exception) -> str:

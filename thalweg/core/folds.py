@@ -51,7 +51,15 @@ def described(source: Indexed) -> dict[str, Shaped[np.ndarray, " example"]]:
     """What a source knows of its examples ("label", "group", "time"), one array each; {} where nothing."""
     if not isinstance(source, Described):
         return {}
-    return {name: np.asarray(value) for name, value in source.meta(np.arange(len(source))).items() if value is not None}
+    given = source.meta(np.arange(len(source))).items()
+    known = {name: np.asarray(value) for name, value in given if value is not None}
+    for name, value in known.items():
+        if len(value) != len(source):
+            raise DataError(
+                f"{type(source).__name__}.meta gave {len(value)} values of '{name}' for {len(source)} examples. Give "
+                "one for each of the ids that it is asked about."
+            )
+    return known
 
 
 def sorted_by_class(label: Shaped[np.ndarray, " example"] | None, order: Ids) -> Ids:

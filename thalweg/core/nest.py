@@ -1,9 +1,10 @@
 """Nests: tensors inside tuples, lists and dicts, as batches come.
 
-A batch is any nesting of tensors that share axis 0, the examples. These four functions are all that the rest of the
-package needs to know about nesting.
+A batch is any nesting of tensors that share axis 0, the examples. These functions are all that the rest of the package
+needs to know about nesting.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,8 +28,32 @@ def map_tensors(function: Callable[[Tensor], Any], nest: Nest) -> Nest:
     if isinstance(nest, tuple | list):
         return type(nest)(map_tensors(function, item) for item in nest)
     if isinstance(nest, Mapping):
-        return {key: map_tensors(function, item) for key, item in nest.items()}
+        return _like(nest, {key: map_tensors(function, item) for key, item in nest.items()})
     return nest
+
+
+def _like(nest: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
+    """The items in a mapping of the same class, whose own attributes may be how it is read; a dict where that fails."""
+    if type(nest) is dict:
+        return items
+    try:
+        mapping: Any = copy.copy(nest)
+        for key, item in items.items():
+            mapping[key] = item
+    except Exception:  # one that cannot be copied, or written to
+        return items
+    return mapping if isinstance(mapping, Mapping) else items
+
+
+def as_tuples(batch: Nest) -> Nest:
+    """What torch's own collate makes lists of, as the tuples they were: a list is one input, a tuple several.
+
+    >>> as_tuples([["a", "b"], "y"])
+    (('a', 'b'), 'y')
+    """
+    if isinstance(batch, tuple | list) and not hasattr(batch, "_fields"):
+        return tuple(map(as_tuples, batch))
+    return batch
 
 
 def leaves(nest: Nest) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.arrays import are_classes
-from thalweg.core.nest import Nest, count_examples, leaves
+from thalweg.core.nest import Nest, count_examples, leaves, map_tensors
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class WholeSource:
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if start == 0:
-            yield self.data
+            yield map_tensors(torch.clone, self.data)  # a model may write into its inputs
 
     def count_batches(self) -> int:
         """One."""
@@ -48,7 +48,7 @@ class NodeSource:
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if start == 0:
-            yield self.inputs, (self.labels, self.mask)
+            yield map_tensors(torch.clone, (self.inputs, (self.labels, self.mask)))
 
     def count_batches(self) -> int:
         """One."""
@@ -60,6 +60,13 @@ class NodeSource:
             return {}
         nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]
         return {"label": self.labels[nodes].numpy(force=True)}
+
+    def judged(self, output: Nest) -> tuple[Nest, Nest] | None:
+        """The outputs and labels of this split's own nodes; None where the output does not go by nodes."""
+        if any(not tensor.dim() or len(tensor) != len(self.mask) for tensor in leaves(output)):
+            return None
+        own = (self.mask != 0).cpu()
+        return map_tensors(lambda tensor: tensor.cpu()[own], (output, self.labels))
 
     def take(self, ids: Any) -> "NodeSource":
         nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]

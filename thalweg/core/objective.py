@@ -13,7 +13,7 @@ Weights are tokens, or nodes by a mask, or the importance of an example; `unit` 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MethodType
+from types import MethodType, NoneType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -116,9 +116,9 @@ def pair(batch: Nest) -> tuple[Nest, Nest]:
     if isinstance(batch, tuple | list) and len(batch) == 2:
         return batch[0], batch[1]
     raise RecipeError(
-        f"A batch is {describe(batch)}, but a plain loss needs a pair (x, y). Either give the recipe a `collate` that "
-        "returns (x, y), where x may be a tuple or a dict of inputs, or mark the loss with @thalweg.objective and take "
-        "the batch as it comes: (model, batch) -> values."
+        f"A batch is {describe(batch)}, but a plain loss needs a pair (x, y). Either group the inputs in a tuple or a "
+        "dict, ((a, b), y), in the split or by a `collate`, or mark the loss with @thalweg.objective and take the "
+        "batch as it comes: (model, batch) -> values."
     )
 
 
@@ -139,13 +139,25 @@ class PlainLoss:
 
     def __call__(self, model: nn.Module, batch: Nest, moment: Moment) -> Losses:
         x, y = pair(batch)
-        value = self.loss(apply(model, x), y)
+        return Losses(self.scalar(apply(model, x), y), weight=float(count_examples((y, x))))
+
+    def scalar(self, output: Any, target: Nest) -> Tensor:
+        """The loss of a batch as the one number that training minimizes.
+
+        Raises `RecipeError` where it is no scalar tensor.
+        """
+        value = self.loss(output, target)
         if not isinstance(value, Tensor) or value.numel() != 1:
-            raise RecipeError(
-                f"The loss {name_of(self.loss)} returned {describe(value)}, but a plain loss returns one scalar. Take "
-                "its mean (reduction='mean'), or mark it with @thalweg.objective to give a value for each example."
+            mend = (
+                "Take its mean (reduction='mean'), or mark it with @thalweg.objective to give a value for each example."
+                if isinstance(value, Tensor)
+                else "Keep the tensor, whose gradient trains the model: no .item(), no float(...)."
             )
-        return Losses(value.reshape(()), weight=float(count_examples((y, x))))
+            raise RecipeError(
+                f"The loss {name_of(self.loss)} returned {describe(value)}, but a plain loss returns one scalar"
+                f"{'' if isinstance(value, Tensor) else ' tensor'}. {mend}"
+            )
+        return value.reshape(())
 
 
 @dataclass(frozen=True)
@@ -172,17 +184,54 @@ class MarkedObjective:
     def _checked(self, losses: Losses, batch: Nest) -> Losses:
         value, weight, unit = losses
         if not isinstance(value, Tensor) or value.dim() > 1:
+            mend = (
+                "Take the mean over the other axes, for instance values.flatten(1).mean(1)."
+                if isinstance(value, Tensor)
+                else "Return a tensor of values, or thalweg.Losses(value, weight, unit)."
+            )
             raise RecipeError(
                 f"The objective {name_of(self.function)} returned {describe(value)}, but it gives one value for each "
-                "example, shape (batch,). Take the mean over the other axes, for instance values.flatten(1).mean(1)."
+                f"example, shape (batch,). {mend}"
             )
         for name, other in (("weight", weight), ("unit", unit)):
+            if not isinstance(other, Tensor | NoneType) and not (name == "weight" and isinstance(other, int | float)):
+                raise RecipeError(
+                    f"The objective {name_of(self.function)} returned a {name} that is a {type(other).__name__}, but "
+                    f"it is a tensor of the values' shape, {tuple(value.shape)}. Give torch.as_tensor({name})."
+                )
             if isinstance(other, Tensor) and other.shape != value.shape:
                 raise RecipeError(
                     f"The objective {name_of(self.function)} returned {name} {describe(other)} for values "
                     f"{describe(value)}; both need the same shape, one {name} for each value."
                 )
         return Losses(value, float(count_examples(batch)), None) if value.dim() == 0 and weight is None else losses
+
+
+def counted_targets(loss: Any, target: Nest) -> Tensor | None:
+    """What each class number counts in a loss's mean: its class's weight, 0 where it is ignored; None for no classes.
+
+    >>> counted_targets(nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0])), torch.tensor([0, 1, -100]))
+    tensor([1., 3., 0.])
+    """
+    if not isinstance(target, Tensor) or target.is_floating_point():
+        return None
+    weights = setting_of(loss, "class_weights")
+    if not isinstance(weights, Tensor):
+        weights = setting_of(loss, "weight")
+    ignored = setting_of(loss, "ignore_index")
+    counted = target != (-100 if ignored is None else ignored)
+    if isinstance(weights, Tensor) and weights.dim() == 1:
+        return torch.where(counted, weights.to(target.device)[target.clamp(0, len(weights) - 1).long()], 0)
+    return counted.to(torch.get_default_dtype())
+
+
+def setting_of(loss: Any, name: str) -> Any:
+    """A setting of a loss: of a module its attribute, of a `functools.partial` what is bound; None where there is none.
+
+    >>> setting_of(partial(nn.functional.cross_entropy, ignore_index=0), "ignore_index")
+    0
+    """
+    return loss.keywords.get(name) if isinstance(loss, partial) else getattr(loss, name, None)
 
 
 def as_objective(function: Any) -> "PlainLoss | MarkedObjective":
@@ -199,6 +248,12 @@ def as_objective(function: Any) -> "PlainLoss | MarkedObjective":
             raise RecipeError(
                 f"{name_of(function)} takes a model, so it is an objective (model, batch) -> values and no plain loss. "
                 "Mark it: @thalweg.objective."
+            )
+        if (count := required_arguments(function)) > 2:
+            raise RecipeError(
+                f"{name_of(function)} asks for {count} arguments, but a plain loss is called with (output, target). "
+                "Bind the others with functools.partial, or mark an objective (model, batch, moment) with "
+                "@thalweg.objective."
             )
         return PlainLoss(function)
     count = required_arguments(function)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
 from thalweg.core.errors import DataError
@@ -120,9 +121,10 @@ class Splits:
                 "Splits(train=None): there is nothing to train on. Give train=(x, y), a Dataset or a loader."
             )
         for field in fields(self):
-            if isinstance(getattr(self, field.name), torch.Tensor):
+            if isinstance(split := getattr(self, field.name), torch.Tensor | np.ndarray):
+                what = "tensor" if isinstance(split, torch.Tensor) else "array"
                 raise DataError(
-                    f"Splits({field.name}=...) is a single tensor, but a split holds inputs and targets: "
+                    f"Splits({field.name}=...) is a single {what}, but a split holds inputs and targets: "
                     f"give {field.name}=(x, y)."
                 )
 

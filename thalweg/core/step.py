@@ -50,10 +50,14 @@ class Step(nn.Module):
         losses = self.objective(self.model, batch, moment)
         minimized = losses.mean()
         if self.penalty is not None:
-            minimized = minimized + self._cost(self.penalty)
+            minimized = minimized + self.cost(self.penalty)
         return minimized, losses
 
-    def _cost(self, penalty: Penalty) -> Tensor | float:
+    def cost(self, penalty: Penalty) -> Tensor | float:
+        """What a penalty adds to the loss.
+
+        Raises `RecipeError` where that is not one number.
+        """
         cost = penalty(self.model)
         if isinstance(cost, Tensor) and cost.numel() == 1:
             return cost.reshape(())

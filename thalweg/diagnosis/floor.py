@@ -43,8 +43,8 @@ class Floor:
     `siblings` says that no reference could speak, and the network's own siblings do; `null` is what the best constant
     prediction reaches: the loss of a model that reads no input.
 
-    >>> Floor(0.0, 0.2, "boosted trees", (None, None), (0.2, 0.1, 0.3), null=2.2).material(0.4)
-    0.04
+    >>> Floor(0.0, 0.2, "boosted trees", (None, None), (0.2, 0.1, 0.3), null=2.2).material(0.5)
+    0.05
     """
 
     low: float

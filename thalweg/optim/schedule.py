@@ -99,7 +99,7 @@ class Cosine:
 
     def __call__(self, step: int, steps: int | None) -> float:
         if steps is None:
-            raise _endless(self, "Cosine comes down over all of it", "Use Constant() or InverseSquareRoot(warmup=1000)")
+            raise _endless(self, "it comes down over all of it", "Use Constant() or InverseSquareRoot(warmup=1000)")
         progress = min(1.0, step / max(steps, 1))
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2
 
@@ -255,5 +255,5 @@ def _check_positive(schedule: object, name: str, value: float) -> None:
 def _endless(schedule: object, why: str, mend: str) -> RecipeError:
     return RecipeError(
         f"{type(schedule).__name__}: the length of the training is not known (a stream), and {why}. {mend}, or give "
-        "the recipe a number of steps."
+        "the stream a length: __len__ of its IterableDataset."
     )

@@ -31,7 +31,7 @@ class Training:
 
     recipe: Recipe
     step: Step
-    optimizer: torch.optim.Optimizer
+    optimizer: Any
     rate: Rate
     source: Source
     validation: Source | None
@@ -122,15 +122,17 @@ def _settled(source: Source, model: nn.Module, batch_size: int | None) -> Source
     size = getattr(source, "batch_size", batch_size) or batch_size
     if size > len(source):
         notice(f"batch_size={size} is larger than the {len(source)} training examples: every step uses all of them.")
-    if (
-        len(source) > size
-        and len(source) % size == 1
-        and _has_batch_norm(model)
-        and not getattr(source, "drop_last", False)
-    ):
+    merged = source.batched(size, merge_single=True)
+    if _has_batch_norm(model) and _fewer(merged, source):
         notice("The last batch would hold one example, which batch norm cannot train on: it joins the batch before it.")
-        return source.batched(size, merge_single=True)
+        return merged
     return source
+
+
+def _fewer(merged: Batched, source: Batched) -> bool:
+    """Whether merging a last batch of one makes an epoch shorter; what a sampler draws counts, not what there is."""
+    counts = [each.count_batches() if isinstance(each, Counted) else None for each in (merged, source)]
+    return None not in counts and counts[0] < counts[1]  # type: ignore[operator]
 
 
 def _say_thawed_statistics(model: nn.Module) -> None:

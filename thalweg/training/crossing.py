@@ -13,8 +13,9 @@ import torch
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
-from thalweg.core.errors import RecipeError, RunError, Unsupported
+from thalweg.core.errors import DataError, RecipeError, RunError, Unsupported
 from thalweg.core.folds import folds as fold_ids
+from thalweg.core.nest import describe
 from thalweg.core.notices import notice
 from thalweg.core.source import Fitted, Indexed, Source, Splits
 from thalweg.training.evaluate import Scores, evaluate_model
@@ -60,13 +61,15 @@ def cross_validate(
     Raises `Unsupported` for a split without subsets, `RecipeError` for fewer than two folds, `RunError` where a fold's
     run failed.
     """
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"cross_validate was given {type(recipe).__name__}, but it trains a thalweg.Recipe.")
     if not isinstance(folds, int) or folds < 2:
         raise RecipeError(f"folds={folds!r}, but cross-validation needs a whole number of at least 2.")
     source = as_source(recipe.data.train, "train", Batching(recipe.batch_size, recipe.collate))
     if not isinstance(source, Indexed):
         raise Unsupported(
             f"The train split is a {type(source).__name__}, which has no subsets, so it cannot be folded. Read it into "
-            "memory once, list(dataset), and give that."
+            "memory once, list(dataset), and give that; a source of your own needs take(ids) and __len__."
         )
     if recipe.stopping is not None:
         notice("The stopping rule watches the fold that scores the run, which flatters the scores a little.")
@@ -90,9 +93,18 @@ def cross_validate(
 
 
 def _fold(source: Source, train: Any, held_out: Any) -> Splits:
-    fitted = source.fit(train) if isinstance(source, Fitted) else source
+    fitted = _source(source.fit(train), source, "fit") if isinstance(source, Fitted) else source
     assert isinstance(fitted, Indexed)
-    return Splits(train=fitted.take(train), validation=fitted.take(held_out))
+    return Splits(*(_source(fitted.take(ids), source, "take") for ids in (train, held_out)))
+
+
+def _source(answer: Any, source: Source, method: str) -> Indexed:
+    if not isinstance(answer, Indexed):
+        raise DataError(
+            f"{type(source).__name__}.{method} returned {describe(answer)}, a {type(answer).__name__}, but it gives a "
+            "source again, with batches, take and __len__. Return one of the same class, of these examples."
+        )
+    return answer
 
 
 def corrected_interval(values: list[float], ratio: float, level: float = 0.95) -> tuple[float, float, float]:

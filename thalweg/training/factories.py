@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from thalweg.core.description import describe_piece
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import RecipeError, ThalwegError
 from thalweg.core.kinds import at_fault, check_arguments, check_name
 from thalweg.core.objective import name_of
 from thalweg.core.signature import required_arguments
@@ -57,10 +57,11 @@ def _shares_parameters(factory: Callable[[], nn.Module], model: nn.Module) -> bo
     return again is model or any(id(tensor) in own for tensor in (*again.parameters(), *again.buffers()))
 
 
-def build_optimizer(
-    factory: Callable[..., Any], model: nn.Module, own_loop: Callable[..., None] | None = None
-) -> torch.optim.Optimizer:
-    """The optimizer over a model's parameters; a factory marked `takes_model` is given the model itself."""
+def build_optimizer(factory: Callable[..., Any], model: nn.Module, own_loop: Callable[..., None] | None = None) -> Any:
+    """The optimizer over a model's parameters; a factory marked `takes_model` is given the model itself.
+
+    For a loop of the user's own it may be any object with `param_groups` and a `step`: one that holds several.
+    """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(
             f"The model {type(model).__name__} has no parameters to train: it has none, or all are frozen "
@@ -68,6 +69,8 @@ def build_optimizer(
         )
     try:
         optimizer = factory(model) if getattr(factory, "takes_model", False) else factory(model.parameters())
+    except ThalwegError:
+        raise
     except (TypeError, AttributeError, ValueError) as error:
         _check_bound(factory, model, error)
         raise RecipeError(
@@ -77,8 +80,8 @@ def build_optimizer(
         ) from error
     if not hasattr(optimizer, "param_groups") or not hasattr(optimizer, "step"):
         raise RecipeError(
-            f"The optimizer factory returned {optimizer!r}, which is no torch optimizer. Give one, such as "
-            "functools.partial(torch.optim.Adam, lr=1e-3)."
+            f"The optimizer factory returned {describe_piece(optimizer)}, which is no torch optimizer: it has no "
+            "param_groups, or no step. Give one, such as functools.partial(torch.optim.Adam, lr=1e-3)."
         )
     if own_loop is None and required_arguments(optimizer.step):
         raise RecipeError(

@@ -2,8 +2,9 @@ r"""Intervals of what was measured on a split: resampling its units, the cluster
 
 A weighted mean over units u with sums $S_u = \sum_i w_i \ell_i$ and $W_u = \sum_i w_i$ is $\sum S_u / \sum W_u$. Units
 are drawn with replacement, as often as there are, and the percentiles of the means of many such draws bound the
-interval (Efron, 1979). A share of correct examples has Wilson's interval (1927) instead, which does not shrink to a
-point when all are correct.
+interval (Efron, 1979). Units of unequal weight count as $(\sum W_u)^2 / \sum W_u^2$ equal ones (Kish, 1965), and where
+these are few, Student's quantile is taken. A share of correct examples has Wilson's interval (1927) instead, which does
+not shrink to a point when all are correct.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,16 +46,18 @@ def mean_interval(
     mean = float(sums.sum() / totals.sum())
     if len(sums) < 2 or not np.isfinite(mean):
         return mean, float("nan"), float("nan")
-    if len(sums) < FEW_UNITS or len(sums) > MANY_UNITS:
-        error = np.sqrt(np.sum((sums - mean * totals) ** 2) * len(sums) / (len(sums) - 1)) / totals.sum()
-        half = _quantile(0.5 + level / 2, len(sums) - 1) * float(error)
+    effective = round(float(totals.sum() ** 2 / np.sum(totals**2)), 6)
+    if effective < FEW_UNITS or len(sums) > MANY_UNITS:
+        degrees = max(effective - 1, 1.0)
+        error = np.sqrt(np.sum((sums - mean * totals) ** 2) * effective / degrees) / totals.sum()
+        half = _quantile(0.5 + level / 2, degrees) * float(error)
         return mean, mean - half, mean + half
     counts = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=DRAWS)
     low, high = _percentiles((counts @ sums) / (counts @ totals), level)
     return mean, low, high
 
 
-def _quantile(p: float, degrees: int) -> float:
+def _quantile(p: float, degrees: float) -> float:
     """Student's quantile; the normal one where there are many degrees of freedom."""
     if degrees > MANY_UNITS:
         return NormalDist().inv_cdf(p)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.explain import explain
-from thalweg.core.nest import Nest, to_device
+from thalweg.core.nest import Nest, describe, to_device
 from thalweg.core.objective import (
     Losses,
     MarkedObjective,
@@ -104,15 +105,19 @@ class Judge:
 
         Where that needs gradients of the model's own, the judge that is given back allows them.
         """
-        batch = to_device(next(iter(source.batches(0, 0, None))), device)
+        first = list(islice(source.batches(0, 0, None), 1))
+        if not first:
+            raise DataError(f"The {name} split gave no batch. It needs at least one example.")
+        batch = to_device(first[0], device)
         try:
             with self._judging(model, device):
                 self.objective(model, batch, _drawing(moment, device))
+                self._pair(batch)
         except Exception as error:
             if "does not require grad" in str(error) and not self.differentiates:
                 return replace(self, differentiates=True).checked(model, source, device, name, moment)
-            explained = explain(error, model, self.objective, batch)
-            if explained is error:
+            explained = _explained(error, model, self.objective, batch)
+            if not isinstance(explained, RecipeError | DataError):
                 raise
             raise type(explained)(f"In the {name} split: {explained}") from error
         return self
@@ -141,11 +146,28 @@ class Judge:
         else:
             seen.losses.append(detached(self.objective(model, batch, moment)))
         if self.plain:
-            x, y = pair(batch)
+            x, y = self._pair(batch)
             seen.outputs.append(output if isinstance(self.objective, PlainLoss) else apply(model, x))
             seen.targets.append(y)
         for name, metric in self.marked.items():
             seen.marked[name].append(detached(metric(model, batch, moment)))
+
+    def _pair(self, batch: Nest) -> tuple[Nest, Nest]:
+        """The batch as metrics of (output, target) read it."""
+        try:
+            return pair(batch) if self.plain else (None, None)
+        except RecipeError as error:
+            raise RecipeError(
+                f"The metric '{next(iter(self.plain))}' is a function of (output, target), but a batch is "
+                f"{describe(batch)}, no pair (x, y). Mark it with @thalweg.objective: (model, batch) -> values."
+            ) from error
+
+
+def _explained(error: Exception, model: nn.Module, objective: PlainLoss | MarkedObjective, batch: Nest) -> Exception:
+    try:
+        return explain(error, model, objective, batch)
+    except RecipeError as unlike:  # a batch that is no pair
+        return unlike
 
 
 def _own(form: PlainLoss | MarkedObjective) -> Any:

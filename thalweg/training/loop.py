@@ -14,8 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
+from thalweg.core.errors import RecipeError
 from thalweg.core.nest import Nest, to_device
-from thalweg.core.objective import Losses
+from thalweg.core.objective import Losses, name_of
 from thalweg.core.randomness import generator, seed_everything
 from thalweg.measure.gradient import gradient_norm
 from thalweg.training.build import Training, forward
@@ -44,6 +45,7 @@ def steps(
         training.rate.before_step(moment.step, moment.steps)
         optimizer.zero_grad(set_to_none=True)
         minimized, losses = forward(step, batch, moment)
+        _check_gradient(training, minimized)
         minimized.backward()
         if pause_before_step:
             yield minimized, losses
@@ -53,6 +55,15 @@ def steps(
         moment.step += 1
         if not pause_before_step:
             yield minimized, losses
+
+
+def _check_gradient(training: Training, minimized: Tensor) -> None:
+    if not minimized.requires_grad:
+        raise RecipeError(
+            f"The loss {name_of(training.step.objective.inner)} of a batch is {minimized.item():.4g} and has no "
+            "gradient, so nothing can be learned from it. Keep it connected to the model's output: no .detach(), "
+            ".item(), argmax or torch.no_grad() on the way."
+        )
 
 
 def epochs(training: Training, progress: Progress | None = None) -> Iterator[dict[str, Any]]:

@@ -7,12 +7,12 @@ What is watched is only what passes through our hands: the batches drawn and the
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.core.errors import RecipeError
 from thalweg.core.explain import EXPLAINED
-from thalweg.core.nest import Nest, count_examples
-from thalweg.core.objective import Losses, PlainLoss
+from thalweg.core.nest import Nest, count_examples, describe
+from thalweg.core.objective import Losses, PlainLoss, name_of
 from thalweg.training.build import Training
 from thalweg.training.tally import RunningMean
 
@@ -27,7 +27,7 @@ def run_own_loop(training: Training, epoch: int, batches: Iterator[Nest], mean: 
     except EXPLAINED as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:
             raise RecipeError(
-                f"The loop could not be called: {error} A loop is a function (model, optimizer, batches, objective) "
+                f"The loop could not be called: {error}. A loop is a function (model, optimizer, batches, objective) "
                 "that trains one epoch."
             ) from error
         raise
@@ -49,15 +49,25 @@ def _recorded(training: Training, mean: RunningMean) -> Callable[..., Tensor]:
     if isinstance(form, PlainLoss):
 
         def plain(output: Any, target: Any) -> Tensor:
-            loss = form.loss(output, target)
-            mean.add(Losses(loss.detach().reshape(()), weight=float(count_examples((target, output)))))
-            return loss if penalty is None else loss + penalty(training.model)
+            if isinstance(output, nn.Module):
+                raise RecipeError(
+                    f"The loop called objective(model, batch), but {name_of(form.loss)} is a plain loss. Call it with "
+                    "(output, target): objective(model(x), y)."
+                )
+            loss = form.scalar(output, target)
+            mean.add(Losses(loss.detach(), weight=float(count_examples((target, output)))))
+            return loss if penalty is None else loss + training.step.cost(penalty)
 
         return plain
 
     def marked(model: Any, batch: Nest) -> Tensor:
+        if not isinstance(model, nn.Module):
+            raise RecipeError(
+                f"The loop called objective with {describe(model)} first, but {name_of(form.inner)} is marked with "
+                "@thalweg.objective. Call it with (model, batch)."
+            )
         losses = form(model, batch, training.moment)
         mean.add(losses)
-        return losses.mean() if penalty is None else losses.mean() + penalty(training.model)
+        return losses.mean() if penalty is None else losses.mean() + training.step.cost(penalty)
 
     return marked

@@ -66,12 +66,20 @@ class Recipe:
     stopping: Callable[[list[dict[str, Any]]], bool] | None = None
     origin: Mapping[str, Any] | None = field(default=None, repr=False)
 
-    def __new__(cls, **given: Any) -> "Recipe":
-        """Refuse an unknown field by its name, which Python's own error does without a suggestion."""
+    def __new__(cls, *unnamed: Any, **given: Any) -> "Recipe":
+        """Refuse a field that is unknown, unnamed or missing, which Python's own errors do without a mend."""
+        if unnamed:
+            raise RecipeError(
+                f"Recipe was given {describe_piece(unnamed[0])} without a name. Say which field it is: "
+                "Recipe(data=..., model=..., objective=...)."
+            )
         known = [item.name for item in fields(cls)]
         for name in given:
             if name not in known:
                 raise RecipeError(f"A recipe has no field '{name}'." + did_you_mean(name, known))
+        for name in ("data", "model", "objective"):
+            if given and name not in given:  # a copy is made with none
+                raise RecipeError(f"A recipe needs {name}. {_EXPECTED[name]}")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -106,6 +114,8 @@ class Recipe:
 
     def difference(self, other: "Recipe") -> list[str]:
         """How this recipe differs from another, a line for each difference."""
+        if not isinstance(other, Recipe):
+            raise RecipeError(f"A recipe was compared with {type(other).__name__}, but it is compared with a recipe.")
         return [
             line
             for item in fields(self)
@@ -163,6 +173,7 @@ def _check_factories(recipe: Recipe) -> None:
 
 
 _EXPECTED = {
+    "data": "Give the splits: data=thalweg.Splits(train=(x, y), validation=(x2, y2)).",
     "model": "Give a factory of a model: model=lambda: Net(...).",
     "objective": "Give a loss (output, target) -> scalar, such as nn.CrossEntropyLoss().",
     "optimizer": "Give a factory: optimizer=functools.partial(torch.optim.Adam, lr=1e-3).",

@@ -60,5 +60,8 @@ class Run:
     def __repr__(self) -> str:
         row = self.history[-1] if self.history else {"train_loss": None, "validation_loss": None}
         losses = {name: row[f"{name}_loss"] for name in ("train", "validation") if row[f"{name}_loss"] is not None}
-        shown = ", ".join(f"{name} loss {loss:.4g}" for name, loss in losses.items())
-        return f"Run({self.status}, {counted(len(self.history), 'epoch')}, best epoch {self.best_epoch}, {shown})"
+        shown = [f"{name} loss {loss:.4g}" for name, loss in losses.items()]
+        if self.error is not None:
+            shown.append(f"{type(self.error).__name__}: {self.error}" if str(self.error) else type(self.error).__name__)
+        epochs = f"{counted(len(self.history), 'epoch')}, best epoch {self.best_epoch}"
+        return f"Run({', '.join([str(self.status), epochs, *shown])})"

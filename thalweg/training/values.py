@@ -2,14 +2,17 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.nest import Nest, count_examples, describe, leaves, map_tensors
-from thalweg.core.objective import Losses
+from thalweg.core.nodes import NodeSource
+from thalweg.core.objective import Losses, PlainLoss, counted_targets
+from thalweg.core.signature import defaults_of
 from thalweg.core.source import Restoring, Source
 
 Metric = Callable[[Any, Any], Any]
@@ -18,43 +21,51 @@ Metric = Callable[[Any, Any], Any]
 def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest) -> Losses:
     """A plain loss of a batch: one value for each example where their weighted mean is its scalar, else the scalar.
 
-    torch's own losses give values by `reduction="none"`; a class weight, or a target that is ignored, becomes the
-    example's weight.
+    torch's own losses, modules and functions, give values by `reduction="none"`; a class weight, or a target that is
+    ignored, becomes the example's weight. A batch whose targets are all ignored, with a mean of 0 / 0, counts nothing.
 
     >>> loss = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0]))
     >>> values_of(loss, torch.zeros(2, 2), torch.tensor([0, 1])).weight
     tensor([1., 3.])
     """
-    scalar = loss(output, y).reshape(())
+    scalar = PlainLoss(loss).scalar(output, y)
     count = count_examples((y, output))
-    if getattr(loss, "reduction", None) == "mean":
-        for losses in _each(loss, output, y):
-            if len(losses.value) == count and torch.isclose(losses.mean(), scalar, rtol=1e-4, atol=1e-7):
+    if (unreduced := _unreduced(loss)) is not None:
+        share = max(1e-4, torch.finfo(scalar.dtype).eps)
+        for losses in _each(loss, unreduced(output, y), y):
+            if len(losses.value) != count:
+                continue
+            nothing = isinstance(losses.weight, Tensor) and not losses.weight.any()
+            if nothing or torch.isclose(losses.mean().to(scalar), scalar, rtol=share, atol=1e-7):
                 return losses
     return Losses(scalar, weight=float(count))
 
 
-def _each(loss: Any, output: Any, y: Nest) -> Iterator[Losses]:
-    unreduced = copy.copy(loss)
-    unreduced.reduction = "none"
-    values = unreduced(output, y)
+def _unreduced(loss: Any) -> Callable[[Any, Any], Tensor] | None:
+    """The loss without its mean, where it has a `reduction` that is one."""
+    if isinstance(loss, nn.Module):
+        if getattr(loss, "reduction", None) != "mean":
+            return None
+        unreduced = copy.copy(loss)
+        setattr(unreduced, "reduction", "none")  # noqa: B010 - nn.Module has no such attribute for mypy
+        return unreduced
+    return partial(loss, reduction="none") if defaults_of(loss).get("reduction") == "mean" else None
+
+
+def _each(loss: Any, values: Tensor, y: Nest) -> Iterator[Losses]:
+    """The two ways in which a mean can be made of values: all alike, or class numbers by what they count."""
     if values.dim() == 0:
         return
-    yield Losses(values.flatten(1).mean(1) if values.dim() > 1 else values)
-    if isinstance(y, Tensor) and y.shape == values.shape and not y.is_floating_point():
-        weight = _class_weights(loss, y, values)
-        total = weight.flatten(1).sum(1) if weight.dim() > 1 else weight
-        summed = values.flatten(1).sum(1) if values.dim() > 1 else values
-        yield Losses(summed / total.clamp(min=torch.finfo(total.dtype).tiny), weight=total)
+    mean = _mean_of_each(values)
+    yield Losses(mean)
+    counted = counted_targets(loss, y)
+    if counted is not None and len(counted) == len(values):
+        weight = _mean_of_each(counted).to(mean)
+        yield Losses(mean / weight.clamp(min=torch.finfo(weight.dtype).tiny), weight=weight)
 
 
-def _class_weights(loss: Any, y: Tensor, values: Tensor) -> Tensor:
-    """What each target counts: its class's weight, 0 where it is ignored."""
-    counted = y != getattr(loss, "ignore_index", -100)
-    for name in ("weight", "class_weights"):
-        if isinstance(own := getattr(loss, name, None), Tensor):
-            return torch.where(counted, own.to(values)[y.clamp(min=0)], 0)
-    return counted.to(values.dtype)
+def _mean_of_each(values: Tensor) -> Tensor:
+    return values.flatten(1).mean(1) if values.dim() > 1 else values
 
 
 def measured(name: str, metric: Metric, output: Nest, target: Nest) -> Tensor:
@@ -82,7 +93,7 @@ def measured(name: str, metric: Metric, output: Nest, target: Nest) -> Tensor:
 
 
 def joined(outputs: list[Nest], targets: list[Nest], source: Source) -> tuple[Nest, Nest]:
-    """All outputs and all targets of a split, on the CPU, in the target's own units."""
+    """All outputs and all targets of a split, on the CPU, in the target's own units; of a graph those of its nodes."""
     try:
         output, target = _concatenated(outputs), _concatenated(targets)
     except (RuntimeError, IndexError, StopIteration) as error:
@@ -91,6 +102,8 @@ def joined(outputs: list[Nest], targets: list[Nest], source: Source) -> tuple[Ne
             f"{describe(outputs[-1])}. Where sequences are padded to each batch's longest, or the output is no tensor, "
             "mark the metric with @thalweg.objective: (model, batch) -> values."
         ) from error
+    if isinstance(source, NodeSource) and (own := source.judged(output)) is not None:
+        return own
     if isinstance(source, Restoring):
         return source.restore(output), source.restore(target)
     return output, target
