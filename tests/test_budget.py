@@ -75,7 +75,9 @@ def test_an_interrupted_command_leaves_a_page(
     out, err = capsys.readouterr()
     assert "Interrupted; 1 round is kept" in out
     page = Path(err.strip().splitlines()[-1])
-    assert "OPTIMIZATION" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "goes all of the way from the train loss to the floor" in text
+    assert "It was interrupted: this is what was found until then." in text
     assert json.loads((page.parent / "diary.json").read_text())["ended"] == "it was interrupted"
     assert json.loads((page.parent / "run.json").read_text())["status"] == "INTERRUPTED"
 
