@@ -72,16 +72,19 @@ def improve(
         folder.close(Outcome.INTERRUPTED, [], (), error)
         close(folder.path, dict(diary.document), own, lambda: print(diary))
         return interrupted(error.__cause__ or error)
-    conclusion = conclude(result.run, own.device)
+    conclusion = conclude(result.run, own.device) if result.run.status.good else None
     improved = keep_recipe(folder.path, result)
     document = {
         "status": str(result.run.status),
         "recipe": improved,
-        "metrics": conclusion.to_json()["metrics"],
+        "metrics": {} if conclusion is None else conclusion.to_json()["metrics"],
         **keep_finding(folder.path, result.finding, command if result.finding.remedies else None),
         "diary": diary.end(result),
     }
-    values = conclusion.flat() | {"cause": str(result.finding.cause), "status": str(result.run.status)}
+    values = ({} if conclusion is None else conclusion.flat()) | {
+        "cause": str(result.finding.cause),
+        "status": str(result.run.status),
+    }
     return close(folder.path, document, own, lambda: show_improvement(result, improved), values)
 
 

@@ -1,0 +1,93 @@
+"""Recipes that remedies changed, said in settings again: what is written is what is trained, and is read back the same."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import thalweg
+from thalweg.diagnosis import Cause, Finding
+from thalweg.diagnosis.arms import at_rate
+from thalweg.diagnosis.growth import deeper, unrestrained, wider
+from thalweg.loss import L1, L2
+from thalweg.nn import NoisyInputs, Standardized
+from thalweg.recipes import as_toml, expressed
+from thalweg.remedy import remedies_for
+from thalweg.training import EarlyStopping
+
+BATCH = (torch.ones(5, 4), torch.zeros(5, dtype=torch.int64))
+
+
+@pytest.fixture
+def start() -> thalweg.Recipe:
+    return thalweg.load("iris", assignments=["epochs=2", "model.width=8", "optimizer.kind=sgd", "optimizer.lr=0.5"])
+
+
+def said(recipe: thalweg.Recipe, start: thalweg.Recipe) -> dict[str, dict[str, object]]:
+    out = expressed(recipe, start)
+    assert out.origin is not None, "it was not said"
+    return {section: dict(values) for section, values in out.origin["settings"].items()}
+
+
+def test_a_scaled_rate_and_a_longer_training_are_said(start: thalweg.Recipe) -> None:
+    settings = said(at_rate(at_rate(start, 10.0), 0.2).but(epochs=6), start)
+    assert settings["optimizer"] == {"kind": "sgd", "lr": pytest.approx(1.0)}
+    out = expressed(start.but(epochs=6), start)
+    assert (out.epochs, as_toml(out, Path()).count("epochs = 6")) == (6, 1)
+
+
+def test_growth_is_said_by_the_knobs(start: thalweg.Recipe) -> None:
+    for grown, knob, value in ((wider(start, BATCH, 4), "width", 32), (deeper(start, BATCH), "depth", 3)):
+        assert grown is not None
+        assert said(grown, start)["model"][knob] == value
+
+
+def test_what_is_done_to_inputs_and_weights_is_said(start: thalweg.Recipe) -> None:
+    noisy, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
+    settings = said(noisy(start.but(penalty=L2(0.25))), start)
+    assert settings["model"]["input_noise"] == 0.5
+    assert settings["penalty"] == {"kind": "l2", "strength": 0.26}
+    (standardized,) = remedies_for(Finding(Cause.MISMATCH, ""))
+    out = expressed(standardized(noisy(start)), start)
+    model = out.model()
+    assert isinstance(model, Standardized)
+    assert isinstance(model.model, NoisyInputs)
+    assert said(start.but(stopping=EarlyStopping(3)), start)["stopping"] == {"patience": 3, "min_delta": 0.0}
+
+
+def test_restraint_taken_off_is_said(start: thalweg.Recipe) -> None:
+    restrained = thalweg.load("iris", assignments=["model.dropout=0.5", "penalty.kind=l2", "penalty.strength=0.1"])
+    name, free = unrestrained(restrained) or ("", restrained)
+    assert name == "without dropout and penalty"
+    settings = said(free, restrained)
+    assert (settings["model"]["dropout"], settings["penalty"]) == (0.0, {})
+
+
+def test_the_file_is_read_back_as_the_same_recipe(start: thalweg.Recipe, tmp_path: Path) -> None:
+    noisy, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
+    out = expressed(noisy(at_rate(start, 0.1)).but(epochs=3, batch_size=None, seed=7), start)
+    (tmp_path / "improved.toml").write_text(as_toml(out, tmp_path) or "")
+    again = thalweg.load(tmp_path / "improved.toml")
+    assert again.difference(out) == []
+
+
+def test_a_data_file_is_found_from_where_the_recipe_is_written(tmp_path: Path) -> None:
+    rows = "\n".join(f"{i},{i % 7},{'ab'[i % 2]}" for i in range(40))
+    (tmp_path / "rows.csv").write_text(f"x,y,z\n{rows}\n")
+    recipe = thalweg.load(tmp_path / "rows.csv", data={"target": "z"})
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    (folder / "improved.toml").write_text(as_toml(recipe, folder) or "")
+    assert 'source = "../../rows.csv"' in (folder / "improved.toml").read_text()
+    assert thalweg.load(folder / "improved.toml").difference(recipe) == []
+
+
+def test_what_has_no_words_is_named_and_left_as_it_is(start: thalweg.Recipe, caplog: pytest.LogCaptureFixture) -> None:
+    other = start.but(model=lambda: nn.Linear(4, 3))
+    assert expressed(other, start) is other
+    assert "The change of the model cannot be said in settings" in caplog.text
+    both = start.but(penalty=partial(L1(0.1)))
+    assert expressed(both, start) is both
+    assert as_toml(other, Path()) is None
