@@ -77,9 +77,8 @@ def test_improve_proves_adopts_and_keeps_its_diary(capsys: pytest.CaptureFixture
     assert again.history[-1]["train_loss"] < 1
     assert f"The improved recipe: {folder / 'improved.toml'}" in out
     assert thalweg.load(folder / "improved.toml").model().state_dict().keys() == again.model.state_dict().keys()
-    Path("digits.csv").write_text(
-        ",".join(f"pixel_{i}_{j}" for i in range(8) for j in range(8)) + "\n" + "0," * 63 + "0\n"
-    )
+    header = ",".join(f"pixel_{i}_{j}" for i in range(8) for j in range(8))
+    Path("digits.csv").write_text(f"{header}\n{'0,' * 63}0\n")
     assert main(["predict", str(folder), "digits.csv", "-o", "out.csv"]) == 0
     assert Path("out.csv").read_text().splitlines()[0].endswith("prediction,probability")
 

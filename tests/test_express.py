@@ -1,4 +1,4 @@
-"""Recipes that remedies changed, said in settings again: what is written is what is trained, and is read back the same."""
+"""Recipes that remedies changed, said in settings again: what is written is what is trained, and is read back so."""
 
 from functools import partial
 from pathlib import Path
