@@ -167,6 +167,12 @@ def test_a_run_that_diverges_exits_with_one(capsys: pytest.CaptureFixture[str]) 
 # --- processes of their own ---
 
 
+def as_from_a_shell() -> None:
+    """Take signals as a foreground command does: tests that run in the background, or under nohup, ignore some."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
     return subprocess.Popen(
@@ -175,6 +181,7 @@ def command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        preexec_fn=as_from_a_shell,
         **options,
     )
 
@@ -191,10 +198,13 @@ def test_a_signal_ends_the_run_with_its_weights_written(number: signal.Signals, 
     process = command("train", "digits", "--set", "epochs=100000")
     assert process.stderr is not None
     deadline = time.monotonic() + 100
-    while "epoch 3/" not in process.stderr.readline():
-        assert time.monotonic() < deadline, "training never reached its third epoch"
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=100)
+    try:
+        while "epoch 3/" not in process.stderr.readline():
+            assert time.monotonic() < deadline, "training never reached its third epoch"
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=100)
+    finally:
+        process.kill()
     assert process.returncode == code
     assert "interrupted" in out
     (folder,) = Path("runs").iterdir()
