@@ -14,6 +14,7 @@ from thalweg.core.errors import RunError, Unsupported
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Source, Splits
+from thalweg.core.wording import counted
 from thalweg.diagnosis.budget import Budget, Cost
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import student
@@ -24,6 +25,8 @@ from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.evaluate import ExampleLosses, example_losses
 from thalweg.training.judging import Judge
 
+FEWEST = 10
+"""Fewer examples in the probe half say nothing of the test data."""
 OVERHEAD = 20_000
 """A step's own cost in parameters: a network of so many takes about twice the time of one of none (docs/log.md)."""
 
@@ -182,9 +185,17 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     probe = None
     if test and recipe.data.test is not None:
         probe = as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
-        probe = halves(probe)[0] if isinstance(probe, Indexed) else probe
+        probe = _telling(halves(probe)[0]) if isinstance(probe, Indexed) else probe
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={})
     return Laboratory(laid, train, validation, probe, device, budget, progress)
+
+
+def _telling(probe: Indexed) -> Indexed | None:
+    """The probe half, None where it has too few examples to say anything of the test data."""
+    if len(probe) >= FEWEST:
+        return probe
+    notice(f"Half of the test split is {counted(len(probe), 'example')}: too few to say whether test data differ.")
+    return None
 
 
 def halves(test: Indexed) -> tuple[Indexed, Indexed]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thalweg.core.nest import to_device
 from thalweg.core.objective import PlainLoss, apply
-from thalweg.core.source import Indexed, Source
+from thalweg.core.source import Source
 from thalweg.diagnosis.compare import higher_on
 from thalweg.diagnosis.finding import Arm, Experiment, Score
 from thalweg.diagnosis.floor import Floor
@@ -22,8 +22,6 @@ from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.training import Run
 
 LEVEL = 0.99
-FEWEST = 10
-"""Fewer examples in the probe half say nothing of the test data."""
 MATERIAL = 2.5
 """A loss on test that is higher by less than so many times what is material elsewhere is not worth a finding."""
 
@@ -40,8 +38,8 @@ class Mismatch:
 
 
 def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
-    """The loss on the probe half against that on validation; None where it has too few examples, or no finite loss."""
-    if lab.probe is None or (isinstance(lab.probe, Indexed) and len(lab.probe) < FEWEST):
+    """The loss on the probe half against that on validation; None where there is none, or no finite loss."""
+    if lab.probe is None:
         return None
     validation, probe = lab.losses(run, lab.validation), lab.losses(run, lab.probe)
     if validation is None:
