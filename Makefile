@@ -46,12 +46,12 @@ test: export OMP_NUM_THREADS = 1
 test: export MKL_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/ready-dev  ## units, doctests and house rules
-	$(IN) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(IN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 battery: export OMP_NUM_THREADS = 1
 battery: export THALWEG_BATTERY = 1
 battery: .venv/ready-dev  ## all tests, the long ones too: every case on five seeds, every remedy on its own case
-	$(IN) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(IN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: .venv/ready-dev  ## formatting, rules and types; changes nothing
 	$(IN) -m ruff format --check .
