@@ -75,7 +75,7 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
 
     for step in (1, -1) if isfinite(losses[0]) else (-1, 1):
         for decades in range(step, step * (DECADES + 1), step):
-            if not lab.affords(lab.recipe, seed):
+            if not lab.affords(lab.recipe, seed, at(decades)[0]):
                 break
             yield at(decades)
             before, now = losses[decades - step], lab.arm(*at(decades), seed, lab.train).score.value
@@ -92,7 +92,7 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     others.append((ADAM, usual_adam(lab.recipe)))
     others.append((", ".join(filter(None, (LONGER, name))), tuned.but(epochs=3 * lab.recipe.epochs)))
     for name, recipe in others:
-        if lab.affords(recipe, seed):
+        if lab.affords(recipe, seed, name):
             yield name, recipe
 
 

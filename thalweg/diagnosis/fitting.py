@@ -7,15 +7,17 @@ rate that was found. Compared is the share of the way from the train loss to the
     share = (T - T_arm) / (T - F).
 
 A run without a finite loss begins where the best constant prediction stands. Arms are screened on the recipe's seed,
-and only those that lower the validation loss as well count; the best is confirmed beside the recipe on fresh seeds.
+and only those that lower the validation loss as well count; each that closes the gap is trained beside the recipe on
+fresh seeds, until one holds there.
 
 Same size goes it: OPTIMIZATION. Only bigger goes it: MODEL_BIAS. Neither, or no clear winner: UNDECIDED.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from math import isfinite
 
+from thalweg.core.wording import counted
 from thalweg.diagnosis.arms import at_rate, better_trained
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import lower_by
@@ -36,6 +38,7 @@ TRIFLE = 0.2
 """A validation loss that is lower by less than this share of what is material is not lower."""
 FRESH = 2
 """The seeds, none of the screening's, on which the best arm is confirmed beside the recipe as it is."""
+ON_FRESH = ", on fresh seeds"
 SMALLER_RATE = "learning rate x 0.316"
 SAME = "Does a model of the same size, trained better, come down to the floor?"
 BIGGER = "Does a bigger model, trained equally well, come down to the floor?"
@@ -71,6 +74,8 @@ class Way:
 
     def share(self, arm: Arm) -> float:
         """The share of it that an arm goes; negative where its loss is higher."""
+        if self.start <= self.floor:
+            return float(arm.score.value <= self.floor)
         return (self.start - arm.score.value) / (self.start - self.floor)
 
 
@@ -99,14 +104,42 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
 
 
 @dataclass(frozen=True)
+class Reached:
+    """How far an arm goes from the control on the same seeds; `confirmed` where these are not the screening's."""
+
+    arm: Arm
+    control: Arm
+    share: float
+    confirmed: bool = False
+
+    @property
+    def closes(self) -> bool:
+        """Whether it goes far enough, on fresh seeds."""
+        return self.confirmed and self.share >= closing(self.control)
+
+
+@dataclass(frozen=True)
 class Screened:
-    """A question after its arms: the best one's share of the way, and the recipe of equal length that fits best."""
+    """A question after its arms: the best one, and the recipe of equal length that fits best.
+
+    `tried` counts the arms that were trained, `lacking` those that the budget did not hold.
+    """
 
     experiment: Experiment
-    name: str
-    share: float
+    best: Reached | None
     tuned: Recipe
     tried: int
+    lacking: int
+
+    @property
+    def share(self) -> float:
+        """The share of the way that the best goes."""
+        return 0.0 if self.best is None else self.best.share
+
+    @property
+    def name(self) -> str:
+        """The name of the best."""
+        return "" if self.best is None else self.best.arm.name
 
     @property
     def reach(self) -> str:
@@ -121,34 +154,57 @@ class Screened:
 def _screened(
     lab: Laboratory, floor: Floor, control: Arm, question: str, recipes: Iterator[tuple[str, Recipe]]
 ) -> Screened:
-    """Screen arms on the recipe's seed until one closes the gap; confirm the best on fresh seeds."""
-    way, seed, tried = Way.of(control, floor), [lab.recipe.seed], list[Arm]()
-    tuned = control
+    """Screen arms on the recipe's seed; one that closes the gap ends it if it holds on fresh seeds, else the next."""
+    way, seed = Way.of(control, floor), [lab.recipe.seed]
+    tried, lacking, reached = list[Arm](), 0, dict[str, Reached]()
     for name, recipe in recipes:
-        if not lab.affords(recipe, seed):
+        if not lab.affords(recipe, seed, name):
+            lacking += 1
             continue
-        arm = lab.arm(name, recipe, seed, lab.train)
-        tried.append(arm)
-        if recipe.epochs == lab.recipe.epochs and arm.score.value < tuned.score.value and helpful(arm, control, floor):
-            tuned = arm
-        if way.share(arm) >= 1 and helpful(arm, control, floor):
-            break
-    useful = [arm for arm in tried if helpful(arm, control, floor)]
-    best = min(useful, key=lambda arm: arm.score.value, default=None)
-    carried = tuned.recipe or lab.recipe
-    enough = CLOSES if isfinite(control.score.value) else CLEAR
-    if best is None or way.share(best) < enough:
-        says = _says(best or min(tried, key=lambda arm: arm.score.value, default=control), control, way, floor)
-        share = 0.0 if best is None else way.share(best)
-        experiment = Experiment(question, "train loss", control, tuple(tried), "no", says, _effect(lab, control, best))
-        return Screened(experiment, "" if best is None else best.name, share, carried, len(tried))
-    beside, confirmed = _confirmed(lab, best)
-    share = way.share(best) if confirmed is best else Way.of(beside, floor).share(confirmed)
-    answer = "yes" if share >= enough else "no"
-    says = _says(confirmed, beside, Way.of(beside, floor), floor)
-    arms = tuple(confirmed if arm is best else arm for arm in tried)
-    experiment = Experiment(question, "train loss", control, arms, answer, says, _effect(lab, beside, confirmed))
-    return Screened(experiment, best.name, share, carried, len(tried))
+        tried.append(arm := lab.arm(name, recipe, seed, lab.train))
+        if helpful(arm, control, floor):
+            reached[name] = Reached(arm, control, way.share(arm))
+            if reached[name].share >= 1:
+                reached[name] = _confirmed(lab, floor, arm)
+                if reached[name].closes:
+                    break
+    best = _farthest(reached)
+    if best is not None and not best.confirmed and best.share >= closing(control):
+        best = reached[best.arm.name] = _confirmed(lab, floor, best.arm)
+    best = best if best is not None and best.closes else _farthest(reached)
+    answer = "yes" if best is not None and best.closes else "no"
+    fresh = {arm.name: arm for one in reached.values() if one.arm.seeds != tuple(seed) for arm in _told_apart(one)}
+    says, effect = _says(best, min(tried, key=lambda arm: arm.score.value, default=None), control, floor), None
+    if best is not None:
+        effect = _effect(lab, best.control, best.arm)
+    experiment = Experiment(question, "train loss", control, (*tried, *fresh.values()), answer, says, effect)
+    return Screened(experiment, best, best_trained(lab, control, tried), len(tried), lacking)
+
+
+def _farthest(reached: dict[str, Reached]) -> Reached | None:
+    return max(reached.values(), key=lambda one: one.share, default=None)
+
+
+def _told_apart(one: Reached) -> Iterator[Arm]:
+    """Control and arm on fresh seeds, named so that they are not taken for those of the screening."""
+    for arm in (one.control, one.arm):
+        yield replace(arm, name=f"{arm.name}{ON_FRESH}")
+
+
+def closing(control: Arm) -> float:
+    """The share of the way that an arm must go, from a control with or without a finite loss."""
+    return CLOSES if isfinite(control.score.value) else CLEAR
+
+
+def best_trained(lab: Laboratory, control: Arm, arms: Iterable[Arm]) -> Recipe:
+    """The recipe of equal length with the lowest train loss, among those that do not raise the validation loss."""
+    equal = [
+        arm
+        for arm in arms
+        if arm.recipe is not None and arm.recipe.epochs == lab.recipe.epochs and arm.validation < control.validation
+    ]
+    best = min([control, *equal], key=lambda arm: arm.score.value)
+    return best.recipe or lab.recipe
 
 
 def helpful(arm: Arm, control: Arm, floor: Floor) -> bool:
@@ -166,32 +222,40 @@ def bigger_arms(lab: Laboratory, tuned: Recipe, grow: Grow | None) -> Iterator[t
         yield f"{name}, {SMALLER_RATE}", at_rate(bigger, 0.316)
 
 
-def _confirmed(lab: Laboratory, best: Arm) -> tuple[Arm, Arm]:
-    """The recipe as it is and the arm on fresh seeds, as many as the budget holds; else as they were screened."""
+def _confirmed(lab: Laboratory, floor: Floor, best: Arm) -> Reached:
+    """Arm and recipe on fresh seeds, as many as the budget holds; with none, what the screening has shown."""
     assert best.recipe is not None
     seeds = [lab.recipe.seed + i for i in range(1, FRESH + 1)]
     while seeds and not lab.affords_both(lab.recipe, best.recipe, seeds):
         seeds.pop()
     seeds = seeds or [lab.recipe.seed]
     control = lab.arm(CONTROL, lab.recipe, seeds, lab.train)
-    return control, best if seeds == [lab.recipe.seed] else lab.arm(best.name, best.recipe, seeds, lab.train)
+    arm = lab.arm(best.name, best.recipe, seeds, lab.train)
+    share = Way.of(control, floor).share(arm) if helpful(arm, control, floor) else 0.0
+    return Reached(arm, control, share, confirmed=True)
 
 
-def _effect(lab: Laboratory, control: Arm, arm: Arm | None) -> Score | None:
+def _effect(lab: Laboratory, control: Arm, arm: Arm) -> Score | None:
     """How much lower the arm's train loss is, on the same examples."""
-    if arm is None:
-        return None
     before, after = (lab.losses_on(lab.known(one), lab.train) for one in (control, arm))
     return None if before is None or after is None else lower_by(before, after)
 
 
-def _says(best: Arm, control: Arm, way: Way, floor: Floor) -> str:
-    if best is control:
+def _says(best: Reached | None, lowest: Arm | None, control: Arm, floor: Floor) -> str:
+    """What the farthest arm shows; where none helps, what the one of the lowest train loss does."""
+    if lowest is None:
         return "No arm could be afforded."
-    seeds = "" if len(best.seeds) == 1 else f", on {len(best.seeds)} fresh seeds"
+    if best is None:
+        return (
+            f"No arm lowers train and validation loss; the lowest train loss, of {lowest.name}, is "
+            f"{Score(lowest.score.value)}, after {Score(control.score.value)}."
+        )
+    seeds = "" if len(best.arm.seeds) == 1 else f", on {len(best.arm.seeds)} fresh seeds"
+    helps = "" if best.share else "; the validation loss does not fall with it"
     return (
-        f"The best arm, {best.name}, goes from {Score(control.score.value)} to {Score(best.score.value)}{seeds}: "
-        f"{percent(way.share(best))} of the way to the floor ({floor.high:.3g}, {floor.by})."
+        f"The best arm, {best.arm.name}, goes from {Score(best.control.score.value)} to "
+        f"{Score(best.arm.score.value)}{seeds}: {percent(best.share)} of the way to the floor ({floor.high:.3g}, "
+        f"{floor.by}){helps}."
     )
 
 
@@ -205,11 +269,13 @@ def percent(share: float) -> str:
 
 
 def _would_decide(lab: Laboratory, same: Screened, bigger: Screened) -> str:
-    if not same.tried or not bigger.tried:
-        lacking = "no better-trained arm" if not same.tried else "no bigger sibling"
-        if lab.budget.less(lab.cost).holds(1.0, None):
-            return f"A bigger sibling, of which none could be made: give diagnose(grow=...); {lacking} was tried."
-        return f"A larger budget than {lab.budget}: {lacking} could be afforded."
+    if same.tried and not bigger.tried and not bigger.lacking:
+        return "A bigger sibling, of which none could be made: give diagnose(grow=...)."
+    if not same.tried or bigger.lacking:
+        lacking = (
+            f"{counted(bigger.lacking, 'bigger sibling')} could not" if same.tried else "no better-trained arm could"
+        )
+        return f"A larger budget than {lab.budget}: {lacking} be afforded."
     if bigger.share <= 0 and same.share <= 0:
         return "More data, or other inputs: nothing that fits the training data better lowers the validation loss."
     return "Wider sweeps of rate and size, or a longer training: neither size nor rate alone came down to the floor."

@@ -50,7 +50,7 @@ class Restraint:
 
 def above_floor(losses: ExampleLosses, floor: Floor, theirs: Known | None) -> Score:
     """How far a loss lies above the reference's on the same examples, where these are known, else above its mean."""
-    if theirs is not None and theirs.places.max(initial=-1) < len(losses.values):
+    if theirs is not None and len(theirs.places) and theirs.places.max() < len(losses.values):
         own = losses.at(theirs.places)
         return lower_by([own], [ExampleLosses(theirs.losses, own.weights, own.units)])
     mean, low, high = losses.mean()
@@ -95,7 +95,7 @@ def _ask(
     tried: list[Arm] = []
     best: tuple[str, Score] | None = None
     for name, recipe in arms:
-        if not lab.affords(recipe, seeds):
+        if not lab.affords(recipe, seeds, name):
             continue
         after = lab.losses_on(lab.run(name, recipe, seeds), judges)
         tried.append(lab.arm(name, recipe, seeds, judges))
@@ -108,7 +108,10 @@ def _ask(
         return Experiment(question, "validation loss", control, tuple(tried), "no", says)
     name, effect = best
     helped = effect.low > 0 and effect.value > floor.material(control.score.value)
-    says = f"{name[:1].upper()}{name[1:]} lowers the validation loss by {effect}, from {control.score.value:.3g}."
+    does = (
+        f"lowers the validation loss by {effect}, from" if effect.value > 0 else "does not lower the validation loss of"
+    )
+    says = f"{name[:1].upper()}{name[1:]} {does} {control.score.value:.3g}."
     return Experiment(question, "validation loss", control, tuple(tried), "yes" if helped else "no", says, effect)
 
 

@@ -68,11 +68,14 @@ class Laboratory:
         """What was spent so far."""
         return Cost(self.runs, time.monotonic() - self.started, self.price)
 
-    def affords(self, recipe: Recipe, seeds: Sequence[int]) -> bool:
-        """Whether the budget still holds the runs of a recipe."""
+    def affords(self, recipe: Recipe, seeds: Sequence[int], name: str = "") -> bool:
+        """Whether the budget still holds the runs of a recipe; those of that name that were trained cost nothing."""
+        runs = sum((name, seed) not in self.kept for seed in seeds)
+        if not runs:
+            return True
         seconds = self.seconds_of(recipe)
         return self.budget.less(self.cost).holds(
-            self.price_of(recipe) * len(seeds), None if seconds is None else seconds * len(seeds)
+            self.price_of(recipe) * runs, None if seconds is None else seconds * runs
         )
 
     def affords_both(self, recipe: Recipe, other: Recipe, seeds: Sequence[int]) -> bool:

@@ -14,7 +14,7 @@ import torch
 from thalweg.core.randomness import seed_everything, untouched
 from thalweg.diagnosis.arms import better_trained
 from thalweg.diagnosis.finding import Arm
-from thalweg.diagnosis.fitting import BIGGER, SAME, bigger_arms
+from thalweg.diagnosis.fitting import BIGGER, SAME, best_trained, bigger_arms
 from thalweg.diagnosis.floor import Floor, Known
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory
 from thalweg.training import Recipe
@@ -28,13 +28,9 @@ def siblings_floor(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> 
     seed = [lab.recipe.seed]
     control = lab.arm(CONTROL, lab.recipe, seed, lab.train)
     arms: list[Arm] = [control]
-    tuned = control, lab.recipe
-    for name, recipe in better_trained(lab, control):
-        arms.append(lab.arm(name, recipe, seed, lab.train))
-        if recipe.epochs == lab.recipe.epochs and arms[-1].score.value < tuned[0].score.value:
-            tuned = arms[-1], recipe
-    for name, recipe in bigger_arms(lab, tuned[1], grow):
-        if lab.affords(recipe, seed):
+    arms += [lab.arm(name, recipe, seed, lab.train) for name, recipe in better_trained(lab, control)]
+    for name, recipe in bigger_arms(lab, best_trained(lab, control, arms), grow):
+        if lab.affords(recipe, seed, name):
             arms.append(lab.arm(name, recipe, seed, lab.train))
     best = min(arms, key=lambda arm: arm.validation)
     losses = lab.losses(lab.kept[best.name, lab.recipe.seed], lab.validation)

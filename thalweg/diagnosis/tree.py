@@ -6,6 +6,7 @@ what would decide.
 """
 
 from collections.abc import Callable
+from math import isnan
 from typing import Any
 
 import torch
@@ -121,14 +122,31 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
     above = worth_asking(on_validation, validation, floor) or floor.siblings  # siblings say nothing of restraint
     if above and higher_on(validation, train).low > 0:
         return _validation_loss(lab, finding, floor, on_validation, validation.mean()[0])
+    between = above and not floor.siblings
     if (late := _overfits_late(lab, run, floor, validation)) is not None:
         return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,))
-    return _nothing_before(finding, mismatch, floor)
+    return _nothing_before(finding, mismatch, floor, unknown=_unknown(on_train, on_validation, between))
 
 
 def worth_asking(above: Score, losses: ExampleLosses, floor: Floor) -> bool:
-    """Whether a loss lies above the floor beyond noise and by more than a trifle."""
-    return above.low > 0 and above.value > floor.material(losses.mean()[0])
+    """Whether a loss lies above the floor beyond noise and by more than a trifle.
+
+    Of a loss without an interval the value alone is asked where siblings set the floor: their experiments decide.
+    """
+    beyond_noise = above.low > 0 or (floor.siblings and isnan(above.low))
+    return beyond_noise and above.value > floor.material(losses.mean()[0])
+
+
+def _unknown(on_train: Score, on_validation: Score, between: bool) -> str | None:
+    """What keeps train and validation loss from being called good; None where nothing does."""
+    if between:
+        return (
+            f"the validation loss lies {on_validation} above the floor, but by too few examples to tell whether the "
+            "train loss lies there too (bias, optimization) or not (overfitting)"
+        )
+    if isnan(on_train.low) or isnan(on_validation.low):
+        return "the losses have no interval: too few examples, or a loss that is one number for a batch of all"
+    return None
 
 
 def _train_loss(lab: Laboratory, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None) -> Finding:
@@ -168,8 +186,8 @@ def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses)
     )
 
 
-def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor) -> Finding:
-    """Train and validation loss are at the floor: what the test says decides."""
+def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor, unknown: str | None) -> Finding:
+    """Train and validation loss are not known to lie above the floor: what the test says decides."""
     if mismatch is not None and mismatch.harms:
         return _mismatch(finding, mismatch)
     experiments: tuple[Experiment, ...] = () if mismatch is None else (mismatch.experiment,)
@@ -180,6 +198,8 @@ def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor) -
             would_decide="A reference to say how small the loss could be: no learner known here reads these inputs and "
             "this loss.",
         )
+    if unknown is not None:
+        return finding.but(mechanism=unknown, experiments=experiments, would_decide="More validation examples.")
     if mismatch is not None and mismatch.level > floor.null + floor.way:
         return finding.but(
             mechanism=f"train and validation loss reach the floor, but on test the loss is {mismatch.level:.3g}, far "

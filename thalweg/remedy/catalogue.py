@@ -13,7 +13,7 @@ from thalweg.diagnosis import Arm, Cause, Finding
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.nn import Prepared
 from thalweg.remedy.remedy import Remedy
-from thalweg.training import EarlyStopping, Recipe
+from thalweg.training import Recipe
 
 CARRIED = ("model", "objective", "optimizer", "schedule", "epochs", "batch_size", "penalty", "stopping")
 """The fields in which an arm can differ from the recipe, and which adopting it changes."""
@@ -28,7 +28,7 @@ def remedies_for(finding: Finding) -> tuple[Remedy, ...]:
     Of an UNDECIDED finding those of the cause that ranks first: whether one helps is for its proof to say.
 
     >>> remedies_for(Finding(Cause.OVERFITTING, "too few examples"))[0].name
-    'noise on the inputs, a penalty on the weights'
+    'noise on the inputs'
     """
     return tuple(_remedies(finding))
 
@@ -41,8 +41,7 @@ def _remedies(finding: Finding) -> Iterator[Remedy]:
     if cause is Cause.OVERFITTING:
         noisy = Remedy("noise on the inputs", Cause.OVERFITTING, partial(prepared, input_noise=NOISE))
         restrained = Remedy("a penalty on the weights", Cause.OVERFITTING, restrain)
-        stopped = Remedy("early stopping", Cause.OVERFITTING, lambda recipe: recipe.but(stopping=EarlyStopping(5)))
-        yield from (noisy.then(restrained), restrained, stopped)
+        yield from (noisy, noisy.then(restrained), restrained)
     if cause is Cause.MISMATCH:
         yield Remedy("each example standardized", Cause.MISMATCH, partial(prepared, standardize_examples=True))
 
@@ -58,7 +57,9 @@ def adopted_arms(finding: Finding) -> Iterator[Remedy]:
         (arm, experiment.control)
         for experiment in asked
         for arm in experiment.arms
-        if arm.score.value < experiment.control.score.value and arm.validation < experiment.control.validation
+        if arm.seeds == experiment.control.seeds
+        and arm.score.value < experiment.control.score.value
+        and arm.validation < experiment.control.validation
     ]
     for arm, control in sorted(better, key=lambda pair: pair[0].validation)[:MOST_ARMS]:
         if control.recipe is not None and arm.recipe is not None:
