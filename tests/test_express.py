@@ -45,7 +45,7 @@ def test_growth_is_said_by_the_knobs(start: thalweg.Recipe) -> None:
 
 
 def test_what_is_done_to_inputs_and_weights_is_said(start: thalweg.Recipe) -> None:
-    noisy, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
+    _, noisy, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
     settings = said(noisy(start.but(penalty=L2(0.25))), start)
     assert settings["model"]["input_noise"] == 0.5
     assert settings["penalty"] == {"kind": "l2", "strength": 0.26}
@@ -66,7 +66,7 @@ def test_restraint_taken_off_is_said(start: thalweg.Recipe) -> None:
 
 
 def test_the_file_is_read_back_as_the_same_recipe(start: thalweg.Recipe, tmp_path: Path) -> None:
-    noisy, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
+    _, noisy, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
     out = expressed(noisy(at_rate(start, 0.1)).but(epochs=3, batch_size=None, seed=7), start)
     (tmp_path / "improved.toml").write_text(as_toml(out, tmp_path) or "")
     again = thalweg.load(tmp_path / "improved.toml")

@@ -29,6 +29,7 @@ def test_a_run_folder_holds_all_that_a_run_leaves(tmp_path: Path) -> None:
     assert run.path is not None
     files = sorted(str(file.relative_to(run.path)) for file in run.path.rglob("*") if file.is_file())
     assert files == [
+        ".lock",
         "checkpoints/best.safetensors",
         "checkpoints/last.safetensors",
         "evaluation.json",
@@ -139,7 +140,7 @@ BROKEN: list[tuple[Any, str]] = [
         lambda folder: write_json(
             folder / "run.json", json.loads((folder / "run.json").read_text()) | {"status": "RUNNING"}
         ),
-        "has not ended: it is still going on, or was killed",
+        "was killed before it ended. Go on with it: thalweg resume",
     ),
 ]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from thalweg.core.objective import Losses, Moment, objective
     from thalweg.core.source import Source, Splits
     from thalweg.diagnosis import Cause, Finding
-    from thalweg.recipes import load, load_run, predict
+    from thalweg.recipes import load, load_run, predict, resume
     from thalweg.remedy import Proof, Remedy, diagnose, improve, prove
     from thalweg.training import (
         EarlyStopping,
@@ -32,7 +32,7 @@ _ROOMS = {
     "thalweg.core.objective": ("Losses", "Moment", "objective"),
     "thalweg.core.source": ("Source", "Splits"),
     "thalweg.diagnosis": ("Cause", "Finding"),
-    "thalweg.recipes": ("load", "load_run", "predict"),
+    "thalweg.recipes": ("load", "load_run", "predict", "resume"),
     "thalweg.remedy": ("Proof", "Remedy", "diagnose", "improve", "prove"),
     "thalweg.training": (
         "EarlyStopping",
@@ -80,6 +80,7 @@ __all__ = [
     "optim",
     "predict",
     "prove",
+    "resume",
     "train",
     "train_many",
 ]

@@ -36,7 +36,7 @@ def diagnose(
 
     own = options or TrainingOptions()
     allowed = Budget.of(budget)
-    recipe, folder = open_subject(subject, own, words=("status", "cause"))
+    recipe, folder = open_subject(subject, own, words=("status", "cause"), kind="diagnose")
     if dry_run:
         shutil.rmtree(folder.path)  # a dry run leaves nothing
         note = f"Arms are asked one after another, until they answer; the budget is {allowed}."

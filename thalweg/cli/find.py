@@ -8,9 +8,12 @@ from typing import Any
 
 from thalweg.core.errors import RunError, did_you_mean
 from thalweg.core.files import read_object
+from thalweg.core.lock import is_locked
 
 DAMAGED = "DAMAGED"
 """The status under which a run is listed whose run.json cannot be read; "damage" then says why."""
+KILLED = "KILLED"
+"""The status under which a run is listed that did not end, and in which no process trains: `resume` goes on with it."""
 
 
 def all_runs(out: Path) -> list[dict[str, Any]]:
@@ -23,9 +26,12 @@ def _about(file: Path) -> dict[str, Any]:
     name = file.parent.name
     absent = {"name": name, "created": "", "epochs": None}
     try:
-        return absent | read_object(file, run=str, status=str)
+        about = absent | read_object(file, run=str, status=str)
     except RunError as error:
         return absent | {"run": name, "status": DAMAGED, "damage": str(error)}
+    if about["status"] == "RUNNING" and not is_locked(file.parent):
+        about["status"] = KILLED
+    return about
 
 
 def folder_of(text: str) -> Path | None:

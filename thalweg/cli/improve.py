@@ -47,7 +47,7 @@ def improve(
 
     own = options or TrainingOptions()
     allowed = Budget.of(budget)
-    recipe, folder = open_subject(subject, own, words=("status", "cause"))
+    recipe, folder = open_subject(subject, own, words=("status", "cause"), kind="improve")
     if dry_run:
         shutil.rmtree(folder.path)  # a dry run leaves nothing
         note = (

@@ -21,7 +21,7 @@ OF_A_RUN = ("report.html", "run.json")
 
 
 def open_subject(
-    subject: str, options: TrainingOptions, words: tuple[str, ...] = ("status",)
+    subject: str, options: TrainingOptions, words: tuple[str, ...] = ("status",), kind: str = "train"
 ) -> "tuple[Recipe, RunFolder]":
     """The recipe of a subject and its run folder, which is made before the data are loaded.
 
@@ -34,7 +34,7 @@ def open_subject(
     options.set_notices()
     check_conditions(options.fail_if)
     run = find_run(subject, options.out) if _is_run(subject, options.out) else None  # before a newer `last` is made
-    folder = RunFolder.make(options.out, _name(subject, run))
+    folder = RunFolder.make(options.out, _name(subject, run), kind)
     told = f"while {subject} was loaded: nothing was trained."
     try:
         with interrupt_says(told), collecting() as notices, folder.ending(notices):
@@ -60,16 +60,34 @@ def _recipe(
             f"'{subject}' brings its own data: {', '.join(f'--{name}' for name in data)} cannot change it."
         )
     if run is None:
-        from thalweg.cases import get
-
-        recipe = get(subject.removeprefix(CASE))
-    else:
-        restored = load_run(run).recipe
-        assert restored is not None
-        recipe = restored
+        return case_recipe(subject.removeprefix(CASE), assignments, seed)
+    recipe = load_run(run, recipe_of_case(run)).recipe
+    assert recipe is not None
     for assignment in assignments:
         recipe = assigned(recipe, assignment)
     return recipe if seed is None else recipe.but(seed=seed)
+
+
+def case_recipe(name: str, assignments: tuple[str, ...] = (), seed: int | None = None) -> "Recipe":
+    """The recipe of a case with assignments over it; its origin says how to make it again."""
+    from thalweg.cases import get
+    from thalweg.recipes.python_file import assigned
+
+    recipe = get(name)
+    for assignment in assignments:
+        recipe = assigned(recipe, assignment)
+    recipe = recipe if seed is None else recipe.but(seed=seed)
+    return recipe.but(origin={"name": name, "case": name, "assignments": list(assignments)})
+
+
+def recipe_of_case(run: Path) -> "Recipe | None":
+    """The recipe of a run of a case; None for a run of anything else, which its folder describes."""
+    file = run / "recipe.json"
+    written = read_object(file) if file.exists() else {}
+    origin, counts = written.get("origin"), written.get("counts")
+    if not isinstance(origin, dict) or "case" not in origin or not isinstance(counts, dict):
+        return None
+    return case_recipe(str(origin["case"]), tuple(map(str, origin.get("assignments", ())))).but(**counts)
 
 
 def _name(subject: str, run: Path | None) -> str:

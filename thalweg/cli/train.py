@@ -2,10 +2,13 @@
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thalweg.cli.exits import FAILED, gate, interrupt_says, interrupted
 from thalweg.cli.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from thalweg.training import Run
 
 
 def train(subject: str, /, *, options: TrainingOptions | None = None) -> int:
@@ -19,11 +22,7 @@ def train(subject: str, /, *, options: TrainingOptions | None = None) -> int:
         How it is trained, and what is said of it.
     """
     from thalweg.cli.progress import Progress
-    from thalweg.cli.show import show_run
     from thalweg.cli.subject import open_subject
-    from thalweg.recipes import conclude
-    from thalweg.report import write_report
-    from thalweg.training import Outcome
     from thalweg.training import train as run_recipe
 
     own = options or TrainingOptions()
@@ -31,13 +30,25 @@ def train(subject: str, /, *, options: TrainingOptions | None = None) -> int:
     told = f"outside the epochs: see {folder.path / 'run.json'}."
     with interrupt_says(told), Progress(recipe.epochs, own.quiet) as progress:
         run = run_recipe(recipe, out=folder, device=own.device, progress=progress)
-    with interrupt_says(f"while the run was judged: its weights are in {folder.path}, its scores are not."):
+    return concluded(run, own)
+
+
+def concluded(run: "Run", own: TrainingOptions) -> int:
+    """Judge a run that has ended, show it, and give the exit code."""
+    from thalweg.cli.show import show_run
+    from thalweg.recipes import conclude
+    from thalweg.report import write_report
+    from thalweg.training import Outcome
+
+    assert run.path is not None
+    with interrupt_says(f"while the run was judged: its weights are in {run.path}, its scores are not."):
         conclusion = conclude(run, own.device) if run.status.good else None
-        results = summary(run, conclusion) | {"report": str(write_report(folder.path))}
+        results = summary(run, conclusion) | {"report": str(write_report(run.path))}
     print(json.dumps(results, indent=2)) if own.json_ else show_run(run, conclusion)
     code = FAILED
     if run.status is Outcome.INTERRUPTED:
         code = interrupted(run.error)
+        print(f"go on with it: thalweg resume {run.path}", file=sys.stderr)
     elif conclusion is not None:
         code = gate(own.fail_if, conclusion.flat() | {"status": str(run.status)})
     print(results["report"], file=sys.stderr)

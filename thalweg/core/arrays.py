@@ -37,9 +37,14 @@ class ArraySource:
         if generator is None and size >= n:
             yield from (map_tensors(torch.clone, self.data),)[start:]  # a model may write into its inputs
             return
-        order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
-        for chunk in cut(order, size, self.merge_single)[start:]:
+        for chunk in self.ordered(epoch, generator)[start:]:
             yield map_tensors(itemgetter(chunk), self.data)
+
+    def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
+        """The examples of each batch of an epoch."""
+        n = len(self)
+        order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
+        return cut(order, self.batch_size or n, self.merge_single)
 
     def take(self, ids: Any) -> "ArraySource":
         index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)

@@ -1,20 +1,18 @@
 """Examples one by one as a source: a `Dataset`, a list of ragged examples, an opened `DataLoader`."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler, default_collate
+from torch.utils.data import DataLoader, Sampler, WeightedRandomSampler, default_collate
 
 from thalweg.core.arrays import count_batches, cut
-from thalweg.core.errors import DataError
-from thalweg.core.nest import Nest, as_tuples
-
-Collate = Callable[[list[Any]], Nest]
+from thalweg.core.keyed import JUDGING, Collate, Keyed, told_of_workers
+from thalweg.core.nest import Nest
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,17 @@ class ExampleSource:
         return len(self.examples) if self.ids is None else len(self.ids)
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        chunks = [chunk.tolist() for chunk in self.ordered(epoch, generator)[start:]]
+        yield from self._load(chunks, generator)
+
+    def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
+        """The examples of each batch of an epoch, by their place in the data set."""
         size = self.batch_size or len(self)
         training = generator is not None
         chunks = cut(self._order(epoch, generator), size, self.merge_single and training)
         if self.drop_last and training and len(chunks) > 1 and len(chunks[-1]) < size:
             chunks.pop()
-        yield from self._load([chunk.tolist() for chunk in chunks[start:]], generator)
+        return chunks
 
     def take(self, ids: Any) -> "ExampleSource":
         index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
@@ -82,33 +85,13 @@ class ExampleSource:
         return WeightedRandomSampler(self.sampler.weights[index].tolist(), drawn, self.sampler.replacement)
 
     def _load(self, chunks: list[list[int]], generator: torch.Generator | None) -> Iterator[Nest]:
-        if self.loading.get("num_workers"):
-            loader = DataLoader(
-                _Sequence(self.examples),
-                batch_sampler=chunks,
-                collate_fn=self.collate,
-                generator=generator,
-                **self.loading,
-            )
-            yield from map(as_tuples, loader) if self.collate is default_collate else loader
+        key = JUDGING if generator is None else generator.initial_seed()
+        keyed = Keyed(self.examples, self.collate, key)
+        if not self.loading.get("num_workers"):
+            yield from map(keyed.batch, chunks)
             return
-        for chunk in chunks:
-            yield self._collated([self.examples[i] for i in chunk])
-
-    def _collated(self, examples: list[Any]) -> Nest:
-        try:
-            batch = self.collate(examples)
-            return as_tuples(batch) if self.collate is default_collate else batch
-        except (RuntimeError, TypeError, ValueError) as error:
-            if self.collate is not default_collate:
-                raise
-            mend = "Examples of different lengths need a `collate` that pads them, for instance with "
-            mend += "torch.nn.utils.rnn.pad_sequence: Recipe(collate=...)."
-            if isinstance(error, TypeError):
-                mend = (
-                    "Have an example give tensors, arrays or numbers, or make the batch yourself: Recipe(collate=...)."
-                )
-            raise DataError(f"Examples could not be put into one batch: {error}. {mend}") from error
+        loader = DataLoader(keyed, batch_sampler=chunks, collate_fn=_as_it_is, generator=generator, **self.loading)
+        yield from told_of_workers(loader)
 
 
 def _length(sampler: Sampler[int]) -> int | None:
@@ -118,17 +101,9 @@ def _length(sampler: Sampler[int]) -> int | None:
         return None
 
 
-@dataclass(frozen=True)
-class _Sequence(Dataset[Any]):
-    """What a `DataLoader` with workers reads from; a plain list has no type that it accepts."""
-
-    examples: Any
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.examples[index]
+def _as_it_is(batch: Any) -> Any:
+    """The collate function of a loader whose data set gives whole batches."""
+    return batch
 
 
 @dataclass(frozen=True)

@@ -123,3 +123,17 @@ def _reshaped(error: Exception, loss: Any, output: Tensor, y: Tensor) -> str:
 def _first_line(error: Exception) -> str:
     text = str(error).strip().split("\n")[0] or type(error).__name__
     return text if text.endswith((".", "!", "?")) else text + "."
+
+
+SAID = ("not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory, on whatever device.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError())
+    (True, False)
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in SAID)

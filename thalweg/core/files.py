@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import RunError, WriteError
+
+TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.part")
+"""What a file is called until it is whole."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -35,6 +39,39 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise WriteError(
             f"{path} cannot be written: {error.strerror or error}. Free some space there, or write to another place."
         ) from error
+
+
+def write_own(path: Path, data: bytes) -> None:
+    """Write a file of a folder that is ours: a link at its name is replaced, never followed.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "link").symlink_to(folder / "theirs")
+    >>> write_own(folder / "link", b"ours")
+    >>> (folder / "link").is_symlink(), (folder / "theirs").exists()
+    (False, False)
+
+    Raises `WriteError` where the writing fails; what was there before stays whole.
+    """
+    try:
+        _replace(path, data)
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be written: {error.strerror or error}. Free some space there, or write to another place."
+        ) from error
+
+
+def read_own(path: Path) -> bytes:
+    """Read a file of a folder that is ours; a link is no such file.
+
+    Raises `RunError` for one that is missing, a link, or cannot be read.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+            return file.read()
+    except OSError as error:
+        why = "it is a link" if path.is_symlink() else error.strerror
+        raise RunError(f"{path.name} cannot be read: {why}.") from error
 
 
 def check_writable(path: Path) -> None:
@@ -68,13 +105,13 @@ def check_writable(path: Path) -> None:
 def _replace(path: Path, data: bytes) -> None:
     """Write beside the file, then rename over it; its mode stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:99]}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name[:99]}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
+        if path.exists() and not path.is_symlink():
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         temporary.replace(path)
     except BaseException:
@@ -94,14 +131,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON; numbers that are not finite become null, which JSON can say."""
-    write_bytes(path, (json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    """Write a value as indented JSON, as `write_own` does; what is not finite becomes null, which JSON can say."""
+    write_own(path, (json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def write_lines(path: Path, rows: Iterable[Any]) -> None:
-    """Write rows as JSON lines."""
+    """Write rows as JSON lines, as `write_own` does."""
     text = "".join(json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    write_bytes(path, text.encode())
+    write_own(path, text.encode())
 
 
 def read_object(file: Path, **kinds: type) -> dict[str, Any]:

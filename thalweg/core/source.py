@@ -67,6 +67,15 @@ class Counted(Source, Protocol):
 
 
 @runtime_checkable
+class Ordered(Source, Protocol):
+    """A source that knows which examples its batches hold."""
+
+    def ordered(self, epoch: int, generator: torch.Generator | None) -> list[torch.Tensor]:
+        """The examples of each batch of an epoch, by their place in this source's own data."""
+        ...
+
+
+@runtime_checkable
 class Described(Source, Protocol):
     """A source that knows more of an example than its tensors say."""
 

@@ -4,6 +4,7 @@ from thalweg.recipes.conclusion import Conclusion, conclude
 from thalweg.recipes.express import as_toml, expressed
 from thalweg.recipes.predict import predict
 from thalweg.recipes.restore import load_run
+from thalweg.recipes.resume import resume
 from thalweg.recipes.subject import load
 
-__all__ = ["Conclusion", "as_toml", "conclude", "expressed", "load", "load_run", "predict"]
+__all__ = ["Conclusion", "as_toml", "conclude", "expressed", "load", "load_run", "predict", "resume"]

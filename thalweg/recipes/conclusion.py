@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.convert import Batching, as_source
-from thalweg.core.files import write_bytes, write_json
+from thalweg.core.files import write_json, write_own
 from thalweg.core.source import Source
 from thalweg.data import TableSource, TargetKind, prediction_frame
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
@@ -95,4 +95,4 @@ def _keep_predictions(run: Run, sources: dict[str, Source]) -> None:
         source = sources.get(name)
         if isinstance(source, TableSource):
             frame = prediction_frame(source.rows, source.encoding, outputs_of(run, source))
-            write_bytes(run.path / "predictions" / f"{name}.csv", frame.to_csv(index=False).encode())
+            write_own(run.path / "predictions" / f"{name}.csv", frame.to_csv(index=False).encode())

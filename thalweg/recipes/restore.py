@@ -6,6 +6,7 @@ from typing import Any
 
 from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.files import damaged, read_object
+from thalweg.core.lock import is_locked
 from thalweg.core.notices import notice
 from thalweg.core.randomness import untouched
 from thalweg.data import Encoding
@@ -36,8 +37,8 @@ def load_run(path: str | Path, recipe: Recipe | None = None) -> Run:
         raise RunError(f"{folder} is no run folder: it has no run.json. Give one that train wrote.")
     about = read_object(folder / "run.json", status=str, epochs=int, best_epoch=int, notices=list)
     status = _status(about, folder)
-    encoding = _encoding(folder)
-    recipe = recipe or _recipe(folder, encoding)
+    encoding = kept_encoding(folder)
+    recipe = recipe or kept_recipe(folder, encoding)
     with untouched():
         best, last = build_model(recipe.model), build_model(recipe.model)
     load_weights(best, folder / "checkpoints" / "best.safetensors")
@@ -57,7 +58,9 @@ def load_run(path: str | Path, recipe: Recipe | None = None) -> Run:
 
 def _status(about: dict[str, Any], folder: Path) -> Outcome:
     if about["status"] == "RUNNING":
-        raise RunError(f"The run {folder.name} has not ended: it is still going on, or was killed. Train it again.")
+        if is_locked(folder):
+            raise RunError(f"The run {folder.name} is still going on. Wait for it.")
+        raise RunError(f"The run {folder.name} was killed before it ended. Go on with it: thalweg resume {folder}.")
     if about["status"] not in Outcome.__members__:
         known = ", ".join(Outcome.__members__)
         raise damaged(folder / "run.json", f"its 'status' is {about['status'][:40]!r}, none of {known}")
@@ -85,7 +88,11 @@ def _history(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _recipe(folder: Path, encoding: Encoding | None) -> Recipe:
+def kept_recipe(folder: Path, encoding: Encoding | None) -> Recipe:
+    """The recipe that a run folder describes.
+
+    Raises `RunError` where it does not, or the recipe was made of Python objects.
+    """
     file = folder / "recipe.json"
     if not file.exists():
         raise RunError(f"{folder} holds no recipe.json. Give load_run the recipe.")
@@ -97,10 +104,10 @@ def _recipe(folder: Path, encoding: Encoding | None) -> Recipe:
 
 
 def _rebuilt(folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any], encoding: Encoding | None) -> Recipe:
-    if origin is None:
+    if origin is None or "case" in origin:
         raise RunError(
             f"The run {folder.name} was trained from Python objects, which are not kept in its folder. Give the recipe "
-            "again: thalweg.load_run(path, recipe)."
+            "again: thalweg.load_run(path, recipe), or thalweg.resume(path, recipe)."
         )
     if "python" in origin:
         given = folder / "recipe.py"  # as it was trained; the original may have changed since
@@ -116,7 +123,8 @@ def _rebuilt(folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any]
         raise RecipeError(f"{folder / 'recipe.json'}: {error}") from error
 
 
-def _encoding(folder: Path) -> Encoding | None:
+def kept_encoding(folder: Path) -> Encoding | None:
+    """What turns a table into tensors, as a run folder keeps it; None where there is no table."""
     file = folder / "preprocessing.json"
     if not file.exists():
         return None

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from thalweg.core.files import write_bytes
+from thalweg.core.files import write_own
 from thalweg.report.blocks import Section
 from thalweg.report.evidence import Evidence, read_evidence
 from thalweg.report.performance import curves, predictions, scores
@@ -30,7 +30,7 @@ def write_report(folder: Path) -> Path:
     Raises `RunError` for a folder without run.json, and for a damaged file, which it names.
     """
     path = folder / "report.html"
-    write_bytes(path, page(read_evidence(folder)).encode())
+    write_own(path, page(read_evidence(folder)).encode())
     return path
 
 

@@ -3,24 +3,26 @@
 from thalweg.training.crossing import CrossValidation, cross_validate
 from thalweg.training.evaluate import evaluate
 from thalweg.training.folder import RunFolder
-from thalweg.training.loop import epochs, steps
+from thalweg.training.loop import Progress, epochs, steps
 from thalweg.training.many import train_many
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
 from thalweg.training.stopping import EarlyStopping
-from thalweg.training.train import train
+from thalweg.training.train import resumed, train
 
 __all__ = [
     "CrossValidation",
     "EarlyStopping",
     "Outcome",
+    "Progress",
     "Recipe",
     "Run",
     "RunFolder",
     "cross_validate",
     "epochs",
     "evaluate",
+    "resumed",
     "steps",
     "train",
     "train_many",

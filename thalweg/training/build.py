@@ -20,9 +20,11 @@ from thalweg.core.source import Batched, Counted, Indexed, Source
 from thalweg.core.step import Step
 from thalweg.training.factories import build_model, build_optimizer
 from thalweg.training.judging import Judge
+from thalweg.training.position import Position
 from thalweg.training.rate import Rate, as_rate
 from thalweg.training.recipe import Recipe
 from thalweg.training.stopping import EarlyStopping
+from thalweg.training.tally import RunningMean
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Training:
     judge: Judge
     device: torch.device
     moment: Moment
+    position: Position
 
     @property
     def model(self) -> nn.Module:
@@ -78,9 +81,8 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
         if isinstance(split, Indexed):
             judge = judge.checked(model, split, device, name, moment)
     say_unseen_classes(recipe, source, validation)
-    return Training(
-        recipe, step, optimizer, as_rate(recipe.schedule, optimizer), source, validation, judge, device, moment
-    )
+    rate, position = as_rate(recipe.schedule, optimizer), Position(RunningMean(device))
+    return Training(recipe, step, optimizer, rate, source, validation, judge, device, moment, position)
 
 
 def open_split(recipe: Recipe, split: Any, name: str) -> Source:

@@ -2,7 +2,8 @@
 
 recipe.toml | recipe.py   as given          recipe.json         as resolved: each field, its fingerprint
 run.json                  how it ended      metrics.jsonl       the history, a line for each epoch
-checkpoints/best.safetensors, last.safetensors                  the weights
+checkpoints/best.safetensors, last.safetensors                  the weights, and checkpoints while it trains
+.lock                                                           held by the process that trains in it
 preprocessing.json        what turns a table into tensors       evaluation.json, predictions
 """
 
@@ -21,7 +22,8 @@ import torch
 from torch import nn
 
 from thalweg.core.errors import RunError
-from thalweg.core.files import write_bytes, write_json, write_lines
+from thalweg.core.files import read_object, write_json, write_lines, write_own
+from thalweg.core.lock import holder, locked
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
 from thalweg.training.weights import save_weights
@@ -37,13 +39,15 @@ class RunFolder:
     path: Path
     name: str
     created: str
+    kind: str = "train"
     written: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
+    lock: Any = None
 
     @classmethod
-    def make(cls, out: Path, name: str) -> "RunFolder":
-        """A new folder under `out`, named by the time, the subject and four random letters.
+    def make(cls, out: Path, name: str, kind: str = "train") -> "RunFolder":
+        """A new folder under `out`, named by the time, the subject and four random letters; `kind` is the command.
 
         Raises `RunError` where it cannot be made.
         """
@@ -57,9 +61,40 @@ class RunFolder:
                 f"The run folder {path} cannot be made: {error.strerror or error}. Give a folder that can be written: "
                 "--out FOLDER, or out= in Python."
             ) from error
-        folder = cls(path, name, now.isoformat(timespec="seconds"))
+        folder = cls(path, name, now.isoformat(timespec="seconds"), kind)
+        folder.lock = locked(path, {})
         folder._write_run("RUNNING", [], (), None, 0)
         return folder
+
+    @classmethod
+    def reopen(cls, path: Path) -> "RunFolder":
+        """The folder of a run that did not end, to go on with it.
+
+        Raises `RunError` for a folder without a run, one in which another process trains, a run that has ended.
+        """
+        if not (path / "run.json").exists():
+            raise RunError(f"{path} is no run folder: it has no run.json. Give one that train wrote.")
+        about = read_object(path / "run.json", status=str, name=str, created=str)
+        lock = locked(path, about.get("process") or {})
+        about = read_object(path / "run.json", status=str, name=str, created=str)
+        if about.get("kind", "train") != "train":
+            raise RunError(
+                f"The folder {path.name} is that of a {about['kind']}, which is not resumed. Give the command again: "
+                f"thalweg {about['kind']} {about['name']}."
+            )
+        if about["status"] in Outcome.__members__ and Outcome[about["status"]].good:
+            raise RunError(
+                f"The run {path.name} has ended as {about['status']}: there is nothing to go on with. Train it anew: "
+                f"thalweg train {path}."
+            )
+        return cls(path, about["name"], about["created"], closed=True, lock=lock)
+
+    def begin(self, history: list[dict[str, Any]]) -> None:
+        """Say that the training begins, or goes on; until then a folder that was reopened is left as it was."""
+        self.history = history
+        if self.closed:
+            self.closed = False
+            self._write_run("RUNNING", history, (), None, 0)
 
     @classmethod
     def create(cls, out: Path, recipe: Recipe) -> "RunFolder":
@@ -73,7 +108,7 @@ class RunFolder:
         origin = dict(recipe.origin or {})
         origin.pop("notices", None)  # they stand in run.json
         if (given := origin.pop("given", None)) is not None:
-            write_bytes(self.path / given["file"], given["text"].encode())
+            write_own(self.path / given["file"], given["text"].encode())
         write_json(
             self.path / "recipe.json",
             {
@@ -112,6 +147,12 @@ class RunFolder:
         write_lines(self.path / "metrics.jsonl", history)
         self._write_run(str(status), history, notices, error, best_epoch)
         self.closed = True
+        self.release()
+
+    def release(self) -> None:
+        """Let another process train in it."""
+        if self.lock is not None:
+            self.lock.release()
 
     @contextmanager
     def ending(self, notices: Iterable[str] = ()) -> Iterator[None]:
@@ -138,6 +179,7 @@ class RunFolder:
             {
                 "run": self.path.name,
                 "name": self.name,
+                "kind": self.kind,
                 "created": self.created,
                 "status": status,
                 "epochs": len(history),
@@ -147,6 +189,7 @@ class RunFolder:
                 "last": history[-1] if history else None,
                 "notices": list(notices),
                 "error": None if error is None else f"{type(error).__name__}: {error}",
+                "process": holder() if status == "RUNNING" else None,
                 "versions": {"python": platform.python_version(), "torch": torch.__version__},
             },
         )

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from thalweg.core.errors import DataError, RecipeError
-from thalweg.core.explain import explain
+from thalweg.core.explain import explain, is_out_of_memory
 from thalweg.core.nest import Nest, describe, to_device
 from thalweg.core.objective import (
     Losses,
@@ -117,6 +117,8 @@ class Judge:
             if "does not require grad" in str(error) and not self.differentiates:
                 return replace(self, differentiates=True).checked(model, source, device, name, moment)
             explained = _explained(error, model, self.objective, batch)
+            if is_out_of_memory(error):
+                return self  # the first step will say so, with what would fit
             if not isinstance(explained, RecipeError | DataError):
                 raise
             raise type(explained)(f"In the {name} split: {explained}") from error

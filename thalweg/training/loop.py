@@ -9,6 +9,7 @@ Whoever wants to look writes `for`, whoever wants to stop, `break`.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
@@ -21,16 +22,28 @@ from thalweg.core.randomness import generator, seed_everything
 from thalweg.measure.gradient import gradient_norm
 from thalweg.training.build import Training, forward
 from thalweg.training.own_loop import run_own_loop
+from thalweg.training.position import Position
 from thalweg.training.tally import RunningMean
 
+AfterStep = Callable[[Tensor | None], None]
 Progress = Callable[[int, int, dict[str, Any] | None], None]
 """Called with the epoch and the step that were just done, and after an epoch with its row of the history."""
 
 
 def batches(training: Training, epoch: int) -> Iterator[Nest]:
-    """The batches of one epoch on the device; their order is a function of the seed and the epoch alone."""
-    order = generator(training.recipe.seed, "order", epoch)
-    for batch in training.source.batches(epoch, 0, order):
+    """The batches of one epoch on the device, from where training stands in it.
+
+    Their order is a function of the seed and the epoch alone. A position that was read back has the random streams of
+    its moment, which are put back once the source has drawn its order as it does when an epoch begins.
+    """
+    at = training.position
+    drawn = training.source.batches(epoch, at.batch, generator(training.recipe.seed, "order", epoch))
+    if at.streams is not None:
+        first = next(drawn, None)
+        at.streams.restore()
+        at.streams = None
+        drawn = chain([] if first is None else [first], drawn)
+    for batch in drawn:
         yield to_device(batch, training.device)
 
 
@@ -53,6 +66,7 @@ def steps(
         training.rate.after_step()
         mean.add(losses)
         moment.step += 1
+        training.position.batch += 1
         if not pause_before_step:
             yield minimized, losses
 
@@ -66,24 +80,38 @@ def _check_gradient(training: Training, minimized: Tensor) -> None:
         )
 
 
-def epochs(training: Training, progress: Progress | None = None) -> Iterator[dict[str, Any]]:
-    """All epochs; pauses after each with its row of the history."""
-    for epoch in range(1, training.recipe.epochs + 1):
-        started = perf_counter()
+def epochs(
+    training: Training, progress: Progress | None = None, after_step: AfterStep = lambda loss: None
+) -> Iterator[dict[str, Any]]:
+    """The epochs from where training stands; pauses after each with its row of the history.
+
+    `after_step` is given the loss of each step that was taken, and None between the batches of a user's own loop.
+    """
+    while (epoch := training.position.epoch) <= training.recipe.epochs:
+        at = training.position
+        started = perf_counter() - at.seconds
         seed_everything(training.recipe.seed, "noise", epoch)
-        mean = RunningMean(training.device)
         if training.recipe.loop is None:
-            for _ in steps(training, epoch, mean):
+            for minimized, _ in steps(training, epoch, at.mean):
+                at.seconds = perf_counter() - started
                 if progress is not None:
                     progress(epoch, training.moment.step, None)
+                after_step(minimized)
         else:
-            run_own_loop(training, epoch, batches(training, epoch), mean)
-        row = _row(training, epoch, mean)
+            run_own_loop(training, epoch, _watched(batches(training, epoch), after_step), at.mean)
+        row = _row(training, epoch, at.mean)
         training.rate.after_epoch(row)
         row["seconds"] = perf_counter() - started
+        training.position = Position(RunningMean(training.device), epoch + 1)
         if progress is not None:
             progress(epoch, training.moment.step, row)
         yield row
+
+
+def _watched(drawn: Iterator[Nest], after_step: AfterStep) -> Iterator[Nest]:
+    for batch in drawn:
+        after_step(None)
+        yield batch
 
 
 def _row(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]:
@@ -95,6 +123,6 @@ def _row(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]:
         scores = training.judge.scores(training.model, training.validation, training.device, moment)
         row["validation_loss"] = scores.pop("loss")
         row["metrics"] = scores
-    row["gradient_norm"] = None if norm is None else float(norm)
+    row["gradient_norm"] = training.position.gradient_norm if norm is None else float(norm)
     row["learning_rate"] = training.rate.used
     return row

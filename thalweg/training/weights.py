@@ -1,6 +1,8 @@
 """Weights on disk: standard safetensors files, with each shared tensor written once."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from thalweg.core.errors import RunError
-from thalweg.core.files import write_bytes
+from thalweg.core.files import write_own
 from thalweg.core.notices import notice
 
 
@@ -21,9 +23,14 @@ def save_weights(model: nn.Module, path: Path) -> None:
     >>> save_weights(nn.Linear(3, 1), path)
     >>> load_weights(nn.Linear(3, 1), path)
     """
+    write_own(path, packed_weights(model.state_dict()))
+
+
+def packed_weights(state: Mapping[str, Any]) -> bytes:
+    """A model's state as a safetensors file holds it, each shared tensor once."""
     kept: dict[str, Tensor] = {}
     seen: set[tuple[object, ...]] = set()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state.items():
         if not isinstance(tensor, Tensor):
             notice(f"The model's state '{name}' is a {type(tensor).__name__}, which a weights file cannot hold.")
             continue
@@ -32,7 +39,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
             continue
         seen.add(place)
         kept[name] = tensor.detach().to("cpu", copy=True).contiguous()
-    write_bytes(path, safetensors.torch.save(kept))
+    return safetensors.torch.save(kept)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -41,23 +48,31 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises `RunError` where the file is missing or damaged, or its tensors do not fit the model.
     """
     try:
-        state = safetensors.torch.load(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise RunError(f"There are no weights at {path}. Put the file back, or train the run again.") from error
     except OSError as error:
         raise RunError(
             f"The weights {path} cannot be read: {error.strerror}. Check that the file may be read."
         ) from error
+    unpack_weights(model, data, path.name)
+
+
+def unpack_weights(model: nn.Module, data: bytes, name: str) -> None:
+    """Put the content of a weights file of that name into a model.
+
+    Raises `RunError` where it is damaged, or its tensors do not fit the model.
+    """
+    try:
+        state = safetensors.torch.load(data)
     except (SafetensorError, ValueError) as error:
-        raise RunError(
-            f"The weights {path.name} cannot be read ({error}). The file is damaged: train again."
-        ) from error
+        raise RunError(f"The weights {name} cannot be read ({error}). The file is damaged: train again.") from error
     own = model.state_dict()
-    wrong = [name for name in state if name not in own or not _fits(own[name], state[name])]
-    absent = [name for name in own if name not in state and not _tied(own, name, state)]
+    wrong = [key for key in state if key not in own or not _fits(own[key], state[key])]
+    absent = [key for key in own if key not in state and not _tied(own, key, state)]
     if wrong or absent:
         raise RunError(
-            f"The weights {path.name} do not fit the model: {', '.join(sorted(wrong + absent)[:5])}. They belong to a "
+            f"The weights {name} do not fit the model: {', '.join(sorted(wrong + absent)[:5])}. They belong to a "
             "model of another shape; give load_run the recipe that the run was trained with."
         )
     with torch.no_grad():

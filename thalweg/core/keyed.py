@@ -1,0 +1,102 @@
+"""Batches of examples whose random numbers are a function of (seed, epoch, example).
+
+Whoever fetches an example, in whichever process and after whatever else, gets the same crop or noise. The streams that
+are keyed are the global ones: Python's, NumPy's, and torch's on the CPU.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from thalweg.core.errors import DataError, RunError
+from thalweg.core.nest import Nest, as_tuples
+from thalweg.core.randomness import Streams, cpu_marks, restore_marks, seed_cpu, stream_seed
+
+Collate = Callable[[list[Any]], Nest]
+JUDGING = stream_seed(0, "judging")
+"""The key of splits that are judged: the same in every epoch, so that losses can be compared."""
+
+
+@dataclass
+class Keyed(Dataset[Any]):
+    """A data set that gives whole batches by the places of their examples.
+
+    Streams are seeded for each example only where examples draw at all, which a batch that moves them shows: it is then
+    fetched once more.
+
+    >>> import random
+    >>> class Noisy(list):
+    ...     def __getitem__(self, index):
+    ...         return super().__getitem__(index) + random.random()
+    >>> keyed = Keyed(Noisy(range(9)), default_collate, key=1)
+    >>> keyed.batch([4, 7])[1] == keyed.batch([7])[0]
+    tensor(True)
+    """
+
+    examples: Any
+    collate: Collate
+    key: int
+    draws: bool = field(default=False)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitems__(self, ids: list[int]) -> Nest:
+        """What the workers of a `DataLoader` call."""
+        return self.batch(ids)
+
+    def batch(self, ids: list[int]) -> Nest:
+        """The batch of some examples; the global streams are left as they were."""
+        if not self.draws:
+            before = cpu_marks()
+            batch = self._collated([self.examples[index] for index in ids])
+            if cpu_marks() == before:
+                return batch
+            self.draws = True
+            restore_marks(before)
+        streams = Streams.now()
+        try:
+            return self._seeded(ids)
+        finally:
+            streams.restore()
+
+    def _seeded(self, ids: list[int]) -> Nest:
+        examples = []
+        for index in ids:
+            seed_cpu(stream_seed(self.key, "example", index))
+            examples.append(self.examples[index])
+        seed_cpu(stream_seed(self.key, "collate", *ids[:1]))
+        return self._collated(examples)
+
+    def _collated(self, examples: list[Any]) -> Nest:
+        try:
+            batch = self.collate(examples)
+            return as_tuples(batch) if self.collate is default_collate else batch
+        except (RuntimeError, TypeError, ValueError) as error:
+            if self.collate is not default_collate:
+                raise
+            mend = "Examples of different lengths need a `collate` that pads them, for instance with "
+            mend += "torch.nn.utils.rnn.pad_sequence: Recipe(collate=...)."
+            if isinstance(error, TypeError):
+                mend = (
+                    "Have an example give tensors, arrays or numbers, or make the batch yourself: Recipe(collate=...)."
+                )
+            raise DataError(f"Examples could not be put into one batch: {error}. {mend}") from error
+
+
+def told_of_workers(loader: "DataLoader[Any]") -> Iterator[Nest]:
+    """The batches of a loader with workers; one that died is an error with a mend.
+
+    Raises `RunError` where a worker was killed, which is most often for want of memory.
+    """
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"{str(error).splitlines()[0].rstrip('. ')}. A worker that is killed is most often out of memory: take "
+            "fewer workers (num_workers), smaller batches, or num_workers=0, which shows the error itself."
+        ) from error

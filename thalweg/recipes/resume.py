@@ -1,0 +1,69 @@
+"""resume: a run folder -> Run, from the newest checkpoint on, to the same bits as if nothing had happened."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from thalweg.core.convert import Deferred
+from thalweg.core.door import no_type_check
+from thalweg.core.errors import RecipeError, RunError
+from thalweg.core.source import Splits
+from thalweg.recipes.restore import kept_encoding, kept_recipe
+from thalweg.training import Progress, Recipe, Run, RunFolder, resumed
+from thalweg.training.train import good
+
+
+@no_type_check
+def resume(
+    path: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    force: bool = False,
+    device: str | torch.device = "auto",
+    progress: Progress | None = None,
+) -> Run:
+    """Go on with a run that was interrupted or killed, from its newest checkpoint; without one, from its beginning.
+
+    On the same machine the run ends with the same bits as one that nothing has interrupted. A run of Python objects
+    needs its `recipe` again. `force` insists on another one, other data or another batch size: what differs is said.
+
+    >>> import tempfile, thalweg
+    >>> def interrupt(epoch, step, row):
+    ...     if step == 7:
+    ...         raise KeyboardInterrupt
+    >>> recipe = thalweg.load("iris", assignments=["epochs=3"])
+    >>> run = thalweg.train(recipe, out=tempfile.mkdtemp(), progress=interrupt)
+    >>> again = thalweg.resume(run.path)
+    >>> run.status.name, again.status.name, len(again.history)
+    ('INTERRUPTED', 'FINISHED', 3)
+
+    Raises `RunError` for a run that has ended or in which another process trains, for another recipe than it began with
+    (saying what differs), and where no checkpoint can be read (saying why, for each); and what `train` raises.
+    """
+    if recipe is not None and not isinstance(recipe, Recipe):
+        raise RecipeError(f"resume was given {type(recipe).__name__}, but it goes on with a thalweg.Recipe.")
+    folder = RunFolder.reopen(Path(path))
+    try:
+        chosen = _loaded(recipe or _kept(folder.path))
+        return good(resumed(chosen, folder, device, progress, force))
+    finally:
+        folder.release()
+
+
+def _loaded(recipe: Recipe) -> Recipe:
+    """The recipe with its data at hand, so that they can be compared with those that the run began with."""
+    splits = {item.name: getattr(recipe.data, item.name) for item in fields(recipe.data)}
+    if not any(isinstance(split, Deferred) for split in splits.values()):
+        return recipe
+    data = Splits(**{name: split.load() if isinstance(split, Deferred) else split for name, split in splits.items()})
+    return recipe.but(data=data, origin=recipe.origin)
+
+
+def _kept(folder: Path) -> Recipe:
+    if not (folder / "recipe.json").exists():
+        raise RunError(
+            f"The run {folder.name} was killed before its recipe was kept, and nothing was trained. Give the command "
+            "that began it again."
+        )
+    return kept_recipe(folder, kept_encoding(folder))

@@ -1,0 +1,65 @@
+"""Interrupts that wait for the end of a step: Ctrl-C and SIGTERM never cut an update in half."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+
+@dataclass
+class Interrupts:
+    """The signal that came while a step was taken, and what would have handled it.
+
+    >>> Interrupts().pending
+    False
+    """
+
+    _waiting: list[tuple[int, Callable[..., Any]]] = field(default_factory=list)
+
+    @property
+    def pending(self) -> bool:
+        """Whether one waits."""
+        return bool(self._waiting)
+
+    def deliver(self) -> None:
+        """Do what the signal's own handler does: raise the interrupt."""
+        if self._waiting:
+            number, handler = self._waiting.pop(0)
+            handler(number, None)
+
+    def _note(self, handler: Callable[..., Any], number: int, frame: FrameType | None) -> None:
+        if self.pending:  # a second one does not wait
+            self._waiting.clear()
+            handler(number, frame)
+            return
+        self._waiting.append((number, handler))
+
+
+@contextmanager
+def deferred() -> Iterator[Interrupts]:
+    """Let interrupts wait until they are delivered; a second one does not wait. Elsewhere than in the main thread none.
+
+    Signals that nobody handles (SIGTERM in a script) still end the process at once.
+    """
+    interrupts = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    before: dict[int, Any] = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        handler = None if number is None else signal.getsignal(number)
+        if number is not None and callable(handler):
+
+            def note(number: int, frame: FrameType | None, own: Callable[..., Any] = handler) -> None:
+                interrupts._note(own, number, frame)
+
+            before[number] = signal.signal(number, note)
+    try:
+        yield interrupts
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

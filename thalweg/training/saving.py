@@ -1,0 +1,201 @@
+"""Saving: a run's checkpoints while it trains, and a run put back where a checkpoint stands."""
+
+import json
+import platform
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from thalweg.core.errors import RunError
+from thalweg.core.fingerprint import UNKNOWN, fingerprint
+from thalweg.core.notices import notice
+from thalweg.training.build import Training
+from thalweg.training.checkpoint import KEPT, Checkpoint, Checkpoints, Place, packed, room_for, unpacked
+from thalweg.training.position import Position
+from thalweg.training.recipe import Recipe
+from thalweg.training.state import own_values, put_back, taken, versions
+from thalweg.training.tally import RunningMean
+from thalweg.training.weights import packed_weights, unpack_weights
+
+if TYPE_CHECKING:
+    from thalweg.training.train import Keeper
+
+EVERY_SECONDS = 60.0
+"""Within an epoch a checkpoint is written so often."""
+LEAST_SECONDS = 1.0
+"""At the end of an epoch one is written unless the last is younger than this."""
+
+
+class Saver:
+    """Writes the checkpoints of one run, at the ends of its epochs and within them, and reads the newest back."""
+
+    def __init__(self, training: Training, keeper: "Keeper", folder: Path, notices: list[str]) -> None:
+        self.training, self.keeper, self.notices = training, keeper, notices
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.built = versions(own_values(training.step))
+        self.written, self.last = time.monotonic(), (1, 0)
+        self.best: tuple[int, bytes] | None = None
+        self.tried, self.able = False, True
+        self.own_loop = training.recipe.loop is not None
+        room_for(folder, _size(training))
+
+    @property
+    def place(self) -> Place:
+        """Where the training stands."""
+        return self.training.position.epoch, self.training.position.batch
+
+    @property
+    def due(self) -> bool:
+        """Whether the last checkpoint is so old that one is due within the epoch."""
+        return time.monotonic() - self.written >= EVERY_SECONDS
+
+    @property
+    def due_after_epoch(self) -> bool:
+        """Whether one is due at the end of an epoch: unless it was just written."""
+        return time.monotonic() - self.written >= LEAST_SECONDS or self.last == (1, 0)
+
+    def save(self) -> None:
+        """Write a checkpoint of where the training stands; within an epoch of a user's own loop there is none."""
+        if not self.able or self.place == self.last or (self.own_loop and self.training.position.batch):
+            return
+        payload = self._payload()
+        if payload is None:
+            return
+        keeper = self.keeper
+        if keeper.best_state is not None and (self.best is None or self.best[0] != keeper.best_epoch):
+            self.best = keeper.best_epoch, packed_weights(keeper.best_state)
+        self.checkpoints.write(self.place, packed_weights(self.training.model.state_dict()), self.best, payload)
+        self.written, self.last = time.monotonic(), self.place
+
+    def _payload(self) -> bytes | None:
+        """The state in bytes; once it is tried whether it can be read back, and said where it cannot."""
+        try:
+            payload = packed(self._state())
+            if not self.tried:
+                unpacked(payload)
+                self.tried = True
+            return payload
+        except Exception as error:  # whatever a user's own state_dict holds
+            self.able = False
+            notice(
+                "No checkpoints are written, so this run cannot be resumed: its state holds what cannot be read back "
+                f"without running code ({_culprit(error)}). Keep numbers, tensors, lists and dicts in "
+                "the state_dict of the optimizer and the schedule, and in the model's attributes."
+            )
+            return None
+
+    def _state(self) -> dict[str, Any]:
+        keeper = self.keeper
+        return taken(self.training, self.built) | {
+            "history": json.dumps(keeper.history),
+            "best": {"epoch": keeper.best_epoch, "loss": keeper.best_loss},
+            "notices": list(self.notices),
+            "recipe": about(self.training.recipe),
+            "machine": machine(self.training.device),
+        }
+
+    def load(self, found: Checkpoint, force: bool = False) -> None:
+        """Put a checkpoint back into the training and the keeper.
+
+        Raises `RunError` where the recipe is another one, with what differs, unless `force` is set.
+        """
+        training, keeper, state = self.training, self.keeper, found.state
+        other = check_same(training.recipe, state["recipe"], force)
+        _say_machine(state["machine"], machine(training.device))
+        self.notices[:0] = [said for said in state["notices"] if said not in self.notices]
+        keeper.history = json.loads(state["history"])
+        keeper.best_epoch, keeper.best_loss = state["best"]["epoch"], state["best"]["loss"]
+        name = "the checkpoint's weights"
+        if found.best is not None:
+            unpack_weights(training.model, found.best, name)
+            keeper.keep_best_state()
+            self.best = keeper.best_epoch, found.best
+        unpack_weights(training.model, found.weights, name)
+        put_back(training, state)
+        if training.position.batch and {"data", "batch_size", "collate"} & set(other):
+            notice(f"The data differ, so epoch {training.position.epoch} begins anew.")
+            training.position = Position(RunningMean(training.device), training.position.epoch)
+        self.checkpoints.forget_after(found.place)
+        self.last = found.place
+
+
+def _culprit(error: Exception) -> str:
+    """What cannot be read back, from torch's error, which goes on at length about its own options."""
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return named[1] if named else str(error).splitlines()[0][:120]
+
+
+def about(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Each field of a recipe as it is compared, and in words."""
+    described = recipe.describe()
+    return {
+        name: {"fingerprint": fingerprint(getattr(recipe, name)), "described": text} for name, text in described.items()
+    }
+
+
+def check_same(recipe: Recipe, kept: dict[str, dict[str, str]], force: bool) -> list[str]:
+    """The fields in which a recipe differs from that of a checkpoint; what cannot be compared is said.
+
+    Raises `RunError` where there are any, unless `force` is set.
+    """
+    now = about(recipe)
+    marks = {name: (kept.get(name, {}).get("fingerprint"), field["fingerprint"]) for name, field in now.items()}
+    unknown = [name for name, pair in marks.items() if UNKNOWN in pair]
+    other = [name for name, pair in marks.items() if pair[0] != pair[1] and name not in unknown]
+    if unknown:
+        notice(
+            f"Not compared with the run that is resumed: {', '.join(unknown)}. If they differ, so does what follows."
+        )
+    if not other:
+        return []
+    lines = [f"{name}: {kept.get(name, {}).get('described', 'absent')} -> {now[name]['described']}" for name in other]
+    lines = [f"{name}: other content" if len(set(line.split(": ", 1)[1].split(" -> "))) == 1 else line
+             for name, line in zip(other, lines, strict=True)]  # fmt: skip
+    if not force:
+        raise RunError(
+            f"The run was trained otherwise: {'; '.join(lines)}. Resume it with what it began with, or insist: "
+            "thalweg resume RUN --force, or resume(..., force=True)."
+        )
+    notice(f"Resumed with other settings than it began with: {'; '.join(lines)}.")
+    return other
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the last bits of a result depend on beside the recipe."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "torch": str(torch.__version__),
+        "threads": str(torch.get_num_threads()),
+        "device": device.type,
+        "processor": name,
+    }
+
+
+def _say_machine(before: dict[str, str], now: dict[str, str]) -> None:
+    changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
+    if changed:
+        notice(f"The rest of this run is not bit-exact: it goes on with {', '.join(changed)}.")
+
+
+def _size(training: Training) -> int:
+    """About how many bytes the checkpoints of a run take: those kept, the one being written, the weights at the end."""
+    state = training.model.state_dict().values()
+    weights = sum(value.nbytes for value in state if isinstance(value, Tensor))
+    trained = sum(weight.nbytes for weight in training.model.parameters() if weight.requires_grad)
+    group = training.optimizer.param_groups[0]
+    moments = 2 if "betas" in group else 1 if group.get("momentum") or group.get("alpha") else 0
+    best = training.validation is not None
+    return (KEPT + 1) * (weights * (2 if best else 1) + moments * trained)
+
+
+def finite(tensors: Any) -> bool:
+    """Whether all numbers of some tensors are finite.
+
+    >>> finite([torch.ones(2)]), finite([torch.tensor(float("nan"))])
+    (True, False)
+    """
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
