@@ -18,6 +18,7 @@ from thalweg.diagnosis.growth import reinitialized
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
+from thalweg.training.rate import as_rate
 
 ADAM, LONGER = "Adam at its usual rate", "trained 3 x as long"
 UNSCHEDULED, ANEW = "without its schedule", "layers initialized anew"
@@ -56,12 +57,51 @@ class ScaledRate:
         return f"{describe_piece(self.factory)} with its learning rate x {self.factor:g}"
 
 
+@dataclass(frozen=True, repr=False)
+class ScaledSchedule:
+    """A factory of a scheduler that sets rates of its own (`OneCycleLR`, `CyclicLR`), all of them multiplied."""
+
+    factory: Callable[..., Any]
+    factor: float
+
+    @property
+    def per_step(self) -> bool:
+        """Whether the scheduler is stepped after every update."""
+        return bool(getattr(self.factory, "per_step", False))
+
+    def __call__(self, optimizer: Any) -> Any:
+        scheduler = self.factory(optimizer)
+        for group in optimizer.param_groups:
+            for name in ("lr", "initial_lr", "max_lr", "min_lr"):
+                if name in group:
+                    group[name] = group[name] * self.factor
+        for name in ("base_lrs", "max_lrs"):
+            if hasattr(scheduler, name):
+                setattr(scheduler, name, [rate * self.factor for rate in getattr(scheduler, name)])
+        return scheduler
+
+    def __repr__(self) -> str:
+        return f"{describe_piece(self.factory)} with its learning rates x {self.factor:g}"
+
+
 def at_rate(recipe: Recipe, factor: float) -> Recipe:
-    """The recipe with every learning rate times `factor`."""
-    inner = recipe.optimizer
-    if isinstance(inner, ScaledRate):
-        return recipe.but(optimizer=ScaledRate(inner.factory, inner.factor * factor))
-    return recipe.but(optimizer=ScaledRate(inner, factor))
+    """The recipe with every learning rate times `factor`, those too that a schedule sets whatever the optimizer's."""
+    inner, schedule = recipe.optimizer, recipe.schedule
+    before, inner = (inner.factor, inner.factory) if isinstance(inner, ScaledRate) else (1.0, inner)
+    scaled = ScaledRate(inner, before * factor)
+    if isinstance(schedule, ScaledSchedule):
+        return recipe.but(optimizer=scaled, schedule=ScaledSchedule(schedule.factory, schedule.factor * factor))
+    if schedule is not None and _rates(recipe) == _rates(recipe.but(optimizer=scaled)):
+        return recipe.but(optimizer=scaled, schedule=ScaledSchedule(schedule, factor))
+    return recipe.but(optimizer=scaled)
+
+
+def _rates(recipe: Recipe) -> list[Any]:
+    """All rates that optimizer and schedule begin with."""
+    with untouched():
+        rate = as_rate(recipe.schedule, build_optimizer(recipe.optimizer, recipe.model(), recipe.loop))
+    groups = [group.get(name) for group in rate.optimizer.param_groups for name in ("lr", "initial_lr", "max_lr")]
+    return [groups, getattr(rate, "own", None), getattr(getattr(rate, "scheduler", None), "base_lrs", None)]
 
 
 def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]]:

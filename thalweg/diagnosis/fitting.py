@@ -217,7 +217,7 @@ def bigger_arms(lab: Laboratory, tuned: Recipe, grow: Grow | None) -> Iterator[t
     if (free := unrestrained(tuned)) is not None:
         yield free
     given = None if grow is None else iter([("grown by the given rule", grow(tuned))])
-    for name, bigger in given or bigger_siblings(tuned, first_batch(lab.train)):
+    for name, bigger in given or bigger_siblings(tuned, first_batch(lab.train), lab.affords_once):
         yield name, bigger
         yield f"{name}, {SMALLER_RATE}", at_rate(bigger, 0.316)
 

@@ -10,7 +10,7 @@ finding is therefore told by the way from the best constant prediction down to t
 that is less.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from thalweg.core.arrays import are_classes
-from thalweg.core.nest import leaves
 from thalweg.core.objective import PlainLoss
 from thalweg.core.source import Source
 from thalweg.training.interval import mean_interval
@@ -29,6 +28,9 @@ from thalweg.training.values import values_of
 SMOOTHING = 0.01
 """The share of a uniform distribution in every reference's probabilities, which would else be infinitely wrong."""
 FOLDS = 4
+MOST_TARGETS, MOST_CLASSES = 32, 4096
+SURE = -20.0
+"""The logarithm of a variance as small as may be: where a loss of it is negative, the loss has no least value."""
 MOST = 4000
 """References are fitted to at most so many examples; more would only lower the floor, at a price."""
 SHARE_OF_LOSS, SHARE_OF_WAY = 0.1, 0.05
@@ -90,38 +92,94 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
         reached = _reached(judge, x, y, seed)
     if reached is None:
         return None
-    means = {name: mean_interval(losses, weights) for name, (losses, weights) in reached.items()}
+    losses, low = reached
+    means = {name: mean_interval(values, weights) for name, (values, weights) in losses.items()}
     best = min(means, key=lambda name: means[name][0])
-    values = reached[best][0]
+    values = losses[best][0]
     parts = np.split(values, np.cumsum([len(own) for own in places])[:-1])
-    known = tuple(Known(own, losses) for own, losses in zip(places, parts, strict=True))
-    low = 0.0 if values.min() >= 0 else float("-inf")
+    known = tuple(Known(own, part) for own, part in zip(places, parts, strict=True))
     return Floor(low, means[best][0], best, known, means[best], means[CONSTANT][0])
 
 
-def _reached(
-    judge: Judge, x: np.ndarray, y: Tensor, seed: int
-) -> dict[str, tuple[np.ndarray, np.ndarray | None]] | None:
-    """The losses of each learner's examples and their weights; None where the loss takes no learner's output."""
-    labels = _labels(y)
-    reached = {}
-    for name, build in (_regressors() if labels is None else _classifiers()).items():
-        output = _out_of_fold(build, x, y if labels is None else labels, seed)
-        losses = None if output is None else _losses(judge, output, y, labels is not None)
-        if losses is None:
+@dataclass(frozen=True)
+class Reading:
+    """One way in which a loss may read what a learner says of these targets: the learners, and the form of an output.
+
+    `perfect` is an output without any error, as sure as may be.
+    """
+
+    targets: Tensor
+    learners: dict[str, Callable[[], Any]]
+    form: Callable[[Tensor], Tensor]
+    perfect: Tensor | None = None
+
+
+def _readings(y: Tensor) -> list[list[Reading]]:
+    """Ways to read the targets, group by group: of the first group that the loss takes, the best constant decides."""
+    if are_classes(y):
+        return [[Reading(y.long(), _classifiers(), lambda output: output)]]
+    if (labels := _yes_or_no(y)) is not None:
+        learners = _classifiers()
+
+        def logits(output: Tensor) -> Tensor:
+            return (output[:, 1] - output[:, 0]).reshape(y.shape).to(y.dtype)
+
+        def shares(output: Tensor) -> Tensor:
+            return output[:, 1].exp().reshape(y.shape).to(y.dtype)
+
+        return [[Reading(labels, learners, logits), Reading(labels, learners, shares)]]
+    learners, sure = _regressors(), _flat(y)
+    sure = torch.cat([sure, torch.full_like(sure, SURE)], 1)
+    return [
+        [Reading(y, learners, lambda output: output, y)],
+        [Reading(y, learners, lambda output: _with_log_variances(output, y), sure)],
+    ]
+
+
+def _yes_or_no(y: Tensor) -> Tensor | None:
+    """The class of each example where a column of numbers holds only 0 and 1, and both."""
+    if not y.is_floating_point() or y.numel() != len(y):
+        return None
+    return y.reshape(-1).long() if set(y.unique().tolist()) == {0.0, 1.0} else None
+
+
+Losses = dict[str, tuple[np.ndarray, np.ndarray | None]]
+
+
+def _reached(judge: Judge, x: np.ndarray, y: Tensor, seed: int) -> tuple[Losses, float] | None:
+    """The losses of each learner's examples and their weights, and the least that this loss can be.
+
+    None where the loss takes no learner's output.
+    """
+    for group in _readings(y):
+        constants = []
+        for reading in group:
+            output = _out_of_fold(reading.learners[CONSTANT], x, reading.targets, seed)
+            losses = None if output is None else _losses(judge, reading.form(output), y)
+            if losses is not None:
+                constants.append((mean_interval(*losses)[0], reading))
+        if constants:
+            reading = min(constants, key=lambda pair: pair[0])[1]
+            return _all_reached(judge, x, y, reading, seed)
+    return None
+
+
+def _all_reached(judge: Judge, x: np.ndarray, y: Tensor, reading: Reading, seed: int) -> tuple[Losses, float] | None:
+    reached: Losses = {}
+    for name, build in reading.learners.items():
+        output = _out_of_fold(build, x, reading.targets, seed)
+        losses = None if output is None else _losses(judge, reading.form(output), y)
+        if losses is None or not np.isfinite(losses[0]).all():
             return None
         reached[name] = losses
-    return reached
+    perfect = None if reading.perfect is None else _losses(judge, reading.perfect, y)
+    seen = [losses for losses, _ in reached.values()] + ([] if perfect is None else [perfect[0]])
+    return reached, 0.0 if min(values.min() for values in seen) >= 0 else float("-inf")
 
 
-def _labels(y: Tensor) -> Tensor | None:
-    """The class of each example; None for numbers. A column of 0 and 1 is yes or no, of whatever type."""
-    if are_classes(y):
-        return y
-    one_column = y.is_floating_point() and y.numel() == len(y)
-    if one_column and bool(((y == 0) | (y == 1)).all()) and len(y.unique()) == 2:
-        return y.reshape(-1).long()
-    return None
+def _flat(values: Tensor) -> Tensor:
+    """A row for each example."""
+    return values.reshape(len(values), -1)
 
 
 def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, list[np.ndarray]] | None:
@@ -135,17 +193,24 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, lis
             if not isinstance(batch, tuple | list) or len(batch) != 2:
                 return None
             x, y = batch
-            if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point():
+            if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point() or y.is_complex():
                 return None
-            xs.append(x.flatten(1))
-            ys.append(y)
+            xs.append(_flat(x).cpu())
+            ys.append(y.cpu())
             sizes[-1] += len(y)
-    if len({x.shape[1] for x in xs}) != 1 or any(True for y in ys for leaf in leaves(y) if leaf.is_complex()):
+    if len({x.shape[1] for x in xs}) != 1 or len({y.shape[1:] for y in ys}) != 1:
         return None
     x, y = torch.cat(xs), torch.cat(ys)
-    if not (are_classes(y) or (y.is_floating_point() and y.flatten(1).shape[1] <= 32)):
+    numbers = y.is_floating_point() and _flat(y).shape[1] <= MOST_TARGETS
+    if not (are_classes(y) and int(y.max()) < MOST_CLASSES) and not numbers:
+        return None
+    if not bool(torch.isfinite(x).all()) or not (are_classes(y) or bool(torch.isfinite(y).all())):
         return None
     kept = np.arange(0, len(x), -(-len(x) // MOST))
+    if are_classes(y):
+        kept = kept[y[kept].numpy() >= 0]  # what is below 0 is padding, or no label at all
+    if len(kept) < 2 * FOLDS:
+        return None
     edges = np.cumsum([0, *sizes])
     places = [
         own - start for own, start in zip(np.split(kept, np.searchsorted(kept, edges[1:-1])), edges, strict=False)
@@ -189,17 +254,20 @@ def _regressors() -> dict[str, Callable[[], Any]]:
 
 
 def _out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) -> Tensor | None:
-    """Outputs in the form the judge reads: log-probabilities for classes, numbers of the target's shape."""
+    """What a learner says of examples that it did not see: log-probabilities of classes, numbers of the target's shape.
+
+    None where some fold's training part has one class alone.
+    """
     from sklearn.model_selection import KFold
 
-    folds = KFold(min(FOLDS, len(x)), shuffle=True, random_state=seed)
-    targets = y.numpy() if are_classes(y) else y.flatten(1).double().numpy()
+    folds = KFold(FOLDS, shuffle=True, random_state=seed)
+    targets = y.numpy() if are_classes(y) else _flat(y).double().numpy()
     classes = int(y.max()) + 1 if are_classes(y) else targets.shape[1]
     output = np.full((len(x), classes), SMOOTHING / classes if are_classes(y) else 0.0)
     for train, held_out in folds.split(x):
         if are_classes(y) and len(np.unique(targets[train])) < 2:
             return None
-        learner = build().fit(x[train], targets[train])
+        learner = _fitting(build(), len(train)).fit(x[train], targets[train])
         if are_classes(y):
             probability = learner.predict_proba(x[held_out])
             output[np.ix_(held_out, learner.classes_)] += (1 - SMOOTHING) * probability
@@ -210,38 +278,29 @@ def _out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) 
     return torch.from_numpy(output).to(y.dtype).reshape(y.shape)
 
 
-def _losses(judge: Judge, output: Tensor, y: Tensor, classes: bool) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """The judge's loss of each example and its weight, in the first form of the output that the loss takes."""
+def _fitting(learner: Any, examples: int) -> Any:
+    """A learner that asks for no more neighbours than there are examples."""
+    wanted = next((key for key in learner.get_params() if key.endswith("n_neighbors")), None)
+    if wanted is not None and learner.get_params()[wanted] > examples:
+        learner.set_params(**{wanted: examples})
+    return learner
+
+
+def _losses(judge: Judge, output: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """The judge's loss of each example and its weight; None where the loss refuses the output, or gives one number."""
     assert isinstance(judge.objective, PlainLoss)
-    for form in _forms(output, y, classes):
-        try:
-            losses = values_of(judge.objective.loss, form, y)
-        except (RuntimeError, ValueError, IndexError):
-            continue
-        if not losses.value.dim():
-            return None
-        weight = losses.weight.double().numpy() if isinstance(losses.weight, Tensor) else None
-        return losses.value.double().numpy(), weight
-    return None
-
-
-def _forms(output: Tensor, y: Tensor, classes: bool) -> Iterator[Tensor]:
-    """The forms in which a loss may read what a learner says.
-
-    Of two classes in a float column the logit, of classes their log-probabilities; of numbers the means, and the means
-    with log variances behind them.
-    """
-    if classes and y.is_floating_point():
-        yield (output[:, 1] - output[:, 0]).reshape(y.shape).to(y.dtype)
-    elif classes:
-        yield output
-    else:
-        yield output
-        yield _with_log_variances(output, y)
+    try:
+        losses = values_of(judge.objective.loss, output, y)
+    except (RuntimeError, ValueError, IndexError):
+        return None
+    if not losses.value.dim():
+        return None
+    weight = losses.weight.double().numpy() if isinstance(losses.weight, Tensor) else None
+    return losses.value.double().numpy(), weight
 
 
 def _with_log_variances(output: Tensor, y: Tensor) -> Tensor:
     """The means, and behind them the logarithm of each column's mean squared error, the same for every example."""
-    means = output.reshape(len(output), -1)
-    spread = (means - y.reshape(len(y), -1)).square().mean(0).clamp_min(1e-6).log()
+    means = _flat(output)
+    spread = (means - _flat(y)).square().mean(0).clamp_min(1e-6).log()
     return torch.cat([means, spread.expand_as(means)], 1)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from thalweg.core.description import describe_piece
-from thalweg.core.nest import Nest
+from thalweg.core.nest import Nest, to_device
 from thalweg.core.objective import Moment
 from thalweg.core.randomness import generator, untouched
 from thalweg.core.signature import parameters_of
@@ -27,10 +27,15 @@ LEAST_UNITS = 64
 """A hidden layer that is put into a network has as many units as what it reads, and at least so many."""
 
 Factory = Callable[[], nn.Module]
+Affordable = Callable[[Recipe], bool]
 
 
-def bigger_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]:
+def bigger_siblings(
+    recipe: Recipe, batch: Nest, affordable: Affordable = lambda recipe: True
+) -> Iterator[tuple[str, Recipe]]:
     """Names and recipes of bigger siblings, from the first to try to the last.
+
+    One that is not affordable is given without being built: a sibling of a huge network may not even fit the memory.
 
     >>> from thalweg.core.source import Splits
     >>> x, y = torch.ones(5, 3), torch.ones(5, 2)
@@ -43,7 +48,7 @@ def bigger_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]
         ("one hidden layer more", deeper),
         ("16 x as wide", partial(wider, factor=16)),
     ):
-        bigger = grow(recipe, batch)
+        bigger = grow(recipe, batch, affordable=affordable)
         if bigger is not None:
             yield name, bigger
 
@@ -75,7 +80,7 @@ def unrestrained(recipe: Recipe) -> tuple[str, Recipe] | None:
     taken, free = [], recipe
     if any(rate > 0 for module in model.modules() for _, rate in _dropouts(module)):
         taken.append("dropout")
-        free = free.but(model=_by_knob(recipe.model, "dropout", lambda _: 0.0) or Undropped(recipe.model))
+        free = free.but(model=_undropped(recipe.model))
     if any(group.get("weight_decay") for group in optimizer.param_groups):
         taken.append("weight decay")
         free = free.but(optimizer=Undecayed(recipe.optimizer))
@@ -83,6 +88,16 @@ def unrestrained(recipe: Recipe) -> tuple[str, Recipe] | None:
         taken.append("penalty")
         free = free.but(penalty=None)
     return (f"without {' and '.join(taken)}", free) if taken else None
+
+
+def _undropped(factory: Factory) -> Factory:
+    """The factory with its dropout argument at 0, where that is all the dropout there is; else every rate set to 0."""
+    knob = _by_knob(factory, "dropout", lambda _: 0.0)
+    if knob is None:
+        return Undropped(factory)
+    with untouched():
+        left = any(rate > 0 for module in knob().modules() for _, rate in _dropouts(module))
+    return Undropped(factory) if left else knob
 
 
 def _dropouts(module: nn.Module) -> Iterator[tuple[str, float]]:
@@ -131,25 +146,29 @@ class Undecayed:
         return f"{describe_piece(self.factory)} without weight decay"
 
 
-def wider(recipe: Recipe, batch: Nest, factor: int) -> Recipe | None:
+def wider(recipe: Recipe, batch: Nest, factor: int, affordable: Affordable = lambda recipe: True) -> Recipe | None:
     """The recipe with a model `factor` times as wide, None where it cannot be widened."""
-    return _believed(recipe, _by_knob(recipe.model, "width", lambda width: width * factor), batch) or _believed(
-        recipe, _by_layers(recipe, factor, batch), batch
+    knob = _by_knob(recipe.model, "width", lambda width: width * factor)
+    return _believed(recipe, knob, batch, affordable) or _believed(
+        recipe, _by_layers(recipe, factor, batch), batch, affordable
     )
 
 
-def deeper(recipe: Recipe, batch: Nest) -> Recipe | None:
+def deeper(recipe: Recipe, batch: Nest, affordable: Affordable = lambda recipe: True) -> Recipe | None:
     """The recipe with one hidden layer more in its model, None where none can be put in."""
-    return _believed(recipe, _by_knob(recipe.model, "depth", lambda depth: depth + 1), batch) or _believed(
-        recipe, _by_insertion(recipe, batch), batch
+    knob = _by_knob(recipe.model, "depth", lambda depth: depth + 1)
+    return _believed(recipe, knob, batch, affordable) or _believed(
+        recipe, _by_insertion(recipe, batch), batch, affordable
     )
 
 
-def _believed(recipe: Recipe, factory: Factory | None, batch: Nest) -> Recipe | None:
-    """The recipe with that model, where it runs on a batch and is bigger."""
+def _believed(recipe: Recipe, factory: Factory | None, batch: Nest, affordable: Affordable) -> Recipe | None:
+    """The recipe with that model, where it runs on a batch and is bigger; one that is too dear is not tried."""
     if factory is None:
         return None
     bigger = recipe.but(model=factory)
+    if not affordable(bigger):
+        return bigger
     sizes = [_size_if_it_runs(one, batch) for one in (recipe, bigger)]
     return bigger if None not in sizes and cast(int, sizes[1]) > cast(int, sizes[0]) else None
 
@@ -256,11 +275,12 @@ def _note(called: list[tuple[str, nn.Module]], name: str, module: nn.Module, inp
 
 
 def _forward(step: Step, batch: Nest) -> bool:
-    """Whether the step takes a batch, in evaluation and in training."""
+    """Whether the step takes a batch, in evaluation and in training; an objective may ask for gradients of its own."""
+    cpu = torch.device("cpu")
     try:
-        with torch.no_grad():
-            for training in (False, True):
-                step.train(training)(batch, Moment(training=training, generator=generator(0, "trial")))
+        for training in (False, True):
+            moment = Moment(training=training, generator=generator(0, "trial"))
+            step.to(cpu).train(training)(to_device(batch, cpu), moment)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
         return False
     return True

@@ -12,7 +12,7 @@ from thalweg.core.arrays import ArraySource
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.errors import RunError, Unsupported
 from thalweg.core.notices import notice
-from thalweg.core.randomness import stream_seed
+from thalweg.core.randomness import stream_seed, untouched
 from thalweg.core.source import Indexed, Source, Splits
 from thalweg.core.wording import counted
 from thalweg.diagnosis.budget import Budget, Cost
@@ -27,6 +27,8 @@ from thalweg.training.judging import Judge
 
 FEWEST = 10
 """Fewer examples in the probe half say nothing of the test data."""
+FAR = 4.0
+"""A model whose price says that it takes so many times what is left of a time budget is not timed."""
 OVERHEAD = 20_000
 """A step's own cost in parameters: a network of so many takes about twice the time of one of none (docs/log.md)."""
 
@@ -71,18 +73,34 @@ class Laboratory:
     def affords(self, recipe: Recipe, seeds: Sequence[int], name: str = "") -> bool:
         """Whether the budget still holds the runs of a recipe; those of that name that were trained cost nothing."""
         runs = sum((name, seed) not in self.kept for seed in seeds)
-        if not runs:
-            return True
-        seconds = self.seconds_of(recipe)
-        return self.budget.less(self.cost).holds(
-            self.price_of(recipe) * runs, None if seconds is None else seconds * runs
-        )
+        return self._holds([(recipe, runs)])
+
+    def affords_once(self, recipe: Recipe) -> bool:
+        """Whether the budget still holds one run of a recipe."""
+        return self._holds([(recipe, 1)])
 
     def affords_both(self, recipe: Recipe, other: Recipe, seeds: Sequence[int]) -> bool:
         """Whether the budget still holds the runs of two recipes."""
-        times = (self.price_of(recipe) + self.price_of(other)) * len(seeds)
-        known = [seconds for one in (recipe, other) if (seconds := self.seconds_of(one)) is not None]
-        return self.budget.less(self.cost).holds(times, sum(known) * len(seeds) if len(known) == 2 else None)
+        return self._holds([(recipe, len(seeds)), (other, len(seeds))])
+
+    def _holds(self, runs: list[tuple[Recipe, int]]) -> bool:
+        """Whether the budget holds these runs; models are timed only where it is a time, and they are not far too big."""
+        left = self.budget.less(self.cost)
+        times = sum(self.price_of(recipe) * count for recipe, count in runs)
+        if not times:
+            return True
+        if times > left.times:
+            return False
+        if left.seconds == float("inf"):
+            return True
+        one = self.seconds_of(self.recipe)
+        if one is not None and one * times > FAR * left.seconds:
+            return False
+        known = [(self.seconds_of(recipe), count) for recipe, count in runs]
+        seconds = (
+            None if any(taken is None for taken, _ in known) else sum((taken or 0.0) * count for taken, count in known)
+        )
+        return left.holds(times, seconds)
 
     def known(self, arm: Arm) -> list[Run]:
         """The runs of an arm that was trained."""
@@ -232,14 +250,32 @@ def merged(first: Indexed, second: Indexed) -> Indexed | None:
 
 
 def count_parameters(recipe: Recipe) -> int:
-    """The number of parameters that a recipe trains."""
-    state = torch.get_rng_state()
-    try:
-        return sum(parameter.numel() for parameter in recipe.model().parameters() if parameter.requires_grad)
-    except (ValueError, RuntimeError):
-        return 1
-    finally:
-        torch.set_rng_state(state)
+    """The number of parameters that a recipe trains, counted without memory for them where its factory allows it."""
+    known = SIZES.get(id(recipe.model))
+    if known is None or known[0] is not recipe.model:
+        while len(SIZES) >= MOST_SIZES:
+            SIZES.pop(next(iter(SIZES)))
+        known = SIZES[id(recipe.model)] = recipe.model, _counted(recipe)
+    return known[1]
+
+
+SIZES: dict[int, tuple[Any, int]] = {}
+"""Factories by their identity, each with the number of parameters of its models."""
+MOST_SIZES = 64
+
+
+def _counted(recipe: Recipe) -> int:
+    with untouched():
+        try:
+            with torch.device("meta"):
+                model = recipe.model()
+        except Exception:  # a factory that reads its own weights, which there are none of
+            try:
+                model = recipe.model()
+            except (ValueError, RuntimeError):
+                return 1
+        lazy = torch.nn.parameter.is_lazy
+        return sum(weight.numel() for weight in model.parameters() if weight.requires_grad and not lazy(weight))
 
 
 def first_batch(source: Source) -> Any:

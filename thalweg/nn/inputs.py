@@ -30,7 +30,7 @@ class NoisyInputs(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch ..."]) -> Tensor:
         """The model's output, for inputs with noise while training."""
-        output: Tensor = self.model(x + self.share * x.std() * torch.randn_like(x) if self.training else x)
+        output: Tensor = self.model(x + self.share * x.std(correction=0) * torch.randn_like(x) if self.training else x)
         return output
 
 
@@ -38,6 +38,7 @@ class Standardized(nn.Module):
     """Gives every example mean 0 and deviation 1 over its inputs: brightness and contrast no longer matter.
 
     `(batch, ...) -> model's output`, in training and evaluation alike.
+    Raises `RecipeError` for examples of one input.
 
     >>> model, x = Standardized(nn.Identity()), torch.tensor([[1.0, 2.0, 3.0]])
     >>> bool(torch.allclose(model(x), model(0.4 * x + 7), atol=1e-3))
@@ -50,8 +51,13 @@ class Standardized(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch ..."]) -> Tensor:
         """The model's output, for standardized inputs."""
-        flat = x.flatten(1)
-        scaled = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + 1e-5)
+        flat = x.reshape(len(x), -1)
+        if flat.shape[1] < 2:
+            raise RecipeError(
+                f"Each example of {tuple(x.shape)} has one input, and standardized by itself that is always 0. Leave "
+                "standardize_examples out: it is for many inputs of one kind, as pixels are."
+            )
+        scaled = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, correction=0, keepdim=True) + 1e-5)
         output: Tensor = self.model(scaled.reshape(x.shape))
         return output
 

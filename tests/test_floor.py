@@ -1,0 +1,119 @@
+"""The floor: what reference learners reach, in whatever form a loss reads their outputs."""
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import thalweg
+from thalweg import Recipe, Splits
+from thalweg.core.arrays import ArraySource
+from thalweg.diagnosis.floor import CONSTANT, Floor, reference_floor
+from thalweg.loss import Gaussian
+from thalweg.training.judging import Judge
+
+RANDOM = np.random.default_rng(0)
+X = torch.from_numpy(RANDOM.normal(size=(240, 3))).float()
+NOISE = torch.from_numpy(RANDOM.normal(size=240)).float()
+
+
+def floor(x: Tensor, y: Tensor, loss: Any) -> Floor | None:
+    recipe = Recipe(data=Splits(train=(x, y)), model=nn.Flatten, objective=loss)
+    return reference_floor(Judge.of(recipe), [ArraySource((x, y), 32)])
+
+
+def test_targets_and_inputs_without_a_second_axis_are_read() -> None:
+    y = X[:, 0] + 0.1 * NOISE
+    column = floor(X, y[:, None], nn.MSELoss())
+    flat = floor(X, y, nn.MSELoss())
+    assert column is not None
+    assert flat is not None
+    assert flat.high == pytest.approx(column.high, rel=1e-5)
+    single = floor(X[:, 0].clone(), y, nn.MSELoss())
+    assert single is not None
+    assert single.high < 0.05 * single.null
+    run = thalweg.diagnose(
+        Recipe(
+            data=Splits(train=(X[:, 0].clone(), y)),
+            model=lambda: nn.Sequential(nn.Unflatten(0, (-1, 1)), nn.Linear(1, 1), nn.Flatten(0)),
+            objective=nn.MSELoss(),
+            optimizer=partial(torch.optim.Adam, lr=0.05),
+            epochs=20,
+        ),
+        budget=2,
+    )
+    assert run.losses["floor"].high < 0.1
+
+
+@pytest.mark.parametrize(
+    ("loss", "constant"),
+    [
+        (nn.BCEWithLogitsLoss(), "entropy"),  # reads logits
+        (nn.BCELoss(), "entropy"),  # reads probabilities
+        (nn.MSELoss(), "variance"),  # reads numbers
+        (nn.L1Loss(), "spread"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_yes_or_no_is_read_in_the_form_of_the_loss(loss: nn.Module, constant: str) -> None:
+    y = (X[:, 0] + 0.3 * NOISE > 0).float()[:, None]
+    share = float(y.mean())
+    best = {
+        "entropy": -share * math.log(share) - (1 - share) * math.log(1 - share),
+        "variance": share * (1 - share),
+        "spread": 2 * share * (1 - share),
+    }[constant]
+    found = floor(X, y, loss)
+    assert found is not None
+    assert found.null == pytest.approx(best, rel=0.03)
+    assert found.high < 0.6 * best
+    assert found.by != CONSTANT
+
+
+@pytest.mark.parametrize("examples", [8, 9, 12, 17])
+def test_a_handful_of_examples_is_no_error(examples: int) -> None:
+    for y, loss in ((X[:, 0].clone(), nn.MSELoss()), ((X[:, 0] > 0).long(), nn.CrossEntropyLoss())):
+        found = floor(X[:examples], y[:examples], loss)
+        assert found is None or found.high >= 0
+    assert floor(X[:7], X[:7, 0], nn.MSELoss()) is None
+
+
+def test_labels_that_are_left_out_of_the_loss_are_left_out_of_the_floor() -> None:
+    y = (X[:, 0] > 0).long()
+    whole = floor(X[::2], y[::2], nn.CrossEntropyLoss())
+    some = y.clone()
+    some[1::2] = -100
+    found = floor(X, some, nn.CrossEntropyLoss(ignore_index=-100))
+    assert whole is not None
+    assert found is not None
+    assert found.high == pytest.approx(whole.high, rel=1e-6)
+    assert [known.places.tolist() for known in found.values if known is not None] == [list(range(0, 240, 2))]
+
+
+def test_what_is_not_finite_or_of_no_one_shape_has_no_floor() -> None:
+    y = X[:, 0].clone()
+    y[3] = math.nan
+    assert floor(X, y, nn.MSELoss()) is None
+    x = X.clone()
+    x[5, 1] = math.inf
+    assert floor(x, X[:, 0], nn.MSELoss()) is None
+    assert floor(X, torch.complex(X[:, 0], X[:, 1]), nn.MSELoss()) is None
+    recipe = Recipe(data=Splits(train=(X, X[:, 0])), model=nn.Flatten, objective=nn.MSELoss())
+    sources = [ArraySource((X, X[:, :1]), 32), ArraySource((X, X[:, :2]), 32)]
+    assert reference_floor(Judge.of(recipe), list(sources)) is None
+
+
+def test_no_least_loss_is_claimed_of_a_density() -> None:
+    """With learned variances this likelihood has none, though every value that was seen is positive."""
+    y = 50 * (X[:, :1] + NOISE[:, None])
+    found = floor(X, y, Gaussian(variance="learned"))
+    assert found is not None
+    assert found.high > 0
+    assert found.low == -math.inf
+    squared = floor(X, y, nn.MSELoss())
+    assert squared is not None
+    assert squared.low == 0

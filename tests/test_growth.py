@@ -1,0 +1,131 @@
+"""Bigger siblings, rates and restraint: what a change of the recipe really changes."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CyclicLR, LambdaLR, OneCycleLR, StepLR
+
+import thalweg
+from thalweg import Recipe, RecipeError, Splits
+from thalweg.diagnosis.arms import ScaledSchedule, at_rate
+from thalweg.diagnosis.growth import bigger_siblings, runs, unrestrained
+from thalweg.diagnosis.laboratory import count_parameters
+from thalweg.nn import NoisyInputs, Standardized, mlp
+from thalweg.training.build import prepare
+
+X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+Y = X.sum(1, keepdim=True)
+CPU = torch.device("cpu")
+
+
+def recipe(**changes: Any) -> Recipe:
+    made = Recipe(
+        data=Splits(train=(X, Y), validation=(X, Y)), model=partial(mlp, 3, 1, width=8), objective=nn.MSELoss(),
+        optimizer=partial(torch.optim.SGD, lr=0.01), epochs=2,
+    )  # fmt: skip
+    return made.but(**changes)
+
+
+@thalweg.objective
+def smooth(model: nn.Module, batch: Any) -> Tensor:
+    """A squared error and a penalty on the slope at the inputs, which asks for gradients of its own."""
+    x = batch[0].clone().requires_grad_()
+    output = model(x)
+    (slope,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    return (output - batch[1]).square().mean(1) + 0.01 * slope.square().mean(1)
+
+
+def test_an_objective_that_differentiates_has_bigger_siblings_and_remedies() -> None:
+    chosen = recipe(objective=smooth)
+    assert runs(chosen, (X, Y))
+    assert [name for name, _ in bigger_siblings(chosen, (X, Y))][:2] == ["4 x as wide", "one hidden layer more"]
+
+
+BUILT: list[int] = []
+
+
+class Huge(nn.Module):
+    """A network that says how wide it was built for real."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, width), nn.Linear(width, 1)
+        if self.first.weight.device.type != "meta":
+            BUILT.append(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.second(torch.relu(self.first(x)))
+        return output
+
+
+def huge(width: int = 1000) -> nn.Module:
+    return Huge(width)
+
+
+def test_a_sibling_beyond_the_budget_is_not_built() -> None:
+    BUILT.clear()
+    finding = thalweg.diagnose(recipe(model=huge, optimizer=partial(torch.optim.SGD, lr=1e-9)), budget=1.1)
+    assert finding.cost.times <= 1.1
+    assert set(BUILT) == {1000}
+    BUILT.clear()
+    assert count_parameters(recipe(model=partial(huge, width=10**6))) == 5 * 10**6 + 1
+    assert not BUILT
+
+
+def first_rates(chosen: Recipe, steps: int = 3) -> list[float]:
+    rate = prepare(chosen, CPU).rate
+    seen = []
+    for step in range(steps):
+        rate.before_step(step, 10)
+        seen.append(rate.used)
+        rate.optimizer.step()
+        rate.after_step()
+    return seen
+
+
+def warming(step: int) -> float:
+    return step / 10
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        None,
+        lambda step, steps: 1 - step / steps,
+        partial(StepLR, step_size=1),
+        partial(LambdaLR, lr_lambda=warming),
+        partial(OneCycleLR, max_lr=0.5, total_steps=10),
+        partial(CyclicLR, base_lr=0.1, max_lr=0.5, step_size_up=4),
+    ],
+    ids=["none", "function", "step", "warm-up", "one cycle", "cyclic"],
+)
+def test_a_rate_is_scaled_whatever_sets_it(schedule: Any) -> None:
+    plain = recipe(schedule=thalweg.optim.per_step(schedule) if hasattr(schedule, "func") else schedule)
+    expected = [10 * rate for rate in first_rates(plain)]
+    assert first_rates(at_rate(plain, 10.0)) == pytest.approx(expected)
+    assert first_rates(at_rate(at_rate(plain, 100.0), 0.1)) == pytest.approx(expected)
+    absolute = getattr(schedule, "func", None) in (OneCycleLR, CyclicLR)
+    assert isinstance(at_rate(plain, 10.0).schedule, ScaledSchedule) == absolute
+
+
+def test_all_dropout_is_taken_away_not_only_that_of_the_argument() -> None:
+    def net(dropout: float = 0.2) -> nn.Module:
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+
+    free = unrestrained(recipe(model=net))
+    assert free is not None
+    assert [module.p for module in free[1].model() if isinstance(module, nn.Dropout)] == [0.0, 0.0]
+
+
+def test_noise_on_one_number_is_a_number() -> None:
+    output = NoisyInputs(nn.Identity(), 0.5).train()(torch.ones(1, 1))
+    assert bool(torch.isfinite(output).all())
+
+
+def test_standardizing_examples_of_one_input_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"has one input, and standardized by itself that is always 0\. Leave"):
+        Standardized(nn.Identity())(torch.ones(5, 1))
+    assert bool(torch.isfinite(Standardized(nn.Identity())(torch.ones(5, 2))).all())
