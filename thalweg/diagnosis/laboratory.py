@@ -84,7 +84,7 @@ class Laboratory:
         return self._holds([(recipe, len(seeds)), (other, len(seeds))])
 
     def _holds(self, runs: list[tuple[Recipe, int]]) -> bool:
-        """Whether the budget holds these runs; models are timed only where it is a time, and they are not far too big."""
+        """Whether the budget holds these runs; models are timed only for a time budget, and not if far too big."""
         left = self.budget.less(self.cost)
         times = sum(self.price_of(recipe) * count for recipe, count in runs)
         if not times:
@@ -96,10 +96,12 @@ class Laboratory:
         one = self.seconds_of(self.recipe)
         if one is not None and one * times > FAR * left.seconds:
             return False
-        known = [(self.seconds_of(recipe), count) for recipe, count in runs]
-        seconds = (
-            None if any(taken is None for taken, _ in known) else sum((taken or 0.0) * count for taken, count in known)
-        )
+        seconds = 0.0
+        for recipe, count in runs:
+            taken = self.seconds_of(recipe)
+            if taken is None:
+                return left.holds(times, None)
+            seconds += taken * count
         return left.holds(times, seconds)
 
     def known(self, arm: Arm) -> list[Run]:
