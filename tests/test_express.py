@@ -15,6 +15,7 @@ from thalweg.loss import L1, L2
 from thalweg.nn import NoisyInputs, Standardized
 from thalweg.recipes import as_toml, expressed
 from thalweg.remedy import remedies_for
+from thalweg.remedy.catalogue import restrain
 from thalweg.training import EarlyStopping
 
 BATCH = (torch.ones(5, 4), torch.zeros(5, dtype=torch.int64))
@@ -91,3 +92,18 @@ def test_what_has_no_words_is_named_and_left_as_it_is(start: thalweg.Recipe, cap
     both = start.but(penalty=partial(L1(0.1)))
     assert expressed(both, start) is both
     assert as_toml(other, Path()) is None
+
+
+def test_more_restraint_and_less_schedule_are_said(start: thalweg.Recipe) -> None:
+    twice = restrain(restrain(start, 0.25), 0.5)
+    assert said(twice, start)["penalty"] == {"kind": "l2", "strength": 0.75}
+    scheduled = thalweg.load("iris", assignments=["schedule.kind=cosine", "epochs=2"])
+    assert said(scheduled.but(schedule=None), scheduled)["schedule"] == {}
+    betas = thalweg.load("iris", assignments=["optimizer.kind=adamw", "optimizer.weight_decay=0.1", "epochs=2"])
+    betas = expressed(betas.but(optimizer=partial(betas.optimizer, betas=(0.8, 0.9))), betas)
+    name, free = unrestrained(betas) or ("", betas)
+    assert name == "without weight decay"
+    section = said(free, betas)["optimizer"]
+    assert (section["weight_decay"], section["betas"]) == (0.0, [0.8, 0.9])
+    group = expressed(free, betas).optimizer(nn.Linear(4, 3).parameters()).param_groups[0]
+    assert (group["weight_decay"], tuple(group["betas"])) == (0.0, (0.8, 0.9))

@@ -54,7 +54,7 @@ def diagnose(
     conclusion = conclude(run, own.device) if run.status.good and interrupt is None else None
     following = command_line("improve", subject, own) if finding.remedies else None
     metrics = {} if conclusion is None else conclusion.to_json()["metrics"]
-    made = command_line("diagnose", subject, own)
+    made = command_line("diagnose", subject, own, budget=None if budget == "20" else budget)
     document = {"status": str(run.status), "metrics": metrics, **keep_finding(folder.path, finding, following, made)}
     values = ({} if conclusion is None else conclusion.flat()) | {
         "cause": str(finding.cause),

@@ -17,10 +17,12 @@ class Diary:
     def __init__(self, path: Path, command: str) -> None:
         self.path, self.command = path, command
         self.document: dict[str, Any] = {}
+        self.rounds: tuple[Round, ...] = ()
         self.keep(())
 
     def keep(self, rounds: "tuple[Round, ...]", **more: Any) -> None:
         """Write the rounds so far: diary.json, the last finding, and each proof."""
+        self.rounds = rounds
         for number, proof in enumerate((proof for turn in rounds for proof in turn.proofs), 1):
             name = re.sub(r"[^a-z0-9]+", "-", proof.remedy.name.lower()).strip("-")[:60]
             write_json(self.path / "proofs" / f"{number:02}-{name}.json", proof.to_json())

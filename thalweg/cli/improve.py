@@ -54,7 +54,8 @@ def improve(
             f"At most {rounds} rounds of this, each for the recipe that came out of the one before; {allowed} in all."
         )
         return show_plan(plan_of_improvement(recipe, own.device, allowed), note, own.json_)
-    command = command_line("improve", subject, own)
+    given = {"budget": None if budget == "200" else budget, "rounds": None if rounds == 4 else rounds}
+    command = command_line("improve", subject, own, **given)
     diary = Diary(folder.path, command)
     try:
         with Stages(own.quiet) as stages:
@@ -68,6 +69,9 @@ def improve(
                 keep=diary.keep,
                 settle=lambda improved: expressed(improved, recipe),
             )
+    except Exception as error:
+        diary.keep(diary.rounds, ended=f"an error ended it: {error}")
+        raise
     except KeyboardInterrupt as error:
         folder.close(Outcome.INTERRUPTED, [], (), error)
         close(folder.path, dict(diary.document), own, lambda: print(diary))
@@ -90,13 +94,13 @@ def improve(
 
 def keep_recipe(path: Path, result: "Improvement") -> str | None:
     """Write the recipe that came out beside its run, where settings can say it; gives the path."""
-    from thalweg.core.files import write_bytes
+    from thalweg.core.files import write_own
     from thalweg.recipes import as_toml
 
     text = as_toml(result.recipe, path)
     if text is None or not any(turn.adopted for turn in result.diary):
         return None
-    write_bytes(path / "improved.toml", text.encode())
+    write_own(path / "improved.toml", text.encode())
     return str(path / "improved.toml")
 
 

@@ -15,20 +15,25 @@ if TYPE_CHECKING:
     from thalweg.diagnosis import Finding, Planned
 
 
-def command_line(command: str, subject: str, options: TrainingOptions) -> str:
-    """A command on the same subject, trained in the same way.
+def command_line(command: str, subject: str, options: TrainingOptions, **more: Any) -> str:
+    """A command on the same subject, trained in the same way; `more` are its own options that were given.
 
     >>> from thalweg.cli.options import TableOptions
     >>> table = TableOptions(target="price", header=False)
     >>> command_line("improve", "my data.csv", TrainingOptions(set_=("epochs=9",), seed=3, table=table))
     "thalweg improve 'my data.csv' --target price --no-header --set epochs=9 --seed 3"
+    >>> command_line("improve", "digits", TrainingOptions(device="cpu"), budget="10m")
+    'thalweg improve digits --device cpu --budget 10m'
     """
     words = ["thalweg", command, subject]
     for name, value in options.data().items():
         words += ["--no-header"] if name == "header" else [f"--{name}", str(value)]
     for assignment in options.set_:
         words += ["--set", assignment]
-    return shlex.join([*words, *([] if options.seed is None else ["--seed", str(options.seed)])])
+    device = None if options.device == "auto" else options.device
+    for name, value in {"seed": options.seed, "device": device, **more}.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    return shlex.join(words)
 
 
 def keep_finding(path: Path, finding: "Finding", following: str | None, command: str | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from thalweg.core.notices import notice
 from thalweg.core.signature import defaults_of
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
-from thalweg.loss import L2
+from thalweg.diagnosis.growth import Undecayed
 from thalweg.nn import Prepared
 from thalweg.optim import OPTIMIZERS, Grouped
 from thalweg.recipes.build import assemble
@@ -100,6 +100,9 @@ def _optimizer(factory: Any) -> Section | None:
             return None
         rate: float = own["lr"] if "lr" in own else defaults_of(OPTIMIZERS[own["kind"]])["lr"]
         return own | {"lr": rate * factory.factor}
+    if isinstance(factory, Undecayed):
+        own = _optimizer(factory.factory)
+        return None if own is None else own | {"weight_decay": 0.0}
     if isinstance(factory, Grouped):
         own = _optimizer(factory.factory)
         groups = {"lr_factors": dict(factory.lr_factors), "decay_norms_and_biases": factory.decay_norms_and_biases}
@@ -109,9 +112,9 @@ def _optimizer(factory: Any) -> Section | None:
 
 def _penalty(penalty: Any) -> Section | None:
     if isinstance(penalty, Restraint):
-        own = penalty.own
-        if own is None or (isinstance(own, L2) and not own.biases):
-            return {"kind": "l2", "strength": penalty.strength + (0.0 if own is None else own.strength)}
+        own = _penalty(penalty.own)
+        if own == {} or (own is not None and own["kind"] == "l2" and not own.get("biases")):
+            return {"kind": "l2", "strength": penalty.strength + own.get("strength", 0.0)}
         return None
     if penalty is None:
         return {}
@@ -123,6 +126,11 @@ def _stopping(rule: Any) -> Section | None:
     if rule is None:
         return {}
     return dict(vars(rule)) if type(rule) is EarlyStopping else None
+
+
+def _schedule(schedule: Any) -> Section | None:
+    """A schedule that was taken away; no remedy puts another one in."""
+    return {} if schedule is None else None
 
 
 def _nothing(piece: Any) -> Section | None:
@@ -138,8 +146,17 @@ def _bound(factory: Any, table: Mapping[str, Callable[..., Any]], leave_out: tup
         return None
     names = list(signature(inner.func).parameters)
     arguments = dict(zip(names, inner.args, strict=False)) | inner.keywords
-    said = {name: value for name, value in arguments.items() if name not in leave_out}
-    return {"kind": kind, **said} if all(isinstance(value, PLAIN) for value in said.values()) else None
+    said = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in arguments.items()
+        if name not in leave_out
+    }
+    return {"kind": kind, **said} if all(map(_plain, said.values())) else None
+
+
+def _plain(value: Any) -> bool:
+    """Whether TOML can say a value: a number, a text, or a list of these."""
+    return isinstance(value, PLAIN) or (isinstance(value, list) and all(isinstance(item, PLAIN) for item in value))
 
 
 WORDS: dict[str, tuple[str, Callable[[Any], Section | None]]] = {
@@ -148,6 +165,6 @@ WORDS: dict[str, tuple[str, Callable[[Any], Section | None]]] = {
     "penalty": ("penalty", _penalty),
     "stopping": ("stopping", _stopping),
     "objective": ("objective", _nothing),
-    "schedule": ("schedule", _nothing),
+    "schedule": ("schedule", _schedule),
 }
 """Fields that a remedy may change: the section of each, and how it is said there."""

@@ -37,7 +37,7 @@ def _remedies(finding: Finding) -> Iterator[Remedy]:
     undecided = finding.cause is Cause.UNDECIDED and finding.ranked
     cause = finding.ranked[0].cause if undecided else finding.cause
     if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS):
-        yield from adopted_arms(finding)
+        yield from adopted_arms(finding, cause)
     if cause is Cause.OVERFITTING:
         noisy = Remedy("noise on the inputs", Cause.OVERFITTING, partial(prepared, input_noise=NOISE))
         restrained = Remedy("a penalty on the weights", Cause.OVERFITTING, restrain)
@@ -46,7 +46,7 @@ def _remedies(finding: Finding) -> Iterator[Remedy]:
         yield Remedy("each example standardized", Cause.MISMATCH, partial(prepared, standardize_examples=True))
 
 
-def adopted_arms(finding: Finding) -> Iterator[Remedy]:
+def adopted_arms(finding: Finding, cause: Cause) -> Iterator[Remedy]:
     """The best arms of the experiment that decided, else of all, as remedies: those of the lowest validation loss.
 
     The cause is decided by the train loss; the arm that fits the training data best need not be the one to adopt.
@@ -63,7 +63,7 @@ def adopted_arms(finding: Finding) -> Iterator[Remedy]:
     ]
     for arm, control in sorted(better, key=lambda pair: pair[0].validation)[:MOST_ARMS]:
         if control.recipe is not None and arm.recipe is not None:
-            yield Remedy(arm.name, finding.cause, Adopted(_changed(control.recipe, arm)))
+            yield Remedy(arm.name, cause, Adopted(_changed(control.recipe, arm)))
 
 
 @dataclass(frozen=True)

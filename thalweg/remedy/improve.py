@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from thalweg.core.convert import Batching, as_source
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
-from thalweg.core.notices import collecting
-from thalweg.core.source import Splits
+from thalweg.core.notices import collecting, notice
+from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Planned, Progress, Stage, plan
-from thalweg.diagnosis.laboratory import halves, open_indexed, work
+from thalweg.diagnosis.laboratory import halves, work
 from thalweg.remedy.door import diagnose
 from thalweg.remedy.proof import PAIRS, Proof, pairs_for, prove
 from thalweg.remedy.remedy import Remedy
@@ -107,7 +108,8 @@ def improve(
         keep or (lambda diary: None),
     )
     with collecting():  # what every round would say again is said once
-        return circle.closed(circle.turned(rounds), out, settle)
+        final = circle.final()
+        return circle.closed(circle.turned(rounds), final, out, settle)
 
 
 @dataclass
@@ -201,9 +203,9 @@ class _Circle:
         return work(recipe) / max(work(self.start), 1.0)
 
     def has(self, remedy: Remedy) -> bool:
-        """Whether a remedy of the catalogue was adopted before, which would only be put on top of itself."""
-        adopted = {turn.adopted.remedy.name for turn in self.diary if turn.adopted is not None}
-        return remedy.cause in (Cause.OVERFITTING, Cause.MISMATCH) and remedy.name in adopted
+        """Whether a part of a remedy was adopted before, which would only be put on top of itself."""
+        adopted = {part for turn in self.diary if turn.adopted is not None for part in turn.adopted.remedy.parts}
+        return remedy.cause in (Cause.OVERFITTING, Cause.MISMATCH) and bool(adopted & set(remedy.parts))
 
     def price(self, remedy: Remedy, pairs: int) -> float:
         """What its proof costs, in the same multiples."""
@@ -225,30 +227,39 @@ class _Circle:
             stage = replace(stage, left=min(known) + closing)
         self.progress(stage)
 
-    def closed(self, ended: str, out: RunFolder | None, settle: Callable[[Recipe], Recipe] | None) -> Improvement:
+    def closed(
+        self,
+        ended: str,
+        judging: tuple[Any, str],
+        out: RunFolder | None,
+        settle: Callable[[Recipe], Recipe] | None,
+    ) -> Improvement:
         """The closing runs, and the final half of the test split, read once."""
         start, recipe = self.start, self.recipe
-        final, judged_on = self.final()
+        final, judged_on = judging
         if judged_on == UNREAD:
             recipe = recipe.but(data=Splits(recipe.data.train, recipe.data.validation, final))
         recipe = recipe if settle is None else settle(recipe)
         self.progress(Stage("the closing runs: as it came in, and as it goes out"))
         first = _to_its_end(train(start, device=self.device))
-        run = _to_its_end(train(recipe, out=out, device=self.device))
         if out is not None:
             out.keep_recipe(recipe)
+        run = _to_its_end(train(recipe, out=out, device=self.device))
         device = resolve_device(self.device)
         before, after = (
-            {} if final is None or run.status is Outcome.DIVERGED else evaluate(run, final, device=device)
-            for run in (first, run)
+            {} if final is None or not run.status.good else evaluate(run, final, device=device) for run in (first, run)
         )
         cost = replace(self.cost, runs=self.cost.runs + CLOSING, seconds=monotonic() - self.began)
         return Improvement(recipe, run, tuple(self.diary), before, after, judged_on, ended, cost)
 
     def final(self) -> tuple[Any, str]:
-        """The data for the scores at the end, and what they are."""
+        """The data for the scores at the end, and what they are; a stream of test data has no half to leave unread."""
         if self.start.data.test is not None:
-            return halves(open_indexed(self.start, self.start.data.test, "test"))[1], UNREAD
+            batching = Batching(self.start.batch_size, self.start.collate)
+            test = as_source(self.start.data.test, "test", batching)
+            if isinstance(test, Indexed):
+                return halves(test)[1], UNREAD
+            notice("The test split is a stream, which the diagnosis reads whole: no half of it is left to judge by.")
         if self.start.data.validation is not None:
             return self.start.data.validation, "the validation data, by which it was also chosen"
         return None, "no data: there is neither a test nor a validation split"
@@ -263,7 +274,8 @@ def plan_of_improvement(
     >>> plan_of_improvement(thalweg.cases.get("healthy"))[-1].arm
     'the closing runs'
     """
-    arms = plan(recipe, device, Budget(min(DIAGNOSIS, Budget.of(budget).times)))
+    allowed = Budget.of(budget)
+    arms = plan(recipe, device, replace(allowed, times=min(DIAGNOSIS, allowed.times)))
     proof = ("Does the remedy help, on paired seeds?", f"{PAIRS} pairs of runs", 2.0 * PAIRS)
     closing = ("What came of it, on data that nothing else has read?", "the closing runs", float(CLOSING))
     one = arms[0].seconds

@@ -17,12 +17,12 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import RecipeError, RunError
 from thalweg.diagnosis import Budget, Cause, Cost, Progress, Score
 from thalweg.diagnosis.compare import student
 from thalweg.diagnosis.laboratory import Laboratory, lay_out, mean_of
 from thalweg.remedy.remedy import Remedy
-from thalweg.training import Recipe
+from thalweg.training import Outcome, Recipe
 
 PAIRS = 5
 WITHOUT, WITH = "the runs without it", "the runs with it"
@@ -123,7 +123,7 @@ def prove(
     >>> proof.helped, proof.wins, proof.p
     (True, 5, 0.03125)
 
-    Raises `RecipeError` for too few pairs to reach the level.
+    Raises `RecipeError` for too few pairs to reach the level, and `RunError` where a run fails.
     """
     if pairs < (needed := pairs_for(candidates)):
         raise RecipeError(
@@ -142,7 +142,7 @@ def prove(
         remedy,
         measure,
         tuple(zip(seeds, before, after, strict=True)),
-        student(differences[np.isfinite(differences)]),
+        student(differences[np.isfinite(before) & np.isfinite(after)]),
         min(1.0, candidates * sign_flip(differences)),
         Cost(lab.runs, monotonic() - started, lab.price),
         tuple(lab.recipe.difference(treated)),
@@ -165,7 +165,11 @@ def _on_test(lab: Laboratory, remedy: Remedy) -> bool:
 
 def _judged(lab: Laboratory, name: str, recipe: Recipe, seeds: list[int], remedy: Remedy) -> list[float]:
     split = lab.probe if _on_test(lab, remedy) and lab.probe is not None else lab.validation
-    scored = [lab.losses(run, split) for run in lab.run(name, recipe, seeds)]
+    runs = lab.run(name, recipe, seeds)
+    for run in runs:
+        if run.status is Outcome.FAILED:
+            raise RunError(f"A run of the proof failed, one of {name} ({remedy.name}): {run.error}") from run.error
+    scored = [lab.losses(run, split) for run in runs]
     return [mean_of(losses) for losses in scored]
 
 

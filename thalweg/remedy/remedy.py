@@ -22,13 +22,19 @@ class Remedy:
     name: str
     cause: Cause
     change: Callable[[Recipe], Recipe]
+    parts: tuple[str, ...] = ()
+    """The names of the remedies that it is made of; its own where it is one."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", self.parts or (self.name,))
 
     def __call__(self, recipe: Recipe) -> Recipe:
         return self.change(recipe)
 
     def then(self, other: "Remedy") -> "Remedy":
         """Both remedies, this one first."""
-        return Remedy(f"{self.name}, {other.name}", self.cause, lambda recipe: other(self(recipe)))
+        both = f"{self.name}, {other.name}"
+        return Remedy(both, self.cause, lambda recipe: other(self(recipe)), self.parts + other.parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
