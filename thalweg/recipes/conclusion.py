@@ -11,6 +11,7 @@ from thalweg.core.files import write_json, write_own
 from thalweg.core.source import Source
 from thalweg.data import TableSource, TargetKind, prediction_frame
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
+from thalweg.recipes.pairs import Pairs, pairs_of
 from thalweg.recipes.predict import outputs_of
 from thalweg.training import Recipe, Run, evaluate
 
@@ -19,10 +20,14 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Conclusion:
-    """Scores by split and name, each (value, low, high); calibration where the run classifies."""
+    """Scores by split and name, each (value, low, high); calibration where the run classifies.
+
+    `target` says what is predicted where no table does.
+    """
 
     scores: dict[str, dict[str, tuple[float, float, float]]]
     calibration: dict[str, float] | None = None
+    target: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `evaluation.json` and `--json` hold them."""
@@ -30,7 +35,8 @@ class Conclusion:
             split: {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}
             for split, scores in self.scores.items()
         }
-        return {"metrics": named, "calibration": self.calibration}
+        said = {} if self.target is None else {"target": self.target}
+        return {"metrics": named, "calibration": self.calibration, **said}
 
     def flat(self) -> dict[str, float]:
         """Values by "split.name", as conditions ask for them."""
@@ -54,23 +60,39 @@ def conclude(run: Run, device: str = "auto") -> Conclusion:
     splits = {name: getattr(run.recipe.data, name) for name in SPLITS}
     sources = {name: _source(run, split, name) for name, split in splits.items() if split is not None}
     scores = {name: evaluate(run, source, device=device) for name, source in sources.items()}
-    conclusion = Conclusion(scores, calibrate(run, sources))
+    held_out: dict[str, Source] = {name: source for name, source in sources.items() if name != "train"}
+    pairs: dict[str, Pairs | None] = {
+        name: pairs_of(run, of) for name, of in held_out.items() if not isinstance(of, TableSource)
+    }
+    known = [of for of in pairs.values() if of is not None]
+    conclusion = Conclusion(scores, calibrate(run, sources, pairs), known[-1].about() if known else None)
     if run.path is not None:
         write_json(run.path / "evaluation.json", conclusion.to_json())
-        _keep_predictions(run, sources)
+        _keep_predictions(run, held_out, pairs)
     return conclusion
 
 
-def calibrate(run: Run, sources: dict[str, Source]) -> dict[str, float] | None:
+def calibrate(
+    run: Run, sources: dict[str, Source], pairs: dict[str, Pairs | None] | None = None
+) -> dict[str, float] | None:
     """How far softmax is from a confidence: the calibration error, the temperature that validation asks for, the error
     after it. None where the run does not classify, or has no validation split.
     """
+    if pairs:
+        first, last = pairs.get("validation"), pairs.get("test", pairs.get("validation"))
+        if first is None or last is None or not (first.classes and last.classes):
+            return None
+        return _calibrated(first.outputs, first.targets, last.outputs, last.targets)
     validation, judged = sources.get("validation"), sources.get("test", sources.get("validation"))
     if not isinstance(validation, TableSource) or validation.encoding.schema.target.kind is not TargetKind.CLASSES:
         return None
     assert isinstance(judged, TableSource)
-    fitted = advised_temperature(*_logits_and_labels(run, validation))
-    logits, labels = _logits_and_labels(run, judged)
+    return _calibrated(*_logits_and_labels(run, validation), *_logits_and_labels(run, judged))
+
+
+def _calibrated(fitting: Tensor, classes: Tensor, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """The temperature that the first pair asks for, and the errors of the second without and with it."""
+    fitted = advised_temperature(fitting, classes)
     return {
         "error": float(expected_calibration_error(logits, labels)),
         "temperature": fitted,
@@ -88,11 +110,15 @@ def _source(run: Run, split: Any, name: str) -> Source:
     return as_source(split, name, Batching(run.recipe.batch_size, run.recipe.collate))
 
 
-def _keep_predictions(run: Run, sources: dict[str, Source]) -> None:
-    """The predictions on the rows that were held out, beside the rows themselves."""
+def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pairs | None]) -> None:
+    """The predictions on what was held out, beside the rows or the inputs themselves."""
     assert run.path is not None
-    for name in ("validation", "test"):
-        source = sources.get(name)
+    for name, source in held_out.items():
         if isinstance(source, TableSource):
             frame = prediction_frame(source.rows, source.encoding, outputs_of(run, source))
+        elif (of := pairs[name]) is not None:
+            frame = of.frame()
+        else:
+            frame = None
+        if frame is not None:
             write_own(run.path / "predictions" / f"{name}.csv", frame.to_csv(index=False).encode())

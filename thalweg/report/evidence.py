@@ -48,14 +48,14 @@ def read_evidence(folder: Path) -> Evidence:
     """
     if not (folder / "run.json").is_file():
         raise RunError(f"{folder} is no run folder: it has no run.json. Give a folder that thalweg train wrote.")
-    preprocessing = read_object(folder / "preprocessing.json")
+    preprocessing, evaluation = read_object(folder / "preprocessing.json"), read_object(folder / "evaluation.json")
     return Evidence(
         folder=folder,
         run=read_object(folder / "run.json"),
         recipe=read_object(folder / "recipe.json"),
         history=_read_lines(folder / "metrics.jsonl"),
-        evaluation=read_object(folder / "evaluation.json"),
-        target=mapping(mapping(preprocessing.get("schema")).get("target")),
+        evaluation=evaluation,
+        target=mapping(mapping(preprocessing.get("schema")).get("target")) or mapping(evaluation.get("target")),
         finding=read_object(folder / "finding.json"),
         proofs=[read_object(file) for file in sorted((folder / "proofs").glob("*.json"))],
         diary=read_object(folder / "diary.json"),

@@ -33,7 +33,7 @@ WORST, MISTAKES, MOST_TARGETS, MOST_COLUMNS = 10, 8, 4, 24
 """Rows of worst examples, of pairs of classes; targets that get a plot; columns of the table that are shown."""
 SOFT = "Each row has a share of every class; the largest one counts as its true class here."
 UNKEPT = (
-    "No predictions are kept beside this run, as they are for tables; so there is no page of classes or residuals, of "
+    "No predictions are kept beside this run, as they are for classes and numbers; so there is no page of these, of "
     "calibration, or of the worst examples."
 )
 
