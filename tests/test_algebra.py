@@ -1,11 +1,14 @@
 """The algebra on its hardest inputs: each in at most 40 lines, through `train`, `train_many` and `evaluate`."""
 
+import signal
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import networkx
 import torch
+from resuming import bits
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
@@ -24,7 +27,23 @@ def through_all_doors(recipe: Recipe, split: Any) -> tuple[Run, dict[str, tuple[
     assert other.history[-1]["train_loss"] != run.history[-1]["train_loss"]
     assert run.status is thalweg.Outcome.FINISHED
     assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
+    goes_on(recipe, run)
     return run, thalweg.evaluate(run, split)
+
+
+def goes_on(recipe: Recipe, whole: Run) -> None:
+    """Broken off in the middle of a step's epoch, or in an epoch of an own loop, it ends with the same bits."""
+    steps: list[int] = []
+    thalweg.train(recipe, progress=lambda epoch, step, row: steps.append(step))
+
+    def interrupt(epoch: int, step: int, row: Any) -> None:
+        if step >= max(steps) // 2 and (row is None or recipe.loop is not None):
+            signal.raise_signal(signal.SIGINT)
+
+    with tempfile.TemporaryDirectory() as folder:
+        broken = thalweg.train(recipe, out=folder, progress=interrupt)
+        assert broken.status is thalweg.Outcome.INTERRUPTED
+        assert bits(thalweg.resume(str(broken.path), recipe)) == bits(whole)
 
 
 # --- a graph with node masks ---
@@ -196,6 +215,7 @@ def test_copying_with_a_reward_for_whole_sequences() -> None:
         model=trained_copier, objective=self_critical, judge=wrong_tokens, optimizer=partial(ADAM, lr=0.003), epochs=40
     )
     run = thalweg.train(recipe)
+    goes_on(recipe, run)
     again, other = thalweg.train_many([recipe, recipe.but(seed=1)])
     assert [row["train_loss"] for row in again.history] == [row["train_loss"] for row in run.history]
     assert [row["train_loss"] for row in other.history] != [row["train_loss"] for row in run.history]
@@ -307,5 +327,6 @@ def test_an_own_loop_trains_as_it_is_written() -> None:
     ours = thalweg.train(recipe)
     theirs, _ = through_all_doors(recipe.but(loop=own_loop), recipe.data.train)
     faulty = thalweg.train(recipe.but(loop=loop_without_zero_grad))
+    goes_on(recipe.but(loop=loop_without_zero_grad), faulty)
     assert [row["train_loss"] for row in theirs.history] == [row["train_loss"] for row in ours.history]
     assert faulty.history[-1]["train_loss"] > 10 * ours.history[-1]["train_loss"]

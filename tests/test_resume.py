@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from resuming import bits, broken_off, interrupting
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader, Dataset
@@ -51,32 +52,6 @@ def recipe(**changes: Any) -> Recipe:
         epochs=4,
     )
     return made.but(**changes)
-
-
-def interrupting(at: int) -> Callable[..., None]:
-    """A progress that presses Ctrl-C after a step."""
-
-    def progress(epoch: int, step: int, row: Any) -> None:
-        if step == at and row is None:
-            signal.raise_signal(signal.SIGINT)
-
-    return progress
-
-
-def bits(run: Run) -> list[Any]:
-    """What must be the same to the bit: the history but for the time, and both sets of weights."""
-    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in run.history]
-    states = [model.state_dict() for model in (run.model, run.last)]
-    return [repr(rows), run.best_epoch, run.status] + [
-        (name, value.numpy().tobytes()) for state in states for name, value in state.items()
-    ]
-
-
-def broken_off(chosen: Recipe, folder: Path, step: int) -> Path:
-    run = thalweg.train(chosen, out=folder, progress=interrupting(step))
-    assert run.status is Outcome.INTERRUPTED
-    assert run.path is not None
-    return run.path
 
 
 # --- to the same bits ---

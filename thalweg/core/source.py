@@ -146,6 +146,7 @@ def _brief(split: Any) -> str:
         return describe(split) if split is not None else "None"
     if hasattr(split, "shape"):
         return f"{tuple(split.shape)} {getattr(split, 'dtype', '')}".rstrip()
-    if isinstance(split, Source):
-        return f"{type(split).__name__} of {len(split)}" if isinstance(split, Indexed) else type(split).__name__
-    return f"{type(split).__name__} of {len(split)}" if hasattr(split, "__len__") else type(split).__name__
+    try:
+        return f"{type(split).__name__} of {len(split)}"
+    except TypeError:  # a loader over a stream has a __len__ that fails
+        return type(split).__name__

@@ -13,6 +13,7 @@ from torch import Tensor
 from thalweg.core.errors import RunError
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice
+from thalweg.core.stream import StreamSource
 from thalweg.training.build import Training
 from thalweg.training.checkpoint import KEPT, Checkpoint, Checkpoints, Place, packed, room_for, unpacked
 from thalweg.training.position import Position
@@ -119,6 +120,7 @@ class Saver:
         if training.position.batch and {"data", "batch_size", "collate"} & set(other):
             notice(f"The data differ, so epoch {training.position.epoch} begins anew.")
             training.position = Position(RunningMean(training.device), training.position.epoch)
+        _say_what_is_not_exact(training)
         self.checkpoints.forget_after(found.place)
         self.last = found.place
 
@@ -162,6 +164,21 @@ def check_same(recipe: Recipe, kept: dict[str, dict[str, str]], force: bool) -> 
         )
     notice(f"Resumed with other settings than it began with: {'; '.join(lines)}.")
     return other
+
+
+def _say_what_is_not_exact(training: Training) -> None:
+    """Say where we cannot know that a run goes on to the same bits."""
+    at = training.position
+    if training.recipe.loop is not None:
+        notice(
+            f"The run has a training loop of its own, which goes on from the beginning of epoch {at.epoch}; what it "
+            "keeps in variables from one epoch to the next begins anew."
+        )
+    if at.batch and isinstance(training.source, StreamSource):
+        notice(
+            f"The train split is a stream or has a batch sampler of its own: its first {at.batch} batches are read "
+            "again and passed over. The run is exact if they come in the same order each time."
+        )
 
 
 def machine(device: torch.device) -> dict[str, str]:

@@ -38,6 +38,7 @@ def taken(training: Training, built: Mapping[str, Any]) -> dict[str, Any]:
         "beside": {name: value for name, value in training.step.state_dict().items() if not name.startswith("model.")},
         "passing": dict(_passing_buffers(training.step)),
         "own": {name: value for name, value in own_values(training.step).items() if _changed(value, built.get(name))},
+        "gradients": _gradients(training),
         "frozen": [name for name, weight in training.step.named_parameters() if not weight.requires_grad],
     }
 
@@ -56,6 +57,8 @@ def put_back(training: Training, state: Mapping[str, Any]) -> None:
     frozen = set(state["frozen"])
     for name, weight in training.step.named_parameters():
         weight.requires_grad_(name not in frozen)
+    for name, gradient in state["gradients"].items():
+        training.step.get_parameter(name).grad = gradient.to(training.device)
     _load_optimizer(training, state["optimizer"])
     if isinstance(training.rate, Scheduled) and state["scheduler"] is not None:
         training.rate.scheduler.load_state_dict(state["scheduler"])
@@ -68,6 +71,13 @@ def put_back(training: Training, state: Mapping[str, Any]) -> None:
     training.position = Position(
         mean, state["epoch"], state["batch"], state["seconds"], streams, state["gradient_norm"]
     )
+
+
+def _gradients(training: Training) -> dict[str, Tensor]:
+    """What a loop of the user's own may add to; ours begins each step with none."""
+    if training.recipe.loop is None:
+        return {}
+    return {name: weight.grad for name, weight in training.step.named_parameters() if weight.grad is not None}
 
 
 def _load_optimizer(training: Training, state: Mapping[str, Any] | None) -> None:
