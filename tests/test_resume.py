@@ -313,15 +313,20 @@ def killed_at(operation: int, chosen: Recipe, out: Path) -> int:
     return int(made.name.partition("-")[2]) if made is not None else 0
 
 
-def test_a_kill_at_any_operation_of_a_save_loses_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Short: every eleventh operation; the battery has them all."""
+@pytest.mark.parametrize("temporary", [None, "/dev/shm"])
+def test_a_kill_at_any_operation_of_a_save_loses_nothing(
+    temporary: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With temporary files on one file system and on another. Short: every 17th operation; the battery has them all."""
+    if temporary is not None:
+        monkeypatch.setenv("TMPDIR", temporary)
     dense_saving(monkeypatch)
     chosen = recipe(epochs=2, batch_size=22)
     expected = bits(thalweg.train(chosen))
     (tmp_path / "count").mkdir()
     operations = killed_at(0, chosen, tmp_path / "count")
     assert operations > 100
-    stride = 1 if os.environ.get("THALWEG_BATTERY") else 11
+    stride = 1 if os.environ.get("THALWEG_BATTERY") else 17
     for operation in range(1, operations + 1, stride):
         out = tmp_path / str(operation)
         out.mkdir()

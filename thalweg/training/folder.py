@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from thalweg.core.errors import RunError
-from thalweg.core.files import read_object, write_json, write_lines, write_own
+from thalweg.core.files import check_writable, read_object, write_json, write_lines, write_own
 from thalweg.core.lock import holder, locked
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
@@ -74,6 +74,7 @@ class RunFolder:
         """
         if not (path / "run.json").exists():
             raise RunError(f"{path} is no run folder: it has no run.json. Give one that train wrote.")
+        check_writable(path / "run.json")
         about = read_object(path / "run.json", status=str, name=str, created=str)
         lock = locked(path, about.get("process") or {})
         about = read_object(path / "run.json", status=str, name=str, created=str)
