@@ -263,6 +263,7 @@ def dense_saving(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step, as if each took a minute."""
     monkeypatch.setattr(saving, "EVERY_SECONDS", 0.0)
     monkeypatch.setattr(saving, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(saving, "SHARE", 0.0)
 
 
 def only_run(out: Path) -> Path | None:
@@ -370,6 +371,19 @@ def test_a_kill_at_a_random_moment_loses_nothing(kills: int, monkeypatch: pytest
         assert bits(again) == expected, number
         shutil.rmtree(out)
     assert killed >= kills / 2
+
+
+def test_workers_of_a_killed_run_do_not_hold_its_folder(tmp_path: Path) -> None:
+    chosen = recipe(data=loading(2), epochs=2)
+    pid = in_child(
+        lambda: thalweg.train(
+            chosen, out=tmp_path, progress=lambda epoch, step, row: os.kill(os.getpid(), 9) if step == 9 else None
+        )
+    )
+    assert ended(pid) == -signal.SIGKILL
+    path = only_run(tmp_path)
+    assert path is not None
+    assert bits(thalweg.resume(path, chosen)) == bits(thalweg.train(chosen))
 
 
 def test_a_run_that_is_killed_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:

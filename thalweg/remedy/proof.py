@@ -76,7 +76,11 @@ class Proof:
         """What the pairs show, in a line."""
         ends = [sum(isinf(loss) for loss in losses) for losses in list(zip(*self.pairs, strict=True))[1:]]
         lower = [] if isnan(self.effect.value) else [f"{self.measure} lower by {self.effect}"]
-        dear = [f"at the price of {self.price:.3g} on validation"] if self.price > PRICE * self.effect.value else []
+        dear = (
+            [f"at the price of {self.price:.3g} on validation"]
+            if self.price > max(0.0, PRICE * self.effect.value)
+            else []
+        )
         diverged = [f"runs without a finite loss: {ends[0]} without it, {ends[1]} with it"] if any(ends) else []
         return ", ".join([*lower, *dear, *diverged, f"{self.wins} of {len(self.pairs)} pairs", f"p = {self.p:.3g}"])
 

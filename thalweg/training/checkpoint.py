@@ -15,9 +15,9 @@ import json
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -95,23 +95,24 @@ class Checkpoints:
     """The checkpoints of a run in their folder."""
 
     folder: Path
+    known: dict[str, str] = field(default_factory=dict)
+    """The SHA-256 of files that this process has written or read whole, so that they need not be read again."""
 
-    def write(self, place: Place, weights: bytes, best: tuple[int, bytes] | None, state: bytes) -> None:
+    def write(self, place: Place, weights: bytes, best: tuple[int, Callable[[], bytes]] | None, state: bytes) -> None:
         """Write a checkpoint, its manifest last; then take away what no kept manifest names.
 
         Raises `WriteError` where the disk is full; what was there before stays whole.
         """
         name = name_of(place)
-        files = {f"{name}.safetensors": weights, f"{name}.state": framed(state)}
-        named = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
+        self._put(f"{name}.safetensors", weights)
+        self._put(f"{name}.state", framed(state))
+        named = [f"{name}.safetensors", f"{name}.state"]
         if best is not None:
-            file = f"best-{best[0]:04}.safetensors"
-            named[file] = hashlib.sha256(best[1]).hexdigest()
-            if not self._holds(file, named[file]):
-                files[file] = best[1]
-        for file, data in files.items():
-            write_own(self.folder / file, data)
-        write_own(self.folder / f"{name}.json", (json.dumps({"files": named}, indent=2) + "\n").encode())
+            named.append(f"best-{best[0]:04}.safetensors")
+            if named[-1] not in self.known or not (self.folder / named[-1]).exists():
+                self._put(named[-1], best[1]())
+        files = {file: self.known[file] for file in named}
+        write_own(self.folder / f"{name}.json", (json.dumps({"files": files}, indent=2) + "\n").encode())
         self.tidy()
 
     def newest(self) -> Checkpoint | None:
@@ -166,11 +167,9 @@ class Checkpoints:
             if (OURS.fullmatch(item.name) and item.name not in named) or TEMPORARY.fullmatch(item.name):
                 item.unlink(missing_ok=True)
 
-    def _holds(self, file: str, digest: str) -> bool:
-        try:
-            return hashlib.sha256(read_own(self.folder / file)).hexdigest() == digest
-        except RunError:
-            return False
+    def _put(self, file: str, data: bytes) -> None:
+        write_own(self.folder / file, data)
+        self.known[file] = hashlib.sha256(data).hexdigest()
 
     def _manifest(self, place: Place) -> dict[str, str]:
         name = f"{name_of(place)}.json"
@@ -189,6 +188,7 @@ class Checkpoints:
             held[file] = read_own(self.folder / file)
             if hashlib.sha256(held[file]).hexdigest() != digest:
                 raise RunError(f"{file} is damaged: its SHA-256 is not the one in {name}.json.")
+            self.known[file] = digest
         if f"{name}.safetensors" not in held or f"{name}.state" not in held:
             raise RunError(f"{name}.json is damaged: it does not name weights and state.")
         best = next((data for file, data in held.items() if file.startswith("best-")), None)

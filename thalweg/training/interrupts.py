@@ -1,5 +1,6 @@
 """Interrupts that wait for the end of a step: Ctrl-C and SIGTERM never cut an update in half."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ class Interrupts:
     False
     """
 
+    owner: int = field(default_factory=os.getpid)
     _waiting: list[tuple[int, Callable[..., Any]]] = field(default_factory=list)
 
     @property
@@ -31,11 +33,23 @@ class Interrupts:
             handler(number, None)
 
     def _note(self, handler: Callable[..., Any], number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.owner:
+            _in_a_worker(number)
+            return
         if self.pending:  # a second one does not wait
             self._waiting.clear()
             handler(number, frame)
             return
         self._waiting.append((number, handler))
+        if os.isatty(2):
+            os.write(2, b"\nThe run ends after this step, with a checkpoint. Once more ends it at once.\n")
+
+
+def _in_a_worker(number: int) -> None:
+    """A worker that was forked leaves an interrupt to the process that trains, and ends at any other signal."""
+    if number != signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 @contextmanager

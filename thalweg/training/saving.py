@@ -4,6 +4,7 @@ import json
 import platform
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ EVERY_SECONDS = 60.0
 """Within an epoch a checkpoint is written so often."""
 LEAST_SECONDS = 1.0
 """At the end of an epoch one is written unless the last is younger than this."""
+SHARE = 20.0
+"""No checkpoint begins before so many times what the last one took: at most a twentieth of the time goes into them."""
 
 
 class Saver:
@@ -39,7 +42,7 @@ class Saver:
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.built = versions(own_values(training.step))
         self.written, self.last = time.monotonic(), (1, 0)
-        self.best: tuple[int, bytes] | None = None
+        self.took = 0.0
         self.tried, self.able = False, True
         self.own_loop = training.recipe.loop is not None
         room_for(folder, _size(training))
@@ -52,25 +55,26 @@ class Saver:
     @property
     def due(self) -> bool:
         """Whether the last checkpoint is so old that one is due within the epoch."""
-        return time.monotonic() - self.written >= EVERY_SECONDS
+        return time.monotonic() - self.written >= max(EVERY_SECONDS, SHARE * self.took)
 
     @property
     def due_after_epoch(self) -> bool:
         """Whether one is due at the end of an epoch: unless it was just written."""
-        return time.monotonic() - self.written >= LEAST_SECONDS or self.last == (1, 0)
+        return time.monotonic() - self.written >= max(LEAST_SECONDS, SHARE * self.took) or self.last == (1, 0)
 
     def save(self) -> None:
         """Write a checkpoint of where the training stands; within an epoch of a user's own loop there is none."""
         if not self.able or self.place == self.last or (self.own_loop and self.training.position.batch):
             return
+        began = time.monotonic()
         payload = self._payload()
         if payload is None:
             return
-        keeper = self.keeper
-        if keeper.best_state is not None and (self.best is None or self.best[0] != keeper.best_epoch):
-            self.best = keeper.best_epoch, packed_weights(keeper.best_state)
-        self.checkpoints.write(self.place, packed_weights(self.training.model.state_dict()), self.best, payload)
+        state = self.keeper.best_state
+        best = None if state is None else (self.keeper.best_epoch, partial(packed_weights, state))
+        self.checkpoints.write(self.place, packed_weights(self.training.model.state_dict()), best, payload)
         self.written, self.last = time.monotonic(), self.place
+        self.took = self.written - began
 
     def _payload(self) -> bytes | None:
         """The state in bytes; once it is tried whether it can be read back, and said where it cannot."""
@@ -114,7 +118,6 @@ class Saver:
         if found.best is not None:
             unpack_weights(training.model, found.best, name)
             keeper.keep_best_state()
-            self.best = keeper.best_epoch, found.best
         unpack_weights(training.model, found.weights, name)
         put_back(training, state)
         if training.position.batch and {"data", "batch_size", "collate"} & set(other):

@@ -152,6 +152,10 @@ def _went(
         except KeyboardInterrupt as interrupt:
             return Outcome.INTERRUPTED, interrupt
         except Exception as error:
+            try:
+                interrupts.deliver()  # what failed may have failed by the same signal
+            except KeyboardInterrupt as interrupt:
+                return Outcome.INTERRUPTED, interrupt
             return Outcome.FAILED, _explained(training, error)
     return Outcome.FINISHED, None
 
