@@ -58,7 +58,7 @@ def recipe(**changes: Any) -> Recipe:
 
 
 class Counting(nn.Module):
-    """A model with all that a state_dict leaves out: a counter, a running tensor, a buffer that is not kept."""
+    """A model with all that a state_dict leaves out: counters, tensors, random numbers, a buffer that is not kept."""
 
     running: Tensor
     passing: Tensor
@@ -67,6 +67,8 @@ class Counting(nn.Module):
         super().__init__()
         self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 2)
         self.second.weight = nn.Parameter(self.second.weight)
+        self.first_own = torch.Generator().manual_seed(1)
+        self.second_own = np.random.Generator(np.random.MT19937(2))
         self.calls, self.memory = 0, {"mean": torch.zeros(5), "seen": [0]}
         self.register_buffer("passing", torch.zeros(5), persistent=False)
         self.running = torch.zeros(5)
@@ -74,6 +76,7 @@ class Counting(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             self.calls += 1
+            x = x + 0.1 * torch.randn(x.shape, generator=self.first_own) + 0.1 * float(self.second_own.normal())
             self.passing = 0.9 * self.passing + x.mean(0)
             self.running.mul_(0.5).add_(x.mean(0))
             self.memory["mean"] = self.memory["mean"] + 0.1 * x.mean(0)

@@ -439,3 +439,10 @@ def test_nothing_is_written_without_out(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     thalweg.train(recipe())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_gradient_norm_counts_no_gradient_of_an_earlier_step() -> None:
+    """Parameters that the optimizer was not given are not cleared by it."""
+    only_weights = recipe(optimizer=lambda p: torch.optim.SGD([w for w in p if w.dim() > 1], lr=0.0), epochs=3)
+    norms = [row["gradient_norm"] for row in thalweg.train(only_weights.but(batch_size=None)).history]
+    assert norms == pytest.approx([norms[0]] * 3)

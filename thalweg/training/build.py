@@ -41,6 +41,8 @@ class Training:
     device: torch.device
     moment: Moment
     position: Position
+    left_alone: list[nn.Parameter]
+    """Parameters that the optimizer was not given, whose gradients it does not clear."""
 
     @property
     def model(self) -> nn.Module:
@@ -82,7 +84,9 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
             judge = judge.checked(model, split, device, name, moment)
     say_unseen_classes(recipe, source, validation)
     rate, position = as_rate(recipe.schedule, optimizer), Position(RunningMean(device))
-    return Training(recipe, step, optimizer, rate, source, validation, judge, device, moment, position)
+    owned = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    left_alone = [weight for weight in step.parameters() if id(weight) not in owned]
+    return Training(recipe, step, optimizer, rate, source, validation, judge, device, moment, position, left_alone)
 
 
 def open_split(recipe: Recipe, split: Any, name: str) -> Source:

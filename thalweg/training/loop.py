@@ -57,6 +57,8 @@ def steps(
         training.reach(epoch)
         training.rate.before_step(moment.step, moment.steps)
         optimizer.zero_grad(set_to_none=True)
+        for weight in training.left_alone:
+            weight.grad = None
         minimized, losses = forward(step, batch, moment)
         _check_gradient(training, minimized)
         minimized.backward()

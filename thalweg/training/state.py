@@ -1,10 +1,13 @@
 """The state of a training: what its next step depends on, as tensors and plain values, taken and put back."""
 
+import json
+import random
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +41,7 @@ def taken(training: Training, built: Mapping[str, Any]) -> dict[str, Any]:
         "beside": {name: value for name, value in training.step.state_dict().items() if not name.startswith("model.")},
         "passing": dict(_passing_buffers(training.step)),
         "own": {name: value for name, value in own_values(training.step).items() if _changed(value, built.get(name))},
+        "generators": {name: generator_state(value) for name, value in _generators(training.step)},
         "gradients": _gradients(training),
         "frozen": [name for name, weight in training.step.named_parameters() if not weight.requires_grad],
     }
@@ -54,6 +58,9 @@ def put_back(training: Training, state: Mapping[str, Any]) -> None:
     for name, value in state["own"].items():
         where, _, attribute = name.rpartition(".")
         setattr(modules[where], attribute, _moved(value, training.device))
+    for name, value in state["generators"].items():
+        where, _, attribute = name.rpartition(".")
+        set_generator(getattr(modules[where], attribute), value)
     frozen = set(state["frozen"])
     for name, weight in training.step.named_parameters():
         weight.requires_grad_(name not in frozen)
@@ -123,6 +130,41 @@ def own_values(module: nn.Module) -> dict[str, Any]:
             if attribute not in OF_EVERY_MODULE and attribute != "training" and _storable(value):
                 found[f"{name}.{attribute}" if name else attribute] = value
     return found
+
+
+def _generators(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Sources of random numbers that modules keep as attributes of their own."""
+    for name, each in module.named_modules():
+        for attribute, value in vars(each).items():
+            if isinstance(value, torch.Generator | np.random.Generator | random.Random):
+                yield f"{name}.{attribute}" if name else attribute, value
+
+
+def generator_state(source: Any) -> Any:
+    """The state of a source of random numbers, as plain values.
+
+    >>> source = np.random.default_rng(0)
+    >>> state, first = generator_state(source), source.normal()
+    >>> set_generator(source, state)
+    >>> source.normal() == first
+    True
+    """
+    if isinstance(source, torch.Generator):
+        return source.get_state()
+    if isinstance(source, random.Random):
+        return json.dumps(source.getstate())
+    return json.dumps(source.bit_generator.state, default=np.ndarray.tolist)
+
+
+def set_generator(source: Any, state: Any) -> None:
+    """Put such a source back to a state."""
+    if isinstance(source, torch.Generator):
+        source.set_state(state)
+    elif isinstance(source, random.Random):
+        version, numbers, gauss = json.loads(state)
+        source.setstate((version, tuple(numbers), gauss))
+    else:
+        source.bit_generator.state = json.loads(state)
 
 
 def versions(values: Mapping[str, Any]) -> dict[str, Any]:
