@@ -175,3 +175,21 @@ def test_an_error_is_not_called_an_interrupt(tmp_path: Path, monkeypatch: pytest
     assert main(["improve", "recipe.py", "--quiet"]) in (1, 2)
     (diary,) = Path("runs").glob("*/diary.json")
     assert json.loads(diary.read_text())["ended"].startswith("an error ended it: ")
+
+
+def test_what_the_best_weights_have_cured_is_said_and_not_treated() -> None:
+    """Trained far past its best epoch: the last weights overfit, and those that are kept do not."""
+    random = np.random.default_rng(5)
+    x = torch.from_numpy(random.normal(size=(400, 6))).float()
+    y = (x[:, 0] + 1.5 * torch.from_numpy(random.normal(size=400)).float() > 0).long()
+    late = Recipe(
+        data=Splits(train=(x[:150], y[:150]), validation=(x[150:], y[150:])), model=partial(mlp, 6, 2, width=64),
+        objective=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=0.003), epochs=120,
+    )  # fmt: skip
+    result = thalweg.improve(late, rounds=1)
+    finding = result.finding
+    assert finding.cause is Cause.OVERFITTING, finding
+    assert finding.cured == "the run keeps the weights of its best epoch"
+    assert finding.remedies == ()
+    assert result.ended == "nothing is left to treat: the run keeps the weights of its best epoch"
+    assert finding.to_json()["cured"] == finding.cured

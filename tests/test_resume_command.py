@@ -11,7 +11,8 @@ import pytest
 
 from thalweg.cli import main
 
-TRAIN = ["train", "iris", "--set", "epochs=400"]
+TRAIN = ["train", "iris", "--set", "epochs=300"]
+SHORT = ["train", "iris", "--set", "epochs=3"]
 
 
 @pytest.fixture(autouse=True)
@@ -63,20 +64,20 @@ def test_a_signal_ends_a_run_with_a_checkpoint_and_the_line_that_goes_on(
 
 def test_a_case_goes_on_too(capsys: pytest.CaptureFixture[str]) -> None:
     thread = sent(signal.SIGINT, epochs=1)
-    assert main(["train", "case:healthy", "--set", "epochs=200", "--seed", "3", "--quiet"]) == 130
+    assert main(["train", "case:healthy", "--set", "epochs=100", "--seed", "3", "--quiet"]) == 130
     thread.join()
     (path,) = Path("runs").iterdir()
     capsys.readouterr()
     assert main(["resume", path.name[:13], "--json", "--quiet"]) == 0
-    assert results(capsys)["epochs"] == 200
-    assert json.loads((path / "recipe.json").read_text())["counts"] == {"seed": 3, "epochs": 200, "batch_size": 32}
+    assert results(capsys)["epochs"] == 100
+    assert json.loads((path / "recipe.json").read_text())["counts"] == {"seed": 3, "epochs": 100, "batch_size": 32}
 
 
 def test_other_data_are_refused_and_insisted_on(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f"{i % 13},{i % 7},{'ab'[i % 2]}" for i in range(400)]
     Path("rows.csv").write_text("x,y,z\n" + "\n".join(rows) + "\n")
     thread = sent(signal.SIGINT, epochs=1)
-    assert main(["train", "rows.csv", "--target", "z", "--set", "epochs=300", "--quiet"]) == 130
+    assert main(["train", "rows.csv", "--target", "z", "--set", "epochs=200", "--quiet"]) == 130
     thread.join()
     Path("rows.csv").write_text("x,y,z\n" + "\n".join([*rows[:-1], "99,1,a"]) + "\n")
     capsys.readouterr()
@@ -88,6 +89,18 @@ def test_other_data_are_refused_and_insisted_on(capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main(["resume", "last", "--force", "--json", "--quiet"]) == 0
     assert results(capsys)["status"] == "FINISHED"
+
+
+def test_a_run_that_was_killed_while_it_was_judged_gets_its_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SHORT, "--json", "--quiet"]) == 0
+    expected = results(capsys)
+    (path,) = Path("runs").iterdir()
+    (path / "evaluation.json").unlink()
+    (path / "report.html").unlink()
+    assert main(["resume", "last", "--json", "--quiet"]) == 0
+    assert results(capsys) == expected
+    assert (path / "report.html").exists()
+    assert main(["resume", "last"]) == 2
 
 
 @pytest.mark.parametrize(

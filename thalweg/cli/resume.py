@@ -43,16 +43,30 @@ def resume(
     from thalweg.cli.progress import Progress
     from thalweg.cli.subject import recipe_of_case
     from thalweg.cli.train import concluded
+    from thalweg.recipes import load_run
     from thalweg.recipes import resume as go_on
 
     own = TrainingOptions(out=out, device=device, fail_if=fail_if, json_=json_, quiet=quiet)
     own.set_notices()
     check_conditions(fail_if)
     folder = find_run(run, out)
+    if _wants_scores_only(folder):
+        return concluded(load_run(folder, recipe_of_case(folder)), own)
     told = f"outside the epochs: see {folder / 'run.json'}."
     with interrupt_says(told), Progress(_epochs(folder), quiet) as progress:
         ended = go_on(folder, recipe_of_case(folder), force=force, device=device, progress=progress)
     return concluded(ended, own)
+
+
+def _wants_scores_only(folder: Path) -> bool:
+    """Whether a training has come to its end, and what was to follow, its scores, has not."""
+    from thalweg.core.files import read_object
+    from thalweg.training import Outcome
+
+    about = read_object(folder / "run.json")
+    status = Outcome.__members__.get(str(about.get("status")))
+    trained = status is not None and status.good and about.get("kind", "train") == "train"
+    return trained and not (folder / "evaluation.json").exists()
 
 
 def _epochs(folder: Path) -> int:

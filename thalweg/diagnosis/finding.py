@@ -94,7 +94,8 @@ class Finding:
 
     `losses` holds the floor, train, validation and test where they are known; `would_decide` says what an UNDECIDED
     finding waits for. Remedies are attached by the door `thalweg.diagnose`. `reference` is the floor in full: it does
-    not change while the data and the judge stay, so another diagnosis can be given it.
+    not change while the data and the judge stay, so another diagnosis can be given it. `cured` says by what a cause is
+    held off already, so that nothing is left to treat.
 
     >>> finding = Finding(Cause.NONE, "reaches the reference learners")
     >>> finding.to_json()["cause"]
@@ -112,6 +113,7 @@ class Finding:
     would_decide: str | None = None
     notices: tuple[str, ...] = ()
     reference: Floor | None = field(default=None, repr=False)
+    cured: str | None = None
 
     def but(self, **changes: Any) -> "Finding":
         """The same finding with some fields changed."""
@@ -133,6 +135,7 @@ class Finding:
             "mechanism": self.mechanism,
             "next": None,
             "would_decide": self.would_decide,
+            "cured": self.cured,
             "ranked": [{"cause": str(r.cause), "share": r.share, "sentence": r.sentence} for r in self.ranked],
             "losses": losses,
             "experiments": [experiment.to_json() for experiment in self.experiments],

@@ -124,7 +124,8 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
         return _validation_loss(lab, finding, floor, on_validation, validation.mean()[0])
     between = above and not floor.siblings
     if (late := _overfits_late(lab, run, floor, validation)) is not None:
-        return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,))
+        kept = "the run keeps the weights of its best epoch"
+        return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), cured=kept)
     return _nothing_before(finding, mismatch, floor, unknown=_unknown(on_train, on_validation, between))
 
 

@@ -25,12 +25,13 @@ NOISE = 0.5
 def remedies_for(finding: Finding) -> tuple[Remedy, ...]:
     """The remedies that treat a finding, the most promising first; none where there is nothing to treat.
 
-    Of an UNDECIDED finding those of the cause that ranks first: whether one helps is for its proof to say.
+    A cause that is cured already has none. Of an UNDECIDED finding those of the cause that ranks first: whether one
+    helps is for its proof to say.
 
     >>> remedies_for(Finding(Cause.OVERFITTING, "too few examples"))[0].name
     'noise on the inputs'
     """
-    return tuple(_remedies(finding))
+    return () if finding.cured else tuple(_remedies(finding))
 
 
 def _remedies(finding: Finding) -> Iterator[Remedy]:

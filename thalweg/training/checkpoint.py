@@ -219,6 +219,6 @@ def room_for(folder: Path, size: int) -> None:
     free = disk.f_bavail * disk.f_frsize
     if free < size:
         raise RunError(
-            f"The disk of {folder} has {free / 1e6:.0f} MB left, but the checkpoints of this run take up to "
-            f"{size / 1e6:.0f} MB. Free some space, or name another place: --out FOLDER."
+            f"The disk of {folder} has {free / 1e6:.3g} MB left, but the checkpoints of this run take up to "
+            f"{size / 1e6:.3g} MB. Free some space, or name another place: --out FOLDER."
         )

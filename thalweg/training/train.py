@@ -147,7 +147,7 @@ def _went(
                 watch.after_epoch()
         except NotFinite as fault:
             notice(str(fault))
-            keeper.keep(_unfinished_row(training, fault.value))
+            keeper.keep(_unfinished_row(training, fault.value), whole=False)
             return Outcome.DIVERGED, None
         except KeyboardInterrupt as interrupt:
             return Outcome.INTERRUPTED, interrupt
@@ -196,11 +196,13 @@ class Keeper:
         self.best_loss = math.inf
         self.best_state: State | None = None
 
-    def keep(self, row: dict[str, Any]) -> None:
-        """Add an epoch's row; a lower validation loss makes its weights the best."""
+    def keep(self, row: dict[str, Any], whole: bool = True) -> None:
+        """Add an epoch's row; a lower validation loss makes its weights the best, unless it was broken off."""
         self.history.append(row)
         loss = row["validation_loss"]
-        if loss is None:
+        if not whole:
+            pass
+        elif loss is None:
             self.best_epoch = row["epoch"]
         elif loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, row["epoch"]
