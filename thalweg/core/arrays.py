@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -38,7 +39,7 @@ class ArraySource:
             yield from (map_tensors(torch.clone, self.data),)[start:]  # a model may write into its inputs
             return
         for chunk in self.ordered(epoch, generator)[start:]:
-            yield map_tensors(itemgetter(chunk), self.data)
+            yield map_tensors(partial(torch.index_select, dim=0, index=chunk), self.data)
 
     def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
         """The examples of each batch of an epoch."""

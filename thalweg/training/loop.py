@@ -20,7 +20,7 @@ from thalweg.core.nest import Nest, to_device
 from thalweg.core.objective import Losses, name_of
 from thalweg.core.randomness import generator, seed_everything
 from thalweg.measure.gradient import gradient_norm
-from thalweg.training.build import Training, forward
+from thalweg.training.build import Training, forward, plainly_cleared
 from thalweg.training.own_loop import run_own_loop
 from thalweg.training.position import Position
 from thalweg.training.tally import RunningMean
@@ -56,9 +56,7 @@ def steps(
     for batch in batches(training, epoch):
         training.reach(epoch)
         training.rate.before_step(moment.step, moment.steps)
-        optimizer.zero_grad(set_to_none=True)
-        for weight in training.left_alone:
-            weight.grad = None
+        clear_gradients(training)
         minimized, losses = forward(step, batch, moment)
         _check_gradient(training, minimized)
         minimized.backward()
@@ -71,6 +69,14 @@ def steps(
         training.position.batch += 1
         if not pause_before_step:
             yield minimized, losses
+
+
+def clear_gradients(training: Training) -> None:
+    """Forget the gradients of the step before."""
+    for weight in training.cleared:
+        weight.grad = None
+    if not plainly_cleared(training.optimizer):
+        training.optimizer.zero_grad(set_to_none=True)
 
 
 def _check_gradient(training: Training, minimized: Tensor) -> None:
@@ -101,7 +107,7 @@ def epochs(
                 after_step(minimized)
         else:
             run_own_loop(training, epoch, _watched(batches(training, epoch), after_step), at.mean)
-        row = _row(training, epoch, at.mean)
+        row = row_of(training, epoch, at.mean)
         training.rate.after_epoch(row)
         row["seconds"] = perf_counter() - started
         training.position = Position(RunningMean(training.device), epoch + 1)
@@ -116,7 +122,7 @@ def _watched(drawn: Iterator[Nest], after_step: AfterStep) -> Iterator[Nest]:
         yield batch
 
 
-def _row(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]:
+def row_of(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]:
     """What the history keeps of an epoch; the train loss is the running mean in training mode."""
     norm = gradient_norm(training.model.parameters())
     row: dict[str, Any] = {"epoch": epoch, "train_loss": mean.value(), "validation_loss": None, "metrics": {}}

@@ -24,7 +24,7 @@ from thalweg.training.tally import RunningMean
 from thalweg.training.weights import packed_weights, unpack_weights
 
 if TYPE_CHECKING:
-    from thalweg.training.train import Keeper
+    from thalweg.training.keeper import Keeper
 
 EVERY_SECONDS = 60.0
 """Within an epoch a checkpoint is written so often."""

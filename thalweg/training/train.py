@@ -1,24 +1,20 @@
 """train: Recipe -> Run."""
 
-import copy
-import math
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting, notice
 from thalweg.core.randomness import untouched
-from thalweg.measure.gradient import gradient_norm
 from thalweg.training.build import Training, prepare
 from thalweg.training.folder import RunFolder
 from thalweg.training.interrupts import deferred
+from thalweg.training.keeper import Keeper, unfinished_row
 from thalweg.training.loop import Progress, epochs
 from thalweg.training.memory import told_size
 from thalweg.training.outcome import Outcome
@@ -26,8 +22,6 @@ from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
 from thalweg.training.saving import Saver
 from thalweg.training.watch import NotFinite, Watch
-
-State = dict[str, Any]
 
 
 @no_type_check
@@ -116,12 +110,10 @@ def _ended(
             if preprocessing is not None:
                 folder.keep_preprocessing(preprocessing)
         status, stopped = _went(training, keeper, saver, progress)
-        best, last = keeper.models(moved=stopped is not None)
+        run = run_of(training, keeper, status, stopped)
         if folder is not None and keeper.history:
-            folder.keep_weights(best, last)
-        path, history = None if folder is None else folder.path, keeper.history
-        run = Run(recipe, history, status, best, last, keeper.best_epoch, stopped, (), path, preprocessing)
-        run = replace(run, notices=tuple(notices))
+            folder.keep_weights(run.model, run.last)
+        run = replace(run, notices=tuple(notices), path=None if folder is None else folder.path)
         if folder is not None:
             folder.close(run.status, run.history, run.notices, run.error, run.best_epoch)
         if saver is not None and status.good:
@@ -129,8 +121,15 @@ def _ended(
     return run
 
 
+def run_of(training: Training, keeper: Keeper, status: Outcome, stopped: BaseException | None) -> Run:
+    """What came of a training that has ended."""
+    best, last = keeper.models(moved=stopped is not None)
+    encoding = getattr(training.source, "encoding", None)
+    return Run(training.recipe, keeper.history, status, best, last, keeper.best_epoch, stopped, preprocessing=encoding)
+
+
 def _went(
-    training: Training, keeper: "Keeper", saver: Saver | None, progress: Progress | None
+    training: Training, keeper: Keeper, saver: Saver | None, progress: Progress | None
 ) -> tuple[Outcome, BaseException | None]:
     """Go through the epochs; how they ended, and by which error."""
     rule = training.recipe.stopping
@@ -147,7 +146,7 @@ def _went(
                 watch.after_epoch()
         except NotFinite as fault:
             notice(str(fault))
-            keeper.keep(_unfinished_row(training, fault.value), whole=False)
+            keeper.keep(unfinished_row(training, fault.value), whole=False)
             return Outcome.DIVERGED, None
         except KeyboardInterrupt as interrupt:
             return Outcome.INTERRUPTED, interrupt
@@ -169,80 +168,3 @@ def _explained(training: Training, error: Exception) -> Exception:
     if told is not error:
         told.__cause__ = error
     return told
-
-
-def _unfinished_row(training: Training, loss: float) -> dict[str, Any]:
-    """The row of an epoch that was broken off, for its loss is not finite."""
-    norm = gradient_norm(training.model.parameters())
-    return {
-        "epoch": training.position.epoch,
-        "train_loss": loss,
-        "validation_loss": None if training.validation is None else math.nan,
-        "metrics": {},
-        "gradient_norm": None if norm is None else float(norm),
-        "learning_rate": training.rate.used,
-        "seconds": training.position.seconds,
-    }
-
-
-class Keeper:
-    """Keeps the history and the weights of the best epoch while a run goes on."""
-
-    def __init__(self, training: Training, folder: RunFolder | None) -> None:
-        self.training = training
-        self.folder = folder
-        self.history: list[dict[str, Any]] = []
-        self.best_epoch = 0
-        self.best_loss = math.inf
-        self.best_state: State | None = None
-
-    def keep(self, row: dict[str, Any], whole: bool = True) -> None:
-        """Add an epoch's row; a lower validation loss makes its weights the best, unless it was broken off."""
-        self.history.append(row)
-        loss = row["validation_loss"]
-        if not whole:
-            pass
-        elif loss is None:
-            self.best_epoch = row["epoch"]
-        elif loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, row["epoch"]
-            self.keep_best_state()
-        elif not math.isfinite(loss):
-            notice(f"The validation loss is not finite in epoch {row['epoch']}; such an epoch is never the best.")
-        if self.folder is not None:
-            self.folder.keep_history(self.history)
-
-    def keep_best_state(self) -> None:
-        """Keep the weights as they are for the best."""
-        self.best_state = snapshot(self.training.model)
-
-    def diverged(self, row: dict[str, Any]) -> bool:
-        """Whether the loss, or a weight behind an infinite gradient, is no longer finite."""
-        if row["train_loss"] is not None and not math.isfinite(row["train_loss"]):
-            return True
-        if row["gradient_norm"] is None or math.isfinite(row["gradient_norm"]):
-            return False
-        return not all(bool(torch.isfinite(weight).all()) for weight in self.training.model.parameters())
-
-    def models(self, moved: bool) -> tuple[nn.Module, nn.Module]:
-        """The best and the last model in evaluation mode; one module where their weights are the same.
-
-        `moved` says that steps were taken since the last epoch that was kept.
-        """
-        last = self.training.model.eval()
-        if self.best_state is None or (self.best_epoch == len(self.history) and not moved):
-            return last, last
-        try:
-            best = copy.deepcopy(last)
-        except Exception:  # a model that keeps activations or locks cannot be copied, but it can be built again
-            best = self.training.recipe.model().to(self.training.device).eval()
-        best.load_state_dict(self.best_state)
-        return best, last
-
-
-def snapshot(model: nn.Module) -> State:
-    """A copy of the model's state."""
-    return {
-        name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-        for name, value in model.state_dict().items()
-    }

@@ -30,7 +30,7 @@ def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest) -> Losse
     """
     scalar = PlainLoss(loss).scalar(output, y)
     count = count_examples((y, output))
-    if (unreduced := _unreduced(loss)) is not None:
+    if (unreduced := unreduced_of(loss)) is not None:
         share = max(1e-4, torch.finfo(scalar.dtype).eps)
         for losses in _each(loss, unreduced(output, y), y):
             if len(losses.value) != count:
@@ -41,7 +41,7 @@ def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest) -> Losse
     return Losses(scalar, weight=float(count))
 
 
-def _unreduced(loss: Any) -> Callable[[Any, Any], Tensor] | None:
+def unreduced_of(loss: Any) -> Callable[[Any, Any], Tensor] | None:
     """The loss without its mean, where it has a `reduction` that is one."""
     if isinstance(loss, nn.Module):
         if getattr(loss, "reduction", None) != "mean":
@@ -56,15 +56,16 @@ def _each(loss: Any, values: Tensor, y: Nest) -> Iterator[Losses]:
     """The two ways in which a mean can be made of values: all alike, or class numbers by what they count."""
     if values.dim() == 0:
         return
-    mean = _mean_of_each(values)
+    mean = mean_of_each(values)
     yield Losses(mean)
     counted = counted_targets(loss, y)
     if counted is not None and len(counted) == len(values):
-        weight = _mean_of_each(counted).to(mean)
+        weight = mean_of_each(counted).to(mean)
         yield Losses(mean / weight.clamp(min=torch.finfo(weight.dtype).tiny), weight=weight)
 
 
-def _mean_of_each(values: Tensor) -> Tensor:
+def mean_of_each(values: Tensor) -> Tensor:
+    """One value for each example: the mean over its positions."""
     return values.flatten(1).mean(1) if values.dim() > 1 else values
 
 

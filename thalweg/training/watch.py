@@ -43,7 +43,7 @@ class Watch:
             return
         if self.at_once:
             if not isfinite(value := loss.item()):
-                raise self._not_finite(self.training.position.batch, value)
+                raise self.not_finite(self.training.position.batch, value)
         else:
             self.unread.append((self.training.position.batch, loss.detach()))
             if len(self.unread) >= ON_DEVICE or self.interrupts.pending:
@@ -71,7 +71,7 @@ class Watch:
         values = torch.stack([loss.double() for loss in losses]).tolist()
         for batch, value in zip(batches, values, strict=True):
             if not isfinite(value):
-                raise self._not_finite(batch, value)
+                raise self.not_finite(batch, value)
 
     def save(self, saver: Saver) -> None:
         """Write a checkpoint, of finite weights alone."""
@@ -83,7 +83,8 @@ class Watch:
             )
         saver.save()
 
-    def _not_finite(self, batch: int, value: float) -> NotFinite:
+    def not_finite(self, batch: int, value: float) -> NotFinite:
+        """The end of a run whose loss is not finite, with its step and its examples."""
         step = self.training.moment.step - (self.training.position.batch - batch)
         epoch = self.training.position.epoch
         return NotFinite(

@@ -1,0 +1,92 @@
+"""What is kept of a run while it goes on: its history, and the weights of its best epoch."""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.core.notices import notice
+from thalweg.measure.gradient import gradient_norm
+from thalweg.training.build import Training
+from thalweg.training.folder import RunFolder
+
+State = dict[str, Any]
+
+
+def unfinished_row(training: Training, loss: float) -> dict[str, Any]:
+    """The row of an epoch that was broken off, for its loss is not finite."""
+    norm = gradient_norm(training.model.parameters())
+    return {
+        "epoch": training.position.epoch,
+        "train_loss": loss,
+        "validation_loss": None if training.validation is None else math.nan,
+        "metrics": {},
+        "gradient_norm": None if norm is None else float(norm),
+        "learning_rate": training.rate.used,
+        "seconds": training.position.seconds,
+    }
+
+
+class Keeper:
+    """Keeps the history and the weights of the best epoch while a run goes on."""
+
+    def __init__(self, training: Training, folder: RunFolder | None) -> None:
+        self.training = training
+        self.folder = folder
+        self.history: list[dict[str, Any]] = []
+        self.best_epoch = 0
+        self.best_loss = math.inf
+        self.best_state: State | None = None
+
+    def keep(self, row: dict[str, Any], whole: bool = True) -> None:
+        """Add an epoch's row; a lower validation loss makes its weights the best, unless it was broken off."""
+        self.history.append(row)
+        loss = row["validation_loss"]
+        if not whole:
+            pass
+        elif loss is None:
+            self.best_epoch = row["epoch"]
+        elif loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, row["epoch"]
+            self.keep_best_state()
+        elif not math.isfinite(loss):
+            notice(f"The validation loss is not finite in epoch {row['epoch']}; such an epoch is never the best.")
+        if self.folder is not None:
+            self.folder.keep_history(self.history)
+
+    def keep_best_state(self) -> None:
+        """Keep the weights as they are for the best."""
+        self.best_state = snapshot(self.training.model)
+
+    def diverged(self, row: dict[str, Any]) -> bool:
+        """Whether the loss, or a weight behind an infinite gradient, is no longer finite."""
+        if row["train_loss"] is not None and not math.isfinite(row["train_loss"]):
+            return True
+        if row["gradient_norm"] is None or math.isfinite(row["gradient_norm"]):
+            return False
+        return not all(bool(torch.isfinite(weight).all()) for weight in self.training.model.parameters())
+
+    def models(self, moved: bool) -> tuple[nn.Module, nn.Module]:
+        """The best and the last model in evaluation mode; one module where their weights are the same.
+
+        `moved` says that steps were taken since the last epoch that was kept.
+        """
+        last = self.training.model.eval()
+        if self.best_state is None or (self.best_epoch == len(self.history) and not moved):
+            return last, last
+        try:
+            best = copy.deepcopy(last)
+        except Exception:  # a model that keeps activations or locks cannot be copied, but it can be built again
+            best = self.training.recipe.model().to(self.training.device).eval()
+        best.load_state_dict(self.best_state)
+        return best, last
+
+
+def snapshot(model: nn.Module) -> State:
+    """A copy of the model's state."""
+    return {
+        name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        for name, value in model.state_dict().items()
+    }

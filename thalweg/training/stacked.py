@@ -1,0 +1,194 @@
+"""Many runs as one program: their weights stacked, one forward and backward pass, one update for all of them.
+
+For runs k = 1..K the sum of their losses is minimized; no loss depends on another run's weights, so
+
+    d(sum_k L_k) / d(theta_k) = dL_k / d(theta_k),
+
+and each run goes its own way: its own initial weights, order of examples, dropout and learning rate.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.core.arrays import ArraySource
+from thalweg.core.fingerprint import UNKNOWN, fingerprint
+from thalweg.core.objective import PlainLoss, counted_targets
+from thalweg.core.randomness import generator
+from thalweg.training.build import Training
+from thalweg.training.chain import Chain, signature
+from thalweg.training.rate import Multiplied, Rate
+from thalweg.training.update import Update, settings_of
+from thalweg.training.values import mean_of_each, unreduced_of
+
+MOST_WORK = 2**22
+"""Multiplications of a step of one run (batch x weights) from which on stacking gains nothing: docs/log.md."""
+
+
+def kind_of(training: Training) -> tuple[Any, ...] | None:
+    """What two runs must share to be one program; None for a run that cannot be stacked."""
+    recipe, source = training.recipe, arrays_of(training.source)
+    chain, settings = signature(training.model), settings_of(training.optimizer, list(training.model.parameters()))
+    loss = training.step.objective
+    plain = recipe.loop is None and recipe.penalty is None and training.device.type == "cpu"
+    if not plain or source is None or chain is None or settings is None or not isinstance(loss, PlainLoss):
+        return None
+    if type(training.rate) not in (Rate, Multiplied) and getattr(training.rate, "per_step", True):
+        return None
+    mark = fingerprint(loss.inner)
+    if mark == UNKNOWN or unreduced_of(loss.loss) is None:
+        return None
+    x, y = source.data
+    if x.shape[1:].numel() == 0 or (source.batch_size or len(source)) * _weights(training) > MOST_WORK:
+        return None
+    shapes = (x.shape[1:], x.dtype, y.shape[1:], y.dtype)
+    return (chain, settings, mark, shapes, source.batch_size, source.count_batches(), recipe.epochs)
+
+
+def arrays_of(source: Any) -> ArraySource | None:
+    """The pair of tensors that a source cuts its batches from; None where it is made otherwise."""
+    arrays = source if isinstance(source, ArraySource) else getattr(source, "arrays", None)
+    if not isinstance(arrays, ArraySource) or not isinstance(arrays.data, tuple) or len(arrays.data) != 2:
+        return None
+    tensors = all(isinstance(part, Tensor) and part.device.type == "cpu" for part in arrays.data)
+    return arrays if tensors and arrays.data[0].is_floating_point() else None
+
+
+def _weights(training: Training) -> int:
+    return sum(weight.numel() for weight in training.model.parameters())
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of one step of all runs: `(K, batch, ...)`, and 1 where a row is an example, 0 where it fills up."""
+
+    x: Tensor
+    y: Tensor
+    sizes: list[int]
+    real: Tensor | None
+
+
+class Stack:
+    """K runs of one kind, trained an epoch at a time; those that have ended leave it."""
+
+    def __init__(self, trainings: list[Training]) -> None:
+        self.trainings = trainings
+        self.chain = Chain([training.model for training in trainings])
+        self.update = Update(self.chain, [training.optimizer for training in trainings])
+        objective = trainings[0].step.objective
+        assert isinstance(objective, PlainLoss)
+        self.loss = objective.loss
+        unreduced = unreduced_of(self.loss)
+        assert unreduced is not None
+        self.unreduced = unreduced
+        self.counted = any(map(self._counts, trainings))
+        self.totals = torch.zeros(2, len(trainings), dtype=torch.float64)
+
+    def epoch(self, number: int, after_step: Callable[[Tensor], None]) -> list[float]:
+        """One epoch of every run; gives the seconds that are each one's share. `after_step` is given the K losses."""
+        started = perf_counter()
+        draws = [generator(training.recipe.seed, "noise", number) for training in self.trainings]
+        self.totals.zero_()
+        for training in self.trainings:
+            training.step.train()
+        for batches in self._drawn(number):
+            for training in self.trainings:
+                training.reach(number)
+                training.rate.before_step(training.moment.step, training.moment.steps)
+            losses, weights = self._losses(self.chain(batches.x, draws), batches)
+            self.update.step(losses)
+            seen = losses.detach().double()
+            self.totals += torch.stack([seen * weights, weights])
+            for training in self.trainings:
+                training.rate.after_step()
+                training.moment.step += 1
+                training.position.batch += 1
+            after_step(seen)
+        self.chain.share_gradients()
+        for training, total, weight in zip(self.trainings, *self.totals, strict=True):
+            training.position.mean.total.copy_(total)
+            training.position.mean.weight = float(weight)
+        return [(perf_counter() - started) / len(self.trainings)] * len(self.trainings)
+
+    def without(self, gone: set[int]) -> "Stack | None":
+        """The stack of the runs that go on, in the state that they have reached; None where there are none."""
+        kept = [k for k in range(len(self.trainings)) if k not in gone]
+        for k in gone:
+            self.release(k)
+        if not kept:
+            return None
+        stack = copy.copy(self)
+        stack.trainings = [self.trainings[k] for k in kept]
+        stack.chain = Chain([training.model for training in stack.trainings])
+        stack.update = self.update.of(kept, stack.chain)
+        stack.totals = self.totals[:, kept].clone()
+        return stack
+
+    def release(self, k: int) -> None:
+        """Give a run tensors of its own, which no later step of the others writes to."""
+        for weight in self.trainings[k].model.parameters():
+            weight.data, gradient = weight.data.clone(), weight.grad
+            weight.grad = None if gradient is None else gradient.clone()
+        for module in self.trainings[k].model.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, buffer.clone())
+
+    def _drawn(self, number: int) -> Iterator[Batches]:
+        """The batches of an epoch, each run's in its own order; short ones are filled up."""
+        sources: list[Any] = [training.source for training in self.trainings]
+        orders = [
+            source.ordered(number, generator(training.recipe.seed, "order", number))
+            for source, training in zip(sources, self.trainings, strict=True)
+        ]
+        data = [arrays.data for source in sources if (arrays := arrays_of(source)) is not None]
+        shared = all(pair[0] is data[0][0] and pair[1] is data[0][1] for pair in data)
+        for chunks in zip(*orders, strict=True):
+            sizes = [len(chunk) for chunk in chunks]
+            largest = max(sizes)
+            rows = [chunk if len(chunk) == largest else _filled(chunk, largest) for chunk in chunks]
+            if shared:
+                chosen = torch.cat(rows)
+                x, y = (part.index_select(0, chosen).unflatten(0, (len(rows), largest)) for part in data[0])
+            else:
+                x, y = (
+                    torch.stack([pair[i].index_select(0, row) for pair, row in zip(data, rows, strict=True)])
+                    for i in (0, 1)
+                )
+            even = min(sizes) == largest
+            yield Batches(x, y, sizes, None if even else (torch.arange(largest) < torch.tensor(sizes)[:, None]))
+
+    def _losses(self, output: Tensor, batches: Batches) -> tuple[Tensor, Tensor]:
+        """The loss of each run's batch, and what it weighs in the mean of the epoch."""
+        target, shape = batches.y.flatten(0, 1), batches.y.shape[:2]
+        values = mean_of_each(self.unreduced(output.flatten(0, 1), target)).unflatten(0, shape)
+        sizes = torch.tensor(batches.sizes, dtype=torch.float64)
+        weight = batches.real
+        if self.counted:
+            counts = counted_targets(self.loss, target)
+            assert counts is not None
+            each = mean_of_each(counts).to(values).unflatten(0, shape)
+            return _over(values.sum(1) if weight is None else (values * weight).sum(1), each, weight), sizes
+        if weight is None:
+            return values.mean(1), sizes
+        return (values * weight).sum(1) / weight.sum(1), sizes
+
+    def _counts(self, training: Training) -> bool:
+        """Whether the loss's mean is over what the targets count (class weights, labels left out), not over rows."""
+        arrays = arrays_of(training.source)
+        counts = None if arrays is None else counted_targets(self.loss, arrays.data[1])
+        return counts is not None and not bool((counts == 1).all())
+
+
+def _over(total: Tensor, each: Tensor, real: Tensor | None) -> Tensor:
+    """A sum over what the examples count; 0 where they count nothing."""
+    count = (each if real is None else each * real).sum(1)
+    return total / torch.where(count != 0, count, 1)
+
+
+def _filled(chunk: Tensor, size: int) -> Tensor:
+    return torch.cat([chunk, chunk[:1].expand(size - len(chunk))])

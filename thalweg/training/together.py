@@ -1,0 +1,106 @@
+"""Several runs of one kind trained together as a stack, each with its own history, best weights and end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from thalweg.core.notices import collecting, notice
+from thalweg.training.build import Training
+from thalweg.training.interrupts import Interrupts, deferred
+from thalweg.training.keeper import Keeper, unfinished_row
+from thalweg.training.loop import row_of
+from thalweg.training.outcome import Outcome
+from thalweg.training.position import Position
+from thalweg.training.stacked import Stack
+from thalweg.training.tally import RunningMean
+from thalweg.training.watch import NotFinite, Watch
+
+
+@dataclass
+class Going:
+    """A run that goes on: what it trains, what it keeps, what was said of it, and how it ended once it has."""
+
+    training: Training
+    keeper: Keeper
+    notices: list[str]
+    status: Outcome | None = None
+    stopped: BaseException | None = None
+    fault: NotFinite | None = field(default=None, repr=False)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """What is said in the block is said of this run."""
+        with collecting(self.notices) as said:
+            yield
+        self.notices = said
+
+
+def train_together(goings: list[Going]) -> None:
+    """Train runs of one kind to their ends, each of which is noted in them."""
+    stack: Stack | None = Stack([going.training for going in goings])
+    active = goings
+    with deferred() as interrupts:
+        try:
+            for epoch in range(1, goings[0].training.recipe.epochs + 1):
+                assert stack is not None
+                gone = _epoch(stack, active, epoch, interrupts)
+                interrupts.deliver()
+                if gone:
+                    stack = stack.without(gone)
+                    active = [going for k, going in enumerate(active) if k not in gone]
+                if stack is None:
+                    break
+        except KeyboardInterrupt as interrupt:
+            for going in active:
+                going.status, going.stopped = Outcome.INTERRUPTED, interrupt
+    if stack is not None:
+        stack.without(set(range(len(active))))
+    for going in goings:
+        going.status = going.status or Outcome.FINISHED
+
+
+def _epoch(stack: Stack, active: list[Going], epoch: int, interrupts: Interrupts) -> set[int]:
+    """One epoch of all active runs; the places of those that have ended with it."""
+
+    def after_step(losses: Tensor) -> None:
+        if not bool(torch.isfinite(losses).all()):
+            for k, value in enumerate(losses.tolist()):
+                if not isfinite(value) and active[k].fault is None:
+                    training = active[k].training
+                    active[k].fault = Watch(training, interrupts, None).not_finite(training.position.batch, value)
+                    stack.release(k)
+        interrupts.deliver()
+
+    seconds = stack.epoch(epoch, after_step)
+    gone = set()
+    for k, (going, taken) in enumerate(zip(active, seconds, strict=True)):
+        with going.heard():
+            if _ended(going, epoch, taken):
+                gone.add(k)
+    return gone
+
+
+def _ended(going: Going, epoch: int, seconds: float) -> bool:
+    """Judge a run after its epoch and keep what it gave; whether it has ended before its last one."""
+    training, keeper = going.training, going.keeper
+    training.position.seconds = seconds
+    if going.fault is not None:
+        notice(str(going.fault))
+        keeper.keep(unfinished_row(training, going.fault.value), whole=False)
+        going.status = Outcome.DIVERGED
+        return True
+    row = row_of(training, epoch, training.position.mean)
+    training.rate.after_epoch(row)
+    row["seconds"] = seconds
+    training.position = Position(RunningMean(training.device), epoch + 1)
+    keeper.keep(row)
+    rule = training.recipe.stopping
+    if keeper.diverged(row):
+        going.status = Outcome.DIVERGED
+    elif rule is not None and rule(keeper.history):
+        going.status = Outcome.STOPPED_EARLY
+    return going.status is not None
