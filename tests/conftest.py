@@ -1,6 +1,7 @@
 """What tests ask for by name."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """`make battery` runs the long tests too; `make test` leaves them out."""
+    """`make battery` runs the long tests too, `make test` leaves them out; Ctrl-C reaches tests wherever they run."""
     if not os.environ.get("THALWEG_BATTERY") and not config.option.markexpr:
         config.option.markexpr = "not battery"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell gives that to what runs in its background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -63,7 +63,7 @@ class Update:
         """Minimize the losses of all runs by one step."""
         with torch.enable_grad():
             gradients = torch.autograd.grad(losses.sum(), self.chain.weights)
-        gradients = tuple(gradient.contiguous() for gradient in gradients)  # a fused kernel goes by memory, not by place
+        gradients = tuple(gradient.contiguous() for gradient in gradients)  # fused kernels go by memory
         self._read_rates()
         for weight, move, gradient, decay, row in zip(
             self.chain.weights, self.moves, gradients, self._decay_factors, self.decays, strict=True
