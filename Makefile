@@ -12,7 +12,7 @@ MODEST := --set model.width=4 --set model.depth=1
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test battery lint check format clean has-git
+.PHONY: help demo test battery bench lint check format clean has-git
 
 IN := .venv/bin/python
 PIP := $(IN) -m pip install --quiet --disable-pip-version-check
@@ -52,6 +52,9 @@ battery: export OMP_NUM_THREADS = 1
 battery: export THALWEG_BATTERY = 1
 battery: .venv/ready-dev  ## all tests, the long ones too: every case on five seeds, every remedy on its own case
 	$(IN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+bench: .venv/ready  ## one run and many against a loop written by hand, in turn, as medians and ratios
+	cd bench && $(CURDIR)/$(IN) one_run.py && $(CURDIR)/$(IN) many_runs.py
 
 lint: .venv/ready-dev  ## formatting, rules and types; changes nothing
 	$(IN) -m ruff format --check .
