@@ -25,7 +25,7 @@ def test_diagnose_prints_the_cause_and_leaves_a_page(capsys: pytest.CaptureFixtu
     assert document["cause"] == "OPTIMIZATION"
     assert {"run", "path", "status", "metrics", "cause", "ranked", "cost", "report"} <= set(document)
     assert document["next"] == "thalweg improve case:rate-too-low --set epochs=15"
-    assert document["command"] == "thalweg diagnose case:rate-too-low --set epochs=15"
+    assert document["command"] == "thalweg diagnose case:rate-too-low --set epochs=15 --fail-if 'cause!=NONE'"
     page = Path(err.strip().splitlines()[-1])
     assert page.name == "report.html"
     assert "learning rate" in page.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """Recipes that remedies changed, said in settings again: what is written is what is trained, and is read back so."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import nn
 
 import thalweg
 from thalweg.diagnosis import Cause, Finding
-from thalweg.diagnosis.arms import at_rate
+from thalweg.diagnosis.arms import at_rate, usual_adam
 from thalweg.diagnosis.growth import deeper, unrestrained, wider
 from thalweg.loss import L1, L2
 from thalweg.nn import NoisyInputs, Standardized
@@ -17,6 +18,8 @@ from thalweg.recipes import as_toml, expressed
 from thalweg.remedy import remedies_for
 from thalweg.remedy.catalogue import restrain
 from thalweg.training import EarlyStopping
+
+Change = Callable[[thalweg.Recipe], thalweg.Recipe]
 
 BATCH = (torch.ones(5, 4), torch.zeros(5, dtype=torch.int64))
 
@@ -107,3 +110,42 @@ def test_more_restraint_and_less_schedule_are_said(start: thalweg.Recipe) -> Non
     assert (section["weight_decay"], section["betas"]) == (0.0, [0.8, 0.9])
     group = expressed(free, betas).optimizer(nn.Linear(4, 3).parameters()).param_groups[0]
     assert (group["weight_decay"], tuple(group["betas"])) == (0.0, (0.8, 0.9))
+
+
+NOISY, BOTH, _ = remedies_for(Finding(Cause.OVERFITTING, ""))
+(EACH,) = remedies_for(Finding(Cause.MISMATCH, ""))
+ADAMW = ("optimizer.kind=adamw", "optimizer.weight_decay=0.1", "optimizer.betas=[0.8, 0.9]")
+ADOPTED: dict[str, tuple[tuple[str, ...], Change]] = {
+    "learning rate": (("optimizer.kind=sgd", "optimizer.lr=0.05"), lambda r: at_rate(at_rate(r, 3.16), 10.0)),
+    "usual Adam": (ADAMW, usual_adam),
+    "longer": ((), lambda r: r.but(epochs=4)),
+    "unscheduled": (("schedule.kind=cosine",), lambda r: at_rate(r, 0.1).but(schedule=None)),
+    "wider": ((), lambda r: wider(r, BATCH, 4) or r),
+    "deeper": ((), lambda r: deeper(r, BATCH) or r),
+    "without restraint": (
+        (*ADAMW, "model.dropout=0.3", "penalty.kind=l2", "penalty.strength=0.1"),
+        lambda r: (unrestrained(r) or ("", r))[1],
+    ),
+    "without restraint, in groups": (
+        (*ADAMW, "optimizer.decay_norms_and_biases=true"),
+        lambda r: at_rate((unrestrained(r) or ("", r))[1], 10.0),
+    ),
+    "restrained twice": (("penalty.kind=l2", "penalty.strength=0.1"), lambda r: restrain(restrain(BOTH(r)), 0.25)),
+    "each example standardized": (("model.input_noise=0.1",), lambda r: EACH(NOISY(r))),
+}
+
+
+@pytest.mark.parametrize("adopted", ADOPTED)
+def test_what_is_read_back_is_trained_to_the_same_bits(adopted: str, tmp_path: Path) -> None:
+    settings, change = ADOPTED[adopted]
+    before = thalweg.load("iris", assignments=["epochs=2", "model.width=8", *settings])
+    changed = change(before)
+    out = expressed(changed, before)
+    assert out is not changed, "it was not said"
+    (tmp_path / "improved.toml").write_text(as_toml(out, tmp_path) or "")
+    again = thalweg.load(tmp_path / "improved.toml")
+    assert again.fingerprint() == out.fingerprint()
+    losses = [
+        [(row["train_loss"], row["validation_loss"]) for row in thalweg.train(one).history] for one in (changed, again)
+    ]
+    assert losses[0] == losses[1]

@@ -1,7 +1,10 @@
 """Remedies, their proof and the circle where something goes otherwise than hoped."""
 
+import json
 import math
-from collections.abc import Callable, Iterator
+import shlex
+import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import thalweg
 from thalweg import Cause, Recipe, Remedy, RunError, Splits
-from thalweg.diagnosis import Experiment, Finding
+from thalweg.cli import main
+from thalweg.diagnosis import Budget, Experiment, Finding, Planned
 from thalweg.diagnosis.finding import Arm, Ranked, Score
 from thalweg.nn import mlp
 from thalweg.remedy import remedies_for
@@ -114,11 +118,12 @@ class Stream(IterableDataset[Any]):
         yield from zip(X[100:], Y[100:], strict=True)
 
 
-def test_a_stream_of_test_data_costs_no_budget_for_nothing() -> None:
+def test_a_stream_of_test_data_costs_no_budget_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
     data = Splits(train=(X[:100], Y[:100]), validation=(X[100:], Y[100:]), test=DataLoader(Stream(), batch_size=16))
     result = thalweg.improve(recipe(data=data, epochs=30), rounds=1)
     assert result.judged_on == "the validation data, by which it was also chosen"
     assert result.after["loss"][0] < 1
+    assert "The test split is a stream, which the diagnosis reads whole: no half of it is left" in caplog.text
 
 
 def test_a_closing_run_that_fails_is_an_error_and_the_diary_is_kept() -> None:
@@ -132,22 +137,28 @@ def test_a_closing_run_that_fails_is_an_error_and_the_diary_is_kept() -> None:
     assert kept[-1][0].finding.cause is not None
 
 
-def test_a_time_budget_bounds_the_plan_of_an_improvement() -> None:
-    from thalweg.remedy import plan_of_improvement
+@pytest.mark.parametrize(
+    ("given", "planned"),
+    [("90s", Budget(20.0, 90.0)), ("7", Budget(7.0)), (Budget(50.0, 3.0), Budget(20.0, 3.0))],
+    ids=["time", "trainings", "both"],
+)
+def test_a_plan_of_improvement_keeps_trainings_and_time(
+    given: Any, planned: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Budget] = []
 
-    names: Callable[[str], set[str]] = lambda budget: {  # noqa: E731
-        arm.arm for arm in plan_of_improvement(recipe(model=partial(mlp, 3, 1, width=900)), "cpu", budget)
-    }
-    assert names("1h") >= names("20")
+    def plan(chosen: Recipe, device: str, budget: Budget) -> list[Planned]:
+        asked.append(budget)
+        return [Planned("?", "as it is", 1.0, None)]
+
+    monkeypatch.setattr(sys.modules["thalweg.remedy.improve"], "plan", plan)
+    thalweg.remedy.plan_of_improvement(recipe(), "cpu", given)
+    assert asked == [planned]
 
 
 def test_the_command_says_how_a_page_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import json
-
-    from thalweg.cli import main
-
     monkeypatch.chdir(tmp_path)
     arguments = ["diagnose", "iris", "--budget", "3", "--device", "cpu", "--seed", "4", "--json", "--quiet"]
     assert main(arguments) == 0
@@ -155,11 +166,61 @@ def test_the_command_says_how_a_page_was_made(
     assert document["command"] == "thalweg diagnose iris --seed 4 --device cpu --budget 3"
 
 
+def test_the_command_finds_its_run_and_its_folder_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "iris", "--set", "epochs=1", "--out", "mine", "--quiet"]) == 0
+    (first,) = Path("mine").iterdir()
+    capsys.readouterr()
+    options = ["--out", "mine", "--budget", "1", "--fail-if", "status=DIVERGED", "--fail-if", "cause=MISMATCH"]
+    assert main(["diagnose", "last", *options, "--json", "--quiet"]) == 0
+    command = json.loads(capsys.readouterr().out)["command"]
+    assert command == (
+        f"thalweg diagnose {first.name} --out mine --budget 1 --fail-if status=DIVERGED --fail-if cause=MISMATCH"
+    )
+    assert main([*shlex.split(command)[1:], "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["command"] == command
+
+
+def of_the_run(name: str) -> Any:
+    """A file of the one run there is."""
+    (file,) = Path("runs").glob(f"*/{name}")
+    return json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("trouble", [ValueError("no room"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_what_comes_after_the_circle_does_not_undo_its_end(
+    trouble: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def conclude(run: Any, device: str) -> None:
+        raise trouble
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(thalweg.recipes, "conclude", conclude)
+    assert main(["improve", "iris", "--set", "epochs=2", "--budget", "1", "--quiet"]) in (1, 130)
+    diary = of_the_run("diary.json")
+    assert diary["ended"] != "it was interrupted"
+    assert diary["start"]["test"]
+    assert diary["end"]["test"]
+    assert "Traceback" in capsys.readouterr().err or isinstance(trouble, KeyboardInterrupt)
+
+
+def test_an_interrupt_after_the_closing_run_keeps_its_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    circle = sys.modules["thalweg.remedy.improve"]
+
+    def scored(run: Any, split: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(circle, "evaluate", scored)
+    assert main(["improve", "iris", "--set", "epochs=2", "--budget", "1", "--quiet"]) == 130
+    (history,) = Path("runs").glob("*/metrics.jsonl")
+    assert len(history.read_text().splitlines()) == of_the_run("run.json")["epochs"] == 2
+    assert of_the_run("diary.json")["ended"] == "it was interrupted"
+
+
 def test_an_error_is_not_called_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import json
-
-    from thalweg.cli import main
-
     monkeypatch.chdir(tmp_path)
     Path("recipe.py").write_text(
         "import thalweg, torch\nfrom torch import nn\n"
@@ -173,8 +234,9 @@ def test_an_error_is_not_called_an_interrupt(tmp_path: Path, monkeypatch: pytest
         "    model=Net, objective=nn.MSELoss(), epochs=30)\n"
     )
     assert main(["improve", "recipe.py", "--quiet"]) in (1, 2)
-    (diary,) = Path("runs").glob("*/diary.json")
-    assert json.loads(diary.read_text())["ended"].startswith("an error ended it: ")
+    assert of_the_run("diary.json")["ended"].startswith("an error ended it: ")
+    assert of_the_run("run.json")["status"] == "FAILED"  # and not RUNNING, which is listed as KILLED
+    assert "worn out" in of_the_run("run.json")["error"]
 
 
 def test_what_the_best_weights_have_cured_is_said_and_not_treated() -> None:

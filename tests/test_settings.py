@@ -271,6 +271,11 @@ def test_a_recipe_in_python(write, tmp_path: Path) -> None:  # type: ignore[no-u
         (("", ""), ["epoch=3"], "a recipe has no field 'epoch'. Did you mean 'epochs'"),
         (("", ""), ["objective.weight=3"], "the objective of this recipe has no bound arguments"),
         (("", ""), ["epochs=x"], "^--set epochs=x: epochs='x', but it is a whole number of at least 0"),
+        (
+            ("", ""),
+            ["optimizer.lr=-1"],
+            "^--set optimizer.lr=-1: lr = -1 is refused by Adam: Invalid learning rate: -1. Give",
+        ),
         (("", ""), ["optimizer.lr=x"], "^--set optimizer.lr=x: Adam: lr is 'x', but it must be a number. Give for"),
         (
             ("", ""),

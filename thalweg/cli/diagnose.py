@@ -28,7 +28,7 @@ def diagnose(
         How it is trained, and what is said of it.
     """
     from thalweg.cli.stages import Stages
-    from thalweg.cli.subject import open_subject
+    from thalweg.cli.subject import lasting, open_subject
     from thalweg.diagnosis import Budget, Interrupted, Stage, plan
     from thalweg.recipes import conclude
     from thalweg.remedy import diagnose as find
@@ -36,6 +36,7 @@ def diagnose(
 
     own = options or TrainingOptions()
     allowed = Budget.of(budget)
+    subject = lasting(subject, own.out)
     recipe, folder = open_subject(subject, own, words=("status", "cause"), kind="diagnose")
     if dry_run:
         shutil.rmtree(folder.path)  # a dry run leaves nothing
@@ -54,7 +55,8 @@ def diagnose(
     conclusion = conclude(run, own.device) if run.status.good and interrupt is None else None
     following = command_line("improve", subject, own) if finding.remedies else None
     metrics = {} if conclusion is None else conclusion.to_json()["metrics"]
-    made = command_line("diagnose", subject, own, budget=None if budget == "20" else budget)
+    given = {"budget": None if budget == "20" else budget, "fail_if": own.fail_if}
+    made = command_line("diagnose", subject, own, **given)
     document = {"status": str(run.status), "metrics": metrics, **keep_finding(folder.path, finding, following, made)}
     values = ({} if conclusion is None else conclusion.flat()) | {
         "cause": str(finding.cause),

@@ -32,6 +32,10 @@ class Diary:
         self.document = {"command": self.command, "rounds": told, "ended": "it was interrupted", **more}
         write_json(self.path / "diary.json", self.document)
 
+    def failed(self, error: Exception) -> None:
+        """Write the rounds so far once more, and the error that ended them."""
+        self.keep(self.rounds, ended=f"an error ended it: {error if str(error) else type(error).__name__}")
+
     def end(self, result: "Improvement") -> dict[str, Any]:
         """Write the whole, with the scores that it began and ended with."""
         self.keep(

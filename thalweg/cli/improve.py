@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thalweg.cli.diary import Diary
-from thalweg.cli.exits import interrupted
+from thalweg.cli.exits import interrupt_says, interrupted
 from thalweg.cli.options import DryRun, TrainingOptions
 from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
@@ -38,15 +38,15 @@ def improve(
         How it is trained, and what is said of it.
     """
     from thalweg.cli.stages import Stages
-    from thalweg.cli.subject import open_subject
+    from thalweg.cli.subject import lasting, open_subject
     from thalweg.diagnosis import Budget
-    from thalweg.recipes import conclude, expressed
+    from thalweg.recipes import expressed
     from thalweg.remedy import improve as circle
     from thalweg.remedy import plan_of_improvement
-    from thalweg.training import Outcome
 
     own = options or TrainingOptions()
     allowed = Budget.of(budget)
+    subject = lasting(subject, own.out)
     recipe, folder = open_subject(subject, own, words=("status", "cause"), kind="improve")
     if dry_run:
         shutil.rmtree(folder.path)  # a dry run leaves nothing
@@ -55,10 +55,10 @@ def improve(
         )
         return show_plan(plan_of_improvement(recipe, own.device, allowed), note, own.json_)
     given = {"budget": None if budget == "200" else budget, "rounds": None if rounds == 4 else rounds}
-    command = command_line("improve", subject, own, **given)
+    command = command_line("improve", subject, own, **given, fail_if=own.fail_if)
     diary = Diary(folder.path, command)
     try:
-        with Stages(own.quiet) as stages:
+        with folder.ending(), Stages(own.quiet) as stages:
             result = circle(
                 recipe,
                 budget=allowed,
@@ -70,26 +70,34 @@ def improve(
                 settle=lambda improved: expressed(improved, recipe),
             )
     except Exception as error:
-        diary.keep(diary.rounds, ended=f"an error ended it: {error}")
+        diary.failed(error)
         raise
     except KeyboardInterrupt as error:
-        folder.close(Outcome.INTERRUPTED, [], (), error)
         close(folder.path, dict(diary.document), own, lambda: print(diary))
         return interrupted(error.__cause__ or error)
-    conclusion = conclude(result.run, own.device) if result.run.status.good else None
-    improved = keep_recipe(folder.path, result)
+    return concluded(result, diary, own)
+
+
+def concluded(result: "Improvement", diary: Diary, own: TrainingOptions) -> int:
+    """Keep the end of the circle, whatever becomes of its scores; then judge the run, show it, give the exit code."""
+    from thalweg.recipes import conclude
+
+    path, finding = diary.path, result.finding
+    told, improved = diary.end(result), keep_recipe(diary.path, result)
+    with interrupt_says(f"while the run was judged: its weights are in {path}, its scores are not."):
+        conclusion = conclude(result.run, own.device) if result.run.status.good else None
     document = {
         "status": str(result.run.status),
         "recipe": improved,
         "metrics": {} if conclusion is None else conclusion.to_json()["metrics"],
-        **keep_finding(folder.path, result.finding, command if result.finding.remedies else None),
-        "diary": diary.end(result),
+        **keep_finding(path, finding, diary.command if finding.remedies else None),
+        "diary": told,
     }
     values = ({} if conclusion is None else conclusion.flat()) | {
-        "cause": str(result.finding.cause),
+        "cause": str(finding.cause),
         "status": str(result.run.status),
     }
-    return close(folder.path, document, own, lambda: show_improvement(result, improved), values)
+    return close(path, document, own, lambda: show_improvement(result, improved), values)
 
 
 def keep_recipe(path: Path, result: "Improvement") -> str | None:

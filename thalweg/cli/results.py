@@ -24,15 +24,19 @@ def command_line(command: str, subject: str, options: TrainingOptions, **more: A
     "thalweg improve 'my data.csv' --target price --no-header --set epochs=9 --seed 3"
     >>> command_line("improve", "digits", TrainingOptions(device="cpu"), budget="10m")
     'thalweg improve digits --device cpu --budget 10m'
+
+    What only shapes the output (--json, --quiet) is left out: it makes the same run.
     """
     words = ["thalweg", command, subject]
     for name, value in options.data().items():
         words += ["--no-header"] if name == "header" else [f"--{name}", str(value)]
     for assignment in options.set_:
         words += ["--set", assignment]
-    device = None if options.device == "auto" else options.device
-    for name, value in {"seed": options.seed, "device": device, **more}.items():
-        words += [] if value is None else [f"--{name}", str(value)]
+    device = None if options.device == TrainingOptions.device else options.device
+    out = None if options.out == TrainingOptions.out else options.out
+    for name, given in {"seed": options.seed, "device": device, "out": out, **more}.items():
+        for value in given if isinstance(given, tuple) else (given,):
+            words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 

@@ -96,6 +96,11 @@ def _name(subject: str, run: Path | None) -> str:
     return subject.removeprefix(CASE) if subject.startswith(CASE) else Path(subject).stem
 
 
+def lasting(subject: str, out: Path) -> str:
+    """A subject as it can be named later too: `last` by its id, for the next run is the last one then."""
+    return find_run(subject, out).name if subject == "last" else subject
+
+
 def _is_run(subject: str, out: Path) -> bool:
     """Whether a subject means a run: `last`, a run folder or its report, or the beginning of an id (never a name)."""
     path = Path(subject)

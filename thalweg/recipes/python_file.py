@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.fingerprint import RECIPE_MODULE
-from thalweg.core.kinds import check_kinds, check_name
+from thalweg.core.kinds import at_fault, check_kinds, check_name
 from thalweg.core.objective import name_of
 from thalweg.core.signature import named_parameters
 from thalweg.recipes.settings import parse_value
@@ -86,4 +88,18 @@ def _bound(recipe: Recipe, field: str, argument: str, value: Any) -> Any:
     check_name(piece.func, argument, f"the {field} '{name_of(piece)}'")
     known = named_parameters(piece.func)
     check_kinds(name_of(piece), {argument: known[argument]} if argument in known else {}, {argument: value})
-    return partial(piece, **{argument: value})
+    changed = partial(piece, **{argument: value})
+    if isinstance(piece.func, type) and issubclass(piece.func, torch.optim.Optimizer):
+        _try(changed, argument)
+    return changed
+
+
+def _try(optimizer: partial[Any], argument: str) -> None:
+    """Refuse a value that the optimizer does not take; what else it may ask of parameters is seen when it is built."""
+    trial, value = partial(optimizer, [torch.zeros(1, requires_grad=True)]), optimizer.keywords[argument]
+    try:
+        trial()
+    except (TypeError, ValueError, RuntimeError) as error:
+        if at_fault(partial(trial.func, *trial.args), trial.keywords, str(error)) == argument:
+            said = f"{argument} = {value!r} is refused by {name_of(optimizer)}: {error}. Give another value."
+            raise RecipeError(said) from error
