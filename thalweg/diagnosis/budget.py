@@ -26,6 +26,9 @@ class Cost:
 class Budget:
     """What may be spent, in multiples of one training and in seconds; both hold.
 
+    >>> str(Budget.of("10m")), str(Budget(20.0, 90.0))
+    ('600 s', '20 times the training and 90 s')
+
     >>> Budget.of(20), Budget.of("10m"), Budget.of("20")
     (Budget(times=20.0, seconds=inf), Budget(times=inf, seconds=600.0), Budget(times=20.0, seconds=inf))
     """
@@ -61,9 +64,8 @@ class Budget:
         return not (self.times > 0 and self.seconds > 0)
 
     def __str__(self) -> str:
-        if self.seconds == math.inf:
-            return f"{self.times:g} times the training"
-        return f"{self.seconds:g} s"
+        both = [f"{self.times:g} times the training"] if self.times < math.inf or self.seconds == math.inf else []
+        return " and ".join([*both, *([f"{self.seconds:g} s"] if self.seconds < math.inf else [])])
 
 
 def refused(given: Any) -> RecipeError:

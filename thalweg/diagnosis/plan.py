@@ -52,7 +52,7 @@ def planned(lab: Laboratory) -> list[Planned]:
         arms.append(like_it(SAME, ANEW))
     arms += [like_it(SAME, ADAM), like_it(SAME, LONGER, 3.0)]
     arms.append(like_it(SAME, f"the best of these, and the recipe as it is, on {FRESH} fresh seeds", 2.0 * FRESH))
-    bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.budget.holds(lab.price_of(arm[1]), None)]
+    bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.affords_once(arm[1])]
     arms += [Planned(BIGGER, name, lab.price_of(recipe), lab.seconds_of(recipe)) for name, recipe in bigger]
     more = 1 + len(lab.validation) / 2 / len(lab.train)
     arms += [like_it(RESTRAINS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]

@@ -101,10 +101,16 @@ def reproduction(written: dict[str, Any]) -> str:
     >>> settings = {"data": {"source": "houses.csv", "target": "price"}, "model": {"kind": "mlp"}, "fit": {"seed": 0}}
     >>> reproduction({"origin": {"name": "houses", "settings": settings}})
     'thalweg train houses.csv --target price --set model.kind=mlp --set fit.seed=0'
+    >>> reproduction({"origin": {"case": "healthy", "assignments": ["epochs=9"]}, "counts": {"seed": 3}})
+    'thalweg train case:healthy --set epochs=9 --seed 3'
     """
     origin = mapping(written.get("origin"))
     settings = {name: mapping(section) for name, section in mapping(origin.get("settings")).items()}
     data = settings.pop("data", {})
+    if "case" in origin:
+        options = [("--set", text) for text in texts(origin.get("assignments"))]
+        seed = mapping(written.get("counts")).get("seed")
+        return _joined([f"case:{origin['case']}"], [*options, *([("--seed", str(seed))] if seed else [])])
     if "python" in origin:
         subject, given = str(origin["python"]), texts(origin.get("assignments"))
         given = [*given, *(f"{key}={_toml(value)}" for key, value in settings.get("fit", {}).items())]
