@@ -86,9 +86,11 @@ class Chain:
     def __init__(self, models: list[nn.Module]) -> None:
         self.models = models
         self.weights: list[Tensor] = []
-        """Stacked parameters, in the order of the chain, each `(K, ...)`."""
+        """Stacked parameters, in the order of the chain, each `(K, ...)`; those of linear layers as `(K, in, out)`."""
         self.owners: list[list[nn.Parameter]] = []
         """The parameters of each model that they stand for."""
+        self.turned: list[bool] = []
+        """Whether these are its transposes."""
         self._steps = [self._lowered(list(row)) for row in zip(*map(_chain_of, models), strict=True)]
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
@@ -101,21 +103,22 @@ class Chain:
         """Whether all batches of a step must be of one size: batch norm counts every row."""
         return any(isinstance(module, nn.BatchNorm1d) for module in self.models[0].modules())
 
-    def stack(self, modules: list[nn.Module], name: str) -> Tensor:
-        """One parameter of each module as a leaf, of which they become views."""
+    def stack(self, modules: list[nn.Module], name: str, turned: bool = False) -> Tensor:
+        """One parameter of each module as a leaf, of which they become views; `turned` stacks their transposes."""
         own = [getattr(module, name) for module in modules]
-        stacked = torch.stack([weight.detach() for weight in own]).requires_grad_()
+        stacked = torch.stack([_turned(weight.detach(), turned) for weight in own]).requires_grad_()
         for weight, view in zip(own, stacked.detach(), strict=True):
-            weight.data = view
+            weight.data = _turned(view, turned)
         self.weights.append(stacked)
         self.owners.append(own)
+        self.turned.append(turned)
         return stacked
 
     def share_gradients(self) -> None:
         """Let each model's parameters have the gradients of the stack."""
-        for stacked, own in zip(self.weights, self.owners, strict=True):
+        for stacked, own, turned in zip(self.weights, self.owners, self.turned, strict=True):
             for k, weight in enumerate(own):
-                weight.grad = None if stacked.grad is None else stacked.grad[k]
+                weight.grad = None if stacked.grad is None else _turned(stacked.grad[k], turned)
 
     def _lowered(self, row: list[nn.Module]) -> Lowered:
         link: Any = row[0]
@@ -132,11 +135,11 @@ class Chain:
         return lambda x, draws: link(x)
 
     def _linear(self, row: list[nn.Module], biased: bool) -> Lowered:
-        weight = self.stack(row, "weight")
+        weight = self.stack(row, "weight", turned=True)
         if not biased:
-            return lambda x, draws: torch.bmm(x, weight.mT)
+            return lambda x, draws: torch.bmm(x, weight)
         bias = self.stack(row, "bias")
-        return lambda x, draws: torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
+        return lambda x, draws: torch.baddbmm(bias.unsqueeze(1), x, weight)
 
     def _layer_norm(self, row: list[nn.Module], link: nn.LayerNorm) -> Lowered:
         if not link.elementwise_affine:
@@ -168,6 +171,10 @@ class Chain:
             return side.unflatten(1, (len(row), -1)).transpose(0, 1)
 
         return norm
+
+
+def _turned(tensor: Tensor, turned: bool) -> Tensor:
+    return tensor.mT if turned else tensor
 
 
 STATISTICS = ("running_mean", "running_var")

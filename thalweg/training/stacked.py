@@ -132,7 +132,7 @@ class Stack:
     def release(self, k: int) -> None:
         """Give a run tensors of its own, which no later step of the others writes to."""
         for weight in self.trainings[k].model.parameters():
-            weight.data, gradient = weight.data.clone(), weight.grad
+            weight.data, gradient = weight.data.clone(memory_format=torch.contiguous_format), weight.grad
             weight.grad = None if gradient is None else gradient.clone()
         for module in self.trainings[k].model.modules():
             for name, buffer in module.named_buffers(recurse=False):
@@ -146,7 +146,7 @@ class Stack:
             for source, training in zip(sources, self.trainings, strict=True)
         ]
         data = [arrays.data for source in sources if (arrays := arrays_of(source)) is not None]
-        shared = all(pair[0] is data[0][0] and pair[1] is data[0][1] for pair in data)
+        shared = all(_same(one, other) for pair in data for one, other in zip(pair, data[0], strict=True))
         for chunks in zip(*orders, strict=True):
             sizes = [len(chunk) for chunk in chunks]
             largest = max(sizes)
@@ -188,6 +188,11 @@ def _over(total: Tensor, each: Tensor, real: Tensor | None) -> Tensor:
     """A sum over what the examples count; 0 where they count nothing."""
     count = (each if real is None else each * real).sum(1)
     return total / torch.where(count != 0, count, 1)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same memory, read in the same way."""
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
 
 
 def _filled(chunk: Tensor, size: int) -> Tensor:
