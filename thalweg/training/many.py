@@ -82,14 +82,20 @@ def _stacked_where_they_can_be(recipes: Iterable[Recipe], device: str | torch.de
     kinds: dict[Any, list[tuple[int, Going]]] = {}
     given = list(recipes)
     for place, recipe in enumerate(given):
-        going = _prepared(recipe, device) if isinstance(recipe, Recipe) else None
+        try:
+            going = _prepared(recipe, device) if isinstance(recipe, Recipe) else None
+        except KeyboardInterrupt as interrupt:
+            first = next(i for i in range(place + 1) if i not in runs)
+            return [*(runs[i] for i in range(first)), Run(given[first], [], Outcome.INTERRUPTED, error=interrupt)]
         kind = None if going is None else kind_of(going.training)
         if going is not None and kind is not None:
             kinds.setdefault(kind, []).append((place, going))
             continue
         (runs[place],) = _one_after_another([recipe], None, device)
         if runs[place].status is Outcome.INTERRUPTED:
-            return [runs[i] for i in range(place + 1) if i in runs]
+            first = next((i for i in range(place) if i not in runs), place)
+            interrupted = Run(given[first], [], Outcome.INTERRUPTED, error=runs[place].error)
+            return [*(runs[i] for i in range(first)), runs[place] if first == place else interrupted]
     for members in kinds.values():
         for place, run in zip((place for place, _ in members), _as_a_stack(members, device), strict=True):
             runs[place] = run

@@ -39,6 +39,7 @@ def train(
     after each epoch with its row of the history.
 
     >>> import thalweg
+    >>> from torch import nn
     >>> x = torch.linspace(-1, 1, 20)[:, None]
     >>> recipe = thalweg.Recipe(
     ...     data=thalweg.Splits(train=(x, 2 * x)), model=lambda: nn.Linear(1, 1), objective=nn.MSELoss(), epochs=50,
