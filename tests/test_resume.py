@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import thalweg
 from thalweg import EarlyStopping, Outcome, Recipe, Run, RunError, Splits
+from thalweg.core import threads
 from thalweg.core.lock import is_locked
 from thalweg.loss import L2
 from thalweg.optim import per_step
@@ -511,15 +512,17 @@ def test_data_of_the_same_shape_and_other_numbers_are_other_data(tmp_path: Path)
         thalweg.resume(path, recipe(data=Splits(train=(x + 1e-3, y), validation=examples(20))))
 
 
-def test_another_number_of_threads_is_said(tmp_path: Path) -> None:
+def test_another_number_of_threads_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of a network so large that it is given all threads."""
+    monkeypatch.setattr(threads, "SMALL", 0)
     path = broken_off(recipe(), tmp_path, 9)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
+    own = torch.get_num_threads()
+    torch.set_num_threads(own + 1)
     try:
         again = thalweg.resume(path, recipe())
     finally:
-        torch.set_num_threads(threads)
-    assert any(f"not bit-exact: it goes on with threads {threads} -> {threads + 1}" in said for said in again.notices)
+        torch.set_num_threads(own)
+    assert any(f"not bit-exact: it goes on with threads {own} -> {own + 1}" in said for said in again.notices)
 
 
 def test_a_run_that_has_ended_and_a_folder_that_is_none_are_refused(tmp_path: Path) -> None:

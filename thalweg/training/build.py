@@ -18,6 +18,7 @@ from thalweg.core.objective import MarkedObjective, Moment, is_objective, name_o
 from thalweg.core.randomness import seed_everything, stream_seed
 from thalweg.core.source import Batched, Counted, Indexed, Source
 from thalweg.core.step import Step
+from thalweg.core.threads import counting
 from thalweg.training.factories import build_model, build_optimizer
 from thalweg.training.judging import Judge
 from thalweg.training.position import Position
@@ -43,6 +44,8 @@ class Training:
     position: Position
     cleared: list[nn.Parameter]
     """Parameters whose gradients are cleared before a step beside what the optimizer's own `zero_grad` clears."""
+    work: int = 0
+    """Multiplications of a forward pass; 0 where they could not be counted."""
 
     @property
     def model(self) -> nn.Module:
@@ -79,16 +82,21 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
     steps = source.count_batches() if isinstance(source, Counted) else None
     moment = Moment(steps=None if steps is None else steps * recipe.epochs, training=True)
     judge = Judge.of(recipe, step)
+    largest = 0
     for name, split in (("train", source), ("validation", validation)):
         if isinstance(split, Indexed):
-            judge = judge.checked(model, split, device, name, moment)
+            with counting(model) as work:
+                judge = judge.checked(model, split, device, name, moment)
+            largest = max(largest, work.total)
     say_unseen_classes(recipe, source, validation)
     rate, position = as_rate(recipe.schedule, optimizer), Position(RunningMean(device))
     owned = {id(weight): weight for group in optimizer.param_groups for weight in group["params"]}
     cleared = [weight for weight in step.parameters() if id(weight) not in owned]
     if plainly_cleared(optimizer):
         cleared += owned.values()
-    return Training(recipe, step, optimizer, rate, source, validation, judge, device, moment, position, cleared)
+    return Training(
+        recipe, step, optimizer, rate, source, validation, judge, device, moment, position, cleared, largest
+    )
 
 
 def plainly_cleared(optimizer: Any) -> bool:

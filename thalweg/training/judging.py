@@ -7,7 +7,7 @@ a function marked by `@thalweg.objective`, which is given the model and the batc
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -32,6 +32,7 @@ from thalweg.core.objective import (
 from thalweg.core.randomness import seed_everything, stream_seed, untouched
 from thalweg.core.source import Source
 from thalweg.core.step import Step
+from thalweg.core.threads import counting, fitting_threads
 from thalweg.training.recipe import Recipe
 from thalweg.training.values import Metric, detached, joined, mean_of, measured, values_of
 
@@ -91,9 +92,14 @@ class Judge:
     def observe(self, model: nn.Module, source: Source, device: torch.device, moment: Moment = END) -> Observed:
         """One pass over the split in evaluation mode, with a value of every example where the loss gives one."""
         seen = Observed(marked={name: [] for name in self.marked})
-        with self._judging(model, device):
+        with self._judging(model, device), ExitStack() as rest:
             for batch in source.batches(0, 0, None):
-                self._see(seen, model, to_device(batch, device), _drawing(moment, device))
+                if seen.losses or torch.get_num_threads() == 1:
+                    self._see(seen, model, to_device(batch, device), _drawing(moment, device))
+                    continue
+                with counting(model) as work:
+                    self._see(seen, model, to_device(batch, device), _drawing(moment, device))
+                rest.enter_context(fitting_threads(work.total))
         if not seen.losses:
             raise DataError("The split gave no batch, so there is nothing to judge. It needs at least one example.")
         return seen

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.notices import collecting, notice
+from thalweg.core.threads import fitting_threads
 from thalweg.training.build import Training
 from thalweg.training.interrupts import Interrupts, deferred
 from thalweg.training.keeper import Keeper, unfinished_row
@@ -43,7 +44,7 @@ def train_together(goings: list[Going]) -> None:
     """Train runs of one kind to their ends, each of which is noted in them."""
     stack: Stack | None = Stack([going.training for going in goings])
     active = goings
-    with deferred() as interrupts:
+    with deferred() as interrupts, fitting_threads(goings[0].training.work):
         try:
             for epoch in range(1, goings[0].training.recipe.epochs + 1):
                 assert stack is not None

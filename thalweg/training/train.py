@@ -1,6 +1,6 @@
 """train: Recipe -> Run."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting, notice
 from thalweg.core.randomness import untouched
+from thalweg.core.threads import fitting_threads
 from thalweg.training.build import Training, prepare
 from thalweg.training.folder import RunFolder
 from thalweg.training.interrupts import deferred
@@ -99,8 +100,11 @@ def _ended(
 ) -> Run:
     """The run, and its folder closed; `again` where it goes on from what the folder holds."""
     said = (recipe.origin or {}).get("notices", ())
-    with untouched(), collecting(said) as notices, nullcontext() if folder is None else folder.ending(notices):
+    with untouched(), collecting(said) as notices, ExitStack() as rest:
+        if folder is not None:
+            rest.enter_context(folder.ending(notices))
         training = prepare(recipe, resolve_device(device))
+        rest.enter_context(fitting_threads(training.work))
         keeper = Keeper(training, folder)
         saver = None if folder is None else Saver(training, keeper, folder.path, notices)
         if saver is not None and again and (found := saver.checkpoints.newest()) is not None:
