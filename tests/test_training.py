@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 import thalweg
 from thalweg import EarlyStopping, Losses, Moment, Outcome, Recipe, Splits
 from thalweg.training.build import prepare
-from thalweg.training.loop import steps
+from thalweg.training.loop import batches, steps
 from thalweg.training.tally import RunningMean
 
 CPU = torch.device("cpu")
@@ -446,3 +446,31 @@ def test_the_gradient_norm_counts_no_gradient_of_an_earlier_step() -> None:
     only_weights = recipe(optimizer=lambda p: torch.optim.SGD([w for w in p if w.dim() > 1], lr=0.0), epochs=3)
     norms = [row["gradient_norm"] for row in thalweg.train(only_weights.but(batch_size=None)).history]
     assert norms == pytest.approx([norms[0]] * 3)
+
+
+def test_hooks_of_an_optimizer_are_called_though_its_step_is_bare() -> None:
+    called: list[str] = []
+
+    def hooked(parameters: Any) -> torch.optim.Optimizer:
+        optimizer = torch.optim.Adam(parameters, lr=0.01)
+        optimizer.register_step_post_hook(lambda *given: called.append("after"))
+        return optimizer
+
+    plain = recipe(optimizer=partial(torch.optim.Adam, lr=0.01), epochs=2)
+    run = thalweg.train(plain.but(optimizer=hooked))
+    assert len(called) == 12
+    assert [row["train_loss"] for row in run.history] == [row["train_loss"] for row in thalweg.train(plain).history]
+
+
+def test_a_step_is_torchs_own_to_the_bit() -> None:
+    """Against torch's fused Adam in a loop by hand, its wrappers and all."""
+    chosen = recipe(optimizer=partial(torch.optim.Adam, lr=0.01, fused=True), epochs=1)
+    training = prepare(chosen, CPU)
+    model = prepare(chosen, CPU).model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+    for batch in batches(training, 1):
+        optimizer.zero_grad()
+        nn.CrossEntropyLoss()(model(batch[0]), batch[1]).backward()
+        optimizer.step()
+    ours = thalweg.train(chosen).last.state_dict()
+    assert all(torch.equal(value, ours[name]) for name, value in model.state_dict().items())

@@ -1,6 +1,7 @@
 """From a recipe to something that can take steps: a fresh model, an optimizer over it, sources, a device."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from thalweg.core.randomness import seed_everything, stream_seed
 from thalweg.core.source import Batched, Counted, Indexed, Source
 from thalweg.core.step import Step
 from thalweg.core.threads import counting
-from thalweg.training.factories import build_model, build_optimizer
+from thalweg.training.factories import bare_step, build_model, build_optimizer
 from thalweg.training.judging import Judge
 from thalweg.training.position import Position
 from thalweg.training.rate import Rate, as_rate
@@ -44,6 +45,8 @@ class Training:
     position: Position
     cleared: list[nn.Parameter]
     """Parameters whose gradients are cleared before a step beside what the optimizer's own `zero_grad` clears."""
+    update: Callable[[], Any]
+    """The optimizer's step."""
     work: int = 0
     """Multiplications of a forward pass; 0 where they could not be counted."""
 
@@ -94,8 +97,9 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
     cleared = [weight for weight in step.parameters() if id(weight) not in owned]
     if plainly_cleared(optimizer):
         cleared += owned.values()
+    update = bare_step(optimizer)
     return Training(
-        recipe, step, optimizer, rate, source, validation, judge, device, moment, position, cleared, largest
+        recipe, step, optimizer, rate, source, validation, judge, device, moment, position, cleared, update, largest
     )
 
 

@@ -1,5 +1,6 @@
 """What a recipe's factories give: a model that no other run shares, and an optimizer over its parameters."""
 
+import inspect
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -118,6 +119,26 @@ def fuse(optimizer: Any, model: nn.Module) -> None:
 
 
 FUSING = {("cpu", True), ("cuda", True)}
+
+
+def bare_step(optimizer: Any) -> Callable[[], Any]:
+    """The optimizer's step without what torch puts around it for its profiler and compiler: a tenth of a small step.
+
+    Its own step where that is not torch's, was changed (schedulers that count do), or has hooks.
+    """
+    raw = inspect.unwrap(type(optimizer).step) if type(optimizer) in FUSED and "step" not in vars(optimizer) else None
+    if raw is None:
+        return lambda: optimizer.step()
+
+    def step() -> None:
+        hooked = any(getattr(optimizer, f"_optimizer_step_{when}_hooks", True) for when in ("pre", "post"))
+        if hooked or optimizer.defaults.get("differentiable") or "step" in vars(optimizer):
+            optimizer.step()
+            return
+        with torch.no_grad():
+            raw(optimizer)
+
+    return step
 
 
 def _check_bound(factory: Callable[..., Any], model: nn.Module, error: Exception) -> None:

@@ -51,7 +51,7 @@ def steps(
     training: Training, epoch: int, mean: RunningMean, *, pause_before_step: bool = False
 ) -> Iterator[tuple[Tensor, Losses]]:
     """One epoch of training; pauses after each step, or between backward and step, and gives the loss of the batch."""
-    step, optimizer, moment = training.step, training.optimizer, training.moment
+    step, moment = training.step, training.moment
     step.train()
     for batch in batches(training, epoch):
         training.reach(epoch)
@@ -62,7 +62,7 @@ def steps(
         minimized.backward()
         if pause_before_step:
             yield minimized, losses
-        optimizer.step()
+        training.update()
         training.rate.after_step()
         mean.add(losses)
         moment.step += 1

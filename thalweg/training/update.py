@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.training.chain import Chain
+from thalweg.training.factories import bare_step
 
 KINDS = {
     torch.optim.Adam: ("betas", "eps"),
@@ -54,6 +55,7 @@ class Update:
         self.decays = [[float(group["weight_decay"]) for group in row] for row in self.groups]
         self.moves = [torch.zeros_like(weight) for weight in chain.weights]
         self.optimizer = self.kind(self.moves, lr=1.0, weight_decay=0.0, fused=True, **settings)
+        self._move = bare_step(self.optimizer)
         self._rates: list[list[float]] = []
         self._factors: list[Tensor] = []
         self._decay_factors: list[Tensor] = []
@@ -75,7 +77,7 @@ class Update:
                 else:
                     move.grad = gradient + decay * weight
         torch._foreach_zero_(self.moves)
-        self.optimizer.step()
+        self._move()
         torch._foreach_addcmul_(self.chain.weights, self.moves, self._factors)
 
     def of(self, kept: list[int], chain: Chain) -> "Update":
@@ -93,6 +95,7 @@ class Update:
                 name: value[kept].clone() if isinstance(value, Tensor) and value.dim() else value
                 for name, value in self.optimizer.state[before].items()
             }
+        other._move = bare_step(other.optimizer)
         other._rates = []
         return other
 
