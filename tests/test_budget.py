@@ -41,12 +41,12 @@ def interrupts_at(name: str) -> Progress:
 
 def test_an_interrupted_diagnosis_keeps_its_evidence() -> None:
     with pytest.raises(Interrupted) as caught:
-        thalweg.diagnose(thalweg.cases.get("too-small"), progress=interrupts_at("Adam"))
+        thalweg.diagnose(thalweg.cases.get("too-small").but(epochs=15), progress=interrupts_at("Adam"))
     finding = caught.value.finding
     assert finding.cause is Cause.UNDECIDED
     (experiment,) = finding.experiments
     assert experiment.control.name == "as it is"
-    assert [arm.name for arm in experiment.arms][:2] == ["learning rate x 10", "learning rate x 0.1"]
+    assert experiment.arms[0].name == "learning rate x 10"
     assert experiment.says == f"Interrupted after {len(experiment.arms)} of its arms."
     assert finding.cost.runs == 1 + len(experiment.arms)
 
@@ -71,7 +71,7 @@ def test_an_interrupted_command_leaves_a_page(
         interrupts_at("the runs with it")(stage)
 
     monkeypatch.setattr(Stages, "__call__", interrupted)
-    assert main(["improve", "case:rate-too-low", "--quiet"]) == 130
+    assert main(["improve", "case:rate-too-low", "--set", "epochs=15", "--quiet"]) == 130
     out, err = capsys.readouterr()
     assert "Interrupted; 1 round is kept" in out
     page = Path(err.strip().splitlines()[-1])
@@ -86,7 +86,7 @@ def test_a_stage_says_what_it_takes_and_what_may_follow() -> None:
     assert str(Stage("longer", 2.6, 100.0)) == "longer (about 3 s; at most 1 min 40 s to go)"
     assert str(Stage("longer", 0.2)) == "longer"
     told: list[Stage] = []
-    thalweg.diagnose(thalweg.cases.get("too-small"), progress=told.append)
+    thalweg.diagnose(thalweg.cases.get("too-small").but(epochs=6), budget=8, progress=told.append)
     assert [stage.name for stage in told][:2] == ["as it is", "reference learners"]
     timed = [stage for stage in told if stage.seconds is not None]
     assert len(timed) >= len(told) - 1

@@ -11,7 +11,7 @@ import pytest
 
 from thalweg.cli import main
 
-TRAIN = ["train", "iris", "--set", "epochs=300"]
+TRAIN = ["train", "iris", "--set", "epochs=150"]
 SHORT = ["train", "iris", "--set", "epochs=3"]
 
 
@@ -77,7 +77,7 @@ def test_other_data_are_refused_and_insisted_on(capsys: pytest.CaptureFixture[st
     rows = [f"{i % 13},{i % 7},{'ab'[i % 2]}" for i in range(400)]
     Path("rows.csv").write_text("x,y,z\n" + "\n".join(rows) + "\n")
     thread = sent(signal.SIGINT, epochs=1)
-    assert main(["train", "rows.csv", "--target", "z", "--set", "epochs=200", "--quiet"]) == 130
+    assert main(["train", "rows.csv", "--target", "z", "--set", "epochs=120", "--quiet"]) == 130
     thread.join()
     Path("rows.csv").write_text("x,y,z\n" + "\n".join([*rows[:-1], "99,1,a"]) + "\n")
     capsys.readouterr()

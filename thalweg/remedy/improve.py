@@ -91,9 +91,9 @@ def improve(
     last word on the recipe that comes out, before its closing run.
 
     >>> import thalweg
-    >>> result = thalweg.improve(thalweg.cases.get("rate-too-low"), rounds=2)
+    >>> result = thalweg.improve(thalweg.cases.get("rate-too-low").but(epochs=15), rounds=1)
     >>> [turn.finding.cause.name for turn in result.diary]
-    ['OPTIMIZATION', 'NONE']
+    ['OPTIMIZATION']
     >>> result.after["accuracy"][0] > result.before["accuracy"][0] + 0.5
     True
     """
