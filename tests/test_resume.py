@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -249,7 +250,9 @@ LATE = 30.0
 
 def in_child(work: Callable[[], Any]) -> int:
     """Run something in a process of its own that shares nothing but the files; its pid."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, for a process with threads
+        pid = os.fork()
     if pid == 0:
         try:
             work()
