@@ -44,6 +44,50 @@ def test_an_objective_that_differentiates_has_bigger_siblings_and_remedies() -> 
     assert [name for name, _ in bigger_siblings(chosen, (X, Y))][:2] == ["4 x as wide", "one hidden layer more"]
 
 
+class Attention(nn.Module):
+    """Attention over the inputs: torch refuses another width than its own by an assertion."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(1, 4), nn.Linear(4, 1)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x[..., None])
+        output: Tensor = self.last(self.attention(hidden, hidden, hidden)[0].mean(1))
+        return output
+
+
+class Keyed(nn.Module):
+    """A network that looks up a scale by its width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        output: Tensor = self.last(hidden) * {8: 1.0}[hidden.shape[1]]
+        return output
+
+
+def at_most(width: int = 8) -> nn.Module:
+    assert width <= 16
+    return nn.Sequential(nn.Linear(3, width), nn.Linear(width, 1))
+
+
+@pytest.mark.parametrize("model", [Attention, Keyed])
+def test_a_network_that_refuses_another_width_is_given_a_layer_more(model: Any) -> None:
+    assert [name for name, _ in bigger_siblings(recipe(model=model), (X, Y))] == ["one hidden layer more"]
+
+
+def test_a_factory_that_refuses_another_width_is_widened_by_layers() -> None:
+    siblings = dict(bigger_siblings(recipe(model=at_most), (X, Y), lambda bigger: count_parameters(bigger) < 10**9))
+    assert list(siblings) == ["4 x as wide", "one hidden layer more", "16 x as wide"]
+    assert count_parameters(recipe(model=partial(at_most, width=32))) == 1
+    assert all(runs(sibling, (X, Y)) for sibling in siblings.values())
+
+
 BUILT: list[int] = []
 
 
@@ -72,6 +116,24 @@ def test_a_sibling_beyond_the_budget_is_not_built() -> None:
     assert set(BUILT) == {1000}
     BUILT.clear()
     assert count_parameters(recipe(model=partial(huge, width=10**6))) == 5 * 10**6 + 1
+    assert not BUILT
+
+
+STATE = nn.Linear(3, 1).state_dict()
+
+
+def loaded() -> nn.Module:
+    """A network with weights that are loaded, which torch warns of where there is no memory for them."""
+    model = nn.Linear(3, 1)
+    model.load_state_dict(STATE)
+    if model.weight.device.type != "meta":
+        BUILT.append(1)
+    return model
+
+
+def test_a_network_that_loads_its_weights_is_counted_without_being_built() -> None:
+    BUILT.clear()
+    assert count_parameters(recipe(model=loaded)) == 4
     assert not BUILT
 
 
