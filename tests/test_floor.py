@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import thalweg
 from thalweg import Recipe, Splits
 from thalweg.core.arrays import ArraySource
-from thalweg.diagnosis.floor import CONSTANT, Floor, reference_floor
+from thalweg.diagnosis.floor import CONSTANT, Floor, _readings, _table, reference_floor
 from thalweg.loss import Gaussian
 from thalweg.training.judging import Judge
 
@@ -74,6 +74,41 @@ def test_yes_or_no_is_read_in_the_form_of_the_loss(loss: nn.Module, constant: st
     assert found.by != CONSTANT
 
 
+@pytest.mark.parametrize("share", [0.64, 0.66, 0.68])
+def test_a_share_that_is_about_its_own_logit_is_not_mistaken_for_it(share: float) -> None:
+    """logit(0.66) = 0.66: the best constant cannot tell logits from probabilities, and the learners can."""
+    signal = X[:, 0] + 0.3 * NOISE
+    y = (signal > signal.quantile(1 - share)).float()[:, None]
+    logits, shares = floor(X, y, nn.BCEWithLogitsLoss()), floor(X, y, nn.BCELoss())
+    assert logits is not None
+    assert shares is not None
+    assert logits.high == pytest.approx(shares.high, rel=1e-3)
+    assert logits.by == shares.by
+
+
+def test_counts_are_read_as_logarithms_where_the_loss_does() -> None:
+    rate = (1 + X[:, :1]).exp()
+    y = torch.poisson(rate, generator=torch.Generator().manual_seed(0))
+    found = floor(X, y, nn.PoissonNLLLoss())
+    assert found is not None
+    mean = float(y.mean())
+    assert found.null == pytest.approx(mean - mean * math.log(mean), rel=0.1)
+    assert found.high < found.null - 1
+    assert found.low == -math.inf
+    seldom = floor(X, (y > 6).float(), nn.PoissonNLLLoss())  # counts of 0 and 1 alone
+    assert seldom is not None
+    mean = float((y > 6).float().mean())
+    assert seldom.null == pytest.approx(mean - mean * math.log(mean), rel=0.1)
+
+
+def test_yes_or_no_has_a_floor_as_a_density_too() -> None:
+    y = (X[:, :1] > 0).float()
+    found = floor(X, y, Gaussian(variance="learned"))
+    assert found is not None
+    assert found.high < found.null
+    assert found.low == -math.inf
+
+
 @pytest.mark.parametrize("examples", [8, 9, 12, 17])
 def test_a_handful_of_examples_is_no_error(examples: int) -> None:
     for y, loss in ((X[:, 0].clone(), nn.MSELoss()), ((X[:, 0] > 0).long(), nn.CrossEntropyLoss())):
@@ -92,6 +127,32 @@ def test_labels_that_are_left_out_of_the_loss_are_left_out_of_the_floor() -> Non
     assert found is not None
     assert found.high == pytest.approx(whole.high, rel=1e-6)
     assert [known.places.tolist() for known in found.values if known is not None] == [list(range(0, 240, 2))]
+
+
+def test_a_label_that_the_loss_ignores_is_no_class() -> None:
+    y = (X[:, 0] + NOISE > 0).long()
+    y[1::2] = 255
+    found, whole = floor(X, y, nn.CrossEntropyLoss(ignore_index=255)), floor(X[::2], y[::2], nn.CrossEntropyLoss())
+    assert found is not None
+    assert whole is not None
+    assert found.high == pytest.approx(whole.high, rel=1e-6)
+    assert [known.places.tolist() for known in found.values if known is not None] == [list(range(0, 240, 2))]
+
+
+def test_classes_stay_classes_when_few_of_their_examples_are_read() -> None:
+    """120 classes among 1,300 examples, of which 260 have a label: too few to look like classes by themselves."""
+    y = torch.arange(1300) // 5 % 120
+    y[torch.arange(1300) % 5 > 0] = -100
+    x = nn.functional.one_hot(y.clamp(min=0)).float()[:, :3].contiguous()
+    judge = Judge.of(Recipe(data=Splits(train=(x, y)), model=nn.Flatten, objective=nn.CrossEntropyLoss()))
+    table = _table(judge, [ArraySource((x, y), 32)])
+    assert table is not None
+    assert len(table[0]) == 260
+    assert [reading.perfect.shape for reading in _readings(table[1])] == [(260, 120)]
+
+
+def test_inputs_that_ask_for_gradients_are_read() -> None:
+    assert floor(X.clone().requires_grad_(), X[:, :1], nn.MSELoss()) is not None
 
 
 def test_what_is_not_finite_or_of_no_one_shape_has_no_floor() -> None:
@@ -117,3 +178,22 @@ def test_no_least_loss_is_claimed_of_a_density() -> None:
     squared = floor(X, y, nn.MSELoss())
     assert squared is not None
     assert squared.low == 0
+
+
+class Shifted(nn.Module):
+    """A cross-entropy that is negative where a network is sure, which these labels allow no learner to be."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        values = nn.functional.cross_entropy(output, target, reduction="none") - 0.005
+        return values.mean() if self.reduction == "mean" else values
+
+
+def test_no_least_loss_is_claimed_where_no_learner_shows_it() -> None:
+    y = (X[:, 0] + NOISE > 0).long()
+    found = floor(X, y, Shifted())
+    assert found is not None
+    assert found.low == -math.inf

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CyclicLR, LambdaLR, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, SequentialLR, StepLR
 
 import thalweg
 from thalweg import Recipe, RecipeError, Splits
@@ -14,6 +14,7 @@ from thalweg.diagnosis.arms import ScaledSchedule, at_rate
 from thalweg.diagnosis.growth import bigger_siblings, runs, unrestrained
 from thalweg.diagnosis.laboratory import count_parameters
 from thalweg.nn import NoisyInputs, Standardized, mlp
+from thalweg.optim import per_step
 from thalweg.training.build import prepare
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
@@ -42,6 +43,50 @@ def test_an_objective_that_differentiates_has_bigger_siblings_and_remedies() -> 
     chosen = recipe(objective=smooth)
     assert runs(chosen, (X, Y))
     assert [name for name, _ in bigger_siblings(chosen, (X, Y))][:2] == ["4 x as wide", "one hidden layer more"]
+
+
+class Attention(nn.Module):
+    """Attention over the inputs: torch refuses another width than its own by an assertion."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(1, 4), nn.Linear(4, 1)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x[..., None])
+        output: Tensor = self.last(self.attention(hidden, hidden, hidden)[0].mean(1))
+        return output
+
+
+class Keyed(nn.Module):
+    """A network that looks up a scale by its width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        output: Tensor = self.last(hidden) * {8: 1.0}[hidden.shape[1]]
+        return output
+
+
+def at_most(width: int = 8) -> nn.Module:
+    assert width <= 16
+    return nn.Sequential(nn.Linear(3, width), nn.Linear(width, 1))
+
+
+@pytest.mark.parametrize("model", [Attention, Keyed])
+def test_a_network_that_refuses_another_width_is_given_a_layer_more(model: Any) -> None:
+    assert [name for name, _ in bigger_siblings(recipe(model=model), (X, Y))] == ["one hidden layer more"]
+
+
+def test_a_factory_that_refuses_another_width_is_widened_by_layers() -> None:
+    siblings = dict(bigger_siblings(recipe(model=at_most), (X, Y), lambda bigger: count_parameters(bigger) < 10**9))
+    assert list(siblings) == ["4 x as wide", "one hidden layer more", "16 x as wide"]
+    assert count_parameters(recipe(model=partial(at_most, width=32))) == 1
+    assert all(runs(sibling, (X, Y)) for sibling in siblings.values())
 
 
 BUILT: list[int] = []
@@ -75,6 +120,24 @@ def test_a_sibling_beyond_the_budget_is_not_built() -> None:
     assert not BUILT
 
 
+STATE = nn.Linear(3, 1).state_dict()
+
+
+def loaded() -> nn.Module:
+    """A network with weights that are loaded, which torch warns of where there is no memory for them."""
+    model = nn.Linear(3, 1)
+    model.load_state_dict(STATE)
+    if model.weight.device.type != "meta":
+        BUILT.append(1)
+    return model
+
+
+def test_a_network_that_loads_its_weights_is_counted_without_being_built() -> None:
+    BUILT.clear()
+    assert count_parameters(recipe(model=loaded)) == 4
+    assert not BUILT
+
+
 def first_rates(chosen: Recipe, steps: int = 3) -> list[float]:
     rate = prepare(chosen, CPU).rate
     seen = []
@@ -90,25 +153,78 @@ def warming(step: int) -> float:
     return step / 10
 
 
+class Falling(LRScheduler):
+    """A rate of its own, whatever the optimizer's."""
+
+    def get_lr(self) -> list[float | Tensor]:
+        return [0.1 / (1 + self.last_epoch) for _ in self.base_lrs]
+
+
+class Late:
+    """Leaves the first rate to the optimizer, and sets the others."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer, self.steps = optimizer, 0
+
+    def step(self) -> None:
+        self.steps += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.1 / self.steps
+
+
+def in_turn(optimizer: Any) -> SequentialLR:
+    cycles = [CyclicLR(optimizer, 0.1, top, step_size_up=2) for top in (0.5, 0.7)]
+    return SequentialLR(optimizer, cycles, milestones=[2])
+
+
+ONE_CYCLE = partial(OneCycleLR, max_lr=0.5, total_steps=10)
+CYCLES = partial(CyclicLR, base_lr=0.1, max_lr=0.5, step_size_up=4)
+
+
 @pytest.mark.parametrize(
-    "schedule",
+    ("schedule", "own"),
     [
-        None,
-        lambda step, steps: 1 - step / steps,
-        partial(StepLR, step_size=1),
-        partial(LambdaLR, lr_lambda=warming),
-        partial(OneCycleLR, max_lr=0.5, total_steps=10),
-        partial(CyclicLR, base_lr=0.1, max_lr=0.5, step_size_up=4),
+        (None, False),
+        (lambda step, steps: 1 - step / steps, False),
+        (partial(StepLR, step_size=1), False),
+        (partial(LambdaLR, lr_lambda=warming), False),
+        (ONE_CYCLE, True),
+        (CYCLES, True),
+        (in_turn, True),
+        (Falling, True),
+        (Late, True),
     ],
-    ids=["none", "function", "step", "warm-up", "one cycle", "cyclic"],
+    ids=["none", "function", "step", "warm-up", "one cycle", "cyclic", "in turn", "own", "own, but for the first"],
 )
-def test_a_rate_is_scaled_whatever_sets_it(schedule: Any) -> None:
-    plain = recipe(schedule=thalweg.optim.per_step(schedule) if hasattr(schedule, "func") else schedule)
+def test_a_rate_is_scaled_whatever_sets_it(schedule: Any, own: bool) -> None:
+    plain = recipe(schedule=schedule if own is False and not hasattr(schedule, "func") else per_step(schedule))
     expected = [10 * rate for rate in first_rates(plain)]
     assert first_rates(at_rate(plain, 10.0)) == pytest.approx(expected)
     assert first_rates(at_rate(at_rate(plain, 100.0), 0.1)) == pytest.approx(expected)
-    absolute = getattr(schedule, "func", None) in (OneCycleLR, CyclicLR)
-    assert isinstance(at_rate(plain, 10.0).schedule, ScaledSchedule) == absolute
+    assert isinstance(at_rate(plain, 10.0).schedule, ScaledSchedule) == own
+    assert first_rates(at_rate(plain, 10.0).but(schedule=None)) == pytest.approx([0.1] * 3)
+
+
+def test_a_scaled_scheduler_goes_on_from_its_state() -> None:
+    chosen = at_rate(recipe(schedule=per_step(ONE_CYCLE)), 10.0)
+    going, anew = (prepare(chosen, CPU).rate for _ in range(2))
+    for rate, steps in ((going, 4), (anew, 1)):
+        for _ in range(steps):
+            rate.optimizer.step()
+            rate.after_step()
+    anew.optimizer.load_state_dict(going.optimizer.state_dict())
+    anew.scheduler.load_state_dict(going.scheduler.state_dict())
+    for rate in (going, anew):
+        rate.optimizer.step()
+        rate.after_step()
+    assert going.value == anew.value
+
+
+def test_a_rate_that_is_a_tensor_stays_the_recipes_own() -> None:
+    rate = torch.tensor(0.01)
+    optimizer = partial(torch.optim.Adam, lr=rate)
+    at_rate(recipe(optimizer=optimizer, schedule=per_step(partial(StepLR, step_size=1))), 10.0)
+    assert rate.item() == pytest.approx(0.01)
 
 
 def test_all_dropout_is_taken_away_not_only_that_of_the_argument() -> None:

@@ -3,6 +3,7 @@
 Factories are opaque (`lambda p: Adam(p, lr=3e-4)`), so a learning rate is changed in the optimizer that was built.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from math import isfinite
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from thalweg.core.description import describe_piece
 from thalweg.core.randomness import untouched
@@ -18,12 +20,14 @@ from thalweg.diagnosis.growth import reinitialized
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
-from thalweg.training.rate import as_rate
+from thalweg.training.rate import Scheduled, as_rate
 
 ADAM, LONGER = "Adam at its usual rate", "trained 3 x as long"
 UNSCHEDULED, ANEW = "without its schedule", "layers initialized anew"
 DECADES = 5
 """The learning rate is raised and lowered at most so far."""
+STEPS = 3
+"""A scheduler that sets rates of its own is told by so many."""
 HARDLY = 0.02
 """A decade that lowers the train loss by less than this share was the last one in its direction."""
 
@@ -59,7 +63,10 @@ class ScaledRate:
 
 @dataclass(frozen=True, repr=False)
 class ScaledSchedule:
-    """A factory of a scheduler that sets rates of its own (`OneCycleLR`, `CyclicLR`), all of them multiplied."""
+    """A factory of a scheduler that sets rates of its own (`OneCycleLR`, `CyclicLR`), all of them multiplied.
+
+    It stands beside a `ScaledRate` of the same factor, which is what the optimizer has where the schedule is left out.
+    """
 
     factory: Callable[..., Any]
     factor: float
@@ -70,38 +77,78 @@ class ScaledSchedule:
         return bool(getattr(self.factory, "per_step", False))
 
     def __call__(self, optimizer: Any) -> Any:
-        scheduler = self.factory(optimizer)
         for group in optimizer.param_groups:
-            for name in ("lr", "initial_lr", "max_lr", "min_lr"):
-                if name in group:
-                    group[name] = group[name] * self.factor
-        for name in ("base_lrs", "max_lrs"):
-            if hasattr(scheduler, name):
-                setattr(scheduler, name, [rate * self.factor for rate in getattr(scheduler, name)])
-        return scheduler
+            group["lr"] = group["lr"] / self.factor
+        return ScaledScheduler(self.factory(optimizer), optimizer, self.factor)
 
     def __repr__(self) -> str:
         return f"{describe_piece(self.factory)} with its learning rates x {self.factor:g}"
+
+
+class ScaledScheduler:
+    """A scheduler that steps from the rates which it has set itself; the optimizer has them multiplied."""
+
+    def __init__(self, scheduler: Any, optimizer: Any, factor: float) -> None:
+        self.scheduler, self.optimizer, self.factor = scheduler, optimizer, factor
+        self._scale()
+
+    def step(self) -> None:
+        """One step of the scheduler."""
+        for group, own in zip(self.optimizer.param_groups, self.own, strict=True):
+            group["lr"] = own
+        self.scheduler.step()
+        self._scale()
+
+    def _scale(self) -> None:
+        self.own = [group["lr"] for group in self.optimizer.param_groups]
+        for group, own in zip(self.optimizer.param_groups, self.own, strict=True):
+            group["lr"] = own * self.factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scheduler's own state, and its rates."""
+        return {"scheduler": self.scheduler.state_dict(), "own": list(self.own)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.own = list(state["own"])
 
 
 def at_rate(recipe: Recipe, factor: float) -> Recipe:
     """The recipe with every learning rate times `factor`, those too that a schedule sets whatever the optimizer's."""
     inner, schedule = recipe.optimizer, recipe.schedule
     before, inner = (inner.factor, inner.factory) if isinstance(inner, ScaledRate) else (1.0, inner)
-    scaled = ScaledRate(inner, before * factor)
+    scaled = recipe.but(optimizer=ScaledRate(inner, before * factor))
     if isinstance(schedule, ScaledSchedule):
-        return recipe.but(optimizer=scaled, schedule=ScaledSchedule(schedule.factory, schedule.factor * factor))
-    if schedule is not None and _rates(recipe) == _rates(recipe.but(optimizer=scaled)):
-        return recipe.but(optimizer=scaled, schedule=ScaledSchedule(schedule, factor))
-    return recipe.but(optimizer=scaled)
+        return scaled.but(schedule=ScaledSchedule(schedule.factory, schedule.factor * factor))
+    if schedule is not None and factor != 1 and _sets_its_own(recipe, scaled):
+        return scaled.but(schedule=ScaledSchedule(schedule, factor))
+    return scaled
 
 
-def _rates(recipe: Recipe) -> list[Any]:
-    """All rates that optimizer and schedule begin with."""
-    with untouched():
-        rate = as_rate(recipe.schedule, build_optimizer(recipe.optimizer, recipe.model(), recipe.loop))
-    groups = [group.get(name) for group in rate.optimizer.param_groups for name in ("lr", "initial_lr", "max_lr")]
-    return [groups, getattr(rate, "own", None), getattr(getattr(rate, "scheduler", None), "base_lrs", None)]
+def _sets_its_own(recipe: Recipe, scaled: Recipe) -> bool:
+    """Whether the schedule comes to a rate, other than 0, that the optimizer's rate does not change."""
+    return any(own == other != 0 for own, other in zip(_rates(recipe), _rates(scaled), strict=True))
+
+
+def _rates(recipe: Recipe) -> list[float]:
+    """The rates of all groups along the first few steps of a scheduler; a function of the step has none of its own."""
+    rates = list[float]()
+    with untouched(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is stepped without its optimizer
+        optimizer = build_optimizer(recipe.optimizer, recipe.model(), recipe.loop)
+        for group in optimizer.param_groups:
+            group["lr"] = float(group["lr"])  # a tensor would be the recipe's own, and stepped in place
+        rate = as_rate(recipe.schedule, optimizer)
+        if not isinstance(rate, Scheduled) or isinstance(rate.scheduler, ReduceLROnPlateau):
+            return []
+        for _ in range(STEPS):
+            rates += [float(group["lr"]) for group in optimizer.param_groups]
+            try:
+                rate.scheduler.step()
+            except Exception:  # made for fewer steps, or a user's own
+                break
+    return rates
 
 
 def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]]:

@@ -2,8 +2,10 @@ r"""The floor: how small the loss can be on these data, as an interval.
 
 Its upper end is what the best of a few reference learners (linear, nearest neighbours, boosted trees) reaches out of
 fold on train and validation examples together, in the loss that judges the model: so much these data allow. A network
-may well do better. Its lower end is 0 for a loss that cannot be negative, else unknown: no bound is claimed that a
-better learner could break (a nearest-neighbour bound is wrong in high dimension).
+may well do better. What a learner says is read as logits, probabilities, numbers or logarithms, whichever the loss does
+best with: each is a prediction of examples that were not seen. Its lower end is 0 for a loss that is negative neither
+there nor for the targets themselves, else unknown: no bound is claimed that a better learner could break (a
+nearest-neighbour bound is wrong in high dimension).
 
 A loss has no natural unit: a squared error has the target's, a likelihood of a density any origin. What is worth a
 finding is therefore told by the way from the best constant prediction down to the floor, and by the loss itself where
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.arrays import are_classes
-from thalweg.core.objective import PlainLoss
+from thalweg.core.objective import PlainLoss, counted_targets
 from thalweg.core.source import Source
 from thalweg.training.interval import mean_interval
 from thalweg.training.judging import Judge
@@ -29,8 +31,8 @@ SMOOTHING = 0.01
 """The share of a uniform distribution in every reference's probabilities, which would else be infinitely wrong."""
 FOLDS = 4
 MOST_TARGETS, MOST_CLASSES = 32, 4096
-SURE = -20.0
-"""The logarithm of a variance as small as may be: where a loss of it is negative, the loss has no least value."""
+SURE = 20.0
+"""The logit of a class that is as sure as may be."""
 MOST = 4000
 """References are fitted to at most so many examples; more would only lower the floor, at a price."""
 SHARE_OF_LOSS, SHARE_OF_WAY = 0.1, 0.05
@@ -101,39 +103,49 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
     return Floor(low, means[best][0], best, known, means[best], means[CONSTANT][0])
 
 
+Form = Callable[[Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class Reading:
-    """One way in which a loss may read what a learner says of these targets: the learners, and the form of an output.
+    """What learners may say of the targets, and the forms in which a loss may want to read it.
 
-    `perfect` is an output without any error, as sure as may be.
+    `perfect` is what a learner without any error would say.
     """
 
     targets: Tensor
     learners: dict[str, Callable[[], Any]]
-    form: Callable[[Tensor], Tensor]
-    perfect: Tensor | None = None
+    forms: tuple[Form, ...]
+    perfect: Tensor
 
 
-def _readings(y: Tensor) -> list[list[Reading]]:
-    """Ways to read the targets, group by group: of the first group that the loss takes, the best constant decides."""
-    if are_classes(y):
-        return [[Reading(y.long(), _classifiers(), lambda output: output)]]
+def _readings(y: Tensor) -> list[Reading]:
+    """Ways to read the targets, from the first to try to the last."""
+    if not y.is_floating_point():
+        return [_classes(y.long(), lambda output: output)]
+    readings = []
     if (labels := _yes_or_no(y)) is not None:
-        learners = _classifiers()
 
-        def logits(output: Tensor) -> Tensor:
-            return (output[:, 1] - output[:, 0]).reshape(y.shape).to(y.dtype)
+        def as_column(values: Tensor) -> Tensor:
+            return values.reshape(y.shape).to(y.dtype)
 
-        def shares(output: Tensor) -> Tensor:
-            return output[:, 1].exp().reshape(y.shape).to(y.dtype)
+        logits, shares, logarithms = (
+            lambda output: as_column(output[:, 1] - output[:, 0]),
+            lambda output: as_column(output[:, 1].exp()),
+            lambda output: as_column(output[:, 1]),
+        )
+        readings.append(_classes(labels, logits, shares, logarithms))
+    numbers: list[Form] = [lambda output: output]
+    if bool((y >= 0).all()) and bool(y.any()):
+        least = SMOOTHING * float(y.float().mean())
+        numbers.append(lambda output: output.clamp_min(least).log())
+    means_and_spreads = (lambda output: _with_log_variances(output, y),)
+    return [*readings, *(Reading(y, _regressors(), tuple(forms), y) for forms in (numbers, means_and_spreads))]
 
-        return [[Reading(labels, learners, logits), Reading(labels, learners, shares)]]
-    learners, sure = _regressors(), _flat(y)
-    sure = torch.cat([sure, torch.full_like(sure, SURE)], 1)
-    return [
-        [Reading(y, learners, lambda output: output, y)],
-        [Reading(y, learners, lambda output: _with_log_variances(output, y), sure)],
-    ]
+
+def _classes(labels: Tensor, *forms: Form) -> Reading:
+    sure = SURE * torch.nn.functional.one_hot(labels).float()
+    return Reading(labels, _classifiers(), forms, sure.log_softmax(1))
 
 
 def _yes_or_no(y: Tensor) -> Tensor | None:
@@ -143,38 +155,37 @@ def _yes_or_no(y: Tensor) -> Tensor | None:
     return y.reshape(-1).long() if set(y.unique().tolist()) == {0.0, 1.0} else None
 
 
-Losses = dict[str, tuple[np.ndarray, np.ndarray | None]]
+Losses = tuple[np.ndarray, np.ndarray | None]
 
 
-def _reached(judge: Judge, x: np.ndarray, y: Tensor, seed: int) -> tuple[Losses, float] | None:
+def _reached(judge: Judge, x: np.ndarray, y: Tensor, seed: int) -> tuple[dict[str, Losses], float] | None:
     """The losses of each learner's examples and their weights, and the least that this loss can be.
 
-    None where the loss takes no learner's output.
+    Each learner is read in the form that suits it best: in any form it has not seen the examples. None where the loss
+    takes no learner's output.
     """
-    for group in _readings(y):
-        constants = []
-        for reading in group:
-            output = _out_of_fold(reading.learners[CONSTANT], x, reading.targets, seed)
-            losses = None if output is None else _losses(judge, reading.form(output), y)
-            if losses is not None:
-                constants.append((mean_interval(*losses)[0], reading))
-        if constants:
-            reading = min(constants, key=lambda pair: pair[0])[1]
-            return _all_reached(judge, x, y, reading, seed)
+    for reading in _readings(y):
+        constant = _out_of_fold(reading.learners[CONSTANT], x, reading.targets, seed)
+        if constant is None:
+            return None
+        forms = [form for form in reading.forms if _losses(judge, form(constant), y) is not None]
+        if not forms:
+            continue
+        reached, seen = dict[str, Losses](), _finite(judge, forms, reading.perfect, y)
+        for name, build in reading.learners.items():
+            output = _out_of_fold(build, x, reading.targets, seed)
+            if output is None or not (read := _finite(judge, forms, output, y)):
+                return None
+            reached[name] = min(read, key=lambda losses: mean_interval(*losses)[0])
+            seen += read
+        return reached, 0.0 if min(values.min() for values, _ in seen) >= 0 else float("-inf")
     return None
 
 
-def _all_reached(judge: Judge, x: np.ndarray, y: Tensor, reading: Reading, seed: int) -> tuple[Losses, float] | None:
-    reached: Losses = {}
-    for name, build in reading.learners.items():
-        output = _out_of_fold(build, x, reading.targets, seed)
-        losses = None if output is None else _losses(judge, reading.form(output), y)
-        if losses is None or not np.isfinite(losses[0]).all():
-            return None
-        reached[name] = losses
-    perfect = None if reading.perfect is None else _losses(judge, reading.perfect, y)
-    seen = [losses for losses, _ in reached.values()] + ([] if perfect is None else [perfect[0]])
-    return reached, 0.0 if min(values.min() for values in seen) >= 0 else float("-inf")
+def _finite(judge: Judge, forms: list[Form], output: Tensor, y: Tensor) -> list[Losses]:
+    """The losses of an output in each form in which all of them are finite."""
+    read = [_losses(judge, form(output), y) for form in forms]
+    return [losses for losses in read if losses is not None and np.isfinite(losses[0]).all()]
 
 
 def _flat(values: Tensor) -> Tensor:
@@ -195,8 +206,8 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, lis
             x, y = batch
             if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point() or y.is_complex():
                 return None
-            xs.append(_flat(x).cpu())
-            ys.append(y.cpu())
+            xs.append(_flat(x).detach().cpu())
+            ys.append(y.detach().cpu())
             sizes[-1] += len(y)
     if len({x.shape[1] for x in xs}) != 1 or len({y.shape[1:] for y in ys}) != 1:
         return None
@@ -208,7 +219,9 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, lis
         return None
     kept = np.arange(0, len(x), -(-len(x) // MOST))
     if are_classes(y):
-        kept = kept[y[kept].numpy() >= 0]  # what is below 0 is padding, or no label at all
+        counted = counted_targets(judge.objective.loss, y[kept])
+        assert counted is not None
+        kept = kept[(y[kept].numpy() >= 0) & (counted.numpy() > 0)]  # the others are padding, or no label at all
     if len(kept) < 2 * FOLDS:
         return None
     edges = np.cumsum([0, *sizes])
@@ -260,20 +273,20 @@ def _out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) 
     """
     from sklearn.model_selection import KFold
 
-    folds = KFold(FOLDS, shuffle=True, random_state=seed)
-    targets = y.numpy() if are_classes(y) else _flat(y).double().numpy()
-    classes = int(y.max()) + 1 if are_classes(y) else targets.shape[1]
-    output = np.full((len(x), classes), SMOOTHING / classes if are_classes(y) else 0.0)
+    folds, classify = KFold(FOLDS, shuffle=True, random_state=seed), not y.is_floating_point()
+    targets = y.numpy() if classify else _flat(y).double().numpy()
+    classes = int(y.max()) + 1 if classify else targets.shape[1]
+    output = np.full((len(x), classes), SMOOTHING / classes if classify else 0.0)
     for train, held_out in folds.split(x):
-        if are_classes(y) and len(np.unique(targets[train])) < 2:
+        if classify and len(np.unique(targets[train])) < 2:
             return None
         learner = _fitting(build(), len(train)).fit(x[train], targets[train])
-        if are_classes(y):
+        if classify:
             probability = learner.predict_proba(x[held_out])
             output[np.ix_(held_out, learner.classes_)] += (1 - SMOOTHING) * probability
         else:
             output[held_out] = learner.predict(x[held_out]).reshape(len(held_out), -1)
-    if are_classes(y):
+    if classify:
         return torch.from_numpy(np.log(output)).float()
     return torch.from_numpy(output).to(y.dtype).reshape(y.shape)
 
@@ -286,7 +299,7 @@ def _fitting(learner: Any, examples: int) -> Any:
     return learner
 
 
-def _losses(judge: Judge, output: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray | None] | None:
+def _losses(judge: Judge, output: Tensor, y: Tensor) -> Losses | None:
     """The judge's loss of each example and its weight; None where the loss refuses the output, or gives one number."""
     assert isinstance(judge.objective, PlainLoss)
     try:
