@@ -29,8 +29,10 @@ from thalweg.core.lock import is_locked
 from thalweg.loss import L2
 from thalweg.optim import per_step
 from thalweg.training import saving
-from thalweg.training.checkpoint import Checkpoints
+from thalweg.training.build import prepare
+from thalweg.training.checkpoint import Checkpoints, packed, unpacked
 from thalweg.training.memory import largest_that_fits
+from thalweg.training.state import put_back, taken
 
 N, STEPS = 66, 6  # batches of 11: six an epoch
 
@@ -241,6 +243,49 @@ def test_a_users_own_loop_goes_on_from_its_last_whole_epoch(tmp_path: Path) -> N
     run = thalweg.train(chosen, out=tmp_path, progress=interrupt)
     assert run.status is Outcome.INTERRUPTED
     assert bits(thalweg.resume(str(run.path), chosen)) == bits(whole)
+
+
+class Remembering(nn.Module):
+    """Tensors that forward changes, in one of the ways in which people write it."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.layer, self.way = nn.Linear(5, 2), way
+        self.mean, self.long, self.view = torch.zeros(5), [torch.zeros(2000)], self.layer.weight.data
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            new = x.detach().mean(0)
+            if self.way == "assigned":
+                self.mean = 0.9 * self.mean + new
+            elif self.way == "data":
+                self.mean.data.mul_(0.9).add_(new)
+            elif self.way == "numpy":
+                np.add(self.mean.numpy(), new.numpy(), out=self.mean.numpy())
+            else:
+                self.long[0][500:505] += new
+        output: Tensor = self.layer(x + self.mean + self.long[0][500:505] + 0.01 * self.view.sum())
+        return output
+
+
+@pytest.mark.parametrize("way", ["assigned", "data", "numpy", "in a list"])
+def test_every_tensor_that_forward_changes_is_kept_at_every_step(way: str) -> None:
+    """Step by step: a freed tensor's place may be taken by the next, and not every way of writing leaves a mark."""
+    training, other = (prepare(recipe(model=partial(Remembering, way)), torch.device("cpu")) for _ in range(2))
+    for _ in range(20):
+        training.model.train()(torch.randn(4, 5))
+        put_back(other, unpacked(packed(taken(training))))
+        for one, again in ((training.model.mean, other.model.mean), (training.model.long[0], other.model.long[0])):
+            assert torch.equal(one, again)
+    assert other.model.view.data_ptr() == other.model.layer.weight.data_ptr()  # what was shared stays shared
+
+
+@pytest.mark.parametrize("way", ["assigned", "data", "numpy", "in a list"])
+def test_tensors_that_forward_changes_go_on_to_the_same_bits(way: str, tmp_path: Path) -> None:
+    chosen = recipe(model=partial(Remembering, way))
+    whole = bits(thalweg.train(chosen))
+    for step in (1, 9, 14, 20):
+        assert bits(thalweg.resume(broken_off(chosen, tmp_path / str(step), step), chosen)) == whole
 
 
 # --- killed ---
@@ -698,8 +743,6 @@ def test_a_batch_that_does_not_fit_is_said_with_the_largest_that_would() -> None
 
 
 def test_what_is_tried_out_leaves_no_trace_in_the_model() -> None:
-    from thalweg.training.build import prepare
-
     training = prepare(recipe(model=Hungry), torch.device("cpu"))
     before = copy.deepcopy(training.model.state_dict())
     assert largest_that_fits(training, examples(32), 32) == 7

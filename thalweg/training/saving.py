@@ -19,7 +19,7 @@ from thalweg.training.build import Training
 from thalweg.training.checkpoint import KEPT, Checkpoint, Checkpoints, Place, packed, room_for, unpacked
 from thalweg.training.position import Position
 from thalweg.training.recipe import Recipe
-from thalweg.training.state import own_values, put_back, taken, versions
+from thalweg.training.state import put_back, taken
 from thalweg.training.tally import RunningMean
 from thalweg.training.weights import packed_weights, unpack_weights
 
@@ -40,7 +40,6 @@ class Saver:
     def __init__(self, training: Training, keeper: "Keeper", folder: Path, notices: list[str]) -> None:
         self.training, self.keeper, self.notices = training, keeper, notices
         self.checkpoints = Checkpoints(folder / "checkpoints")
-        self.built = versions(own_values(training.step))
         self.written, self.last = time.monotonic(), (1, 0)
         self.took = 0.0
         self.tried, self.able = False, True
@@ -95,7 +94,7 @@ class Saver:
 
     def _state(self) -> dict[str, Any]:
         keeper = self.keeper
-        return taken(self.training, self.built) | {
+        return taken(self.training) | {
             "history": json.dumps(keeper.history),
             "best": {"epoch": keeper.best_epoch, "loss": keeper.best_loss},
             "notices": list(self.notices),

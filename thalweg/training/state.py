@@ -24,8 +24,8 @@ OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """What torch itself keeps in a module: its parameters, buffers and hooks."""
 
 
-def taken(training: Training, built: Mapping[str, Any]) -> dict[str, Any]:
-    """The state beside the model's weights; `built` are the modules' own values as the factory made them."""
+def taken(training: Training) -> dict[str, Any]:
+    """The state beside the model's weights."""
     at, norm = training.position, gradient_norm(training.model.parameters())
     return {
         "step": training.moment.step,
@@ -40,7 +40,7 @@ def taken(training: Training, built: Mapping[str, Any]) -> dict[str, Any]:
         "scheduler": _state_of(training.rate.scheduler, "scheduler") if isinstance(training.rate, Scheduled) else None,
         "beside": {name: value for name, value in training.step.state_dict().items() if not name.startswith("model.")},
         "passing": dict(_passing_buffers(training.step)),
-        "own": {name: value for name, value in own_values(training.step).items() if _changed(value, built.get(name))},
+        "own": own_values(training.step),
         "generators": {name: generator_state(value) for name, value in _generators(training.step)},
         "gradients": _gradients(training),
         "frozen": [name for name, weight in training.step.named_parameters() if not weight.requires_grad],
@@ -57,7 +57,8 @@ def put_back(training: Training, state: Mapping[str, Any]) -> None:
             modules[where]._buffers[buffer] = value.to(training.device)
     for name, value in state["own"].items():
         where, _, attribute = name.rpartition(".")
-        setattr(modules[where], attribute, _moved(value, training.device))
+        if not _equal(getattr(modules[where], attribute, None), value):  # else it stays what it is, and whose it is
+            setattr(modules[where], attribute, _moved(value, training.device))
     for name, value in state["generators"].items():
         where, _, attribute = name.rpartition(".")
         set_generator(getattr(modules[where], attribute), value)
@@ -167,19 +168,18 @@ def set_generator(source: Any, state: Any) -> None:
         source.bit_generator.state = json.loads(state)
 
 
-def versions(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as they were, to be compared with later: a tensor by its identity and how often it was written to."""
-    return {name: _version(value) for name, value in values.items()}
-
-
-def _version(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return (id(value), value._version)
-    return repr(value)
-
-
-def _changed(value: Any, before: Any) -> bool:
-    return _version(value) != before
+def _equal(own: Any, kept: Any) -> bool:
+    """Whether two values have the same content, to the bit."""
+    if isinstance(own, Tensor) and isinstance(kept, Tensor):
+        same = own.shape == kept.shape and own.dtype == kept.dtype
+        return same and torch.equal(own.detach().cpu(), kept.detach().cpu())
+    if type(own) is not type(kept):
+        return False
+    if isinstance(own, list | tuple):
+        return len(own) == len(kept) and all(map(_equal, own, kept))
+    if isinstance(own, dict):
+        return list(own) == list(kept) and all(_equal(own[name], kept[name]) for name in own)
+    return bool(own == kept)
 
 
 def _storable(value: Any) -> bool:
