@@ -6,7 +6,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises `RunError` where `check_writable` does, and `WriteError` where the writing fails.
     """
     check_writable(path)
-    try:
+    with _writing(path):
         if path.exists() and not path.is_file():
             path.write_bytes(data)
         else:
             _replace(Path(os.path.realpath(path)), data)
-    except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}. Free some space there, or write to another place."
-        ) from error
 
 
 def write_own(path: Path, data: bytes) -> None:
@@ -53,12 +50,8 @@ def write_own(path: Path, data: bytes) -> None:
 
     Raises `WriteError` where the writing fails; what was there before stays whole.
     """
-    try:
+    with _writing(path):
         _replace(path, data)
-    except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}. Free some space there, or write to another place."
-        ) from error
 
 
 def read_own(path: Path) -> bytes:
@@ -72,6 +65,17 @@ def read_own(path: Path) -> bytes:
     except OSError as error:
         why = "it is a link" if path.is_symlink() else error.strerror
         raise RunError(f"{path.name} cannot be read: {why}.") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        mend = "Free some space there, or write to another place."
+        if isinstance(error, IsADirectoryError):
+            mend = f"A folder stands at its name: move {path} away."
+        raise WriteError(f"{path} cannot be written: {error.strerror or error}. {mend}") from error
 
 
 def check_writable(path: Path) -> None:

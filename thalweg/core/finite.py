@@ -1,10 +1,21 @@
 """Refuse numbers that are not finite before they reach the weights."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from thalweg.core.errors import DataError
 from thalweg.core.nest import Nest, leaves
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether all numbers of some tensors are finite.
+
+    >>> all_finite([torch.ones(2)]), all_finite([torch.tensor(float("nan"))])
+    (True, False)
+    """
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def check_finite(data: Nest, split: str, part: str) -> None:

@@ -5,14 +5,14 @@ are keyed are the global ones: Python's, NumPy's, and torch's on the CPU.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from thalweg.core.errors import DataError, RunError
 from thalweg.core.nest import Nest, as_tuples
-from thalweg.core.randomness import Streams, cpu_marks, restore_marks, seed_cpu, stream_seed
+from thalweg.core.randomness import cpu_marks, restore_marks, seed_cpu, stream_seed, untouched
 
 Collate = Callable[[list[Any]], Nest]
 JUDGING = stream_seed(0, "judging")
@@ -38,7 +38,7 @@ class Keyed(Dataset[Any]):
     examples: Any
     collate: Collate
     key: int
-    draws: bool = field(default=False)
+    draws: bool = False
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -56,11 +56,8 @@ class Keyed(Dataset[Any]):
                 return batch
             self.draws = True
             restore_marks(before)
-        streams = Streams.now()
-        try:
+        with untouched():
             return self._seeded(ids)
-        finally:
-            streams.restore()
 
     def _seeded(self, ids: list[int]) -> Nest:
         examples = []

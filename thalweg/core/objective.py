@@ -10,6 +10,7 @@ Weights are tokens, or nodes by a mask, or the importance of an example; `unit` 
 (a sentence, a speaker), which intervals resample whole.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -271,3 +272,12 @@ def name_of(function: Any) -> str:
     """A short name for messages: `CrossEntropyLoss`, `my_loss`."""
     inner = getattr(function, "func", function)
     return getattr(inner, "__qualname__", None) or type(inner).__name__
+
+
+def reads_classes(loss: Any) -> bool:
+    """Whether a loss reads scores of classes, by its name.
+
+    >>> reads_classes(nn.CrossEntropyLoss()), reads_classes(nn.MSELoss())
+    (True, False)
+    """
+    return re.search("CrossEntropy|NLL|Categorical", name_of(loss)) is not None

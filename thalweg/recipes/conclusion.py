@@ -119,6 +119,5 @@ def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pa
         elif (of := pairs[name]) is not None:
             frame = of.frame()
         else:
-            frame = None
-        if frame is not None:
-            write_own(run.path / "predictions" / f"{name}.csv", frame.to_csv(index=False).encode())
+            continue
+        write_own(run.path / "predictions" / f"{name}.csv", frame.to_csv(index=False).encode())

@@ -1,6 +1,5 @@
 """What a model says of held-out examples that are tensors, not rows of a table: classes or numbers, in columns."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +9,11 @@ import torch
 from torch import Tensor
 
 from thalweg.core.arrays import are_classes
-from thalweg.core.objective import name_of
+from thalweg.core.objective import name_of, reads_classes
 from thalweg.core.source import Indexed, Source
 from thalweg.recipes.predict import outputs_of
 from thalweg.training import Run
 
-CLASSIFY = re.compile("CrossEntropy|NLL|Categorical")
-"""Losses that read scores of classes."""
 MOST_INPUTS, MOST_ROWS = 1024, 20_000
 """Inputs of an example that are written beside its prediction, and examples for which that is done."""
 
@@ -75,11 +72,11 @@ def pairs_of(run: Run, source: Source) -> Pairs | None:
         outputs = outputs_of(run, source)
     except (RuntimeError, ValueError, TypeError, AttributeError):
         return None
-    loss = name_of(run.recipe.judge if run.recipe.judge is not None else run.recipe.objective)
-    if are_classes(targets) and CLASSIFY.search(loss):
+    loss = run.recipe.judge if run.recipe.judge is not None else run.recipe.objective
+    if are_classes(targets) and reads_classes(loss):
         fits = outputs.dim() == 2 and len(outputs) == len(targets) and int(targets.max()) < outputs.shape[1]
         return Pairs(inputs, outputs, targets.long(), True) if fits and int(targets.min()) >= 0 else None
-    numbers = targets.is_floating_point() and targets.dim() <= 2 and outputs.dim() <= 2 and "BCE" not in loss
+    numbers = targets.is_floating_point() and targets.dim() <= 2 and outputs.dim() <= 2 and "BCE" not in name_of(loss)
     if not numbers or len(outputs) != len(targets):
         return None
     outputs, targets = outputs.reshape(len(outputs), -1), targets.reshape(len(targets), -1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from thalweg.core.device import resolve_device
 from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.files import damaged, read_object
+from thalweg.core.finite import all_finite
 from thalweg.core.notices import notice
 from thalweg.core.objective import apply
 from thalweg.core.source import Source
@@ -84,7 +85,7 @@ def check_weights(run: Run) -> None:
     Raises `RunError` for weights that are not finite: they predict nothing.
     """
     name = "This run" if run.path is None else f"The run {run.path.name}"
-    if not all(bool(torch.isfinite(weight).all()) for weight in run.model.parameters()):
+    if not all_finite(run.model.parameters()):
         raise RunError(
             f"{name} ended as {run.status}, and its weights are not finite, so it can predict nothing. "
             "Train it again with a lower learning rate, a clipped gradient, or data of a smaller scale."

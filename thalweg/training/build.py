@@ -1,6 +1,5 @@
 """From a recipe to something that can take steps: a fresh model, an optimizer over it, sources, a device."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from thalweg.core.explain import explain
 from thalweg.core.finite import check_finite
 from thalweg.core.nest import to_device
 from thalweg.core.notices import notice
-from thalweg.core.objective import MarkedObjective, Moment, is_objective, name_of
+from thalweg.core.objective import MarkedObjective, Moment, is_objective, reads_classes
 from thalweg.core.randomness import seed_everything, stream_seed
 from thalweg.core.source import Batched, Counted, Indexed, Source
 from thalweg.core.step import Step
@@ -121,7 +120,7 @@ def open_split(recipe: Recipe, split: Any, name: str) -> Source:
 
 def say_unseen_classes(recipe: Recipe, source: Source, validation: Source | None) -> None:
     """Say which classes are judged but never trained on, where a loss of classes reads arrays."""
-    if not re.search("CrossEntropy|NLL|Categorical", name_of(recipe.objective)):
+    if not reads_classes(recipe.objective):
         return
     trained = _classes(source)
     for name, split in (("validation", validation), ("test", recipe.data.test)):

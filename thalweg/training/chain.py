@@ -127,7 +127,7 @@ class Chain:
         if isinstance(link, nn.Linear):
             return self._linear(row, link.bias is not None)
         if isinstance(link, nn.Dropout):
-            return _Dropout([float(module.p) for module in row])  # type: ignore[arg-type]
+            return _Dropout([module.p for module in row if isinstance(module, nn.Dropout)])
         if isinstance(link, nn.LayerNorm):
             return self._layer_norm(row, link)
         if isinstance(link, nn.BatchNorm1d):

@@ -4,29 +4,16 @@ import copy
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from thalweg.core.finite import all_finite
 from thalweg.core.notices import notice
 from thalweg.measure.gradient import gradient_norm
 from thalweg.training.build import Training
 from thalweg.training.folder import RunFolder
+from thalweg.training.outcome import Outcome
 
 State = dict[str, Any]
-
-
-def unfinished_row(training: Training, loss: float) -> dict[str, Any]:
-    """The row of an epoch that was broken off, for its loss is not finite."""
-    norm = gradient_norm(training.model.parameters())
-    return {
-        "epoch": training.position.epoch,
-        "train_loss": loss,
-        "validation_loss": None if training.validation is None else math.nan,
-        "metrics": {},
-        "gradient_norm": None if norm is None else float(norm),
-        "learning_rate": training.rate.used,
-        "seconds": training.position.seconds,
-    }
 
 
 class Keeper:
@@ -40,19 +27,36 @@ class Keeper:
         self.best_loss = math.inf
         self.best_state: State | None = None
 
-    def keep(self, row: dict[str, Any], whole: bool = True) -> None:
-        """Add an epoch's row; a lower validation loss makes its weights the best, unless it was broken off."""
-        self.history.append(row)
+    def keep(self, row: dict[str, Any]) -> None:
+        """Add an epoch's row; a lower validation loss makes its weights the best."""
         loss = row["validation_loss"]
-        if not whole:
-            pass
-        elif loss is None:
+        if loss is None:
             self.best_epoch = row["epoch"]
         elif loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, row["epoch"]
             self.keep_best_state()
         elif not math.isfinite(loss):
             notice(f"The validation loss is not finite in epoch {row['epoch']}; such an epoch is never the best.")
+        self._add(row)
+
+    def keep_unfinished(self, loss: float) -> None:
+        """Add the row of an epoch that was broken off, for this loss of it is not finite."""
+        training = self.training
+        norm = gradient_norm(training.model.parameters())
+        self._add(
+            {
+                "epoch": training.position.epoch,
+                "train_loss": loss,
+                "validation_loss": None if training.validation is None else math.nan,
+                "metrics": {},
+                "gradient_norm": None if norm is None else float(norm),
+                "learning_rate": training.rate.used,
+                "seconds": training.position.seconds,
+            }
+        )
+
+    def _add(self, row: dict[str, Any]) -> None:
+        self.history.append(row)
         if self.folder is not None:
             self.folder.keep_history(self.history)
 
@@ -60,13 +64,20 @@ class Keeper:
         """Keep the weights as they are for the best."""
         self.best_state = snapshot(self.training.model)
 
-    def diverged(self, row: dict[str, Any]) -> bool:
+    def end_with(self, row: dict[str, Any]) -> Outcome | None:
+        """How the run ends with an epoch's row that was kept; None where it goes on."""
+        if self._diverged(row):
+            return Outcome.DIVERGED
+        rule = self.training.recipe.stopping
+        return Outcome.STOPPED_EARLY if rule is not None and rule(self.history) else None
+
+    def _diverged(self, row: dict[str, Any]) -> bool:
         """Whether the loss, or a weight behind an infinite gradient, is no longer finite."""
         if row["train_loss"] is not None and not math.isfinite(row["train_loss"]):
             return True
         if row["gradient_norm"] is None or math.isfinite(row["gradient_norm"]):
             return False
-        return not all(bool(torch.isfinite(weight).all()) for weight in self.training.model.parameters())
+        return not all_finite(self.training.model.parameters())
 
     def models(self, moved: bool) -> tuple[nn.Module, nn.Module]:
         """The best and the last model in evaluation mode; one module where their weights are the same.

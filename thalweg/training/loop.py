@@ -107,10 +107,8 @@ def epochs(
                 after_step(minimized)
         else:
             run_own_loop(training, epoch, _watched(batches(training, epoch), after_step), at.mean)
-        row = row_of(training, epoch, at.mean)
-        training.rate.after_epoch(row)
-        row["seconds"] = perf_counter() - started
-        training.position = Position(RunningMean(training.device), epoch + 1)
+            at.seconds = perf_counter() - started
+        row = close_epoch(training)
         if progress is not None:
             progress(epoch, training.moment.step, row)
         yield row
@@ -122,7 +120,17 @@ def _watched(drawn: Iterator[Nest], after_step: AfterStep) -> Iterator[Nest]:
         yield batch
 
 
-def row_of(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]:
+def close_epoch(training: Training) -> dict[str, Any]:
+    """Judge the epoch whose steps are done, and go to the beginning of the next; gives its row of the history."""
+    began, at = perf_counter(), training.position
+    row = _row_of(training, at.epoch, at.mean)
+    training.rate.after_epoch(row)
+    row["seconds"] = at.seconds + perf_counter() - began
+    training.position = Position(RunningMean(training.device), at.epoch + 1)
+    return row
+
+
+def _row_of(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]:
     """What the history keeps of an epoch; the train loss is the running mean in training mode."""
     norm = gradient_norm(training.model.parameters())
     row: dict[str, Any] = {"epoch": epoch, "train_loss": mean.value(), "validation_loss": None, "metrics": {}}

@@ -13,6 +13,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.core.randomness import untouched
+from thalweg.core.threads import fitting_threads
 from thalweg.training.build import prepare
 from thalweg.training.keeper import Keeper
 from thalweg.training.outcome import Outcome
@@ -20,7 +21,7 @@ from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
 from thalweg.training.stacked import kind_of
 from thalweg.training.together import Going, train_together
-from thalweg.training.train import run_of, trained
+from thalweg.training.train import check_recipe, run_of, trained, went
 
 
 @no_type_check
@@ -50,10 +51,11 @@ def train_many(
     """
     if isinstance(recipes, Recipe):
         raise RecipeError("train_many was given one recipe, but it trains several: train_many([recipe]).")
+    given = list(recipes)
     with collecting():
         if out is not None or not stacked:
-            return _to_the_interrupt(_one_after_another(recipes, out, device))
-        return _stacked_where_they_can_be(recipes, device)
+            return _to_the_interrupt(_one_after_another(given, out, device))
+        return _stacked_where_they_can_be(given, device)
 
 
 def _to_the_interrupt(runs: Iterable[Run]) -> list[Run]:
@@ -76,57 +78,70 @@ def _one_after_another(recipes: Iterable[Recipe], out: str | Path | None, device
             yield Run(recipe, [], Outcome.FAILED, error=error)
 
 
-def _stacked_where_they_can_be(recipes: Iterable[Recipe], device: str | torch.device) -> list[Run]:
+def _stacked_where_they_can_be(recipes: list[Recipe], device: str | torch.device) -> list[Run]:
     """Prepare one after another; what is of no kind is trained at once, the others when all are known."""
     runs: dict[int, Run] = {}
     kinds: dict[Any, list[tuple[int, Going]]] = {}
-    given = list(recipes)
-    for place, recipe in enumerate(given):
+    for place, recipe in enumerate(recipes):
         try:
-            going = _prepared(recipe, device) if isinstance(recipe, Recipe) else None
+            going = _prepared(recipe, device)
+            kind = kind_of(going.training)
         except KeyboardInterrupt as interrupt:
-            first = next(i for i in range(place + 1) if i not in runs)
-            return [*(runs[i] for i in range(first)), Run(given[first], [], Outcome.INTERRUPTED, error=interrupt)]
-        kind = None if going is None else kind_of(going.training)
-        if going is not None and kind is not None:
+            return _broken_off(runs, recipes, interrupt)
+        except Exception as error:
+            runs[place] = Run(recipe, [], Outcome.FAILED, error=error)
+            continue
+        if kind is not None:
             kinds.setdefault(kind, []).append((place, going))
             continue
-        (runs[place],) = _one_after_another([recipe], None, device)
+        runs[place] = _alone(going)
         if runs[place].status is Outcome.INTERRUPTED:
-            first = next((i for i in range(place) if i not in runs), place)
-            interrupted = Run(given[first], [], Outcome.INTERRUPTED, error=runs[place].error)
-            return [*(runs[i] for i in range(first)), runs[place] if first == place else interrupted]
+            return _broken_off(runs, recipes, runs[place].error)
     for members in kinds.values():
-        for place, run in zip((place for place, _ in members), _as_a_stack(members, device), strict=True):
+        for place, run in zip((place for place, _ in members), _as_a_stack(members, device), strict=False):
             runs[place] = run
-    return _to_the_interrupt(runs[place] for place in range(len(given)))
+            if run.status is Outcome.INTERRUPTED:
+                return _broken_off(runs, recipes, run.error)
+    return [runs[place] for place in range(len(recipes))]
 
 
-def _prepared(recipe: Recipe, device: str | torch.device) -> Going | None:
-    """A run that is ready to begin; None where it cannot be prepared, which training it alone will say."""
+def _broken_off(runs: dict[int, Run], recipes: list[Recipe], interrupt: BaseException | None) -> list[Run]:
+    """The runs up to the first that has not ended, which an interrupt has met."""
+    unmet = (Run(recipe, [], Outcome.INTERRUPTED, error=interrupt) for recipe in recipes)
+    return _to_the_interrupt(runs.get(place, run) for place, run in enumerate(unmet))
+
+
+def _prepared(recipe: Recipe, device: str | torch.device) -> Going:
+    """A run that is ready to begin, and what was said of it."""
+    check_recipe(recipe)
     with untouched(), collecting((recipe.origin or {}).get("notices", ())) as notices:
-        try:
-            training = prepare(recipe, resolve_device(device))
-        except Exception:
-            return None
+        training = prepare(recipe, resolve_device(device))
         return Going(training, Keeper(training, None), notices)
+
+
+def _alone(going: Going) -> Run:
+    """The run, trained by itself."""
+    with untouched(), going.heard(), fitting_threads(going.training.work):
+        going.status, going.stopped = went(going.training, going.keeper)
+        return _run(going)
+
+
+def _run(going: Going) -> Run:
+    assert going.status is not None
+    run = run_of(going.training, going.keeper, going.status, going.stopped)
+    return replace(run, notices=tuple(going.notices))
 
 
 def _as_a_stack(members: list[tuple[int, Going]], device: str | torch.device) -> list[Run]:
     """The runs of one kind; where there is but one, or the stack fails, one after another."""
     goings = [going for _, going in members]
-    if len(goings) > 1:
-        with untouched():
-            try:
-                train_together(goings)
-            except Exception as error:  # what a user's loss cannot do for several at once, it may do for one
-                logging.getLogger("thalweg").info("Not stacked: %s", error)
-            else:
-                return [
-                    replace(
-                        run_of(going.training, going.keeper, going.status or Outcome.FINISHED, going.stopped),
-                        notices=tuple(going.notices),
-                    )
-                    for going in goings
-                ]
-    return list(_one_after_another([going.training.recipe for going in goings], None, device))
+    if len(goings) == 1:
+        return [_alone(goings[0])]
+    with untouched():
+        try:
+            train_together(goings)
+        except Exception as error:  # what a user's loss cannot do for several at once, it may do for one
+            logging.getLogger("thalweg").info("Not stacked: %s", error)
+        else:
+            return [_run(going) for going in goings]
+    return _to_the_interrupt(_one_after_another([going.training.recipe for going in goings], None, device))

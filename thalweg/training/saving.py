@@ -6,7 +6,7 @@ import re
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,14 +17,12 @@ from thalweg.core.notices import notice
 from thalweg.core.stream import StreamSource
 from thalweg.training.build import Training
 from thalweg.training.checkpoint import KEPT, Checkpoint, Checkpoints, Place, packed, room_for, unpacked
+from thalweg.training.keeper import Keeper
 from thalweg.training.position import Position
 from thalweg.training.recipe import Recipe
 from thalweg.training.state import put_back, taken
 from thalweg.training.tally import RunningMean
 from thalweg.training.weights import packed_weights, unpack_weights
-
-if TYPE_CHECKING:
-    from thalweg.training.keeper import Keeper
 
 EVERY_SECONDS = 60.0
 """Within an epoch a checkpoint is written so often."""
@@ -37,13 +35,14 @@ SHARE = 20.0
 class Saver:
     """Writes the checkpoints of one run, at the ends of its epochs and within them, and reads the newest back."""
 
-    def __init__(self, training: Training, keeper: "Keeper", folder: Path, notices: list[str]) -> None:
+    def __init__(self, training: Training, keeper: Keeper, folder: Path, notices: list[str]) -> None:
         self.training, self.keeper, self.notices = training, keeper, notices
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.written, self.last = time.monotonic(), (1, 0)
         self.took = 0.0
         self.tried, self.able = False, True
         self.own_loop = training.recipe.loop is not None
+        self.about = about(training.recipe)
         room_for(folder, _size(training))
 
     @property
@@ -98,7 +97,7 @@ class Saver:
             "history": json.dumps(keeper.history),
             "best": {"epoch": keeper.best_epoch, "loss": keeper.best_loss},
             "notices": list(self.notices),
-            "recipe": about(self.training.recipe),
+            "recipe": self.about,
             "machine": machine(self.training.device),
         }
 
@@ -108,7 +107,7 @@ class Saver:
         Raises `RunError` where the recipe is another one, with what differs, unless `force` is set.
         """
         training, keeper, state = self.training, self.keeper, found.state
-        other = check_same(training.recipe, state["recipe"], force)
+        other = check_same(self.about, state["recipe"], force)
         _say_machine(state["machine"], machine(training.device))
         self.notices[:0] = [said for said in state["notices"] if said not in self.notices]
         keeper.history = json.loads(state["history"])
@@ -141,12 +140,11 @@ def about(recipe: Recipe) -> dict[str, dict[str, str]]:
     }
 
 
-def check_same(recipe: Recipe, kept: dict[str, dict[str, str]], force: bool) -> list[str]:
-    """The fields in which a recipe differs from that of a checkpoint; what cannot be compared is said.
+def check_same(now: dict[str, dict[str, str]], kept: dict[str, dict[str, str]], force: bool) -> list[str]:
+    """The fields in which what is said `about` two recipes differs; what cannot be compared is said.
 
     Raises `RunError` where there are any, unless `force` is set.
     """
-    now = about(recipe)
     marks = {name: (kept.get(name, {}).get("fingerprint"), field["fingerprint"]) for name, field in now.items()}
     unknown = [name for name, pair in marks.items() if UNKNOWN in pair]
     other = [name for name, pair in marks.items() if pair[0] != pair[1] and name not in unknown]
@@ -209,12 +207,3 @@ def _size(training: Training) -> int:
     moments = 2 if "betas" in group else 1 if group.get("momentum") or group.get("alpha") else 0
     best = training.validation is not None
     return (KEPT + 1) * (weights * (2 if best else 1) + moments * trained)
-
-
-def finite(tensors: Any) -> bool:
-    """Whether all numbers of some tensors are finite.
-
-    >>> finite([torch.ones(2)]), finite([torch.tensor(float("nan"))])
-    (True, False)
-    """
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

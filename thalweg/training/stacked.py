@@ -87,13 +87,12 @@ class Stack:
         assert unreduced is not None
         self.unreduced = unreduced
         self.counted = any(map(self._counts, trainings))
-        self.totals = torch.zeros(2, len(trainings), dtype=torch.float64)
 
     def epoch(self, number: int, after_step: Callable[[Tensor], None]) -> list[float]:
         """One epoch of every run; gives the seconds that are each one's share. `after_step` is given the K losses."""
         started = perf_counter()
         draws = [generator(training.recipe.seed, "noise", number) for training in self.trainings]
-        self.totals.zero_()
+        totals = torch.zeros(2, len(self.trainings), dtype=torch.float64)
         for training in self.trainings:
             training.step.train()
         for batches in self._drawn(number):
@@ -103,14 +102,14 @@ class Stack:
             losses, weights = self._losses(self.chain(batches.x, draws), batches)
             self.update.step(losses)
             seen = losses.detach().double()
-            self.totals += torch.stack([seen * weights, weights])
+            totals += torch.stack([seen * weights, weights])
             for training in self.trainings:
                 training.rate.after_step()
                 training.moment.step += 1
                 training.position.batch += 1
             after_step(seen)
         self.chain.share_gradients()
-        for training, total, weight in zip(self.trainings, *self.totals, strict=True):
+        for training, total, weight in zip(self.trainings, *totals, strict=True):
             training.position.mean.total.copy_(total)
             training.position.mean.weight = float(weight)
         return [(perf_counter() - started) / len(self.trainings)] * len(self.trainings)
@@ -126,7 +125,6 @@ class Stack:
         stack.trainings = [self.trainings[k] for k in kept]
         stack.chain = Chain([training.model for training in stack.trainings])
         stack.update = self.update.of(kept, stack.chain)
-        stack.totals = self.totals[:, kept].clone()
         return stack
 
     def release(self, k: int) -> None:

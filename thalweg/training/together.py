@@ -12,12 +12,10 @@ from thalweg.core.notices import collecting, notice
 from thalweg.core.threads import fitting_threads
 from thalweg.training.build import Training
 from thalweg.training.interrupts import Interrupts, deferred
-from thalweg.training.keeper import Keeper, unfinished_row
-from thalweg.training.loop import row_of
+from thalweg.training.keeper import Keeper
+from thalweg.training.loop import close_epoch
 from thalweg.training.outcome import Outcome
-from thalweg.training.position import Position
 from thalweg.training.stacked import Stack
-from thalweg.training.tally import RunningMean
 from thalweg.training.watch import NotFinite, Watch
 
 
@@ -35,9 +33,8 @@ class Going:
     @contextmanager
     def heard(self) -> Iterator[None]:
         """What is said in the block is said of this run."""
-        with collecting(self.notices) as said:
+        with collecting(self.notices) as self.notices:
             yield
-        self.notices = said
 
 
 def train_together(goings: list[Going]) -> None:
@@ -80,28 +77,21 @@ def _epoch(stack: Stack, active: list[Going], epoch: int, interrupts: Interrupts
     gone = set()
     for k, (going, taken) in enumerate(zip(active, seconds, strict=True)):
         with going.heard():
-            if _ended(going, epoch, taken):
+            if _ended(going, taken):
                 gone.add(k)
     return gone
 
 
-def _ended(going: Going, epoch: int, seconds: float) -> bool:
+def _ended(going: Going, seconds: float) -> bool:
     """Judge a run after its epoch and keep what it gave; whether it has ended before its last one."""
     training, keeper = going.training, going.keeper
     training.position.seconds = seconds
     if going.fault is not None:
         notice(str(going.fault))
-        keeper.keep(unfinished_row(training, going.fault.value), whole=False)
+        keeper.keep_unfinished(going.fault.value)
         going.status = Outcome.DIVERGED
         return True
-    row = row_of(training, epoch, training.position.mean)
-    training.rate.after_epoch(row)
-    row["seconds"] = seconds
-    training.position = Position(RunningMean(training.device), epoch + 1)
+    row = close_epoch(training)
     keeper.keep(row)
-    rule = training.recipe.stopping
-    if keeper.diverged(row):
-        going.status = Outcome.DIVERGED
-    elif rule is not None and rule(keeper.history):
-        going.status = Outcome.STOPPED_EARLY
+    going.status = keeper.end_with(row)
     return going.status is not None

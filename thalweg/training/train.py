@@ -15,7 +15,7 @@ from thalweg.core.threads import fitting_threads
 from thalweg.training.build import Training, prepare
 from thalweg.training.folder import RunFolder
 from thalweg.training.interrupts import deferred
-from thalweg.training.keeper import Keeper, unfinished_row
+from thalweg.training.keeper import Keeper
 from thalweg.training.loop import Progress, epochs
 from thalweg.training.memory import told_size
 from thalweg.training.outcome import Outcome
@@ -64,6 +64,15 @@ def good(run: Run) -> Run:
     return run
 
 
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse what is no recipe.
+
+    Raises `RecipeError` with what it is.
+    """
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"train was given {type(recipe).__name__}, but it trains a thalweg.Recipe.")
+
+
 @no_type_check
 def trained(
     recipe: Recipe,
@@ -72,8 +81,7 @@ def trained(
     progress: Progress | None = None,
 ) -> Run:
     """The same, but an error after the first epoch gives a run that FAILED, with its history and weights."""
-    if not isinstance(recipe, Recipe):
-        raise RecipeError(f"train was given {type(recipe).__name__}, but it trains a thalweg.Recipe.")
+    check_recipe(recipe)
     folder = RunFolder.create(Path(out), recipe) if isinstance(out, str | Path) else out
     return _ended(recipe, folder, device, progress)
 
@@ -114,7 +122,7 @@ def _ended(
             folder.begin(keeper.history)
             if preprocessing is not None:
                 folder.keep_preprocessing(preprocessing)
-        status, stopped = _went(training, keeper, saver, progress)
+        status, stopped = went(training, keeper, saver, progress)
         run = run_of(training, keeper, status, stopped)
         if folder is not None and keeper.history:
             folder.keep_weights(run.model, run.last)
@@ -133,25 +141,22 @@ def run_of(training: Training, keeper: Keeper, status: Outcome, stopped: BaseExc
     return Run(training.recipe, keeper.history, status, best, last, keeper.best_epoch, stopped, preprocessing=encoding)
 
 
-def _went(
-    training: Training, keeper: Keeper, saver: Saver | None, progress: Progress | None
+def went(
+    training: Training, keeper: Keeper, saver: Saver | None = None, progress: Progress | None = None
 ) -> tuple[Outcome, BaseException | None]:
     """Go through the epochs; how they ended, and by which error."""
-    rule = training.recipe.stopping
     with deferred() as interrupts:
         watch = Watch(training, interrupts, saver)
         try:
             for row in epochs(training, progress, watch.after_step):
                 keeper.keep(row)
                 watch.read()
-                if keeper.diverged(row):
-                    return Outcome.DIVERGED, None
-                if rule is not None and rule(keeper.history):
-                    return Outcome.STOPPED_EARLY, None
+                if (end := keeper.end_with(row)) is not None:
+                    return end, None
                 watch.after_epoch()
         except NotFinite as fault:
             notice(str(fault))
-            keeper.keep(unfinished_row(training, fault.value), whole=False)
+            keeper.keep_unfinished(fault.value)
             return Outcome.DIVERGED, None
         except KeyboardInterrupt as interrupt:
             return Outcome.INTERRUPTED, interrupt

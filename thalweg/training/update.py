@@ -50,12 +50,10 @@ class Update:
         groups = [_groups(optimizer) for optimizer in optimizers]
         self.groups = [[group[id(weight)] for group, weight in zip(groups, own, strict=True)] for own in chain.owners]
         """For each stacked weight the group of each run, whose rate a schedule may change."""
-        settings = {name: self.groups[0][0][name] for name in KINDS[self.kind]}
         self.decoupled = self.kind is torch.optim.AdamW
         self.decays = [[float(group["weight_decay"]) for group in row] for row in self.groups]
         self.moves = [torch.zeros_like(weight) for weight in chain.weights]
-        self.optimizer = self.kind(self.moves, lr=1.0, weight_decay=0.0, fused=True, **settings)
-        self._move = bare_step(self.optimizer)
+        self._optimize_moves()
         self._rates: list[list[float]] = []
         self._factors: list[Tensor] = []
         self._decay_factors: list[Tensor] = []
@@ -88,16 +86,19 @@ class Update:
         other.groups = [[row[k] for k in kept] for row in self.groups]
         other.decays = [[row[k] for k in kept] for row in self.decays]
         other.moves = [move[kept].clone() for move in self.moves]
-        settings = {name: self.groups[0][0][name] for name in KINDS[self.kind]}
-        other.optimizer = self.kind(other.moves, lr=1.0, weight_decay=0.0, fused=True, **settings)
+        other._optimize_moves()
         for before, after in zip(self.moves, other.moves, strict=True):
             other.optimizer.state[after] = {
                 name: value[kept].clone() if isinstance(value, Tensor) and value.dim() else value
                 for name, value in self.optimizer.state[before].items()
             }
-        other._move = bare_step(other.optimizer)
         other._rates = []
         return other
+
+    def _optimize_moves(self) -> None:
+        settings = {name: self.groups[0][0][name] for name in KINDS[self.kind]}
+        self.optimizer = self.kind(self.moves, lr=1.0, weight_decay=0.0, fused=True, **settings)
+        self._move = bare_step(self.optimizer)
 
     def _read_rates(self) -> None:
         """The rates as they are now; where none has changed, the tensors of the step before."""

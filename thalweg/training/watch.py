@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.core.finite import all_finite
 from thalweg.core.randomness import generator
 from thalweg.core.source import Ordered
 from thalweg.training.build import Training
 from thalweg.training.interrupts import Interrupts
-from thalweg.training.saving import Saver, finite
+from thalweg.training.saving import Saver
 
 ON_DEVICE = 32
 """Losses on a device are read so many at a time, for reading one waits for all that the device has to do."""
@@ -75,7 +76,7 @@ class Watch:
 
     def save(self, saver: Saver) -> None:
         """Write a checkpoint, of finite weights alone."""
-        if not finite(self.training.model.parameters()):
+        if not all_finite(self.training.model.parameters()):
             batch = self.training.position.batch
             step, epoch = self.training.moment.step, self.training.moment.epoch
             raise NotFinite(
@@ -94,7 +95,7 @@ class Watch:
         )
 
     def _examples(self, epoch: int, batch: int) -> str:
-        """The examples of a batch, counted from 1 in it, where its source can name them."""
+        """The examples of a batch by their places in the train split, from 0, where its source can name them."""
         source: Any = self.training.source
         if not isinstance(source, Ordered):
             return ""
