@@ -2,11 +2,40 @@
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+from torch import Tensor, nn
+
 import thalweg
-from thalweg import Outcome, Recipe, Run
+from thalweg import Outcome, Recipe, Run, Splits
+from thalweg.training import saving
+
+N = 66  # six batches of 11 an epoch
+
+
+def examples(n: int = N) -> tuple[Tensor, Tensor]:
+    x = torch.randn(n, 5, generator=torch.Generator().manual_seed(3))
+    return x, (x.sum(1) > 0).long()
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
+
+
+def recipe(**changes: Any) -> Recipe:
+    made = Recipe(
+        data=Splits(train=examples(), validation=examples(20)),
+        model=net,
+        objective=nn.CrossEntropyLoss(),
+        optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9),
+        batch_size=11,
+        epochs=4,
+    )
+    return made.but(**changes)
 
 
 def interrupting(at: int) -> Callable[..., None]:
@@ -34,3 +63,10 @@ def broken_off(chosen: Recipe, folder: Path, step: int) -> Path:
     assert run.status is Outcome.INTERRUPTED
     assert run.path is not None
     return run.path
+
+
+def dense_saving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after every step, as if each took a minute."""
+    monkeypatch.setattr(saving, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(saving, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(saving, "SHARE", 0.0)

@@ -204,7 +204,11 @@ def test_a_full_stdout_is_said(run: Path, monkeypatch: pytest.MonkeyPatch, capsy
     [
         ("thalweg.recipes.load", "while iris was loaded: nothing was trained.", "INTERRUPTED"),
         ("thalweg.training.train.prepare", "outside the epochs: see runs/", "INTERRUPTED"),
-        ("thalweg.recipes.conclude", "while the run was judged: its weights are in runs/", "FINISHED"),
+        (
+            "thalweg.recipes.conclude",
+            "while the run was judged: its weights are kept. For its scores and its report: thalweg",
+            "FINISHED",
+        ),
     ],
 )
 def test_an_interrupt_says_what_it_left(

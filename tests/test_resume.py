@@ -1,6 +1,5 @@
 """Runs that are interrupted, killed, damaged or locked out go on to the same bits, or say why they cannot."""
 
-import copy
 import json
 import os
 import random
@@ -8,6 +7,7 @@ import shutil
 import signal
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -17,45 +17,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from resuming import bits, broken_off, interrupting
+from resuming import N, bits, broken_off, dense_saving, examples, interrupting, recipe
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader, Dataset
 
 import thalweg
 from thalweg import EarlyStopping, Outcome, Recipe, Run, RunError, Splits
-from thalweg.core import threads
 from thalweg.core.lock import is_locked
 from thalweg.loss import L2
 from thalweg.optim import per_step
 from thalweg.training import saving
 from thalweg.training.build import prepare
 from thalweg.training.checkpoint import Checkpoints, packed, unpacked
-from thalweg.training.memory import largest_that_fits
 from thalweg.training.state import put_back, taken
 
-N, STEPS = 66, 6  # batches of 11: six an epoch
-
-
-def examples(n: int = N) -> tuple[Tensor, Tensor]:
-    x = torch.randn(n, 5, generator=torch.Generator().manual_seed(3))
-    return x, (x.sum(1) > 0).long()
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
-
-
-def recipe(**changes: Any) -> Recipe:
-    made = Recipe(
-        data=Splits(train=examples(), validation=examples(20)),
-        model=net,
-        objective=nn.CrossEntropyLoss(),
-        optimizer=partial(torch.optim.SGD, lr=0.05, momentum=0.9),
-        batch_size=11,
-        epochs=4,
-    )
-    return made.but(**changes)
+STEPS = 6  # batches of 11: six an epoch
 
 
 # --- to the same bits ---
@@ -73,7 +50,9 @@ class Counting(nn.Module):
         self.second.weight = nn.Parameter(self.second.weight)
         self.first_own = torch.Generator().manual_seed(1)
         self.second_own = np.random.Generator(np.random.MT19937(2))
-        self.calls, self.memory = 0, {"mean": torch.zeros(5), "seen": [0]}
+        self.calls = 0
+        self.memory: dict[str, Any] = {"mean": torch.zeros(5), "seen": [0], "last": deque([0.0], maxlen=3)}
+        self.sums, self.signs = np.zeros(5), {1}
         self.register_buffer("passing", torch.zeros(5), persistent=False)
         self.running = torch.zeros(5)
 
@@ -84,8 +63,12 @@ class Counting(nn.Module):
             self.passing = 0.9 * self.passing + x.mean(0)
             self.running.mul_(0.5).add_(x.mean(0))
             self.memory["mean"] = self.memory["mean"] + 0.1 * x.mean(0)
-            self.memory["seen"][0] += len(x)  # type: ignore[index]
-        shift = self.passing + self.running + self.memory["mean"]  # type: ignore[operator]
+            self.memory["seen"][0] += len(x)
+            self.memory["last"].append(float(x.mean()))
+            self.sums += x.mean(0).numpy()
+            self.signs.add(int(x.sum()))
+        shift = self.passing + self.running + self.memory["mean"] + sum(self.memory["last"]) + len(self.signs)
+        shift = shift + torch.from_numpy(self.sums).float()
         output: Tensor = self.second(torch.tanh(self.first(x) + shift / (1 + self.calls)))
         return output
 
@@ -196,6 +179,79 @@ def test_augmentation_belongs_to_the_example_whoever_fetches_it(before: int, aft
     assert bits(thalweg.resume(path, recipe(data=loading(after)))) == bits(whole)
 
 
+class OwnStream(Dataset[Any]):
+    """Examples with noise from generators of their own, one of them in a transform."""
+
+    def __init__(self) -> None:
+        self.x, self.y = examples()
+        self.transforms = [partial(OwnStream.jitter, rng=np.random.default_rng(5))]
+        self.rng = random.Random(6)
+
+    @staticmethod
+    def jitter(x: Tensor, rng: np.random.Generator) -> Tensor:
+        return x + 0.3 * float(rng.normal())
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.transforms[0](self.x[index]) * (1 + 0.1 * self.rng.random()), self.y[index]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (2, 0)])
+def test_generators_that_a_data_set_keeps_belong_to_the_example_too(before: int, after: int, tmp_path: Path) -> None:
+    def loading(workers: int) -> Splits:
+        return Splits(train=DataLoader(OwnStream(), batch_size=11, shuffle=True, num_workers=workers))
+
+    whole = thalweg.train(recipe(data=loading(0)))
+    path = broken_off(recipe(data=loading(before)), tmp_path, 9)
+    assert bits(thalweg.resume(path, recipe(data=loading(after)))) == bits(whole)
+    assert whole.history[0]["train_loss"] != thalweg.train(recipe()).history[0]["train_loss"]
+
+
+class Queue:
+    """What cannot be read back from a checkpoint: an object of the user's own."""
+
+    def __init__(self) -> None:
+        self.items: list[float] = []
+
+
+class Queueing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.queue, self.other = nn.Linear(5, 2), Queue(), Queue()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.queue.items.append(float(x.mean()))
+        output: Tensor = self.layer(x)
+        return output
+
+
+def test_what_a_model_keeps_in_objects_of_its_own_is_said_to_begin_anew(tmp_path: Path) -> None:
+    chosen = recipe(model=Queueing)
+    run = thalweg.resume(broken_off(chosen, tmp_path, 9), chosen)
+    (said,) = [notice for notice in run.notices if "begins anew" in notice]
+    assert said.startswith("What the model keeps in queue changes while it trains and is in no checkpoint")
+
+
+def test_what_a_data_set_counts_is_said_to_begin_anew(tmp_path: Path) -> None:
+    class Curriculum(Dataset[Any]):
+        def __init__(self) -> None:
+            self.read, self.scale = 0, 2.0
+
+        def __len__(self) -> int:
+            return N
+
+        def __getitem__(self, index: int) -> Any:
+            self.read += 1
+            return self.scale * torch.ones(5) * self.read, index % 2
+
+    path = broken_off(recipe(data=Splits(train=Curriculum())), tmp_path, 9)
+    run = thalweg.resume(path, recipe(data=Splits(train=Curriculum())))
+    (said,) = [notice for notice in run.notices if "begins anew" in notice]
+    assert said.startswith("What the data set keeps in read changes while it trains and is in no checkpoint")
+
+
 def test_augmentation_differs_from_epoch_to_epoch_and_not_by_batch_size() -> None:
     seen: list[list[Tensor]] = []
 
@@ -290,8 +346,6 @@ def test_tensors_that_forward_changes_go_on_to_the_same_bits(way: str, tmp_path:
 
 # --- killed ---
 
-LATE = 30.0
-
 
 def in_child(work: Callable[[], Any]) -> int:
     """Run something in a process of its own that shares nothing but the files; its pid."""
@@ -309,13 +363,6 @@ def in_child(work: Callable[[], Any]) -> int:
 
 def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def dense_saving(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint after every step, as if each took a minute."""
-    monkeypatch.setattr(saving, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(saving, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(saving, "SHARE", 0.0)
 
 
 def only_run(out: Path) -> Path | None:
@@ -527,62 +574,6 @@ def test_what_cannot_be_read_back_is_said_and_the_run_goes_on(tmp_path: Path) ->
     assert any("this run cannot be resumed: its state holds what cannot be read back" in said for said in run.notices)
 
 
-# --- another recipe, another machine ---
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"batch_size": 22}, "batch_size: 11 -> 22"),
-        ({"optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9)}, "optimizer: SGD(lr=0.05, momentum=0.9) -> SGD"),
-        ({"data": Splits(train=examples(67), validation=examples(20))}, "data: Splits(train=((66, 5) float32"),
-        ({"seed": 1}, "seed: 0 -> 1"),
-    ],
-)
-def test_another_recipe_is_refused_with_what_differs(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
-    path = broken_off(recipe(), tmp_path, 9)
-    before = (path / "run.json").read_bytes(), (path / "metrics.jsonl").read_bytes()
-    with pytest.raises(RunError) as caught:
-        thalweg.resume(path, recipe(**changes))
-    assert str(caught.value).startswith("The run was trained otherwise: ")
-    assert says in str(caught.value)
-    assert "force=True" in str(caught.value)
-    assert ((path / "run.json").read_bytes(), (path / "metrics.jsonl").read_bytes()) == before
-    forced = thalweg.resume(path, recipe(**changes), force=True)
-    assert forced.status is Outcome.FINISHED
-    assert any(says in said for said in forced.notices)
-
-
-def test_data_of_the_same_shape_and_other_numbers_are_other_data(tmp_path: Path) -> None:
-    path = broken_off(recipe(), tmp_path, 9)
-    x, y = examples()
-    with pytest.raises(RunError, match="data: other content"):
-        thalweg.resume(path, recipe(data=Splits(train=(x + 1e-3, y), validation=examples(20))))
-
-
-def test_another_number_of_threads_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Of a network so large that it is given all threads."""
-    monkeypatch.setattr(threads, "SMALL", 0)
-    path = broken_off(recipe(), tmp_path, 9)
-    own = torch.get_num_threads()
-    torch.set_num_threads(own + 1)
-    try:
-        again = thalweg.resume(path, recipe())
-    finally:
-        torch.set_num_threads(own)
-    assert any(f"not bit-exact: it goes on with threads {own} -> {own + 1}" in said for said in again.notices)
-
-
-def test_a_run_that_has_ended_and_a_folder_that_is_none_are_refused(tmp_path: Path) -> None:
-    run = thalweg.train(recipe(epochs=1), out=tmp_path)
-    with pytest.raises(RunError, match="has ended as FINISHED: there is nothing to go on with"):
-        thalweg.resume(str(run.path), recipe(epochs=1))
-    with pytest.raises(RunError, match="is no run folder"):
-        thalweg.resume(tmp_path)
-    with pytest.raises(thalweg.RecipeError, match=r"resume was given int, but it goes on with a thalweg\.Recipe"):
-        thalweg.resume(str(run.path), 3)  # type: ignore[arg-type]
-
-
 # --- the folder ---
 
 
@@ -618,6 +609,22 @@ def test_links_at_our_names_are_replaced_and_not_followed(tmp_path: Path) -> Non
     assert theirs.read_text() == "precious"
 
 
+def test_a_link_in_place_of_the_checkpoints_is_refused(tmp_path: Path) -> None:
+    path = broken_off(recipe(), tmp_path / "out", 9)
+    (path / "checkpoints").rename(tmp_path / "elsewhere")
+    (path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="checkpoints is a link, which a run does not follow. Put the folder itself"):
+        thalweg.resume(path, recipe())
+
+
+def test_a_folder_that_is_refused_is_let_go(tmp_path: Path) -> None:
+    run = thalweg.train(recipe(), out=tmp_path)
+    assert run.path is not None
+    with pytest.raises(RunError, match="has ended as FINISHED"):
+        thalweg.resume(run.path, recipe())
+    assert not is_locked(run.path)
+
+
 def test_too_little_room_is_said_before_the_first_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     room = os.statvfs(tmp_path)
     small = os.statvfs_result((*room[:4], 0, *room[5:]))
@@ -649,101 +656,3 @@ def test_a_disk_that_fills_up_leaves_the_old_checkpoint_whole(monkeypatch: pytes
     path = only_run(tmp_path)
     assert path is not None
     assert bits(thalweg.resume(path, chosen)) == bits(thalweg.train(chosen))
-
-
-# --- not finite ---
-
-
-def test_a_loss_that_is_not_finite_stops_at_its_step_and_names_the_examples(tmp_path: Path) -> None:
-    x, y = examples()
-    order = torch.randperm(N, generator=thalweg.core.randomness.generator(0, "order", 2))
-    bad = int(order[2 * 11 + 3])
-
-    @thalweg.objective
-    def blows_up(model: nn.Module, batch: Any, moment: thalweg.Moment) -> Tensor:
-        values = nn.functional.cross_entropy(model(batch[0][:, :5]), batch[1], reduction="none")
-        spoiled = (batch[0][:, 5] == bad) & (moment.epoch == 2) & moment.training
-        return torch.where(spoiled, float("nan"), values)
-
-    numbered = torch.cat([x, torch.arange(N)[:, None].float()], 1)
-    chosen = recipe(data=Splits(train=(numbered, y)), objective=blows_up)
-    run = thalweg.train(chosen, out=tmp_path)
-    assert run.status is Outcome.DIVERGED
-    told = next(said for said in run.notices if "The loss is nan" in said)
-    assert "at step 9 (epoch 2, batch 3, train examples " in told
-    assert f"{bad}" in told.partition("examples")[2].partition(")")[0].replace(",", "").split()
-    assert [len(run.history), run.history[-1]["epoch"]] == [2, 2]
-    assert run.path is not None
-    assert Checkpoints(run.path / "checkpoints").places() == [(2, 0)]
-
-
-def test_weights_that_are_not_finite_never_replace_a_checkpoint(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A step that spoils the weights while its own loss was fine."""
-    dense_saving(monkeypatch)
-
-    class Spoiling(torch.optim.SGD):
-        steps = 0
-
-        def step(self, closure: Any = None) -> None:  # type: ignore[override]
-            super().step()
-            self.steps += 1
-            if self.steps == 8:
-                self.param_groups[0]["params"][0].data.fill_(float("inf"))
-
-    run = thalweg.train(recipe(optimizer=partial(Spoiling, lr=0.01)), out=tmp_path)
-    assert run.status is Outcome.DIVERGED
-    assert any("A weight is not finite after step 8 (epoch 2, batch 2)" in said for said in run.notices)
-    assert run.path is not None
-    kept = Checkpoints(run.path / "checkpoints").newest()
-    assert kept is not None
-    assert kept.place == (2, 1)
-
-
-# --- workers and memory ---
-
-
-class Deadly(Dataset[Any]):
-    """A data set one of whose examples kills the worker that fetches it."""
-
-    def __len__(self) -> int:
-        return 44
-
-    def __getitem__(self, index: int) -> Any:
-        if index == 30 and torch.utils.data.get_worker_info() is not None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return torch.ones(5), 1
-
-
-def test_a_worker_that_is_killed_is_an_error_and_no_hang() -> None:
-    loader = DataLoader(Deadly(), batch_size=11, num_workers=2)
-    with pytest.raises(RunError, match=r"DataLoader worker \(pid.*A worker that is killed is most often out of memory"):
-        thalweg.train(recipe(data=Splits(train=loader)))
-
-
-class Hungry(nn.Module):
-    """A model that asks for a tebibyte for every example beyond the seventh."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.out = nn.Linear(5, 2)
-        self.register_buffer("seen", torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen += len(x)
-        torch.empty(2**48 if len(x) > 7 else 1)
-        output: Tensor = self.out(x)
-        return output
-
-
-def test_a_batch_that_does_not_fit_is_said_with_the_largest_that_would() -> None:
-    with pytest.raises(RunError, match=r"A batch of 11 examples does not fit.*; 7 examples would. Set batch_size=7"):
-        thalweg.train(recipe(model=Hungry))
-
-
-def test_what_is_tried_out_leaves_no_trace_in_the_model() -> None:
-    training = prepare(recipe(model=Hungry), torch.device("cpu"))
-    before = copy.deepcopy(training.model.state_dict())
-    assert largest_that_fits(training, examples(32), 32) == 7
-    assert all(torch.equal(before[name], value) for name, value in training.model.state_dict().items())

@@ -95,11 +95,12 @@ def test_a_run_that_was_killed_while_it_was_judged_gets_its_scores(capsys: pytes
     assert main([*SHORT, "--json", "--quiet"]) == 0
     expected = results(capsys)
     (path,) = Path("runs").iterdir()
-    (path / "evaluation.json").unlink()
-    (path / "report.html").unlink()
-    assert main(["resume", "last", "--json", "--quiet"]) == 0
-    assert results(capsys) == expected
-    assert (path / "report.html").exists()
+    for lost in (["evaluation.json", "report.html"], ["report.html"]):
+        for file in lost:
+            (path / file).unlink()
+        assert main(["resume", "last", "--json", "--quiet"]) == 0
+        assert results(capsys) == expected
+        assert (path / "report.html").exists()
     assert main(["resume", "last"]) == 2
 
 
@@ -119,8 +120,9 @@ def test_a_diagnosis_is_not_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", "iris", "--budget", "1", "--quiet"]) == 0
     capsys.readouterr()
     assert main(["resume", "last"]) == 2
-    assert "is that of a diagnose, which is not resumed. Give the command again: thalweg diagnose iris" in (
-        capsys.readouterr().err
+    assert (
+        "is that of a diagnose, which is not resumed. Give the command that began it again: thalweg diagnose iris"
+        in (capsys.readouterr().err)
     )
 
 
@@ -133,3 +135,30 @@ def test_a_run_that_was_killed_while_its_data_were_loaded_says_what_to_do(capsys
     assert "KILLED" in capsys.readouterr().out
     assert main(["resume", "last"]) == 2
     assert "was killed before its recipe was kept, and nothing was trained. Give the command" in capsys.readouterr().err
+
+
+def test_a_killed_run_is_listed_with_what_it_has_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SHORT, "--quiet"]) == 0
+    (path,) = Path("runs").iterdir()
+    about = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(about | {"status": "RUNNING", "epochs": 0, "last": None, "best": None}))
+    capsys.readouterr()
+    assert main(["runs", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["status"], listed["epochs"]) == ("KILLED", about["epochs"])
+    assert listed["last"]["train_loss"] == about["last"]["train_loss"]
+
+
+def test_predictions_do_not_go_where_a_link_leads(tmp_path: Path) -> None:
+    assert main([*SHORT, "--quiet"]) == 0
+    (path,) = Path("runs").iterdir()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for file in (path / "predictions").iterdir():
+        file.unlink()
+    (path / "predictions").rmdir()
+    (path / "predictions").symlink_to(theirs)
+    (path / "report.html").unlink()
+    assert main(["resume", "last", "--quiet"]) == 0
+    assert not list(theirs.iterdir())
+    assert (path / "predictions" / "test.csv").exists()

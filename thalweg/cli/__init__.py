@@ -1,5 +1,16 @@
 """The command line: thalweg train | evaluate | predict | runs."""
 
-from thalweg.cli.app import main
+import sys
+from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code; an interrupt while its own parts are imported is one like any other."""
+    try:
+        from thalweg.cli.app import main as run
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return run(arguments)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.cli.results import keep_finding
-from thalweg.core.files import write_json
+from thalweg.core.files import own_folder, write_json
 
 if TYPE_CHECKING:
     from thalweg.remedy import Improvement, Round
@@ -25,7 +25,7 @@ class Diary:
         self.rounds = rounds
         for number, proof in enumerate((proof for turn in rounds for proof in turn.proofs), 1):
             name = re.sub(r"[^a-z0-9]+", "-", proof.remedy.name.lower()).strip("-")[:60]
-            write_json(self.path / "proofs" / f"{number:02}-{name}.json", proof.to_json())
+            write_json(own_folder(self.path / "proofs") / f"{number:02}-{name}.json", proof.to_json())
         if rounds:
             keep_finding(self.path, rounds[-1].finding, self.command if rounds[-1].finding.remedies else None)
         told = [_told(number, turn) for number, turn in enumerate(rounds, 1)]

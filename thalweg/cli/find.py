@@ -3,6 +3,7 @@
 Nothing here needs torch.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,19 @@ def _about(file: Path) -> dict[str, Any]:
         return absent | {"run": name, "status": DAMAGED, "damage": str(error)}
     if about["status"] == "RUNNING" and not is_locked(file.parent):
         about["status"] = KILLED
-    return about
+    return about | _so_far(file.parent) if about["status"] in (KILLED, "RUNNING") else about
+
+
+def _so_far(folder: Path) -> dict[str, Any]:
+    """What the history tells of a run whose run.json is written at its end."""
+    rows: list[dict[str, Any]] = []
+    try:
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            rows.append({"seconds": 0.0} | row)
+        return {"epochs": len(rows), "last": rows[-1], "seconds": sum(float(row["seconds"]) for row in rows)}
+    except (OSError, ValueError, TypeError, IndexError, RecursionError):  # none yet, or damaged
+        return {}
 
 
 def folder_of(text: str) -> Path | None:

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from thalweg.cli.exits import check_conditions, interrupt_says
 from thalweg.cli.options import Conditions, Json, Quiet, TrainingOptions
+from thalweg.core.errors import RunError
 
 
 def resume(
@@ -52,21 +53,24 @@ def resume(
     folder = find_run(run, out)
     if _wants_scores_only(folder):
         return concluded(load_run(folder, recipe_of_case(folder)), own)
-    told = f"outside the epochs: see {folder / 'run.json'}."
+    told = f"outside the epochs: nothing is lost. Go on with it: thalweg resume {folder}"
     with interrupt_says(told), Progress(_epochs(folder), quiet) as progress:
         ended = go_on(folder, recipe_of_case(folder), force=force, device=device, progress=progress)
     return concluded(ended, own)
 
 
 def _wants_scores_only(folder: Path) -> bool:
-    """Whether a training has come to its end, and what was to follow, its scores, has not."""
+    """Whether a training has come to its end, and what was to follow, its scores and its report, has not."""
     from thalweg.core.files import read_object
     from thalweg.training import Outcome
 
-    about = read_object(folder / "run.json")
+    try:
+        about = read_object(folder / "run.json")
+    except RunError:  # going on will find out what is left
+        return False
     status = Outcome.__members__.get(str(about.get("status")))
     trained = status is not None and status.good and about.get("kind", "train") == "train"
-    return trained and not (folder / "evaluation.json").exists()
+    return trained and not all((folder / file).exists() for file in ("evaluation.json", "report.html"))
 
 
 def _epochs(folder: Path) -> int:

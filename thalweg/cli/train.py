@@ -41,7 +41,8 @@ def concluded(run: "Run", own: TrainingOptions) -> int:
     from thalweg.training import Outcome
 
     assert run.path is not None
-    with interrupt_says(f"while the run was judged: its weights are in {run.path}, its scores are not."):
+    told = f"while the run was judged: its weights are kept. For its scores and its report: thalweg resume {run.path}"
+    with interrupt_says(told if run.status.good else f"while its report was written: thalweg report {run.path}"):
         conclusion = conclude(run, own.device) if run.status.good else None
         results = summary(run, conclusion) | {"report": str(write_report(run.path))}
     print(json.dumps(results, indent=2)) if own.json_ else show_run(run, conclusion)

@@ -54,6 +54,24 @@ def write_own(path: Path, data: bytes) -> None:
         _replace(path, data)
 
 
+def own_folder(path: Path) -> Path:
+    """A folder within one that is ours, made where there is none: a link at its name is replaced, never followed.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "link").symlink_to(folder)
+    >>> own_folder(folder / "link").is_symlink()
+    False
+
+    Raises `WriteError` where it cannot be made.
+    """
+    with _writing(path):
+        if path.is_symlink():
+            path.unlink()
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def read_own(path: Path) -> bytes:
     """Read a file of a folder that is ours; a link is no such file.
 

@@ -1,16 +1,19 @@
 """Batches of examples whose random numbers are a function of (seed, epoch, example).
 
 Whoever fetches an example, in whichever process and after whatever else, gets the same crop or noise. The streams that
-are keyed are the global ones: Python's, NumPy's, and torch's on the CPU.
+are keyed are the global ones, Python's, NumPy's, and torch's on the CPU, and those that the data set and its transforms
+keep as attributes.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from thalweg.core.errors import DataError, RunError
+from thalweg.core.generators import generator_state, own_generators, seed_generator, set_generator
 from thalweg.core.nest import Nest, as_tuples
 from thalweg.core.randomness import cpu_marks, restore_marks, seed_cpu, stream_seed, untouched
 
@@ -39,6 +42,11 @@ class Keyed(Dataset[Any]):
     collate: Collate
     key: int
     draws: bool = False
+    own: list[Any] = field(init=False, repr=False)
+    """Sources of random numbers that the examples and the collate function keep."""
+
+    def __post_init__(self) -> None:
+        self.own = own_generators((self.examples, self.collate))
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -50,22 +58,39 @@ class Keyed(Dataset[Any]):
     def batch(self, ids: list[int]) -> Nest:
         """The batch of some examples; the global streams are left as they were."""
         if not self.draws:
-            before = cpu_marks()
+            before, own = cpu_marks(), self._states()
             batch = self._collated([self.examples[index] for index in ids])
-            if cpu_marks() == before:
+            if cpu_marks() == before and all(map(_same, self._states(), own)):
                 return batch
             self.draws = True
             restore_marks(before)
-        with untouched():
-            return self._seeded(ids)
+            self._restore(own)
+        own = self._states()
+        try:
+            with untouched():
+                return self._seeded(ids)
+        finally:
+            self._restore(own)
 
     def _seeded(self, ids: list[int]) -> Nest:
         examples = []
         for index in ids:
-            seed_cpu(stream_seed(self.key, "example", index))
+            self._seed("example", index)
             examples.append(self.examples[index])
-        seed_cpu(stream_seed(self.key, "collate", *ids[:1]))
+        self._seed("collate", *ids[:1])
         return self._collated(examples)
+
+    def _seed(self, *purpose: str | int) -> None:
+        seed_cpu(stream_seed(self.key, *purpose))
+        for place, source in enumerate(self.own):
+            seed_generator(source, stream_seed(self.key, "own", place, *purpose))
+
+    def _states(self) -> list[Any]:
+        return [generator_state(source) for source in self.own]
+
+    def _restore(self, states: list[Any]) -> None:
+        for source, state in zip(self.own, states, strict=True):
+            set_generator(source, state)
 
     def _collated(self, examples: list[Any]) -> Nest:
         try:
@@ -83,6 +108,10 @@ class Keyed(Dataset[Any]):
             raise DataError(f"Examples could not be put into one batch: {error}. {mend}") from error
 
 
+def _same(one: Any, other: Any) -> bool:
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
+
+
 def told_of_workers(loader: "DataLoader[Any]") -> Iterator[Nest]:
     """The batches of a loader with workers; one that died is an error with a mend.
 
@@ -91,9 +120,19 @@ def told_of_workers(loader: "DataLoader[Any]") -> Iterator[Nest]:
     try:
         yield from loader
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not is_of_a_worker(error):
             raise
-        raise RunError(
-            f"{str(error).splitlines()[0].rstrip('. ')}. A worker that is killed is most often out of memory: take "
-            "fewer workers (num_workers), smaller batches, or num_workers=0, which shows the error itself."
-        ) from error
+        raise worker_died(error) from error
+
+
+def is_of_a_worker(error: BaseException) -> bool:
+    """Whether torch says that a loader's worker has died, which it may say at any moment, in any line."""
+    return isinstance(error, RuntimeError) and not isinstance(error, RunError) and "DataLoader worker" in str(error)
+
+
+def worker_died(error: BaseException) -> RunError:
+    """The error for a loader's worker that was killed, with a mend."""
+    return RunError(
+        f"{str(error).splitlines()[0].rstrip('. ')}. A worker that is killed is most often out of memory: take "
+        "fewer workers (num_workers), smaller batches, or num_workers=0, which shows the error itself."
+    )

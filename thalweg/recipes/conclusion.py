@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.convert import Batching, as_source
-from thalweg.core.files import write_json, write_own
+from thalweg.core.files import own_folder, write_json, write_own
 from thalweg.core.source import Source
 from thalweg.data import TableSource, TargetKind, prediction_frame
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
@@ -67,8 +67,8 @@ def conclude(run: Run, device: str = "auto") -> Conclusion:
     known = [of for of in pairs.values() if of is not None]
     conclusion = Conclusion(scores, calibrate(run, sources, pairs), known[-1].about() if known else None)
     if run.path is not None:
-        write_json(run.path / "evaluation.json", conclusion.to_json())
         _keep_predictions(run, held_out, pairs)
+        write_json(run.path / "evaluation.json", conclusion.to_json())
     return conclusion
 
 
@@ -113,6 +113,7 @@ def _source(run: Run, split: Any, name: str) -> Source:
 def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pairs | None]) -> None:
     """The predictions on what was held out, beside the rows or the inputs themselves."""
     assert run.path is not None
+    folder = own_folder(run.path / "predictions")
     for name, source in held_out.items():
         if isinstance(source, TableSource):
             frame = prediction_frame(source.rows, source.encoding, outputs_of(run, source))
@@ -120,4 +121,4 @@ def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pa
             frame = of.frame()
         else:
             continue
-        write_own(run.path / "predictions" / f"{name}.csv", frame.to_csv(index=False).encode())
+        write_own(folder / f"{name}.csv", frame.to_csv(index=False).encode())

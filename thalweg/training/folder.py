@@ -24,6 +24,7 @@ from torch import nn
 from thalweg.core.errors import RunError
 from thalweg.core.files import check_writable, read_object, write_json, write_lines, write_own
 from thalweg.core.lock import holder, locked
+from thalweg.core.notices import notice
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
 from thalweg.training.weights import save_weights
@@ -75,13 +76,20 @@ class RunFolder:
         if not (path / "run.json").exists():
             raise RunError(f"{path} is no run folder: it has no run.json. Give one that train wrote.")
         check_writable(path / "run.json")
-        about = read_object(path / "run.json", status=str, name=str, created=str)
-        lock = locked(path, about.get("process") or {})
-        about = read_object(path / "run.json", status=str, name=str, created=str)
+        lock = locked(path, _about(path).get("process") or {})
+        try:
+            return cls._going_on(path, _about(path), lock)
+        except RunError:
+            if lock is not None:
+                lock.release()
+            raise
+
+    @classmethod
+    def _going_on(cls, path: Path, about: dict[str, Any], lock: Any) -> "RunFolder":
         if about.get("kind", "train") != "train":
             raise RunError(
-                f"The folder {path.name} is that of a {about['kind']}, which is not resumed. Give the command again: "
-                f"thalweg {about['kind']} {about['name']}."
+                f"The folder {path.name} is that of a {about['kind']}, which is not resumed. Give the command that "
+                f"began it again: thalweg {about['kind']} {about['name']}, with the options that it had."
             )
         if about["status"] in Outcome.__members__ and Outcome[about["status"]].good:
             raise RunError(
@@ -89,6 +97,11 @@ class RunFolder:
                 f"thalweg train {path}."
             )
         return cls(path, about["name"], about["created"], closed=True, lock=lock)
+
+    def epochs_done(self) -> int:
+        """The epochs of which its history tells."""
+        file = self.path / "metrics.jsonl"
+        return len(file.read_bytes().splitlines()) if file.is_file() else 0
 
     def begin(self, history: list[dict[str, Any]]) -> None:
         """Say that the training begins, or goes on; until then a folder that was reopened is left as it was."""
@@ -194,3 +207,15 @@ class RunFolder:
                 "versions": {"python": platform.python_version(), "torch": torch.__version__},
             },
         )
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What run.json says of a run; where it is damaged, and there are checkpoints, what else is known."""
+    try:
+        return read_object(path / "run.json", status=str, name=str, created=str)
+    except RunError as error:
+        if not any((path / "checkpoints").glob("epoch-*.json")):
+            raise
+        notice(f"{path / 'run.json'} is damaged and written anew: the run goes on from its checkpoints ({error}).")
+        created = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        return {"status": "RUNNING", "name": path.name, "created": created}

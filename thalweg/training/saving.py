@@ -37,6 +37,10 @@ class Saver:
 
     def __init__(self, training: Training, keeper: Keeper, folder: Path, notices: list[str]) -> None:
         self.training, self.keeper, self.notices = training, keeper, notices
+        if (folder / "checkpoints").is_symlink():
+            raise RunError(
+                f"{folder / 'checkpoints'} is a link, which a run does not follow. Put the folder itself there."
+            )
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.written, self.last = time.monotonic(), (1, 0)
         self.took = 0.0
@@ -101,8 +105,8 @@ class Saver:
             "machine": machine(self.training.device),
         }
 
-    def load(self, found: Checkpoint, force: bool = False) -> None:
-        """Put a checkpoint back into the training and the keeper.
+    def load(self, found: Checkpoint, force: bool = False) -> bool:
+        """Put a checkpoint back into the training and the keeper; whether the recipe is another one.
 
         Raises `RunError` where the recipe is another one, with what differs, unless `force` is set.
         """
@@ -112,18 +116,19 @@ class Saver:
         self.notices[:0] = [said for said in state["notices"] if said not in self.notices]
         keeper.history = json.loads(state["history"])
         keeper.best_epoch, keeper.best_loss = state["best"]["epoch"], state["best"]["loss"]
-        name = "the checkpoint's weights"
+        name, mend = "of the checkpoint", "Resume with the model that the run began with."
         if found.best is not None:
-            unpack_weights(training.model, found.best, name)
+            unpack_weights(training.model, found.best, name, mend)
             keeper.keep_best_state()
-        unpack_weights(training.model, found.weights, name)
-        put_back(training, state)
+        unpack_weights(training.model, found.weights, name, mend)
+        put_back(training, state, other)
         if training.position.batch and {"data", "batch_size", "collate"} & set(other):
             notice(f"The data differ, so epoch {training.position.epoch} begins anew.")
             training.position = Position(RunningMean(training.device), training.position.epoch)
         _say_what_is_not_exact(training)
         self.checkpoints.forget_after(found.place)
         self.last = found.place
+        return bool(other)
 
 
 def _culprit(error: Exception) -> str:

@@ -9,9 +9,11 @@ import torch
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
+from thalweg.core.keyed import is_of_a_worker, worker_died
 from thalweg.core.notices import collecting, notice
 from thalweg.core.randomness import untouched
 from thalweg.core.threads import fitting_threads
+from thalweg.core.wording import counted
 from thalweg.training.build import Training, prepare
 from thalweg.training.folder import RunFolder
 from thalweg.training.interrupts import deferred
@@ -115,8 +117,8 @@ def _ended(
         rest.enter_context(fitting_threads(training.work))
         keeper = Keeper(training, folder)
         saver = None if folder is None else Saver(training, keeper, folder.path, notices)
-        if saver is not None and again and (found := saver.checkpoints.newest()) is not None:
-            saver.load(found, force)
+        if folder is not None and saver is not None and again:
+            _go_on(folder, saver, force)
         preprocessing = getattr(training.source, "encoding", None)
         if folder is not None:
             folder.begin(keeper.history)
@@ -132,6 +134,18 @@ def _ended(
         if saver is not None and status.good:
             saver.checkpoints.tidy(kept=0)
     return run
+
+
+def _go_on(folder: RunFolder, saver: Saver, force: bool) -> None:
+    """Go on from the newest checkpoint that is whole; the folder then holds the recipe that it goes on with."""
+    found = saver.checkpoints.newest()
+    if found is not None:
+        if saver.load(found, force):
+            folder.keep_recipe(saver.training.recipe)
+    elif done := folder.epochs_done():
+        notice(
+            f"There is no checkpoint to go on from, so the run begins anew: {counted(done, 'epoch')} of it are lost."
+        )
 
 
 def run_of(training: Training, keeper: Keeper, status: Outcome, stopped: BaseException | None) -> Run:
@@ -170,9 +184,9 @@ def went(
 
 
 def _explained(training: Training, error: Exception) -> Exception:
-    """The error, with what would fit where it is one of memory."""
+    """The error, with a mend where it is one of memory, or a loader's worker has died."""
     try:
-        told = told_size(training, error)
+        told = worker_died(error) if is_of_a_worker(error) else told_size(training, error)
     except Exception:  # what was tried out has failed in another way
         return error
     if told is not error:

@@ -58,8 +58,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
     unpack_weights(model, data, path.name)
 
 
-def unpack_weights(model: nn.Module, data: bytes, name: str) -> None:
-    """Put the content of a weights file of that name into a model.
+OTHER_MODEL = "They belong to a model of another shape; give load_run the recipe that the run was trained with."
+
+
+def unpack_weights(model: nn.Module, data: bytes, name: str, mend: str = OTHER_MODEL) -> None:
+    """Put the content of a weights file of that name into a model; `mend` is said where they do not fit.
 
     Raises `RunError` where it is damaged, or its tensors do not fit the model.
     """
@@ -71,10 +74,7 @@ def unpack_weights(model: nn.Module, data: bytes, name: str) -> None:
     wrong = [key for key in state if key not in own or not _fits(own[key], state[key])]
     absent = [key for key in own if key not in state and not _tied(own, key, state)]
     if wrong or absent:
-        raise RunError(
-            f"The weights {name} do not fit the model: {', '.join(sorted(wrong + absent)[:5])}. They belong to a "
-            "model of another shape; give load_run the recipe that the run was trained with."
-        )
+        raise RunError(f"The weights {name} do not fit the model: {', '.join(sorted(wrong + absent)[:5])}. {mend}")
     with torch.no_grad():
         model.load_state_dict(state, strict=False)
 
