@@ -1,16 +1,5 @@
-"""The command line: thalweg train | evaluate | predict | runs."""
+"""The command line, thalweg: its subcommands, and what they share."""
 
-import sys
-from collections.abc import Sequence
+from thalweg.cli.entry import main
 
 __all__ = ["main"]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code; an interrupt while its own parts are imported is one like any other."""
-    try:
-        from thalweg.cli.app import main as run
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return run(arguments)
