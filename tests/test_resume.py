@@ -26,7 +26,7 @@ import thalweg
 from thalweg import EarlyStopping, Outcome, Recipe, Run, RunError, Splits
 from thalweg.core.lock import is_locked
 from thalweg.loss import L2
-from thalweg.optim import per_step
+from thalweg.optim import EMA, SWA, per_step
 from thalweg.training import saving
 from thalweg.training.build import prepare
 from thalweg.training.checkpoint import Checkpoints, packed, unpacked
@@ -126,6 +126,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "every stream": {"objective": noisy},
     "penalty and stopping": {"penalty": L2(0.01), "stopping": EarlyStopping(1)},
     "no validation": {"data": Splits(train=examples())},
+    "clipped windows": {"clip_norm": 0.3, "accumulate": 2},
+    "exponential average": {"average": EMA(0.9)},
+    "late average": {"average": SWA(0.3), "optimizer": partial(torch.optim.Adam, lr=0.01)},
+    "bfloat16": {"precision": "bfloat16"},
     "one batch": {"batch_size": None, "epochs": 20},
 }
 

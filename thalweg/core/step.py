@@ -6,6 +6,7 @@ the model.
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,6 +38,8 @@ class Step(nn.Module):
         self.model = model
         self.objective = as_objective(objective)
         self.penalty = copy.deepcopy(penalty) if isinstance(penalty, nn.Module) else penalty
+        self.block: AbstractContextManager[Any] = nullcontext()
+        """In which the objective is computed: one of another precision."""
         if isinstance(inner := self.objective.inner, nn.Module):
             if any(True for _ in inner.parameters()):
                 raise RecipeError(
@@ -47,7 +50,8 @@ class Step(nn.Module):
             self.objective = self.objective.around(self.loss)
 
     def forward(self, batch: Nest, moment: Moment) -> tuple[Tensor, Losses]:
-        losses = self.objective(self.model, batch, moment)
+        with self.block:
+            losses = self.objective(self.model, batch, moment)
         minimized = losses.mean()
         if self.penalty is not None:
             minimized = minimized + self.cost(self.penalty)

@@ -1,5 +1,6 @@
 """Optimizers, parameter groups and learning-rate schedules."""
 
+from thalweg.optim.averaging import AVERAGES, EMA, SWA, Average
 from thalweg.optim.groups import Grouped
 from thalweg.optim.optimizers import OPTIMIZERS, gradient_descent, momentum, optimizer_by_name
 from thalweg.optim.schedule import (
@@ -17,8 +18,12 @@ from thalweg.optim.schedule import (
 )
 
 __all__ = [
+    "AVERAGES",
+    "EMA",
     "OPTIMIZERS",
     "SCHEDULES",
+    "SWA",
+    "Average",
     "Constant",
     "Cosine",
     "Exponential",

@@ -16,6 +16,7 @@ from thalweg.core.source import Splits
 from thalweg.data import Encoding, TableSource, TargetKind
 from thalweg.loss import WeightedLoss, balanced_weights
 from thalweg.recipes.pieces import (
+    average_piece,
     check_data,
     fit,
     fit_piece,
@@ -105,6 +106,7 @@ def assemble(
         schedule=schedule_piece(settings),
         penalty=penalty_piece(settings),
         stopping=stopping_piece(settings),
+        average=average_piece(settings),
         **fields,
         origin={
             "name": name,

@@ -10,7 +10,7 @@ from typing import Any
 
 from thalweg.core.kinds import kind_of
 from thalweg.core.signature import named_parameters
-from thalweg.optim import OPTIMIZERS, SCHEDULES, Grouped
+from thalweg.optim import AVERAGES, OPTIMIZERS, SCHEDULES, Grouped
 from thalweg.recipes.build import DEFAULTS
 from thalweg.recipes.construction import BESIDE
 from thalweg.recipes.pieces import (
@@ -31,6 +31,7 @@ NAMED: dict[str, Mapping[str, Callable[..., Any]]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "penalty": PENALTIES,
+    "average": AVERAGES,
 }
 """The sections whose `kind` names a piece."""
 UNNAMED = {"data": data_parameters(), "stopping": named_parameters(EarlyStopping), "fit": named_parameters(fit)}

@@ -17,11 +17,11 @@ from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian
 from thalweg.measure.metrics import METRICS
 from thalweg.nn import Prepared, cnn, mlp
 from thalweg.nn import pretrained as with_weights
-from thalweg.optim import Grouped, optimizer_by_name, schedule_by_name
+from thalweg.optim import AVERAGES, Grouped, optimizer_by_name, schedule_by_name
 from thalweg.recipes.construction import BESIDE, built, imported, kind_and_arguments, named, placed
 from thalweg.recipes.settings import Settings
 from thalweg.training import EarlyStopping
-from thalweg.training.recipe import check_counts
+from thalweg.training.recipe import check_counts, check_step
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
 OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
@@ -97,6 +97,11 @@ def penalty_piece(settings: Settings) -> Any:
     return built(settings, "penalty", *named(settings, "penalty", PENALTIES)) if settings["penalty"] else None
 
 
+def average_piece(settings: Settings) -> Any:
+    """The running average of the weights, None where there is no such section."""
+    return built(settings, "average", *named(settings, "average", AVERAGES)) if settings["average"] else None
+
+
 def optimizer_piece(settings: Settings) -> Callable[..., Any]:
     """The optimizer factory; one of torch's is tried on a single weight, which finds a value out of its range now."""
     kind, arguments = kind_and_arguments(settings, "optimizer")
@@ -145,16 +150,25 @@ def fit_piece(settings: Settings, metrics: list[str]) -> dict[str, Any]:
 
 
 def fit(
-    *, batch_size: int | None = 32, epochs: int = 30, seed: int = 0, metrics: str | Sequence[str] | None = None
+    *,
+    batch_size: int | None = 32,
+    epochs: int = 30,
+    seed: int = 0,
+    metrics: str | Sequence[str] | None = None,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    precision: str = "float32",
 ) -> dict[str, Any]:
     """The keys of [fit], with their defaults, as fields of a recipe; metrics are looked up by their names."""
     check_counts(batch_size=batch_size, epochs=epochs, seed=seed)
+    check_step(clip_norm, accumulate, precision)
     names = [metrics] if isinstance(metrics, str) else metrics or []
     for name in names:
         if name not in METRICS:
             raise RecipeError(f"there is no metric '{name}'.{did_you_mean(name, METRICS)}")
     chosen = {name: METRICS[name] for name in names}
-    return {"batch_size": batch_size, "epochs": epochs, "seed": seed, "metrics": chosen}
+    shape = {"clip_norm": clip_norm, "accumulate": accumulate, "precision": precision}
+    return {"batch_size": batch_size, "epochs": epochs, "seed": seed, "metrics": chosen, **shape}
 
 
 def _beside(settings: Settings, section: str) -> dict[str, Any]:

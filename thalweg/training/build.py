@@ -1,7 +1,8 @@
 """From a recipe to something that can take steps: a fresh model, an optimizer over it, sources, a device."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import torch
@@ -19,13 +20,16 @@ from thalweg.core.randomness import seed_everything, stream_seed
 from thalweg.core.source import Batched, Counted, Indexed, Source
 from thalweg.core.step import Step
 from thalweg.core.threads import counting
-from thalweg.training.factories import bare_step, build_model, build_optimizer
+from thalweg.measure.gradient import gradient_norm
+from thalweg.training.factories import build_average, build_model, build_optimizer
 from thalweg.training.judging import Judge
 from thalweg.training.position import Position
+from thalweg.training.precision import autocast, resolve_precision
 from thalweg.training.rate import Rate, as_rate
 from thalweg.training.recipe import Recipe
 from thalweg.training.stopping import EarlyStopping
 from thalweg.training.tally import RunningMean
+from thalweg.training.updating import Clip, composed
 
 
 @dataclass
@@ -45,7 +49,12 @@ class Training:
     cleared: list[nn.Parameter]
     """Parameters whose gradients are cleared before a step beside what the optimizer's own `zero_grad` clears."""
     update: Callable[[], Any]
-    """The optimizer's step."""
+    """The optimizer's step, with what the recipe puts before and behind it."""
+    clip: Clip | None = None
+    average: Any = None
+    """The running average of the weights, where the recipe has one."""
+    choices: dict[str, str] = field(default_factory=dict)
+    """What was chosen for this machine: a resume elsewhere says where it differs."""
     work: int = 0
     """Multiplications of a forward pass; 0 where they could not be counted."""
 
@@ -53,13 +62,27 @@ class Training:
     def model(self) -> nn.Module:
         return self.step.model
 
-    def reach(self, epoch: int) -> None:
-        """Note where training stands; an objective's own random numbers depend on the seed and the step alone."""
+    @property
+    def judged(self) -> nn.Module:
+        """The model that is judged and kept: with averaged weights, where they are averaged."""
+        return self.model if self.average is None else self.average.module
+
+    def gradient_norm(self) -> float | None:
+        """The length of the last gradient, as it was before it was clipped; None where there is none."""
+        norm = gradient_norm(self.model.parameters()) if self.clip is None else self.clip.norm
+        return None if norm is None else float(norm)
+
+    def reach(self, epoch: int, place: int = 0) -> None:
+        """Note where training stands: in an epoch, and in the window of batches of this step.
+
+        An objective's own random numbers depend on the seed, the step and the place alone.
+        """
         self.moment.epoch = epoch
         if isinstance(self.step.objective, MarkedObjective):
             if self.moment.generator is None:
                 self.moment.generator = torch.Generator(self.device)
-            self.moment.generator.manual_seed(stream_seed(self.recipe.seed, "objective", self.moment.step))
+            where = (self.moment.step, place) if place else (self.moment.step,)
+            self.moment.generator.manual_seed(stream_seed(self.recipe.seed, "objective", *where))
 
 
 def prepare(recipe: Recipe, device: torch.device) -> Training:
@@ -81,8 +104,9 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
     step = Step(model, recipe.objective, recipe.penalty).to(device)
     _materialize(step, source, recipe.seed, device)
     optimizer = build_optimizer(recipe.optimizer, model, recipe.loop)
-    steps = source.count_batches() if isinstance(source, Counted) else None
-    moment = Moment(steps=None if steps is None else steps * recipe.epochs, training=True)
+    batches = source.count_batches() if isinstance(source, Counted) else None
+    steps = None if batches is None else ceil(batches / recipe.accumulate) * recipe.epochs
+    moment = Moment(steps=steps, training=True)
     judge = Judge.of(recipe, step)
     largest = 0
     for name, split in (("train", source), ("validation", validation)):
@@ -96,9 +120,27 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
     cleared = [weight for weight in step.parameters() if id(weight) not in owned]
     if plainly_cleared(optimizer):
         cleared += owned.values()
-    update = bare_step(optimizer)
+    average = None if recipe.average is None else build_average(recipe.average, model)
+    update, clip = composed(optimizer, moment, recipe.clip_norm, average)
+    precision = resolve_precision(recipe.precision, device)
+    step.block = autocast(precision, device)
     return Training(
-        recipe, step, optimizer, rate, source, validation, judge, device, moment, position, cleared, update, largest
+        recipe=recipe,
+        step=step,
+        optimizer=optimizer,
+        rate=rate,
+        source=source,
+        validation=validation,
+        judge=judge,
+        device=device,
+        moment=moment,
+        position=position,
+        cleared=cleared,
+        update=update,
+        clip=clip,
+        average=average,
+        choices={"precision": precision},
+        work=largest,
     )
 
 

@@ -99,6 +99,29 @@ def build_optimizer(factory: Callable[..., Any], model: nn.Module, own_loop: Cal
     return optimizer
 
 
+def build_average(factory: Callable[[nn.Module], Any], model: nn.Module) -> Any:
+    """The running average of a model's weights.
+
+    Raises `RecipeError` where the factory fails, as for a model that cannot be copied, or gives something else.
+    """
+    try:
+        average = factory(model)
+    except ThalwegError:
+        raise
+    except Exception as error:
+        raise RecipeError(
+            f"The average {describe_piece(factory)} failed: {error}. It is called with the model, which it copies: "
+            "average=thalweg.optim.EMA(0.999)."
+        ) from error
+    missing = [name for name in ("module", "update", "state_dict", "load_state_dict") if not hasattr(average, name)]
+    if missing:
+        raise RecipeError(
+            f"The average {describe_piece(factory)} returned {describe_piece(average)}, which has no "
+            f"{', '.join(missing)}. Give one such as thalweg.optim.EMA(0.999)."
+        )
+    return average
+
+
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
 """Optimizers of torch that can update all parameters in one kernel, on the CPU too."""
 

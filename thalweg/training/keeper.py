@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from thalweg.core.finite import all_finite
 from thalweg.core.notices import notice
-from thalweg.measure.gradient import gradient_norm
 from thalweg.training.build import Training
 from thalweg.training.folder import RunFolder
 from thalweg.training.outcome import Outcome
@@ -42,14 +41,13 @@ class Keeper:
     def keep_unfinished(self, loss: float) -> None:
         """Add the row of an epoch that was broken off, for this loss of it is not finite."""
         training = self.training
-        norm = gradient_norm(training.model.parameters())
         self._add(
             {
                 "epoch": training.position.epoch,
                 "train_loss": loss,
                 "validation_loss": None if training.validation is None else math.nan,
                 "metrics": {},
-                "gradient_norm": None if norm is None else float(norm),
+                "gradient_norm": training.gradient_norm(),
                 "learning_rate": training.rate.used,
                 "seconds": training.position.seconds,
             }
@@ -62,7 +60,7 @@ class Keeper:
 
     def keep_best_state(self) -> None:
         """Keep the weights as they are for the best."""
-        self.best_state = snapshot(self.training.model)
+        self.best_state = snapshot(self.training.judged)
 
     def end_with(self, row: dict[str, Any]) -> Outcome | None:
         """How the run ends with an epoch's row that was kept; None where it goes on."""
@@ -84,7 +82,7 @@ class Keeper:
 
         `moved` says that steps were taken since the last epoch that was kept.
         """
-        last = self.training.model.eval()
+        last = self.training.judged.eval()
         if self.best_state is None or (self.best_epoch == len(self.history) and not moved):
             return last, last
         try:

@@ -9,17 +9,17 @@ Whoever wants to look writes `for`, whoever wants to stop, `break`.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from time import perf_counter
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import Nest, to_device
 from thalweg.core.objective import Losses, name_of
 from thalweg.core.randomness import generator, seed_everything
-from thalweg.measure.gradient import gradient_norm
 from thalweg.training.build import Training, forward, plainly_cleared
 from thalweg.training.own_loop import run_own_loop
 from thalweg.training.position import Position
@@ -51,24 +51,61 @@ def steps(
     training: Training, epoch: int, mean: RunningMean, *, pause_before_step: bool = False
 ) -> Iterator[tuple[Tensor, Losses]]:
     """One epoch of training; pauses after each step, or between backward and step, and gives the loss of the batch."""
-    step, moment = training.step, training.moment
-    step.train()
-    for batch in batches(training, epoch):
-        training.reach(epoch)
+    moment = training.moment
+    training.step.train()
+    for window in windows(batches(training, epoch), training.recipe.accumulate):
         training.rate.before_step(moment.step, moment.steps)
         clear_gradients(training)
-        minimized, losses = forward(step, batch, moment)
-        _check_gradient(training, minimized)
-        minimized.backward()
+        minimized, losses = descend(training, epoch, window, mean)
         if pause_before_step:
             yield minimized, losses
         training.update()
         training.rate.after_step()
-        mean.add(losses)
         moment.step += 1
-        training.position.batch += 1
         if not pause_before_step:
             yield minimized, losses
+
+
+def windows(drawn: Iterator[Nest], size: int) -> Iterator[Iterator[Nest]]:
+    """The batches of each step: `size` of them, at the end of an epoch those that are left.
+
+    >>> [list(window) for window in windows(iter([1, 2, 3]), 2)]
+    [[1, 2], [3]]
+    """
+    for first in drawn:
+        yield chain([first], islice(drawn, size - 1))
+
+
+def descend(training: Training, epoch: int, window: Iterator[Nest], mean: RunningMean) -> tuple[Tensor, Losses]:
+    r"""Leave the gradient of a step in the parameters; gives its loss, the mean over the batches of its window.
+
+    $$ L = \sum_i w_i L_i / \sum_i w_i $$
+
+    Batch i counts by the weight of its examples (tokens, nodes), so that a short last one counts what it holds.
+    """
+    several = training.recipe.accumulate > 1
+    parts: list[tuple[Tensor, Losses]] = []
+    for place, batch in enumerate(window):
+        training.reach(epoch, place)
+        minimized, losses = forward(training.step, batch, training.moment)
+        _check_gradient(training, minimized)
+        (minimized * losses.total_weight() if several else minimized).backward()
+        mean.add(losses)
+        training.position.batch += 1
+        parts.append((minimized.detach(), losses))
+    return _joined(training, parts) if several else (minimized, losses)
+
+
+def _joined(training: Training, parts: list[tuple[Tensor, Losses]]) -> tuple[Tensor, Losses]:
+    """The loss of a window, its gradient divided by the weight of all that it holds."""
+    weights = [losses.total_weight() for _, losses in parts]
+    total = torch.as_tensor(sum(weights))
+    total = torch.where(total != 0, total, 1)
+    for weight in training.step.parameters():
+        if weight.grad is not None:
+            weight.grad.div_(total)
+    loss = sum(minimized * weight for (minimized, _), weight in zip(parts, weights, strict=True)) / total
+    return loss, Losses(loss, weight=total)
 
 
 def clear_gradients(training: Training) -> None:
@@ -132,13 +169,13 @@ def close_epoch(training: Training) -> dict[str, Any]:
 
 def _row_of(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]:
     """What the history keeps of an epoch; the train loss is the running mean in training mode."""
-    norm = gradient_norm(training.model.parameters())
+    norm = training.gradient_norm()
     row: dict[str, Any] = {"epoch": epoch, "train_loss": mean.value(), "validation_loss": None, "metrics": {}}
     if training.validation is not None:
         moment = replace(training.moment, training=False)
-        scores = training.judge.scores(training.model, training.validation, training.device, moment)
+        scores = training.judge.scores(training.judged, training.validation, training.device, moment)
         row["validation_loss"] = scores.pop("loss")
         row["metrics"] = scores
-    row["gradient_norm"] = training.position.gradient_norm if norm is None else float(norm)
+    row["gradient_norm"] = training.position.gradient_norm if norm is None else norm
     row["learning_rate"] = training.rate.used
     return row

@@ -19,6 +19,7 @@ from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.signature import required_arguments
 from thalweg.core.source import Splits
+from thalweg.training.precision import PRECISIONS
 
 COUNTS = ("seed", "epochs", "batch_size")
 """The fields that a recipe read from a file can change and still be read from that file again."""
@@ -33,6 +34,9 @@ class Recipe:
       function marked with `@thalweg.objective`. `optimizer`: a factory `parameters -> Optimizer`.
     - `schedule`: `(step, steps) -> multiplier` of the learning rate, or a factory `optimizer -> torch scheduler`, which
       is stepped once an epoch. `stopping`: a rule `history -> bool`, such as `EarlyStopping(patience=5)`.
+    - `accumulate` batches make one step, each counted by its examples; `clip_norm` is the largest length of its
+      gradient; `average` a running average of the weights, `EMA(0.999)` or `SWA()` of `thalweg.optim`, which is judged
+      and kept in place of the last weights; `precision` float32, bfloat16, or auto: bfloat16 where a GPU computes it.
     - `batch_size=None` is the whole split at once. `penalty(model)` is added to what is minimized. `judge` (default:
       the objective without label smoothing) and `metrics` give the numbers that are compared. `collate` makes a batch
       of a list of examples. `loop(model, optimizer, batches, objective)` replaces our own loop, once an epoch.
@@ -64,6 +68,10 @@ class Recipe:
     collate: Callable[[list[Any]], Any] | None = None
     loop: Callable[..., None] | None = None
     stopping: Callable[[list[dict[str, Any]]], bool] | None = None
+    clip_norm: float | None = None
+    accumulate: int = 1
+    average: Callable[[nn.Module], Any] | None = None
+    precision: str = "float32"
     origin: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __new__(cls, *unnamed: Any, **given: Any) -> "Recipe":
@@ -89,6 +97,8 @@ class Recipe:
         _check_data(self.data)
         _check_factories(self)
         check_counts(**{name: getattr(self, name) for name in COUNTS})
+        check_step(self.clip_norm, self.accumulate, self.precision)
+        _check_own_loop(self)
         if not isinstance(self.metrics, Mapping) or not all(isinstance(name, str) for name in self.metrics):
             raise RecipeError(
                 f"metrics={describe_piece(self.metrics)} is no dict of names and metrics. Give each a name: "
@@ -156,11 +166,17 @@ def _check_factories(recipe: Recipe) -> None:
             f"optimizer is an instance of {name}, bound to the parameters of one model. Give a factory: "
             f"optimizer=functools.partial(torch.optim.{name}, lr=...)."
         )
-    for name, meant in (("objective", "a loss"), ("judge", "a loss"), ("penalty", "a penalty"), ("stopping", "a rule")):
+    for name, meant in (
+        ("objective", "a loss"),
+        ("judge", "a loss"),
+        ("penalty", "a penalty"),
+        ("stopping", "a rule"),
+        ("average", "an average"),
+    ):
         value = getattr(recipe, name)
         if isinstance(value, type):
             raise RecipeError(f"{name} is the class {value.__name__}, not {meant}. Make one: {value.__name__}(...).")
-    optional = ("schedule", "penalty", "judge", "collate", "loop", "stopping")
+    optional = ("schedule", "penalty", "judge", "collate", "loop", "stopping", "average")
     for name in ("model", "objective", "optimizer", *optional):
         value = getattr(recipe, name)
         if not callable(value) and not (value is None and name in optional):
@@ -182,6 +198,7 @@ _EXPECTED = {
     "judge": "Give a loss (output, target) -> scalar, or a function marked with @thalweg.objective.",
     "collate": "Give a function from a list of examples to a batch.",
     "loop": "Give a function (model, optimizer, batches, objective) that trains one epoch.",
+    "average": "Give a factory of an average: average=thalweg.optim.EMA(0.999).",
     "stopping": "Give a rule history -> bool, such as thalweg.EarlyStopping(patience=5).",
 }
 
@@ -196,3 +213,24 @@ def check_counts(*, batch_size: Any, epochs: Any, seed: Any) -> None:
             raise RecipeError(f"{name}={value!r}, but it is a whole number of at least {least}{hint}.")
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise RecipeError(f"seed={seed!r}, but a seed is a whole number, such as 0.")
+
+
+def check_step(clip_norm: Any, accumulate: Any, precision: Any) -> None:
+    """Refuse what cannot shape a step."""
+    number = isinstance(clip_norm, int | float) and not isinstance(clip_norm, bool)
+    if clip_norm is not None and not (number and clip_norm > 0):
+        raise RecipeError(f"clip_norm={clip_norm!r}, but the largest norm of a gradient is a number above 0, or None.")
+    if not isinstance(accumulate, int) or isinstance(accumulate, bool) or accumulate < 1:
+        raise RecipeError(f"accumulate={accumulate!r}, but it is a whole number of batches, at least 1.")
+    if precision not in PRECISIONS:
+        raise RecipeError(f"precision={precision!r}, but it is one of {', '.join(PRECISIONS)}.")
+
+
+def _check_own_loop(recipe: Recipe) -> None:
+    """Refuse what shapes a step where the step is a loop's own."""
+    shaped = {"clip_norm": recipe.clip_norm, "average": recipe.average}
+    given = [name for name, value in shaped.items() if value is not None] + ["accumulate"] * (recipe.accumulate > 1)
+    if recipe.loop is not None and given:
+        raise RecipeError(
+            f"{', '.join(given)} cannot reach into your own loop, which takes its steps itself: do it there."
+        )

@@ -17,7 +17,7 @@ from thalweg.core.notices import notice
 from thalweg.core.stream import StreamSource
 from thalweg.training.build import Training
 from thalweg.training.checkpoint import KEPT, Checkpoint, Checkpoints, Place, packed, room_for, unpacked
-from thalweg.training.keeper import Keeper
+from thalweg.training.keeper import Keeper, snapshot
 from thalweg.training.position import Position
 from thalweg.training.recipe import Recipe
 from thalweg.training.state import put_back, taken
@@ -48,6 +48,11 @@ class Saver:
         self.own_loop = training.recipe.loop is not None
         self.about = about(training.recipe)
         room_for(folder, _size(training))
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """What the last bits of the result depend on beside the recipe."""
+        return machine(self.training.device) | self.training.choices
 
     @property
     def place(self) -> Place:
@@ -102,7 +107,7 @@ class Saver:
             "best": {"epoch": keeper.best_epoch, "loss": keeper.best_loss},
             "notices": list(self.notices),
             "recipe": self.about,
-            "machine": machine(self.training.device),
+            "machine": self.machine,
         }
 
     def load(self, found: Checkpoint, force: bool = False) -> bool:
@@ -112,14 +117,14 @@ class Saver:
         """
         training, keeper, state = self.training, self.keeper, found.state
         other = check_same(self.about, state["recipe"], force)
-        _say_machine(state["machine"], machine(training.device))
+        _say_machine(state["machine"], self.machine)
         self.notices[:0] = [said for said in state["notices"] if said not in self.notices]
         keeper.history = json.loads(state["history"])
         keeper.best_epoch, keeper.best_loss = state["best"]["epoch"], state["best"]["loss"]
         name, mend = "of the checkpoint", "Resume with the model that the run began with."
         if found.best is not None:
             unpack_weights(training.model, found.best, name, mend)
-            keeper.keep_best_state()
+            keeper.best_state = snapshot(training.model)
         unpack_weights(training.model, found.weights, name, mend)
         put_back(training, state, other)
         if training.position.batch and {"data", "batch_size", "collate"} & set(other):
@@ -211,4 +216,5 @@ def _size(training: Training) -> int:
     group = training.optimizer.param_groups[0]
     moments = 2 if "betas" in group else 1 if group.get("momentum") or group.get("alpha") else 0
     best = training.validation is not None
-    return (KEPT + 1) * (weights * (2 if best else 1) + moments * trained)
+    copies = 1 + best + (training.average is not None)
+    return (KEPT + 1) * (weights * copies + moments * trained)

@@ -11,7 +11,6 @@ from thalweg.core.fingerprint import UNKNOWN
 from thalweg.core.generators import GENERATORS, generator_state, set_generator
 from thalweg.core.notices import notice
 from thalweg.core.randomness import Streams
-from thalweg.measure.gradient import gradient_norm
 from thalweg.training.attributes import (
     PLAIN,
     attributes,
@@ -30,16 +29,18 @@ from thalweg.training.tally import RunningMean
 
 def taken(training: Training) -> dict[str, Any]:
     """The state beside the model's weights."""
-    at, norm = training.position, gradient_norm(training.model.parameters())
+    at = training.position
     return {
         "step": training.moment.step,
         "epoch": at.epoch,
         "batch": at.batch,
         "seconds": at.seconds,
-        "gradient_norm": None if norm is None else float(norm),
+        "gradient_norm": training.gradient_norm(),
         "mean": {"total": at.mean.total, "weight": at.mean.weight},
         "streams": asdict(Streams.now()) if at.batch else None,
         "update": taken_update(training),
+        "clip": None if training.clip is None else training.clip.state(),
+        "average": None if training.average is None else training.average.state_dict(),
         "beside": {name: value for name, value in training.step.state_dict().items() if not name.startswith("model.")},
         "passing": dict(_passing_buffers(training.step)),
         "own": own_values(training.step),
@@ -77,6 +78,10 @@ def put_back(training: Training, state: Mapping[str, Any], changed: Collection[s
     for name, gradient in state["gradients"].items():
         training.step.get_parameter(name).grad = gradient.to(training.device)
     put_back_update(training, state["update"], changed)
+    if training.clip is not None and state["clip"] is not None:
+        training.clip.put_back(state["clip"])
+    if training.average is not None and state["average"] is not None:
+        training.average.load_state_dict(state["average"])
     training.moment.step, training.moment.epoch = state["step"], state["epoch"]
     mean = RunningMean(training.device)
     mean.total.copy_(state["mean"]["total"])

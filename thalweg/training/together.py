@@ -69,7 +69,9 @@ def _epoch(stack: Stack, active: list[Going], epoch: int, interrupts: Interrupts
             for k, value in enumerate(losses.tolist()):
                 if not isfinite(value) and active[k].fault is None:
                     training = active[k].training
-                    active[k].fault = Watch(training, interrupts, None).not_finite(training.position.batch, value)
+                    active[k].fault = Watch(training, interrupts, None).not_finite(
+                        training.moment.step, training.position.batch, value
+                    )
                     stack.release(k)
         interrupts.deliver()
 

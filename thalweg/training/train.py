@@ -125,6 +125,8 @@ def _ended(
             if preprocessing is not None:
                 folder.keep_preprocessing(preprocessing)
         status, stopped = went(training, keeper, saver, progress)
+        if training.clip is not None:
+            training.clip.say_often()
         run = run_of(training, keeper, status, stopped)
         if folder is not None and keeper.history:
             folder.keep_weights(run.model, run.last)

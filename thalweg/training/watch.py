@@ -31,7 +31,7 @@ class Watch:
 
     def __init__(self, training: Training, interrupts: Interrupts, saver: Saver | None) -> None:
         self.training, self.interrupts, self.saver = training, interrupts, saver
-        self.unread: list[tuple[int, Tensor]] = []
+        self.unread: list[tuple[int, int, Tensor]] = []
         self.at_once = training.device.type == "cpu"
 
     def after_step(self, loss: Tensor | None) -> None:
@@ -44,9 +44,9 @@ class Watch:
             return
         if self.at_once:
             if not isfinite(value := loss.item()):
-                raise self.not_finite(self.training.position.batch, value)
+                raise self.not_finite(self.training.moment.step, self.training.position.batch, value)
         else:
-            self.unread.append((self.training.position.batch, loss.detach()))
+            self.unread.append((self.training.moment.step, self.training.position.batch, loss.detach()))
             if len(self.unread) >= ON_DEVICE or self.interrupts.pending:
                 self.read()
         if self.saver is not None:
@@ -65,14 +65,13 @@ class Watch:
 
     def read(self) -> None:
         """Look at the losses that were left on the device."""
-        batches, losses = [batch for batch, _ in self.unread], [loss for _, loss in self.unread]
-        self.unread = []
-        if not losses:
+        unread, self.unread = self.unread, []
+        if not unread:
             return
-        values = torch.stack([loss.double() for loss in losses]).tolist()
-        for batch, value in zip(batches, values, strict=True):
+        values = torch.stack([loss.double() for *_, loss in unread]).tolist()
+        for (step, batch, _), value in zip(unread, values, strict=True):
             if not isfinite(value):
-                raise self.not_finite(batch, value)
+                raise self.not_finite(step, batch, value)
 
     def save(self, saver: Saver) -> None:
         """Write a checkpoint, of finite weights alone."""
@@ -84,9 +83,8 @@ class Watch:
             )
         saver.save()
 
-    def not_finite(self, batch: int, value: float) -> NotFinite:
+    def not_finite(self, step: int, batch: int, value: float) -> NotFinite:
         """The end of a run whose loss is not finite, with its step and its examples."""
-        step = self.training.moment.step - (self.training.position.batch - batch)
         epoch = self.training.position.epoch
         return NotFinite(
             f"The loss is {value} at step {step} (epoch {epoch}, batch {batch}{self._examples(epoch, batch)}). "
@@ -95,12 +93,13 @@ class Watch:
         )
 
     def _examples(self, epoch: int, batch: int) -> str:
-        """The examples of a batch by their places in the train split, from 0, where its source can name them."""
+        """The examples of a step by their places in the train split, from 0, where its source can name them."""
         source: Any = self.training.source
         if not isinstance(source, Ordered):
             return ""
         order = generator(self.training.recipe.seed, "order", epoch)
-        ids = source.ordered(epoch, order)[batch - 1].tolist()
+        first = (batch - 1) // self.training.recipe.accumulate * self.training.recipe.accumulate
+        ids = torch.cat(source.ordered(epoch, order)[first:batch]).tolist()
         more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
         return f", train examples {', '.join(map(str, ids[:SHOWN]))}{more}"
 

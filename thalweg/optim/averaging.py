@@ -1,0 +1,121 @@
+r"""Averages of the weights along a run, which are judged and kept in the place of the last weights.
+
+    EMA   theta'_t := d_t theta'_{t-1} + (1 - d_t) theta_t,   d_t = min(d, (1 + t) / (10 + t))
+    SWA   theta'   := the plain mean of theta_t over the last part of the run
+
+Steps of SGD scatter around a minimum by an amount that grows with the learning rate; their mean lies nearer to it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from thalweg.core.errors import RecipeError
+
+Blend = Callable[[Any, Any, Any], None]
+
+
+class Average:
+    """A running average of a model: a copy of it, `module`, whose weights and buffers follow by `blend`.
+
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> average = SWA(start=0.0)(model)
+    >>> for step, value in enumerate((1.0, 3.0)):
+    ...     nn.init.constant_(model.weight, value) is None
+    ...     average.update(step, 2)
+    False
+    False
+    >>> average.module.weight.item()
+    2.0
+    """
+
+    def __init__(self, model: nn.Module, blend: Blend, start: float) -> None:
+        self.model, self.start = model, start
+        self.copy = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
+
+    @property
+    def module(self) -> nn.Module:
+        """The model with the averaged weights; the model itself before the average begins."""
+        copied: nn.Module = self.copy.module
+        return copied if int(self.copy.n_averaged) else self.model
+
+    def update(self, step: int, steps: int | None) -> None:
+        """Take in the weights after step number `step`, counted from 0, of `steps`."""
+        if self.start and steps is None:
+            raise RecipeError(
+                f"SWA(start={self.start}) begins after a share of the steps, but a stream does not say how many there "
+                "are. Take EMA, or SWA(start=0)."
+            )
+        if step >= self.start * (steps or 0):
+            self.copy.update_parameters(self.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averaged weights and how many were taken in."""
+        state: dict[str, Any] = self.copy.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self.copy.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class EMA:
+    """An exponential moving average of the weights (Polyak & Juditsky 1992; the ramp of Tarvainen & Valpola 2017).
+
+    It reaches back about 1 / (1 - decay) steps; at the beginning of a run less, so that the initial weights fade.
+
+    >>> EMA(1.5)
+    Traceback (most recent call last):
+    thalweg.core.errors.RecipeError: EMA(decay=1.5), but a decay lies between 0 and 1, as in EMA(0.999).
+    """
+
+    decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise RecipeError(f"EMA(decay={self.decay}), but a decay lies between 0 and 1, as in EMA(0.999).")
+
+    def __call__(self, model: nn.Module) -> Average:
+        return Average(model, self._blend, 0.0)
+
+    def _blend(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        taken = int(count)
+        _move(averaged, current, 1 - min(self.decay, (1 + taken) / (10 + taken)))
+
+
+@dataclass(frozen=True)
+class SWA:
+    """The mean of the weights over the steps after a share `start` of the run (Izmailov et al. 2018, at every step).
+
+    >>> SWA(1.0)
+    Traceback (most recent call last):
+    thalweg.core.errors.RecipeError: SWA(start=1.0), but it begins at a share of the run below 1, as in SWA(0.75).
+    """
+
+    start: float = 0.75
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < 1:
+            raise RecipeError(f"SWA(start={self.start}), but it begins at a share of the run below 1, as in SWA(0.75).")
+
+    def __call__(self, model: nn.Module) -> Average:
+        return Average(model, self._blend, self.start)
+
+    def _blend(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        _move(averaged, current, 1 / (int(count) + 1))
+
+
+def _move(averaged: list[Tensor], current: list[Tensor], share: float) -> None:
+    """Averaged := averaged + share (current - averaged); counts are taken over as they are."""
+    if averaged[0].is_floating_point() or averaged[0].is_complex():
+        torch._foreach_lerp_(averaged, current, share)
+    else:
+        torch._foreach_copy_(averaged, current)
+
+
+AVERAGES: dict[str, Callable[..., Callable[[nn.Module], Average]]] = {"ema": EMA, "swa": SWA}
