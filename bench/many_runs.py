@@ -9,7 +9,7 @@ from machine import in_turn, machine, show
 
 import thalweg
 
-RUNS = 10
+RUNS, EPOCHS = 10, 20
 
 
 def main() -> None:
@@ -21,15 +21,16 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     print(machine())
     data = digits()
-    seeds = [recipe(data, 4, seed=seed) for seed in range(RUNS)]
+    seeds = [recipe(data, EPOCHS, seed=seed) for seed in range(RUNS)]
     rates = [each.but(optimizer=partial(ADAM, lr=1e-3 * (k + 1))) for k, each in enumerate(seeds)]
     ways = {
-        "by hand, one after another": lambda: [by_hand(data, 4, seed=seed) for seed in range(RUNS)],
+        "by hand, one after another": lambda: [by_hand(data, EPOCHS, seed=seed) for seed in range(RUNS)],
         "thalweg.train, one after another": lambda: [thalweg.train(each) for each in seeds],
         "train_many, ten seeds": lambda: thalweg.train_many(seeds),
         "train_many, ten seeds and learning rates": lambda: thalweg.train_many(rates),
     }
-    show(f"{RUNS} runs of the MLP 64-128-10, 4 epochs", in_turn(ways, chosen.rounds), "by hand, one after another")
+    title = f"{RUNS} runs of the MLP 64-128-10, {EPOCHS} epochs"
+    show(title, in_turn(ways, chosen.rounds), "by hand, one after another")
     wide = [recipe(data, 1, seed=seed, model=partial(net, 512)) for seed in range(RUNS)]
     ways = {
         "by hand, one after another": lambda: [by_hand(data, 1, partial(net, 512), seed) for seed in range(RUNS)],
@@ -38,10 +39,10 @@ def main() -> None:
     show(f"{RUNS} runs of 512 units, 1 epoch", in_turn(ways, chosen.rounds), "by hand, one after another")
     folds = [tuple(part[torch.arange(len(part)) % 5 != k] for part in data) for k in range(5)]
     ways = {
-        "by hand, five folds": lambda: [by_hand(fold, 4) for fold in folds],
-        "cross_validate": lambda: thalweg.cross_validate(recipe(data, 4), folds=5),
+        "by hand, five folds": lambda: [by_hand(fold, EPOCHS) for fold in folds],
+        "cross_validate": lambda: thalweg.cross_validate(recipe(data, EPOCHS), folds=5),
     }
-    show("5-fold cross-validation of the MLP, 4 epochs", in_turn(ways, chosen.rounds), "by hand, five folds")
+    show(f"5-fold cross-validation of the MLP, {EPOCHS} epochs", in_turn(ways, chosen.rounds), "by hand, five folds")
 
 
 if __name__ == "__main__":

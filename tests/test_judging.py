@@ -178,10 +178,9 @@ def test_intervals_of_units_that_weigh_very_differently_cover_what_they_promise(
 def test_a_subset_sampler_judges_its_subset_alone() -> None:
     part = DataLoader(ROWS, batch_size=7, sampler=SubsetRandomSampler(range(40, N)))
     leaky = thalweg.train(recipe(data=Splits(train=(X[:40], Y[:40]), validation=part)))
-    assert leaky.history == [
-        row | {"seconds": ours["seconds"]}
-        for row, ours in zip(thalweg.train(recipe()).history, leaky.history, strict=True)
-    ]
+    for row, ours in zip(thalweg.train(recipe()).history, leaky.history, strict=True):
+        assert ours["train_loss"] == row["train_loss"]
+        assert ours["validation_loss"] == pytest.approx(row["validation_loss"], rel=1e-6)  # other batches, to rounding
     folds = thalweg.cross_validate(recipe(data=Splits(train=part)), folds=3)
     assert sum(len(run.recipe.data.validation) for run in folds.runs) == N - 40
 

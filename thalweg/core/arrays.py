@@ -143,3 +143,16 @@ def check_lengths(data: Nest, split: str) -> None:
         )
     if lengths[0] == 0:
         raise DataError(f"The {split} split is empty: {describe(data)}. It needs at least one example.")
+
+
+def arrays_of(source: Any) -> ArraySource | None:
+    """The pair of tensors that a source cuts its batches from; None where it is made otherwise.
+
+    >>> arrays_of(ArraySource((torch.ones(3, 2), torch.ones(3)), 2)) is not None
+    True
+    """
+    arrays = source if isinstance(source, ArraySource) else getattr(source, "arrays", None)
+    if not isinstance(arrays, ArraySource) or not isinstance(arrays.data, tuple) or len(arrays.data) != 2:
+        return None
+    tensors = all(isinstance(part, Tensor) and part.device.type == "cpu" for part in arrays.data)
+    return arrays if tensors and arrays.data[0].is_floating_point() else None

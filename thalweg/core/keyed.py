@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from thalweg.core.errors import DataError, RunError
 from thalweg.core.generators import generator_state, own_generators, seed_generator, set_generator
 from thalweg.core.nest import Nest, as_tuples
-from thalweg.core.randomness import cpu_marks, restore_marks, seed_cpu, stream_seed, untouched
+from thalweg.core.randomness import Streams, cpu_marks, restore_marks, seed_cpu, stream_seed, untouched
 
 Collate = Callable[[list[Any]], Nest]
 JUDGING = stream_seed(0, "judging")
@@ -42,6 +42,7 @@ class Keyed(Dataset[Any]):
     collate: Collate
     key: int
     draws: bool = False
+    first: bool = True
     own: list[Any] = field(init=False, repr=False)
     """Sources of random numbers that the examples and the collate function keep."""
 
@@ -58,12 +59,15 @@ class Keyed(Dataset[Any]):
     def batch(self, ids: list[int]) -> Nest:
         """The batch of some examples; the global streams are left as they were."""
         if not self.draws:
-            before, own = cpu_marks(), self._states()
+            whole = Streams.now() if self.first else None
+            self.first, before, own = False, cpu_marks(), self._states()
             batch = self._collated([self.examples[index] for index in ids])
             if cpu_marks() == before and all(map(_same, self._states(), own)):
                 return batch
             self.draws = True
             restore_marks(before)
+            if whole is not None:  # with what marks leave out: the second of two numbers that NumPy draws at once
+                whole.restore()
             self._restore(own)
         own = self._states()
         try:

@@ -38,9 +38,9 @@ def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu"
 def seed_everything(seed: int, *purpose: str | int) -> None:
     """Seed the global streams of Python, NumPy and torch: what dropout, and the users' own code, draw from."""
     value = stream_seed(seed, *purpose)
-    random.seed(value)
-    np.random.seed(value % 2**32)
-    torch.manual_seed(value)
+    seed_cpu(value)
+    if torch.accelerator.is_available():
+        torch.manual_seed(value)  # which also seeds devices that are yet to be used
 
 
 def seed_cpu(value: int) -> None:

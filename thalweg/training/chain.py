@@ -1,6 +1,6 @@
 """Chains: models that are a sequence of linear layers and what acts on each unit, lowered to batched matrix products.
 
-The weights of K models are stacked along a first axis, and one product `(K, batch, in) x (K, in, out)` does the work of
+The weights of K models are stacked along a first axis, and one product `(K, out, in) x (K, in, batch)` does the work of
 K. Each model's own parameters become views of the stack, so that it can be judged at any time.
 """
 
@@ -86,11 +86,9 @@ class Chain:
     def __init__(self, models: list[nn.Module]) -> None:
         self.models = models
         self.weights: list[Tensor] = []
-        """Stacked parameters, in the order of the chain, each `(K, ...)`; those of linear layers as `(K, in, out)`."""
+        """Stacked parameters, in the order of the chain, each `(K, ...)`."""
         self.owners: list[list[nn.Parameter]] = []
         """The parameters of each model that they stand for."""
-        self.turned: list[bool] = []
-        """Whether these are its transposes."""
         self._steps = [self._lowered(list(row)) for row in zip(*map(_chain_of, models), strict=True)]
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
@@ -103,22 +101,21 @@ class Chain:
         """Whether all batches of a step must be of one size: batch norm counts every row."""
         return any(isinstance(module, nn.BatchNorm1d) for module in self.models[0].modules())
 
-    def stack(self, modules: list[nn.Module], name: str, turned: bool = False) -> Tensor:
-        """One parameter of each module as a leaf, of which they become views; `turned` stacks their transposes."""
+    def stack(self, modules: list[nn.Module], name: str) -> Tensor:
+        """One parameter of each module as a leaf, of which they become views."""
         own = [getattr(module, name) for module in modules]
-        stacked = torch.stack([_turned(weight.detach(), turned) for weight in own]).requires_grad_()
+        stacked = torch.stack([weight.detach() for weight in own]).requires_grad_()
         for weight, view in zip(own, stacked.detach(), strict=True):
-            weight.data = _turned(view, turned)
+            weight.data = view
         self.weights.append(stacked)
         self.owners.append(own)
-        self.turned.append(turned)
         return stacked
 
     def share_gradients(self) -> None:
         """Let each model's parameters have the gradients of the stack."""
-        for stacked, own, turned in zip(self.weights, self.owners, self.turned, strict=True):
+        for stacked, own in zip(self.weights, self.owners, strict=True):
             for k, weight in enumerate(own):
-                weight.grad = None if stacked.grad is None else _turned(stacked.grad[k], turned)
+                weight.grad = None if stacked.grad is None else stacked.grad[k]
 
     def _lowered(self, row: list[nn.Module]) -> Lowered:
         link: Any = row[0]
@@ -135,11 +132,12 @@ class Chain:
         return lambda x, draws: link(x)
 
     def _linear(self, row: list[nn.Module], biased: bool) -> Lowered:
-        weight = self.stack(row, "weight", turned=True)
+        """Examples lie along the last axis in memory, by which narrow layers take a third of the time."""
+        weight = self.stack(row, "weight")
         if not biased:
-            return lambda x, draws: torch.bmm(x, weight)
+            return lambda x, draws: torch.bmm(weight, x.mT).mT
         bias = self.stack(row, "bias")
-        return lambda x, draws: torch.baddbmm(bias.unsqueeze(1), x, weight)
+        return lambda x, draws: torch.baddbmm(bias.unsqueeze(2), weight, x.mT).mT
 
     def _layer_norm(self, row: list[nn.Module], link: nn.LayerNorm) -> Lowered:
         if not link.elementwise_affine:
@@ -173,10 +171,6 @@ class Chain:
         return norm
 
 
-def _turned(tensor: Tensor, turned: bool) -> Tensor:
-    return tensor.mT if turned else tensor
-
-
 STATISTICS = ("running_mean", "running_var")
 
 
@@ -190,11 +184,11 @@ class _Dropout:
         if not any(self.rates):
             return x
         masks = [
-            torch.ones_like(part)
+            part.new_ones(part.shape)
             if rate == 0
-            else torch.zeros_like(part)
+            else part.new_zeros(part.shape)
             if rate == 1
-            else torch.empty_like(part).bernoulli_(1 - rate, generator=own).div_(1 - rate)
+            else part.new_empty(part.shape).bernoulli_(1 - rate, generator=own).div_(1 - rate)
             for part, rate, own in zip(x.detach(), self.rates, draws, strict=True)
         ]
         return x * torch.stack(masks)

@@ -81,15 +81,21 @@ def cross_validate(
             raise RunError(
                 f"Fold {number} of {folds} ended as {run.status}: {run.error or run.status.sentence}"
             ) from run.error
-    target = resolve_device(device)
-    rows = [
-        {name: score[0] for name, score in evaluate_model(run.last, recipe, split.validation, target, level).items()}
-        for run, split in zip(runs, splits, strict=True)
-    ]
+    rows = [_scores_of(run, device, level) for run in runs]
     ratio = float(np.mean([len(held_out) / len(train) for train, held_out in pairs]))
     return CrossValidation(
         runs, rows, {name: corrected_interval([row[name] for row in rows], ratio, level) for name in rows[0]}
     )
+
+
+def _scores_of(run: Run, device: str | torch.device, level: float) -> dict[str, float]:
+    """The scores of the last epoch's weights on the fold that was held out: the history holds them, if it has a row."""
+    assert run.recipe is not None
+    if run.history:
+        row = run.history[-1]
+        return {"loss": row["validation_loss"], **row["metrics"]}
+    scores = evaluate_model(run.last, run.recipe, run.recipe.data.validation, resolve_device(device), level)
+    return {name: score[0] for name, score in scores.items()}
 
 
 def _fold(source: Source, train: Any, held_out: Any) -> Splits:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from thalweg.core.arrays import arrays_of
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.explain import explain, is_out_of_memory
 from thalweg.core.nest import Nest, describe, to_device
@@ -30,14 +31,19 @@ from thalweg.core.objective import (
     pair,
 )
 from thalweg.core.randomness import seed_everything, stream_seed, untouched
-from thalweg.core.source import Source
+from thalweg.core.source import Batched, Source
 from thalweg.core.step import Step
 from thalweg.core.threads import counting, fitting_threads
+from thalweg.training.chain import links
 from thalweg.training.recipe import Recipe
-from thalweg.training.values import Metric, detached, joined, mean_of, measured, values_of
+from thalweg.training.values import Metric, detached, joined, mean_of, measured, unreduced_of, values_of
 
 END = Moment(step=1, steps=1)
 """The moment at which a finished run is judged, so that step / steps is 1."""
+
+
+AT_ONCE = 1024
+"""Rows of arrays that are judged at once, where how they are batched cannot matter."""
 
 
 @dataclass
@@ -93,7 +99,7 @@ class Judge:
         """One pass over the split in evaluation mode, with a value of every example where the loss gives one."""
         seen = Observed(marked={name: [] for name in self.marked})
         with self._judging(model, device), ExitStack() as rest:
-            for batch in source.batches(0, 0, None):
+            for batch in self._wide(model, source).batches(0, 0, None):
                 if seen.losses or torch.get_num_threads() == 1:
                     self._see(seen, model, to_device(batch, device), _drawing(moment, device))
                     continue
@@ -129,6 +135,15 @@ class Judge:
                 raise
             raise type(explained)(f"In the {name} split: {explained}") from error
         return self
+
+    def _wide(self, model: nn.Module, source: Source) -> Source:
+        """Arrays in larger batches where examples cannot meet in one: a chain in evaluation mode, a loss of each."""
+        apart = isinstance(self.objective, PlainLoss) and unreduced_of(self.objective.loss) is not None
+        size = getattr(source, "batch_size", None) or AT_ONCE
+        if not apart or self.marked or size >= AT_ONCE or arrays_of(source) is None or links(model) is None:
+            return source
+        assert isinstance(source, Batched)
+        return source.batched(AT_ONCE)
 
     @contextmanager
     def _judging(self, model: nn.Module, device: torch.device) -> Iterator[None]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.core.arrays import ArraySource
+from thalweg.core.arrays import arrays_of
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.objective import PlainLoss, counted_targets
 from thalweg.core.randomness import generator
@@ -52,15 +52,6 @@ def kind_of(training: Training) -> tuple[Any, ...] | None:
     return (chain, settings, mark, shapes, source.batch_size, source.count_batches(), recipe.epochs)
 
 
-def arrays_of(source: Any) -> ArraySource | None:
-    """The pair of tensors that a source cuts its batches from; None where it is made otherwise."""
-    arrays = source if isinstance(source, ArraySource) else getattr(source, "arrays", None)
-    if not isinstance(arrays, ArraySource) or not isinstance(arrays.data, tuple) or len(arrays.data) != 2:
-        return None
-    tensors = all(isinstance(part, Tensor) and part.device.type == "cpu" for part in arrays.data)
-    return arrays if tensors and arrays.data[0].is_floating_point() else None
-
-
 def _weights(training: Training) -> int:
     return sum(weight.numel() for weight in training.model.parameters())
 
@@ -89,6 +80,8 @@ class Stack:
         assert unreduced is not None
         self.unreduced = unreduced
         self.counted = any(map(self._counts, trainings))
+        self.takes_positions: bool | None = None
+        """Whether the loss takes scores `(K, classes, batch)`, as torch's do; None before it is tried."""
 
     def epoch(self, number: int, after_step: Callable[[Tensor], None]) -> list[float]:
         """One epoch of every run; gives the seconds that are each one's share. `after_step` is given the K losses."""
@@ -97,16 +90,20 @@ class Stack:
         totals = torch.zeros(2, len(self.trainings), dtype=torch.float64)
         for training in self.trainings:
             training.step.train()
+            training.reach(number)
+            training.rate.before_step(training.moment.step, training.moment.steps)
+        scheduled = [training for training in self.trainings if type(training.rate) is not Rate]
         for batches in self._drawn(number):
-            for training in self.trainings:
-                training.reach(number)
+            for training in scheduled:
                 training.rate.before_step(training.moment.step, training.moment.steps)
-            losses, weights = self._losses(self.chain(batches.x, draws), batches)
-            self.update.step(losses)
-            seen = losses.detach().double()
+            values, share = self._values(self.chain(batches.x, draws), batches)
+            self.update.step(torch.autograd.grad(values, self.chain.weights, share))
+            seen = (values.detach() * share).sum(1).double()
+            weights = torch.tensor(batches.sizes, dtype=torch.float64)
             totals += torch.stack([seen * weights, weights])
-            for training in self.trainings:
+            for training in scheduled:
                 training.rate.after_step()
+            for training in self.trainings:
                 training.moment.step += 1
                 training.position.batch += 1
             after_step(seen)
@@ -162,32 +159,41 @@ class Stack:
             even = min(sizes) == largest
             yield Batches(x, y, sizes, None if even else (torch.arange(largest) < torch.tensor(sizes)[:, None]))
 
-    def _losses(self, output: Tensor, batches: Batches) -> tuple[Tensor, Tensor]:
-        """The loss of each run's batch, and what it weighs in the mean of the epoch."""
-        target, shape = batches.y.flatten(0, 1), batches.y.shape[:2]
-        values = mean_of_each(self.unreduced(output.flatten(0, 1), target)).unflatten(0, shape)
-        sizes = torch.tensor(batches.sizes, dtype=torch.float64)
-        weight = batches.real
-        if self.counted:
-            counts = counted_targets(self.loss, target)
-            assert counts is not None
-            each = mean_of_each(counts).to(values).unflatten(0, shape)
-            return _over(values.sum(1) if weight is None else (values * weight).sum(1), each, weight), sizes
-        if weight is None:
-            return values.mean(1), sizes
-        return (values * weight).sum(1) / weight.sum(1), sizes
+    def _values(self, output: Tensor, batches: Batches) -> tuple[Tensor, Tensor]:
+        """The loss of each example, `(K, batch)`, and its share in the mean that is its run's loss."""
+        target = batches.y.flatten(0, 1)
+        shape = batches.y.shape[:2]
+        if self.takes_positions is None:
+            self.takes_positions = self._tried(output, batches.y)
+        if self.takes_positions:
+            values = self.unreduced(output.mT, batches.y)
+        else:
+            values = mean_of_each(self.unreduced(output.flatten(0, 1), target)).unflatten(0, shape)
+        share = torch.ones_like(values) if batches.real is None else batches.real.to(values.dtype)
+        if not self.counted:
+            return values, share / share.sum(1, keepdim=True)
+        counts = counted_targets(self.loss, target)
+        assert counts is not None
+        total = (mean_of_each(counts).to(values).unflatten(0, shape) * share).sum(1, keepdim=True)
+        return values, share / torch.where(total != 0, total, 1)
+
+    @torch.no_grad()
+    def _tried(self, output: Tensor, y: Tensor) -> bool:
+        """Whether scores `(K, classes, batch)` and classes `(K, batch)` give what they give one by one."""
+        if output.dim() != 3 or y.dim() != 2 or y.is_floating_point():
+            return False
+        one_by_one = mean_of_each(self.unreduced(output.flatten(0, 1), y.flatten())).unflatten(0, y.shape)
+        try:
+            values = self.unreduced(output.mT, y)
+        except Exception:  # a loss that reads scores in one form alone
+            return False
+        return values.shape == y.shape and torch.allclose(values, one_by_one, rtol=1e-4, atol=1e-6)
 
     def _counts(self, training: Training) -> bool:
         """Whether the loss's mean is over what the targets count (class weights, labels left out), not over rows."""
         arrays = arrays_of(training.source)
         counts = None if arrays is None else counted_targets(self.loss, arrays.data[1])
         return counts is not None and not bool((counts == 1).all())
-
-
-def _over(total: Tensor, each: Tensor, real: Tensor | None) -> Tensor:
-    """A sum over what the examples count; 0 where they count nothing."""
-    count = (each if real is None else each * real).sum(1)
-    return total / torch.where(count != 0, count, 1)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

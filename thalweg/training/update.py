@@ -59,10 +59,8 @@ class Update:
         self._decay_factors: list[Tensor] = []
 
     @torch.no_grad()
-    def step(self, losses: Tensor) -> None:
-        """Minimize the losses of all runs by one step."""
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(losses.sum(), self.chain.weights)
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """One step of all runs by the gradients of their losses."""
         gradients = tuple(gradient.contiguous() for gradient in gradients)  # fused kernels go by memory
         self._read_rates()
         for weight, move, gradient, decay, row in zip(
