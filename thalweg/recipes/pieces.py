@@ -158,16 +158,17 @@ def fit(
     clip_norm: float | None = None,
     accumulate: int = 1,
     precision: str = "float32",
+    compile: bool | str = False,
 ) -> dict[str, Any]:
     """The keys of [fit], with their defaults, as fields of a recipe; metrics are looked up by their names."""
     check_counts(batch_size=batch_size, epochs=epochs, seed=seed)
-    check_step(clip_norm, accumulate, precision)
+    check_step(clip_norm, accumulate, precision, compile)
     names = [metrics] if isinstance(metrics, str) else metrics or []
     for name in names:
         if name not in METRICS:
             raise RecipeError(f"there is no metric '{name}'.{did_you_mean(name, METRICS)}")
     chosen = {name: METRICS[name] for name in names}
-    shape = {"clip_norm": clip_norm, "accumulate": accumulate, "precision": precision}
+    shape = {"clip_norm": clip_norm, "accumulate": accumulate, "precision": precision, "compile": compile}
     return {"batch_size": batch_size, "epochs": epochs, "seed": seed, "metrics": chosen, **shape}
 
 

@@ -51,6 +51,10 @@ class Training:
     update: Callable[[], Any]
     """The optimizer's step, with what the recipe puts before and behind it."""
     clip: Clip | None = None
+    whole: Any = None
+    """The step as one compiled graph, where it is compiled."""
+    norm: Tensor | None = None
+    """The length of the gradient that a compiled step does not leave in the parameters."""
     average: Any = None
     """The running average of the weights, where the recipe has one."""
     choices: dict[str, str] = field(default_factory=dict)
@@ -69,7 +73,9 @@ class Training:
 
     def gradient_norm(self) -> float | None:
         """The length of the last gradient, as it was before it was clipped; None where there is none."""
-        norm = gradient_norm(self.model.parameters()) if self.clip is None else self.clip.norm
+        norm = self.norm if self.clip is None else self.clip.norm
+        if norm is None and self.clip is None:
+            norm = gradient_norm(self.model.parameters())
         return None if norm is None else float(norm)
 
     def reach(self, epoch: int, place: int = 0) -> None:
@@ -139,7 +145,7 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
         update=update,
         clip=clip,
         average=average,
-        choices={"precision": precision},
+        choices={"precision": precision, "compiled": "no"},
         work=largest,
     )
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.errors import RecipeError
-from thalweg.core.nest import Nest, to_device
+from thalweg.core.nest import Nest, count_examples, to_device
 from thalweg.core.objective import Losses, name_of
 from thalweg.core.randomness import generator, seed_everything
 from thalweg.training.build import Training, forward, plainly_cleared
@@ -53,27 +53,44 @@ def steps(
     """One epoch of training; pauses after each step, or between backward and step, and gives the loss of the batch."""
     moment = training.moment
     training.step.train()
-    for window in windows(batches(training, epoch), training.recipe.accumulate):
+    for batch, rest in windows(batches(training, epoch), training.recipe.accumulate):
         training.rate.before_step(moment.step, moment.steps)
         clear_gradients(training)
-        minimized, losses = descend(training, epoch, window, mean)
-        if pause_before_step:
-            yield minimized, losses
-        training.update()
+        taken = None if pause_before_step else in_one_graph(training, epoch, batch, mean)
+        if taken is not None:
+            minimized, losses = taken
+        else:
+            minimized, losses = descend(training, epoch, chain([batch], rest), mean)
+            if pause_before_step:
+                yield minimized, losses
+            training.update()
         training.rate.after_step()
         moment.step += 1
         if not pause_before_step:
             yield minimized, losses
 
 
-def windows(drawn: Iterator[Nest], size: int) -> Iterator[Iterator[Nest]]:
-    """The batches of each step: `size` of them, at the end of an epoch those that are left.
+def windows(drawn: Iterator[Nest], size: int) -> Iterator[tuple[Nest, Iterator[Nest]]]:
+    """The batches of each step, the first and the others: `size` in all, at the end of an epoch those that are left.
 
-    >>> [list(window) for window in windows(iter([1, 2, 3]), 2)]
-    [[1, 2], [3]]
+    >>> [(first, list(rest)) for first, rest in windows(iter([1, 2, 3]), 2)]
+    [(1, [2]), (3, [])]
     """
     for first in drawn:
-        yield chain([first], islice(drawn, size - 1))
+        yield first, islice(drawn, size - 1)
+
+
+def in_one_graph(training: Training, epoch: int, batch: Nest, mean: RunningMean) -> tuple[Tensor, Losses] | None:
+    """Take a whole step, gradient and update, where it is compiled and takes this batch; else None."""
+    training.norm = None
+    loss = None if training.whole is None else training.whole(batch)
+    if loss is None:
+        return None
+    training.reach(epoch)
+    losses = Losses(loss, weight=float(count_examples(batch)))
+    mean.add(losses)
+    training.position.batch += 1
+    return loss, losses
 
 
 def descend(training: Training, epoch: int, window: Iterator[Nest], mean: RunningMean) -> tuple[Tensor, Losses]:

@@ -8,20 +8,18 @@ from typing import Any
 
 import torch
 
-from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.core.randomness import untouched
 from thalweg.core.threads import fitting_threads
-from thalweg.training.build import prepare
 from thalweg.training.keeper import Keeper
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
 from thalweg.training.stacked import kind_of
 from thalweg.training.together import Going, train_together
-from thalweg.training.train import check_recipe, run_of, trained, went
+from thalweg.training.train import check_recipe, ready, run_of, trained, went
 
 
 @no_type_check
@@ -115,7 +113,7 @@ def _prepared(recipe: Recipe, device: str | torch.device) -> Going:
     """A run that is ready to begin, and what was said of it."""
     check_recipe(recipe)
     with untouched(), collecting((recipe.origin or {}).get("notices", ())) as notices:
-        training = prepare(recipe, resolve_device(device))
+        training = ready(recipe, device)
         return Going(training, Keeper(training, None), notices)
 
 

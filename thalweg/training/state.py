@@ -39,6 +39,8 @@ def taken(training: Training) -> dict[str, Any]:
         "mean": {"total": at.mean.total, "weight": at.mean.weight},
         "streams": asdict(Streams.now()) if at.batch else None,
         "update": taken_update(training),
+        "whole": None if training.whole is None else training.whole.state(),
+        "compiled": training.choices["compiled"],
         "clip": None if training.clip is None else training.clip.state(),
         "average": None if training.average is None else training.average.state_dict(),
         "beside": {name: value for name, value in training.step.state_dict().items() if not name.startswith("model.")},
@@ -78,6 +80,10 @@ def put_back(training: Training, state: Mapping[str, Any], changed: Collection[s
     for name, gradient in state["gradients"].items():
         training.step.get_parameter(name).grad = gradient.to(training.device)
     put_back_update(training, state["update"], changed)
+    if state["compiled"] == "no":
+        training.whole, training.choices["compiled"] = None, "no"
+    elif training.whole is not None:
+        training.whole.put_back(state["whole"])
     if training.clip is not None and state["clip"] is not None:
         training.clip.put_back(state["clip"])
     if training.average is not None and state["average"] is not None:

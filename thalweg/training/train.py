@@ -15,6 +15,7 @@ from thalweg.core.randomness import untouched
 from thalweg.core.threads import fitting_threads
 from thalweg.core.wording import counted
 from thalweg.training.build import Training, prepare
+from thalweg.training.compiled import compile_if_asked
 from thalweg.training.folder import RunFolder
 from thalweg.training.interrupts import deferred
 from thalweg.training.keeper import Keeper
@@ -113,7 +114,7 @@ def _ended(
     with untouched(), collecting(said) as notices, ExitStack() as rest:
         if folder is not None:
             rest.enter_context(folder.ending(notices))
-        training = prepare(recipe, resolve_device(device))
+        training = ready(recipe, device)
         rest.enter_context(fitting_threads(training.work))
         keeper = Keeper(training, folder)
         saver = None if folder is None else Saver(training, keeper, folder.path, notices)
@@ -136,6 +137,13 @@ def _ended(
         if saver is not None and status.good:
             saver.checkpoints.tidy(kept=0)
     return run
+
+
+def ready(recipe: Recipe, device: str | torch.device) -> Training:
+    """A training that is ready to take steps, compiled where that is asked for."""
+    training = prepare(recipe, resolve_device(device))
+    compile_if_asked(training)
+    return training
 
 
 def _go_on(folder: RunFolder, saver: Saver, force: bool) -> None:
