@@ -2,6 +2,7 @@
 
 from thalweg.training.crossing import CrossValidation, cross_validate
 from thalweg.training.evaluate import evaluate
+from thalweg.training.finders import RangeTest, find_learning_rate, largest_batch_size
 from thalweg.training.folder import RunFolder
 from thalweg.training.loop import Progress, epochs, steps
 from thalweg.training.many import train_many
@@ -16,12 +17,15 @@ __all__ = [
     "EarlyStopping",
     "Outcome",
     "Progress",
+    "RangeTest",
     "Recipe",
     "Run",
     "RunFolder",
     "cross_validate",
     "epochs",
     "evaluate",
+    "find_learning_rate",
+    "largest_batch_size",
     "resumed",
     "steps",
     "train",

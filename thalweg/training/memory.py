@@ -1,6 +1,9 @@
 """Out of memory: which batch did not fit, and how many of its examples would."""
 
+import os
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +18,7 @@ from thalweg.core.wording import counted
 from thalweg.training.build import Training
 
 TRIES = 10
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def told_size(training: Training, error: Exception) -> Exception:
@@ -46,7 +50,7 @@ def largest_that_fits(training: Training, batch: Any, size: int) -> int:
             tried = fails // 2 if fits == 0 else (fits + fails) // 2
             if tried <= fits:
                 break
-            if _goes_through(training, map_tensors(partial(_first, count=tried, size=size), batch)):
+            if goes_through(training, map_tensors(partial(_first, count=tried, size=size), batch)):
                 fits = tried
             else:
                 fails = tried
@@ -59,7 +63,8 @@ def _first(tensor: Tensor, count: int, size: int) -> Tensor:
     return tensor[:count] if tensor.dim() and len(tensor) == size else tensor
 
 
-def _goes_through(training: Training, batch: Any) -> bool:
+def goes_through(training: Training, batch: Any) -> bool:
+    """Whether a batch goes through forward and backward; any error but one of memory is raised."""
     moment = Moment(training=True, steps=training.moment.steps, generator=generator(0, "trial", device=training.device))
     try:
         training.step.train()(to_device(batch, training.device), moment)[0].backward()
@@ -72,6 +77,34 @@ def _goes_through(training: Training, batch: Any) -> bool:
         training.step.zero_grad(set_to_none=True)
         if training.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def saved_bytes(training: Training, batch: Any) -> int:
+    """The bytes that a forward pass keeps for the backward pass beside the weights, and as much again for gradients."""
+    own = {weight.untyped_storage().data_ptr() for weight in training.step.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        training.step.train()(batch, Moment(training=True, generator=generator(0, "trial")))
+    return 2 * sum(kept.values())
+
+
+def available() -> int:
+    """The bytes of main memory that are free, or can be freed at once, within the limits of a container."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    with suppress(OSError, ValueError):
+        most, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        free = min(free, most - used)
+    return free
 
 
 def _next_batch(training: Training) -> Any:
