@@ -20,8 +20,9 @@ from thalweg.training.memory import available
 def line(rate: float = 0.1, **changes: Any) -> thalweg.Recipe:
     """Least squares in ten dimensions: plain descent diverges above 2 / (largest eigenvalue), here about 1."""
     x = torch.randn(400, 10, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(400, 1, generator=torch.Generator().manual_seed(1))
     made = recipe(
-        data=Splits(train=(x, x @ torch.arange(10.0)[:, None])),
+        data=Splits(train=(x, x @ torch.arange(10.0)[:, None] + 5 * noise)),
         model=lambda: nn.Linear(10, 1),
         objective=nn.MSELoss(),
         optimizer=partial(torch.optim.SGD, lr=rate),
@@ -33,7 +34,7 @@ def line(rate: float = 0.1, **changes: Any) -> thalweg.Recipe:
 def test_the_edge_of_descent_is_found() -> None:
     """For the mean squared error of standard normal inputs the curvature is about 2, the edge at a rate of about 1."""
     test = thalweg.find_learning_rate(line())
-    assert 0.2 < test.best < 1.5
+    assert 0.2 < test.best < 2  # it takes a few steps above the edge to be seen
     assert 0.01 < test.suggestion < test.best
     assert test.rates[-1] < 10  # it ended where the loss rose
     assert len(test.rates) == len(test.losses)

@@ -8,7 +8,7 @@ and looks at the loss of each batch: it stands still where the rate is too low, 
 """
 
 from dataclasses import dataclass
-from math import inf, isfinite, log
+from math import isfinite, log
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,10 @@ from thalweg.training.memory import TRIES, available, goes_through, saved_bytes
 from thalweg.training.recipe import Recipe
 from thalweg.training.tally import RunningMean
 
-SMOOTHING = 0.9
-"""The share that a step's smoothed loss keeps of the one before it."""
+REACH = 3
+"""A loss is smoothed over so many steps before and behind it, the nearer the more: a mean of the past would lag."""
 TOO_HIGH = 4.0
-"""The test ends where the smoothed loss is so many times the lowest before it."""
+"""The test ends where the loss of the last steps is so many times the lowest before them."""
 MARGIN = 0.8
 """The share of the memory that is free which a batch may fill."""
 
@@ -118,7 +118,7 @@ def _tested(training: Training, rates: list[float]) -> RangeTest:
     first = float(groups[0]["lr"]) or 1.0
     shares = [float(group["lr"]) / first for group in groups]
     seen: list[float] = []
-    smoothed, lowest, epoch = 0.0, inf, 0
+    epoch = 0
 
     def use(rate: float) -> None:
         for group, share in zip(groups, shares, strict=True):
@@ -129,20 +129,31 @@ def _tested(training: Training, rates: list[float]) -> RangeTest:
         epoch += 1
         training.position.batch = 0
         for loss, _ in steps(training, epoch, RunningMean(training.device)):
-            smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss.item()
-            seen.append(smoothed / (1 - SMOOTHING ** (len(seen) + 1)))
-            if not isfinite(seen[-1]):
-                seen.pop()
+            if not isfinite(value := loss.item()):
                 return _read(rates, seen)
-            lowest = min(lowest, seen[-1])
-            if len(seen) == len(rates) or (len(seen) > 10 and seen[-1] > TOO_HIGH * abs(lowest)):
+            seen.append(value)
+            if len(seen) == len(rates) or _too_high(seen):
                 return _read(rates, seen)
             use(rates[len(seen)])
     return _read(rates, seen)
 
 
-def _read(rates: list[float], losses: list[float]) -> RangeTest:
+def _too_high(seen: list[float]) -> bool:
+    smoothed = _smoothed(seen)
+    return len(seen) > 3 * REACH and smoothed[-1] > TOO_HIGH * max(abs(min(smoothed)), 1e-3 * abs(smoothed[0]))
+
+
+def _smoothed(values: list[float]) -> list[float]:
+    """The mean around each value, in a triangle that is cut off at both ends."""
+    window = np.concatenate([np.arange(1, REACH + 2), np.arange(REACH, 0, -1)]).astype(float)
+    inside = np.convolve(np.ones(len(values)), window)[REACH:-REACH]
+    smoothed: list[float] = (np.convolve(values, window)[REACH:-REACH] / inside).tolist()
+    return smoothed
+
+
+def _read(rates: list[float], seen: list[float]) -> RangeTest:
     """Where the loss is lowest, and where it fell fastest on the way there."""
+    losses = _smoothed(seen) if seen else []
     if len(losses) < 2:
         raise RecipeError(
             f"The loss is not finite at the rate {rates[0]:g} already. Begin lower, lowest={rates[0] / 100:g}, or look "
