@@ -159,17 +159,19 @@ def fit(
     accumulate: int = 1,
     precision: str = "float32",
     compile: bool | str = False,
+    channels_last: bool | str = False,
 ) -> dict[str, Any]:
     """The keys of [fit], with their defaults, as fields of a recipe; metrics are looked up by their names."""
     check_counts(batch_size=batch_size, epochs=epochs, seed=seed)
-    check_step(clip_norm, accumulate, precision, compile)
+    check_step(clip_norm, accumulate, precision, compile, channels_last)
     names = [metrics] if isinstance(metrics, str) else metrics or []
     for name in names:
         if name not in METRICS:
             raise RecipeError(f"there is no metric '{name}'.{did_you_mean(name, METRICS)}")
     chosen = {name: METRICS[name] for name in names}
-    shape = {"clip_norm": clip_norm, "accumulate": accumulate, "precision": precision, "compile": compile}
-    return {"batch_size": batch_size, "epochs": epochs, "seed": seed, "metrics": chosen, **shape}
+    step = {"clip_norm": clip_norm, "accumulate": accumulate}
+    speed = {"precision": precision, "compile": compile, "channels_last": channels_last}
+    return {"batch_size": batch_size, "epochs": epochs, "seed": seed, "metrics": chosen, **step, **speed}
 
 
 def _beside(settings: Settings, section: str) -> dict[str, Any]:

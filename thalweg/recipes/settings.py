@@ -36,7 +36,17 @@ DATA_KEYS = (
 CLOSED = {
     "data": DATA_KEYS,
     "stopping": ("patience", "min_delta"),
-    "fit": ("batch_size", "epochs", "seed", "metrics", "clip_norm", "accumulate", "precision", "compile"),
+    "fit": (
+        "batch_size",
+        "epochs",
+        "seed",
+        "metrics",
+        "clip_norm",
+        "accumulate",
+        "precision",
+        "compile",
+        "channels_last",
+    ),
 }
 """The sections whose keys are known here; those of the others are the arguments of the piece that `kind` names."""
 OPEN = ("model", "objective", "optimizer", "schedule", "penalty", "average")

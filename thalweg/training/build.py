@@ -145,7 +145,7 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
         update=update,
         clip=clip,
         average=average,
-        choices={"precision": precision, "compiled": "no"},
+        choices={"precision": precision, "compiled": "no", "layout": "contiguous"},
         work=largest,
     )
 

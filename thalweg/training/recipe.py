@@ -37,7 +37,8 @@ class Recipe:
     - `accumulate` batches make one step, each counted by its examples; `clip_norm` is the largest length of its
       gradient; `average` a running average of the weights, `EMA(0.999)` or `SWA()` of `thalweg.optim`, which is judged
       and kept in place of the last weights; `precision` float32, bfloat16, or auto: bfloat16 where a GPU computes it;
-      `compile` makes a step one graph (True, or "auto": where the run is long enough to pay for it).
+      `compile` makes a step one graph (True, or "auto": where the run is long enough to pay for it);
+      `channels_last` lays images out so for convolutions (True, or "auto": where a few steps are faster so).
     - `batch_size=None` is the whole split at once. `penalty(model)` is added to what is minimized. `judge` (default:
       the objective without label smoothing) and `metrics` give the numbers that are compared. `collate` makes a batch
       of a list of examples. `loop(model, optimizer, batches, objective)` replaces our own loop, once an epoch.
@@ -74,6 +75,7 @@ class Recipe:
     average: Callable[[nn.Module], Any] | None = None
     precision: str = "float32"
     compile: bool | str = False
+    channels_last: bool | str = False
     origin: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __new__(cls, *unnamed: Any, **given: Any) -> "Recipe":
@@ -99,7 +101,7 @@ class Recipe:
         _check_data(self.data)
         _check_factories(self)
         check_counts(**{name: getattr(self, name) for name in COUNTS})
-        check_step(self.clip_norm, self.accumulate, self.precision, self.compile)
+        check_step(self.clip_norm, self.accumulate, self.precision, self.compile, self.channels_last)
         _check_own_loop(self)
         if not isinstance(self.metrics, Mapping) or not all(isinstance(name, str) for name in self.metrics):
             raise RecipeError(
@@ -217,7 +219,7 @@ def check_counts(*, batch_size: Any, epochs: Any, seed: Any) -> None:
         raise RecipeError(f"seed={seed!r}, but a seed is a whole number, such as 0.")
 
 
-def check_step(clip_norm: Any, accumulate: Any, precision: Any, compile: Any) -> None:
+def check_step(clip_norm: Any, accumulate: Any, precision: Any, compile: Any, channels_last: Any) -> None:
     """Refuse what cannot shape a step."""
     number = isinstance(clip_norm, int | float) and not isinstance(clip_norm, bool)
     if clip_norm is not None and not (number and clip_norm > 0):
@@ -228,6 +230,8 @@ def check_step(clip_norm: Any, accumulate: Any, precision: Any, compile: Any) ->
         raise RecipeError(f"precision={precision!r}, but it is one of {', '.join(PRECISIONS)}.")
     if compile not in (True, False, "auto"):
         raise RecipeError(f"compile={compile!r}, but it is True, False, or 'auto': where the run is long enough.")
+    if channels_last not in (True, False, "auto"):
+        raise RecipeError(f"channels_last={channels_last!r}, but it is True, False, or 'auto': where it is faster.")
 
 
 def _check_own_loop(recipe: Recipe) -> None:

@@ -22,6 +22,7 @@ from thalweg.training.attributes import (
     plain_again,
 )
 from thalweg.training.build import Training
+from thalweg.training.layout import lay_out_as
 from thalweg.training.optimizer_state import put_back_update, taken_update
 from thalweg.training.position import Position
 from thalweg.training.tally import RunningMean
@@ -40,7 +41,7 @@ def taken(training: Training) -> dict[str, Any]:
         "streams": asdict(Streams.now()) if at.batch else None,
         "update": taken_update(training),
         "whole": None if training.whole is None else training.whole.state(),
-        "compiled": training.choices["compiled"],
+        "choices": dict(training.choices),
         "clip": None if training.clip is None else training.clip.state(),
         "average": None if training.average is None else training.average.state_dict(),
         "beside": {name: value for name, value in training.step.state_dict().items() if not name.startswith("model.")},
@@ -80,7 +81,9 @@ def put_back(training: Training, state: Mapping[str, Any], changed: Collection[s
     for name, gradient in state["gradients"].items():
         training.step.get_parameter(name).grad = gradient.to(training.device)
     put_back_update(training, state["update"], changed)
-    if state["compiled"] == "no":
+    if state["choices"]["layout"] != training.choices["layout"]:
+        lay_out_as(training, state["choices"]["layout"])
+    if state["choices"]["compiled"] == "no":
         training.whole, training.choices["compiled"] = None, "no"
     elif training.whole is not None:
         training.whole.put_back(state["whole"])

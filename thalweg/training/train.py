@@ -19,6 +19,7 @@ from thalweg.training.compiled import compile_if_asked
 from thalweg.training.folder import RunFolder
 from thalweg.training.interrupts import deferred
 from thalweg.training.keeper import Keeper
+from thalweg.training.layout import lay_out_if_asked
 from thalweg.training.loop import Progress, epochs
 from thalweg.training.memory import told_size
 from thalweg.training.outcome import Outcome
@@ -140,8 +141,9 @@ def _ended(
 
 
 def ready(recipe: Recipe, device: str | torch.device) -> Training:
-    """A training that is ready to take steps, compiled where that is asked for."""
+    """A training that is ready to take steps, laid out and compiled as is asked for."""
     training = prepare(recipe, resolve_device(device))
+    lay_out_if_asked(training)
     compile_if_asked(training)
     return training
 
