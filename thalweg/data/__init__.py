@@ -6,6 +6,7 @@ from thalweg.data.holdout import HeldOut, hold_out
 from thalweg.data.images import ImageFolder, load_images
 from thalweg.data.inference import Roles, infer_roles, infer_schema
 from thalweg.data.loading import load_table
+from thalweg.data.parquet_source import ParquetSource
 from thalweg.data.predictions import prediction_frame
 from thalweg.data.reading import read_table
 from thalweg.data.schema import Column, Kind, Schema, Target, TargetKind
@@ -20,6 +21,7 @@ __all__ = [
     "HeldOut",
     "ImageFolder",
     "Kind",
+    "ParquetSource",
     "Roles",
     "Schema",
     "Table",
