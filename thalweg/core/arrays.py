@@ -1,9 +1,9 @@
-"""Tensors in memory as a source: batches are cut out by indexing, with no per-example work."""
+"""Tensors in memory, or arrays in a file, as a source: batches are cut out by indexing, with no per-example work."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from thalweg.core.errors import DataError
-from thalweg.core.nest import Nest, count_examples, describe, leaves, map_tensors
+from thalweg.core.mapped import Mapped, Pages, file_behind
+from thalweg.core.nest import Nest, count_examples, describe, leaves, map_columns, map_tensors
+from thalweg.core.notices import notice
 
 
 @dataclass(frozen=True)
 class ArraySource:
-    """A nest of tensors that share axis 0, cut into batches.
+    """A nest of tensors, or of arrays in files (`Mapped`), that share axis 0, cut into batches.
 
     >>> source = ArraySource((torch.arange(5), torch.arange(5)), batch_size=2)
     >>> [x.tolist() for x, y in source.batches(1, 0, torch.Generator().manual_seed(0))]
@@ -36,10 +38,10 @@ class ArraySource:
         n = len(self)
         size = self.batch_size or n
         if generator is None and size >= n:
-            yield from (map_tensors(torch.clone, self.data),)[start:]  # a model may write into its inputs
+            yield from (map_tensors(methodcaller("clone"), self.data),)[start:]  # a model may write into its inputs
             return
         for chunk in self.ordered(epoch, generator)[start:]:
-            yield map_tensors(partial(torch.index_select, dim=0, index=chunk), self.data)
+            yield map_tensors(partial(_rows, index=chunk), self.data)
 
     def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
         """The examples of each batch of an epoch."""
@@ -100,31 +102,54 @@ def cut(order: Tensor, size: int, merge_single: bool = False) -> list[Tensor]:
     return chunks
 
 
-def as_tensors(nest: Any, split: str) -> Nest:
+def _rows(column: Tensor | Mapped, index: Tensor) -> Tensor:
+    return column.rows(index) if isinstance(column, Mapped) else torch.index_select(column, 0, index)
+
+
+def as_tensors(nest: Nest, split: str) -> Nest:
     """Arrays as tensors: floating NumPy arrays in torch's default type, integers as int64; tensors stay as they are.
 
     Raises `DataError` for arrays of text or objects.
     """
-    if isinstance(nest, Tensor):
-        return nest.detach()
-    if isinstance(nest, tuple) and hasattr(nest, "_fields"):
-        return type(nest)(*(as_tensors(item, split) for item in nest))
-    if isinstance(nest, tuple):
-        return tuple(as_tensors(item, split) for item in nest)
-    if isinstance(nest, dict):
-        return {key: as_tensors(item, split) for key, item in nest.items()}
-    return _as_tensor(nest, split)
+    return map_columns(partial(_as_tensor, split=split), nest)
+
+
+def as_columns(nest: Nest, split: str) -> Nest:
+    """The same, but arrays in a file stay there, to be read by the batch.
+
+    One number for each example is read at once: the order of an epoch takes as much memory.
+    """
+    return map_columns(partial(_as_column, split=split), nest)
 
 
 def _as_tensor(value: Any, split: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach()
     array = np.asarray(value)
-    array = array if array.flags.writeable else array.copy()
+    converted = np.ascontiguousarray(array, dtype=_kept_as(array, split))
+    return torch.from_numpy(converted if converted.flags.writeable else converted.copy())
+
+
+def _as_column(value: Any, split: str) -> Tensor | Mapped:
+    file = file_behind(value)
+    if file is None or value.ndim < 2:
+        return _as_tensor(value, split)
+    if value.flags.f_contiguous and not value.flags.c_contiguous:
+        notice(
+            f"The {split} split's file {file.filename} holds an array of shape {value.shape} column by column (Fortran "
+            "order), so that each example is read from many places. Write it anew with np.ascontiguousarray for speed."
+        )
+    return Mapped(np.asarray(value), _kept_as(value, split), Pages(file))
+
+
+def _kept_as(array: np.ndarray, split: str) -> np.dtype[Any]:
+    """The type in which numbers are trained on."""
     if array.dtype.kind == "f":
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=str(torch.get_default_dtype()).split(".")[1]))
+        return np.dtype(str(torch.get_default_dtype()).split(".")[1])
     if array.dtype.kind in "iu":
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.uint8 if array.dtype == np.uint8 else np.int64))
+        return np.dtype(np.uint8 if array.dtype == np.uint8 else np.int64)
     if array.dtype.kind in "bc":
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return array.dtype.newbyteorder("=")
     raise DataError(
         f"The {split} split holds an array of {array.dtype} (first value {array.reshape(-1)[:1].tolist()}), but a "
         "network needs numbers. Encode text as integer classes, for instance with sklearn.preprocessing.LabelEncoder, "

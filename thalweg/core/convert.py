@@ -21,7 +21,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from thalweg.core.arrays import ArraySource, as_tensors, check_lengths
+from thalweg.core.arrays import ArraySource, as_columns, as_tensors, check_lengths
 from thalweg.core.errors import DataError
 from thalweg.core.examples import ExampleSource, Zipped, column_length
 from thalweg.core.nodes import NodeSource, WholeSource, is_masked_graph
@@ -140,7 +140,7 @@ def _columns(columns: Any, name: str, batching: Batching) -> Source:
 
 
 def _arrays(columns: Any, name: str, batching: Batching) -> ArraySource:
-    data = as_tensors(_stacked(columns), name)
+    data = as_columns(_stacked(columns), name)
     check_lengths(data, name)
     return ArraySource(data, batching.size)
 

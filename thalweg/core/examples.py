@@ -1,6 +1,7 @@
 """Examples one by one as a source: a `Dataset`, a list of ragged examples, an opened `DataLoader`."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,11 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, WeightedRandomSampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler, default_collate
 
 from thalweg.core.arrays import count_batches, cut
 from thalweg.core.keyed import JUDGING, Collate, Keyed, told_of_workers
 from thalweg.core.nest import Nest
+
+
+class KnownExamples(Dataset[Any], ABC):
+    """A data set that knows more of an example than its tensors say: folds and held-out parts are dealt by it."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def meta(self, ids: Any) -> dict[str, Any]:
+        """What is known of these examples, one array each: "label", "group" (a speaker, a patient), "time"."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,13 @@ class ExampleSource:
     def take(self, ids: Any) -> "ExampleSource":
         index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
         return replace(self, ids=index if self.ids is None else self.ids[index], sampler=self._narrowed(index))
+
+    def meta(self, ids: Any) -> dict[str, Any]:
+        """What the data set knows of these examples; {} where it is an ordinary one."""
+        if not isinstance(self.examples, KnownExamples):
+            return {}
+        places = np.asarray(ids, dtype=np.int64)
+        return self.examples.meta(places if self.ids is None else self.ids.numpy()[places])
 
     def batched(self, size: int | None, merge_single: bool = False) -> "ExampleSource":
         return replace(self, batch_size=self.batch_size if self.own_size else size, merge_single=merge_single)

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from thalweg.core.mapped import CHUNK, Pages, file_behind
+
 UNKNOWN = "not compared"
 RECIPE_MODULE = "thalweg_recipe_"
 """What the modules of recipe files are called: names say nothing of what such a file holds, its code does."""
@@ -99,11 +101,35 @@ def _object(value: Any) -> Any:
 
 
 def _array(value: Tensor | np.ndarray) -> Any:
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
-        return ("array", value.shape, str(value.dtype), hashlib.sha256(repr(value.tolist()).encode()).hexdigest())
-    array = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
-    data = array.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if array.numel() else b""
+    if isinstance(value, np.ndarray):
+        return _numpy_array(value)
+    array = value.detach().cpu()
+    data = array.contiguous().view(-1).view(torch.uint8).numpy().data if array.numel() else b""
     return ("array", tuple(array.shape), str(array.dtype), hashlib.sha256(data).hexdigest())
+
+
+def _numpy_array(value: np.ndarray) -> Any:
+    """The same as of the tensor with these numbers, hashed by chunks: it may lie in a file larger than memory."""
+    if value.dtype.kind not in "biufc":
+        return ("array", value.shape, str(value.dtype), hashlib.sha256(repr(value.tolist()).encode()).hexdigest())
+    rows = np.atleast_1d(value)
+    pages, digest = Pages(file_behind(value)), hashlib.sha256()
+    pages.scattered(False)
+    step = max(1, CHUNK * len(rows) // max(1, rows.nbytes))
+    for start in range(0, len(rows), step):
+        chunk = np.ascontiguousarray(rows[start : start + step])
+        digest.update(chunk.data)
+        pages.held_more(chunk.nbytes)
+    pages.give_back()
+    return ("array", rows.shape, _dtype_name(value.dtype), digest.hexdigest())
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """The name that torch has for a type of numbers; NumPy's own for what torch does not know."""
+    try:
+        return str(torch.from_numpy(np.empty(0, dtype)).dtype)
+    except (TypeError, ValueError):
+        return str(dtype)
 
 
 def _function(function: types.FunctionType) -> Any:

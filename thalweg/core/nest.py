@@ -1,7 +1,7 @@
 """Nests: tensors inside tuples, lists and dicts, as batches come.
 
 A batch is any nesting of tensors that share axis 0, the examples. These functions are all that the rest of the package
-needs to know about nesting.
+needs to know about nesting. In the data of a source a tensor's place may be taken by an array in a file.
 """
 
 import copy
@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.core.mapped import Mapped
+
 Nest = Any
 """A tensor, or a tuple, list or dict of nests."""
+LEAVES: tuple[type[Any], ...] = (Tensor, Mapped)
 
 
 def map_tensors(function: Callable[[Tensor], Any], nest: Nest) -> Nest:
@@ -21,7 +24,7 @@ def map_tensors(function: Callable[[Tensor], Any], nest: Nest) -> Nest:
     >>> map_tensors(lambda t: t + 1, {"a": torch.tensor(1), "b": "text"})
     {'a': tensor(2), 'b': 'text'}
     """
-    if isinstance(nest, Tensor):
+    if isinstance(nest, LEAVES):
         return function(nest)
     if isinstance(nest, tuple) and hasattr(nest, "_fields"):
         return type(nest)(*(map_tensors(function, item) for item in nest))
@@ -30,6 +33,20 @@ def map_tensors(function: Callable[[Tensor], Any], nest: Nest) -> Nest:
     if isinstance(nest, Mapping):
         return _like(nest, {key: map_tensors(function, item) for key, item in nest.items()})
     return nest
+
+
+def map_columns(function: Callable[[Any], Any], columns: Any) -> Nest:
+    """The same nest of tuples and dicts with `function` applied to whatever is neither: a tensor, an array, a list.
+
+    >>> map_columns(len, ([1, 2], {"a": [3]}))
+    (2, {'a': 1})
+    """
+    if isinstance(columns, tuple):
+        mapped = (map_columns(function, item) for item in columns)
+        return type(columns)(*mapped) if hasattr(columns, "_fields") else tuple(mapped)
+    if isinstance(columns, dict):
+        return {key: map_columns(function, item) for key, item in columns.items()}
+    return function(columns)
 
 
 def _like(nest: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
@@ -62,7 +79,7 @@ def leaves(nest: Nest) -> Iterator[Tensor]:
     >>> [leaf.item() for leaf in leaves((torch.tensor(1), {"a": torch.tensor(2)}))]
     [1, 2]
     """
-    if isinstance(nest, Tensor):
+    if isinstance(nest, LEAVES):
         yield nest
     elif isinstance(nest, tuple | list):
         for item in nest:
@@ -100,7 +117,7 @@ def describe(nest: Nest) -> str:
     >>> describe((torch.zeros(3, 5), torch.zeros(3, dtype=torch.int64)))
     '((3, 5) float32, (3,) int64)'
     """
-    if isinstance(nest, Tensor):
+    if isinstance(nest, LEAVES):
         return f"{tuple(nest.shape)} {str(nest.dtype).removeprefix('torch.')}"
     if isinstance(nest, tuple | list):
         inside = ", ".join(map(describe, nest))
