@@ -1,43 +1,79 @@
 """One run against the loop written by hand: the same data, network, optimizer and number of steps."""
 
 import argparse
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
-from digits import by_hand, digits, recipe
+from digits import by_hand, digits, filters, images, recipe
 from machine import in_turn, machine, show
-from torch import nn
+from torch import Tensor, nn
 
 import thalweg
+from thalweg.training import steps
+from thalweg.training.tally import RunningMean
+from thalweg.training.train import ready
+
+EPOCHS = 10
 
 
-def cnn() -> nn.Module:
-    """A small CNN for images of 28 x 28."""
+def encoder() -> nn.Module:
+    """A small Transformer encoder over 16 positions of 8 numbers."""
+    layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
     return nn.Sequential(
-        nn.Unflatten(1, (1, 28)), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 49, 10),
-    )  # fmt: skip
+        nn.Linear(8, 32), nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Flatten(), nn.Linear(512, 10)
+    )
+
+
+def sequences() -> tuple[Tensor, Tensor]:
+    """1,280 sequences of 16 positions of 8 numbers, and their classes."""
+    x = torch.randn(1280, 16, 8, generator=torch.Generator().manual_seed(0))
+    return x, (x.mean((1, 2)) * 50).clamp(-4.5, 4.5).add(5).long()
+
+
+def steps_alone(chosen: thalweg.Recipe) -> Callable[[], object]:
+    """The steps of some epochs, prepared before."""
+    training = ready(chosen, "cpu")
+
+    def run() -> None:
+        for epoch in range(1, EPOCHS + 1):
+            training.position.batch = 0
+            for loss, _ in steps(training, epoch, RunningMean(training.device)):
+                loss.item()
+
+    return run
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     print(machine())
     data = digits()
-    mlp = {
-        "by hand": partial(by_hand, data, 4),
-        "thalweg.train": lambda: thalweg.train(recipe(data, 4)),
+    chosen = recipe(data, EPOCHS)
+    mlp: dict[str, Callable[[], object]] = {
+        "by hand": partial(by_hand, data, EPOCHS),
+        "thalweg, steps alone": steps_alone(chosen),
+        "thalweg, compiled steps alone": steps_alone(chosen.but(compile=True)),
+        "thalweg.train": lambda: thalweg.train(chosen),
     }
-    show("MLP 64-128-10, digits, batches of 32, 4 epochs", in_turn(mlp, rounds), "by hand")
-    images = torch.randn(640, 28, 28), torch.randint(0, 10, (640,))
-    convolutions = {
-        "by hand": partial(by_hand, images, 1, cnn),
-        "thalweg.train": lambda: thalweg.train(recipe(images, 1, model=cnn)),
-    }
-    show("small CNN, 28 x 28, batches of 32, 1 epoch", in_turn(convolutions, rounds), "by hand")
+    show(f"MLP 64-128-10, digits, batches of 32, {EPOCHS} epochs", in_turn(mlp, rounds), "by hand")
+    several: tuple[tuple[str, Any, Any], ...] = (
+        ("small CNN, 28 x 28, batches of 64", filters, images()),
+        ("small Transformer encoder, 16 x 8, batches of 64", encoder, sequences()),
+    )
+    for title, model, inputs in several:
+        own = recipe(inputs, 2, model=model, batch_size=64)
+        ways: dict[str, Callable[[], object]] = {
+            "by hand": partial(by_hand, inputs, 2, model, batch_size=64),
+            "thalweg.train": partial(thalweg.train, own),
+        }
+        if model is filters:
+            ways["thalweg.train, channels last"] = partial(thalweg.train, own.but(channels_last=True))
+        show(f"{title}, 2 epochs", in_turn(ways, rounds), "by hand")
 
 
 if __name__ == "__main__":

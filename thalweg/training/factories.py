@@ -14,6 +14,7 @@ from thalweg.core.errors import RecipeError, ThalwegError
 from thalweg.core.kinds import at_fault, check_arguments, check_name
 from thalweg.core.objective import name_of
 from thalweg.core.signature import required_arguments
+from thalweg.training.fused import KINDS, FusedAdam
 
 
 def build_model(factory: Callable[[], nn.Module]) -> nn.Module:
@@ -153,13 +154,18 @@ def bare_step(optimizer: Any) -> Callable[[], Any]:
     if raw is None:
         return lambda: optimizer.step()
 
+    def bare() -> None:
+        with torch.no_grad():
+            raw(optimizer)
+
+    quick = FusedAdam(optimizer, bare) if type(optimizer) in KINDS else bare
+
     def step() -> None:
         hooked = any(getattr(optimizer, f"_optimizer_step_{when}_hooks", True) for when in ("pre", "post"))
         if hooked or optimizer.defaults.get("differentiable") or "step" in vars(optimizer):
             optimizer.step()
             return
-        with torch.no_grad():
-            raw(optimizer)
+        quick()
 
     return step
 
