@@ -219,3 +219,11 @@ def test_hooked_and_repeated_layers_are_no_chain() -> None:
     hooked = nn.Linear(3, 3)
     hooked.register_forward_hook(lambda module, inputs, output: output * 2)
     assert links(nn.Sequential(hooked)) is None
+
+
+def test_runs_that_ask_to_be_compiled_are_stacked_all_the_same() -> None:
+    """A graph for each would take longer than the runs."""
+    began = [recipe(seed=seed, compile=True) for seed in range(3)]
+    runs = thalweg.train_many(began)
+    alone = thalweg.train_many([each.but(compile=False) for each in began])
+    assert [run.history[-1]["train_loss"] for run in runs] == [run.history[-1]["train_loss"] for run in alone]

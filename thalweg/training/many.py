@@ -8,18 +8,20 @@ from typing import Any
 
 import torch
 
+from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.core.randomness import untouched
 from thalweg.core.threads import fitting_threads
+from thalweg.training.build import prepare
 from thalweg.training.keeper import Keeper
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
 from thalweg.training.stacked import kind_of
 from thalweg.training.together import Going, train_together
-from thalweg.training.train import check_recipe, ready, run_of, trained, went
+from thalweg.training.train import check_recipe, finish, run_of, trained, went
 
 
 @no_type_check
@@ -33,10 +35,10 @@ def train_many(
     """Train recipes and give their runs in the same order, at the price of few where they can be stacked.
 
     Recipes of one kind, small chains of linear layers whose seeds, rates, decays, dropout or data differ, are trained
-    as one program. Such a run is that of `train` but for rounding; `stacked=False` trains one after another, to the
-    same bits, as runs with a folder (`out`) are. A recipe that fails gives a run with status FAILED and its own error,
-    while the others finish. An interrupt ends the list with the run that it met. A run does not depend on which others
-    ride along.
+    as one program. Such a run is that of `train` but for rounding, and is not compiled; `stacked=False` trains one
+    after another, to the same bits, as runs with a folder (`out`) are. A recipe that fails gives a run with status
+    FAILED and its own error, while the others finish. An interrupt ends the list with the run that it met. A run does
+    not depend on which others ride along.
 
     >>> import thalweg
     >>> from torch import nn
@@ -113,13 +115,14 @@ def _prepared(recipe: Recipe, device: str | torch.device) -> Going:
     """A run that is ready to begin, and what was said of it."""
     check_recipe(recipe)
     with untouched(), collecting((recipe.origin or {}).get("notices", ())) as notices:
-        training = ready(recipe, device)
+        training = prepare(recipe, resolve_device(device))
         return Going(training, Keeper(training, None), notices)
 
 
 def _alone(going: Going) -> Run:
     """The run, trained by itself."""
     with untouched(), going.heard(), fitting_threads(going.training.work):
+        finish(going.training)
         going.status, going.stopped = went(going.training, going.keeper)
         return _run(going)
 

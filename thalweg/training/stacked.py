@@ -37,7 +37,7 @@ def kind_of(training: Training) -> tuple[Any, ...] | None:
     loss = training.step.objective
     plain = recipe.loop is None and recipe.penalty is None and training.device.type == "cpu"
     plain &= training.clip is None and training.average is None and recipe.accumulate == 1
-    plain &= training.choices["precision"] == "float32" and training.whole is None
+    plain &= training.choices["precision"] == "float32"
     if not plain or source is None or chain is None or settings is None or not isinstance(loss, PlainLoss):
         return None
     if type(training.rate) not in (Rate, Multiplied) and getattr(training.rate, "per_step", True):

@@ -143,9 +143,14 @@ def _ended(
 def ready(recipe: Recipe, device: str | torch.device) -> Training:
     """A training that is ready to take steps, laid out and compiled as is asked for."""
     training = prepare(recipe, resolve_device(device))
+    finish(training)
+    return training
+
+
+def finish(training: Training) -> None:
+    """Lay out and compile what is prepared, as its recipe asks."""
     lay_out_if_asked(training)
     compile_if_asked(training)
-    return training
 
 
 def _go_on(folder: RunFolder, saver: Saver, force: bool) -> None:
