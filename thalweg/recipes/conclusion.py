@@ -113,7 +113,6 @@ def _source(run: Run, split: Any, name: str) -> Source:
 def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pairs | None]) -> None:
     """The predictions on what was held out, beside the rows or the inputs themselves."""
     assert run.path is not None
-    folder = own_folder(run.path / "predictions")
     for name, source in held_out.items():
         if isinstance(source, TableSource):
             frame = prediction_frame(source.rows, source.encoding, outputs_of(run, source))
@@ -121,4 +120,4 @@ def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pa
             frame = of.frame()
         else:
             continue
-        write_own(folder / f"{name}.csv", frame.to_csv(index=False).encode())
+        write_own(own_folder(run.path / "predictions") / f"{name}.csv", frame.to_csv(index=False).encode())

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -68,7 +69,7 @@ def good(run: Run) -> Run:
     return run
 
 
-def check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: Any) -> None:
     """Refuse what is no recipe.
 
     Raises `RecipeError` with what it is.
@@ -127,8 +128,6 @@ def _ended(
             if preprocessing is not None:
                 folder.keep_preprocessing(preprocessing)
         status, stopped = went(training, keeper, saver, progress)
-        if training.clip is not None:
-            training.clip.say_often()
         run = run_of(training, keeper, status, stopped)
         if folder is not None and keeper.history:
             folder.keep_weights(run.model, run.last)
@@ -167,6 +166,8 @@ def _go_on(folder: RunFolder, saver: Saver, force: bool) -> None:
 
 def run_of(training: Training, keeper: Keeper, status: Outcome, stopped: BaseException | None) -> Run:
     """What came of a training that has ended."""
+    if training.clip is not None:
+        training.clip.say_often()
     best, last = keeper.models(moved=stopped is not None)
     encoding = getattr(training.source, "encoding", None)
     return Run(training.recipe, keeper.history, status, best, last, keeper.best_epoch, stopped, preprocessing=encoding)

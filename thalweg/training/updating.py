@@ -47,8 +47,8 @@ class Clip:
         share = int(self.shortened) / self.steps if self.steps else 0.0
         if share > OFTEN:
             notice(
-                f"The gradient was clipped to norm {self.most:g} in {share:.0%} of the steps, which then have all the "
-                "same length: a lower learning rate does the same. Take a larger clip_norm, or a lower rate."
+                f"The gradient was clipped to norm {self.most:g} in {share:.0%} of the steps, so that it hides "
+                "more than outliers. Take a lower learning rate first, or a larger clip_norm."
             )
 
     def state(self) -> dict[str, int]:
