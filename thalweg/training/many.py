@@ -21,6 +21,7 @@ from thalweg.training.run import Run
 from thalweg.training.stacked import kind_of
 from thalweg.training.together import Going, train_together
 from thalweg.training.train import run_of, trained
+from thalweg.training.workers import train_apart
 
 
 @no_type_check
@@ -77,8 +78,9 @@ def _one_after_another(recipes: Iterable[Recipe], out: str | Path | None, device
 
 
 def _stacked_where_they_can_be(recipes: Iterable[Recipe], device: str | torch.device) -> list[Run]:
-    """Prepare one after another; what is of no kind is trained at once, the others when all are known."""
+    """Prepare one after another; what is of no kind is trained apart, the others by kinds when all are known."""
     runs: dict[int, Run] = {}
+    apart: dict[int, int] = {}
     kinds: dict[Any, list[tuple[int, Going]]] = {}
     given = list(recipes)
     for place, recipe in enumerate(given):
@@ -91,7 +93,10 @@ def _stacked_where_they_can_be(recipes: Iterable[Recipe], device: str | torch.de
         if going is not None and kind is not None:
             kinds.setdefault(kind, []).append((place, going))
             continue
-        (runs[place],) = _one_after_another([recipe], None, device)
+        apart[place] = 0 if going is None else going.training.work
+    alone = train_apart([given[place] for place in apart], list(apart.values()), device)
+    for place, run in zip(apart, alone, strict=False):  # an interrupt ends them sooner
+        runs[place] = run
         if runs[place].status is Outcome.INTERRUPTED:
             first = next((i for i in range(place) if i not in runs), place)
             interrupted = Run(given[first], [], Outcome.INTERRUPTED, error=runs[place].error)
