@@ -22,6 +22,7 @@ from thalweg.training.run import Run
 from thalweg.training.stacked import kind_of
 from thalweg.training.together import Going, train_together
 from thalweg.training.train import check_recipe, finish, run_of, trained, went
+from thalweg.training.workers import train_apart
 
 
 @no_type_check
@@ -79,8 +80,10 @@ def _one_after_another(recipes: Iterable[Recipe], out: str | Path | None, device
 
 
 def _stacked_where_they_can_be(recipes: list[Recipe], device: str | torch.device) -> list[Run]:
-    """Prepare one after another; what is of no kind is trained at once, the others when all are known."""
+    """Prepare one after another; what is of no kind is trained apart, the others by kinds when all are known."""
     runs: dict[int, Run] = {}
+    apart: dict[int, int] = {}
+    last: Going | None = None
     kinds: dict[Any, list[tuple[int, Going]]] = {}
     for place, recipe in enumerate(recipes):
         try:
@@ -94,15 +97,24 @@ def _stacked_where_they_can_be(recipes: list[Recipe], device: str | torch.device
         if kind is not None:
             kinds.setdefault(kind, []).append((place, going))
             continue
-        runs[place] = _alone(going)
-        if runs[place].status is Outcome.INTERRUPTED:
-            return _broken_off(runs, recipes, runs[place].error)
+        apart[place], last = going.training.work, going
+    for place, run in zip(apart, _apart([recipes[place] for place in apart], apart, last, device), strict=False):
+        runs[place] = run
+        if run.status is Outcome.INTERRUPTED:
+            return _broken_off(runs, recipes, run.error)
     for members in kinds.values():
         for place, run in zip((place for place, _ in members), _as_a_stack(members, device), strict=False):
             runs[place] = run
             if run.status is Outcome.INTERRUPTED:
                 return _broken_off(runs, recipes, run.error)
     return [runs[place] for place in range(len(recipes))]
+
+
+def _apart(
+    recipes: list[Recipe], works: dict[int, int], last: Going | None, device: str | torch.device
+) -> Iterable[Run]:
+    """The runs of what is of no kind; a single one is prepared already."""
+    return [_alone(last)] if last is not None and len(recipes) == 1 else train_apart(recipes, [*works.values()], device)
 
 
 def _broken_off(runs: dict[int, Run], recipes: list[Recipe], interrupt: BaseException | None) -> list[Run]:
