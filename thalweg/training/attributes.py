@@ -1,25 +1,32 @@
 """What modules keep as attributes of their own, beside weights and buffers: taken as plain values, and put back."""
 
-from collections import deque
-from collections.abc import Iterator
+import hashlib
+import random
+import warnings
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thalweg.core.fingerprint import UNKNOWN, fingerprint
-from thalweg.core.generators import GENERATORS
+from thalweg.core.fingerprint import fingerprint
+from thalweg.core.generators import GENERATORS, generator_state, set_generator
 
 PLAIN = (bool, int, float, str, bytes, type(None))
 OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """What torch itself keeps in a module: its parameters, buffers and hooks."""
+OF_EVERY_OPTIMIZER = frozenset(vars(torch.optim.SGD([torch.zeros(1)], lr=1.0)))
+"""What torch itself keeps in an optimizer: its groups, states and hooks."""
+GOES_ON = "goes on"
+"""The mark of an iterator, which remembers where it is and does not say it."""
 KIND = "thalweg.kind"
 """The key by which a dict stands for a value of another type."""
 NUMBERS = "biufc"
 """The kinds of NumPy's types that are numbers."""
-DEEP = 4
-"""Objects within objects are looked into so far."""
 
 
 class NotPlain(Exception):
@@ -41,32 +48,52 @@ def attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def own_values(module: nn.Module) -> dict[str, Any]:
-    """Those attributes that can be stored, as plain values: counters, running values, queues.
+    """Those attributes that can be stored, as plain values: counters, running values, queues, random streams.
 
     >>> net = nn.Linear(1, 1)
     >>> net.seen = deque([1, 2], maxlen=2)
     >>> plain_again(own_values(net)["seen"])
     deque([1, 2], maxlen=2)
     """
+    return stored(attributes(module))
+
+
+def stored(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Those of some named values that can be stored, as plain ones."""
     found = {}
-    for name, value in attributes(module):
-        try:
+    for name, value in values:
+        with suppress(NotPlain, RecursionError):
             found[name] = as_plain(value)
-        except NotPlain:
-            continue
     return found
 
 
-def marks_of_others(module: nn.Module) -> dict[str, str]:
-    """Marks of the attributes that cannot be stored, by which it is seen whether training has changed them."""
-    marks = {}
-    for name, value in attributes(module):
+def marks(values: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """Marks of those that cannot be stored, by which it is seen whether training has changed them."""
+    found = {}
+    for name, value in values:
         try:
             as_plain(value)
-        except NotPlain:
-            if not isinstance(value, GENERATORS):
-                marks[name] = mark(value)
-    return marks
+        except (NotPlain, RecursionError):
+            found[name] = GOES_ON if isinstance(value, Iterator) else mark(value)
+    return found
+
+
+def of_weights(value: Any, weights: set[int]) -> bool:
+    """Whether a value is weights of the model, which are kept as such; `weights` are their ids."""
+    if isinstance(value, nn.Parameter):
+        return id(value) in weights
+    if isinstance(value, list | tuple):
+        return bool(value) and all(of_weights(item, weights) for item in value)
+    if isinstance(value, dict):
+        return bool(value) and all(of_weights(item, weights) for item in value.values())
+    return False
+
+
+def attributes_of(piece: Any, weights: set[int]) -> Iterator[tuple[str, Any]]:
+    """What an optimizer keeps beside torch's own attributes and the weights."""
+    for name, value in vars(piece).items() if hasattr(piece, "__dict__") else ():
+        if name not in OF_EVERY_OPTIMIZER and not of_weights(value, weights):
+            yield name, value
 
 
 def as_plain(value: Any) -> Any:
@@ -79,24 +106,72 @@ def as_plain(value: Any) -> Any:
     """
     if isinstance(value, nn.Parameter):
         raise NotPlain
-    if (isinstance(value, PLAIN) and type(value) in PLAIN) or isinstance(value, Tensor):
+    if type(value) in PLAIN or isinstance(value, Tensor):
         return value
     if type(value) in (list, tuple):
         return type(value)(map(as_plain, value))
     if type(value) is dict and all(type(key) in (str, int) and key != KIND for key in value):
         return {key: as_plain(item) for key, item in value.items()}
-    if type(value) is deque:
-        return {KIND: "deque", "data": [as_plain(item) for item in value], "maxlen": value.maxlen}
-    if type(value) in (set, frozenset):
-        return {KIND: type(value).__name__, "data": [as_plain(item) for item in sorted(value, key=repr)]}
-    if isinstance(value, np.ndarray) and type(value) is np.ndarray and value.dtype.kind in NUMBERS:
-        try:
-            return {KIND: "array", "data": torch.from_numpy(np.ascontiguousarray(value).copy().reshape(value.shape))}
-        except TypeError as error:  # uint32 and the like
-            raise NotPlain from error
+    if isinstance(value, GENERATORS):
+        return {KIND: "stream", "type": _stream_name(value), "data": generator_state(value)}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain_numbers(value)
+    for kind, (type_, taken, _) in CONTAINERS.items():
+        if type(value) is type_:
+            return {KIND: kind, "data": as_plain(taken(value))}
+    if type(value) is defaultdict and value.default_factory in FACTORIES.values():
+        name = next(name for name, factory in FACTORIES.items() if factory is value.default_factory)
+        return {KIND: "defaultdict", "factory": name, "data": as_plain(list(value.items()))}
+    if not isinstance(value, nn.Module | type) and all(callable(getattr(value, verb, None)) for verb in STATEFUL):
+        return {KIND: "state", "data": as_plain(value.state_dict())}
+    raise NotPlain
+
+
+def _plain_numbers(value: Any) -> Any:
     if isinstance(value, np.generic) and value.dtype.kind in NUMBERS:
         return {KIND: "scalar", "data": value.item(), "type": value.dtype.str}
-    raise NotPlain
+    if type(value) is not np.ndarray or value.dtype.kind not in NUMBERS:
+        raise NotPlain
+    try:
+        return {KIND: "array", "data": torch.from_numpy(np.ascontiguousarray(value).copy().reshape(value.shape))}
+    except TypeError as error:  # uint32 and the like
+        raise NotPlain from error
+
+
+def _stream_name(source: Any) -> str:
+    if isinstance(source, np.random.Generator):
+        return type(source.bit_generator).__name__
+    return {torch.Generator: "torch", np.random.RandomState: "RandomState"}.get(type(source), "Random")
+
+
+def _stream(name: str, state: Any) -> Any:
+    """A new source of random numbers in a state."""
+    source: Any
+    if name == "torch":
+        source = torch.Generator()
+    elif name == "RandomState":
+        source = np.random.RandomState()
+    elif name == "Random":
+        source = random.Random()
+    else:
+        source = np.random.Generator(getattr(np.random, name)())
+    set_generator(source, state)
+    return source
+
+
+STATEFUL = ("state_dict", "load_state_dict")
+FACTORIES: dict[str, Any] = {"int": int, "float": float, "list": list, "dict": dict, "set": set, "str": str}
+CONTAINERS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "deque": (deque, lambda value: [value.maxlen, list(value)], lambda data: deque(data[1], data[0])),
+    "set": (set, lambda value: sorted(value, key=repr), set),
+    "frozenset": (frozenset, lambda value: sorted(value, key=repr), frozenset),
+    "OrderedDict": (OrderedDict, lambda value: list(value.items()), OrderedDict),
+    "Counter": (Counter, lambda value: list(value.items()), lambda data: Counter(dict(data))),
+    "dict": (dict, lambda value: list(value.items()), dict),
+    "complex": (complex, lambda value: [value.real, value.imag], lambda data: complex(*data)),
+    "bytearray": (bytearray, bytes, bytearray),
+}
+"""Kinds of values that torch does not read back by itself: what is stored of each, and how it is made again."""
 
 
 def plain_again(value: Any) -> Any:
@@ -105,44 +180,134 @@ def plain_again(value: Any) -> Any:
         return type(value)(map(plain_again, value))
     if not isinstance(value, dict):
         return value
-    data = value.get("data")
-    match value.get(KIND):
-        case None:
-            return {key: plain_again(item) for key, item in value.items()}
-        case "deque":
-            return deque(map(plain_again, data or ()), value["maxlen"])
-        case "set":
-            return set(map(plain_again, data or ()))
-        case "frozenset":
-            return frozenset(map(plain_again, data or ()))
-        case "array":
-            assert isinstance(data, Tensor)
-            return data.numpy()
-        case _:
-            return np.dtype(value["type"]).type(data)
+    kind, data = value.get(KIND), value.get("data")
+    if kind is None:
+        return {key: plain_again(item) for key, item in value.items()}
+    if kind == "stream":
+        return _stream(value["type"], data)
+    if kind == "array":
+        assert isinstance(data, Tensor)
+        return data.numpy()
+    if kind == "scalar":
+        return np.dtype(value["type"]).type(data)
+    if kind == "defaultdict":
+        return defaultdict(FACTORIES[value["factory"]], plain_again(data))
+    return CONTAINERS[kind][2](plain_again(data))
 
 
-def mark(value: Any, depth: int = DEEP) -> str:
-    """A short hash of what a value holds, objects by their attributes; `UNKNOWN` where it cannot be read.
+def put_in(own: Any, kept: Any, device: torch.device, alone: bool) -> Any:
+    """A stored value put into the one that is there where it can take it, else made anew.
+
+    What others may hold too stays the same object: streams, lists, dicts, and tensors and arrays of the same shape,
+    but these only where they share their memory with the same others as before, which `alone` says.
+    """
+    kind = kept.get(KIND) if isinstance(kept, dict) else None
+    if kind == "state" and all(callable(getattr(own, verb, None)) for verb in STATEFUL):
+        own.load_state_dict(plain_again(kept["data"]))
+        return own
+    if kind == "stream" and isinstance(own, GENERATORS) and _stream_name(own) == kept["type"]:
+        set_generator(own, kept["data"])
+        return own
+    if isinstance(kept, Tensor) and isinstance(own, Tensor) and alone and _same_form(own, kept):
+        with torch.no_grad():
+            own.copy_(kept)
+        return own
+    if kind == "array" and isinstance(own, np.ndarray) and alone and own.flags.writeable:
+        new = kept["data"].numpy()
+        if own.shape == new.shape and own.dtype == new.dtype:
+            own[...] = new
+            return own
+    if type(own) is list and isinstance(kept, list) and len(own) == len(kept):
+        own[:] = [put_in(item, new, device, alone) for item, new in zip(own, kept, strict=True)]
+        return own
+    if type(own) is dict and isinstance(kept, dict) and kind is None and list(own) == list(kept):
+        own.update({key: put_in(own[key], new, device, alone) for key, new in kept.items()})
+        return own
+    if kind == "state":
+        raise NotPlain
+    return _filled(own, plain_again(moved(kept, device)))
+
+
+def _filled(own: Any, made: Any) -> Any:
+    """A collection filled with what another of its type holds; the other where there is none."""
+    if type(own) is type(made):
+        if isinstance(own, dict | set):
+            own.clear()
+            own.update(made)
+            return own
+        if isinstance(own, list | bytearray):
+            own[:] = made
+            return own
+        if isinstance(own, deque) and own.maxlen == made.maxlen:
+            own.clear()
+            own.extend(made)
+            return own
+    return made
+
+
+def _same_form(own: Tensor, kept: Tensor) -> bool:
+    plain = own.layout == kept.layout == torch.strided and not own.is_quantized
+    return plain and own.shape == kept.shape and own.dtype == kept.dtype
+
+
+def memory_of(value: Any) -> set[int]:
+    """Where the tensors and arrays of a value lie, by which it is seen who shares memory with whom."""
+    if isinstance(value, Tensor):
+        return {value.untyped_storage().data_ptr()} if value.layout == torch.strided and value.numel() else set()
+    if isinstance(value, np.ndarray):
+        while isinstance(value.base, np.ndarray):
+            value = value.base
+        return {value.__array_interface__["data"][0]} if value.size else set()
+    if isinstance(value, list | tuple | deque):
+        return {place for item in value for place in memory_of(item)}
+    if isinstance(value, dict):
+        return {place for item in value.values() for place in memory_of(item)}
+    return set()
+
+
+def sharing(module: nn.Module) -> dict[str, list[str]]:
+    """For each attribute the names of the others, weights and buffers among them, with which it shares memory.
+
+    >>> net = nn.Linear(2, 1)
+    >>> net.seen = net.weight.data
+    >>> sharing(net)
+    {'seen': ['weight']}
+    """
+    places = {name: memory_of(value) for name, value in attributes(module)}
+    state = {name: memory_of(value) for name, value in (*module.named_parameters(), *module.named_buffers())}
+    everyone = places | state
+    return {
+        name: sorted(other for other, theirs in everyone.items() if other != name and own & theirs)
+        for name, own in places.items()
+        if own
+    }
+
+
+def mark(value: Any) -> str:
+    """A short hash of what a value holds; `UNKNOWN` where it cannot be read, as an iterator that goes on.
 
     >>> class Queue:
     ...     def __init__(self, *items):
     ...         self.items = items
-    >>> mark(Queue(1)) == mark(Queue(1)) != mark(Queue(2))
+    >>> mark(deque(maxlen=3)) == mark(deque(maxlen=3)) != mark(deque(maxlen=2))
     True
     """
-    found = fingerprint(value)
-    if found != UNKNOWN or depth == 0 or not hasattr(value, "__dict__"):
-        return found
-    inner = {name: mark(item, depth - 1) for name, item in vars(value).items()}
-    return UNKNOWN if all(each == UNKNOWN for each in inner.values()) else fingerprint((type(value).__name__, inner))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return hashlib.sha256(cloudpickle.dumps(value)).hexdigest()[:16]
+    except Exception:
+        return fingerprint(value)
 
 
 def equal(own: Any, kept: Any) -> bool:
     """Whether two plain values have the same content, to the bit."""
     if isinstance(own, Tensor) and isinstance(kept, Tensor):
-        same = own.shape == kept.shape and own.dtype == kept.dtype
-        return same and torch.equal(own.detach().cpu(), kept.detach().cpu())
+        try:
+            same = own.shape == kept.shape and own.dtype == kept.dtype
+            return same and torch.equal(own.detach().cpu(), kept.detach().cpu())
+        except (RuntimeError, NotImplementedError):  # sparse ones
+            return False
     if type(own) is not type(kept):
         return False
     if isinstance(own, list | tuple):
@@ -153,11 +318,12 @@ def equal(own: Any, kept: Any) -> bool:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """A plain value with its tensors on a device, arrays on the CPU."""
+    """A plain value with its tensors on a device, arrays and streams on the CPU."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, list | tuple):
         return type(value)(moved(item, device) for item in value)
     if isinstance(value, dict):
-        return value if value.get(KIND) == "array" else {key: moved(item, device) for key, item in value.items()}
+        stays = value.get(KIND) in ("array", "stream")
+        return value if stays else {key: moved(item, device) for key, item in value.items()}
     return value

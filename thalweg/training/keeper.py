@@ -11,6 +11,7 @@ from thalweg.core.notices import notice
 from thalweg.training.build import Training
 from thalweg.training.folder import RunFolder
 from thalweg.training.outcome import Outcome
+from thalweg.training.weights import adopt_buffers
 
 State = dict[str, Any]
 
@@ -89,6 +90,7 @@ class Keeper:
             best = copy.deepcopy(last)
         except Exception:  # a model that keeps activations or locks cannot be copied, but it can be built again
             best = self.training.recipe.model().to(self.training.device).eval()
+        adopt_buffers(best, self.best_state)
         best.load_state_dict(self.best_state)
         return best, last
 

@@ -1,7 +1,8 @@
 """The state of the optimizer and of its schedule, taken and put back; at another rate or kind where one insists."""
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -9,9 +10,11 @@ from torch import Tensor
 
 from thalweg.core.errors import RunError
 from thalweg.core.notices import notice
+from thalweg.training.attributes import NotPlain, as_plain, attributes_of, equal, plain_again, put_in, stored
 from thalweg.training.build import Training
 from thalweg.training.rate import Scheduled
 
+CAST = (Tensor, bool, int, float, str, type(None), list, tuple, dict)
 MEND = "Resume with the optimizer that the run began with."
 
 
@@ -20,10 +23,21 @@ def taken_update(training: Training) -> dict[str, Any]:
     rate = training.rate
     return {
         "optimizer": _state_of(training.optimizer, "optimizer"),
+        "own": stored(attributes_of(training.optimizer, _ids(training))),
         "optimizer_kind": type(training.optimizer).__qualname__,
         "rate": rate.used,
         "scheduler": _state_of(rate.scheduler, "scheduler") if isinstance(rate, Scheduled) else None,
+        "scheduler_own": stored(_kept_by_schedule(training)),
     }
+
+
+def _kept_by_schedule(training: Training) -> Iterator[tuple[str, Any]]:
+    """The attributes of a scheduler that has no state_dict."""
+    scheduler = training.rate.scheduler if isinstance(training.rate, Scheduled) else None
+    if scheduler is None or callable(getattr(scheduler, "state_dict", None)):
+        return iter(())
+    own = attributes_of(scheduler, _ids(training))
+    return ((name, value) for name, value in own if value is not training.optimizer)
 
 
 def put_back_update(training: Training, state: Mapping[str, Any], changed: Collection[str] = ()) -> None:
@@ -41,16 +55,19 @@ def put_back_update(training: Training, state: Mapping[str, Any], changed: Colle
         notice(f"The optimizer is now {type(optimizer).__qualname__}, which begins anew.")
     else:
         _check_kind(optimizer, state["optimizer_kind"])
-        _load(training, state["optimizer"])
+        _load(training, plain_again(state["optimizer"]))
+        _put_back_own(training, training.optimizer, state["own"])
     old = [group["lr"] for group in optimizer.param_groups]
     if insisted:
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
             group.update(deepcopy(settings))
-    if isinstance(training.rate, Scheduled) and state["scheduler"] is not None:
+    if isinstance(training.rate, Scheduled) and (state["scheduler"] is not None or state["scheduler_own"]):
         if "schedule" in changed:
             notice("The schedule begins anew: it is another one than the run began with.")
+        elif state["scheduler"] is None:
+            _put_back_own(training, training.rate.scheduler, state["scheduler_own"])
         else:
-            _load_scheduler(training.rate.scheduler, state["scheduler"], old, bool(insisted))
+            _load_scheduler(training.rate.scheduler, plain_again(state["scheduler"]), old, bool(insisted))
     training.rate.used = state["rate"]
 
 
@@ -71,7 +88,7 @@ def _same_kind(optimizer: Any, groups: list[dict[str, Any]], state: Mapping[str,
     if kept is None or type(optimizer).__qualname__ != state["optimizer_kind"]:
         return False
     counts = [len(group["params"]) for group in optimizer.param_groups]
-    return counts == [len(group["params"]) for group in kept["param_groups"]]
+    return counts == [len(group["params"]) for group in plain_again(kept)["param_groups"]]
 
 
 def _load_scheduler(scheduler: Any, kept: Mapping[str, Any], old: list[Any], insisted: bool) -> None:
@@ -90,6 +107,7 @@ def _load(training: Training, state: Mapping[str, Any] | None) -> None:
     if state is None:
         return
     optimizer = training.optimizer
+    state, others = _parted(state)
     try:
         optimizer.load_state_dict(state)
     except Exception as error:  # a kind of its own may refuse in any way
@@ -105,16 +123,63 @@ def _load(training: Training, state: Mapping[str, Any] | None) -> None:
                 cast = values.get(name)
                 if isinstance(value, Tensor) and isinstance(cast, Tensor) and value.dtype != cast.dtype:
                     values[name] = value.to(training.device)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]] if others else []
+    for index, values in others.items():
+        optimizer.state[weights[index]].update(values)
+
+
+def _parted(state: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[int, dict[str, Any]]]:
+    """A state that torch can cast to its weights, and what it would take apart: arrays, deques, random streams."""
+    whole = state.get("state")
+    if not isinstance(whole, dict):
+        return state, {}
+    others = {
+        index: {name: value for name, value in values.items() if not isinstance(value, CAST)}
+        for index, values in whole.items()
+        if isinstance(index, int) and isinstance(values, dict)
+    }
+    others = {index: values for index, values in others.items() if values}
+    kept = {
+        index: {name: value for name, value in values.items() if name not in others[index]}
+        if index in others
+        else values
+        for index, values in whole.items()
+    }
+    return {**state, "state": kept}, others
 
 
 def _state_of(piece: Any, what: str) -> Any:
     """What an optimizer or a scheduler says of its state."""
     if not callable(getattr(piece, "state_dict", None)) or not callable(getattr(piece, "load_state_dict", None)):
         notice(
-            f"The {what} {type(piece).__name__} has no state_dict and load_state_dict: what it remembers is lost at a "
-            "resume, which is then not exact."
+            f"The {what} {type(piece).__name__} has no state_dict and load_state_dict: at a resume it gets back the "
+            "numbers, tensors, lists and dicts that are its attributes, and what else it remembers is lost."
         )
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a scheduler says that its optimizer must be saved too, which it is
-        return piece.state_dict()
+        state = piece.state_dict()
+    try:
+        return as_plain(state)
+    except (NotPlain, RecursionError):  # what cannot be read back will be said when it is packed
+        return state
+
+
+def _ids(training: Training) -> set[int]:
+    return {id(weight) for weight in training.step.parameters()}
+
+
+def _put_back_own(training: Training, piece: Any, kept: Mapping[str, Any]) -> None:
+    """What an optimizer or a scheduler keeps as attributes of its own, such as another optimizer inside it."""
+    for name, value in kept.items():
+        own = getattr(piece, name, None)
+        if own is None or not equal(_plain_or_none(own), value):
+            with suppress(NotPlain):
+                setattr(piece, name, put_in(own, value, training.device, alone=True))
+
+
+def _plain_or_none(value: Any) -> Any:
+    try:
+        return as_plain(value)
+    except (NotPlain, RecursionError):
+        return None

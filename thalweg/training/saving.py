@@ -123,9 +123,9 @@ class Saver:
         keeper.best_epoch, keeper.best_loss = state["best"]["epoch"], state["best"]["loss"]
         name, mend = "of the checkpoint", "Resume with the model that the run began with."
         if found.best is not None:
-            unpack_weights(training.model, found.best, name, mend)
+            unpack_weights(training.model, found.best, name, mend, grown=True)
             keeper.best_state = snapshot(training.model)
-        unpack_weights(training.model, found.weights, name, mend)
+        unpack_weights(training.model, found.weights, name, mend, grown=True)
         put_back(training, state, other)
         if training.position.batch and {"data", "batch_size", "collate"} & set(other):
             notice(f"The data differ, so epoch {training.position.epoch} begins anew.")

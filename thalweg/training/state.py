@@ -1,25 +1,31 @@
 """The state of a training: what its next step depends on, as tensors and plain values, taken and put back."""
 
+import types
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from thalweg.core.fingerprint import UNKNOWN
-from thalweg.core.generators import GENERATORS, generator_state, set_generator
 from thalweg.core.notices import notice
 from thalweg.core.randomness import Streams
 from thalweg.training.attributes import (
+    GOES_ON,
     PLAIN,
+    NotPlain,
     attributes,
+    attributes_of,
     equal,
     mark,
-    marks_of_others,
+    marks,
     moved,
+    of_weights,
     own_values,
-    plain_again,
+    put_in,
+    sharing,
 )
 from thalweg.training.build import Training
 from thalweg.training.layout import lay_out_as
@@ -47,9 +53,8 @@ def taken(training: Training) -> dict[str, Any]:
         "beside": {name: value for name, value in training.step.state_dict().items() if not name.startswith("model.")},
         "passing": dict(_passing_buffers(training.step)),
         "own": own_values(training.step),
-        "others": marks_of_others(training.step),
-        "data": marks_of_data(training.source),
-        "generators": {name: generator_state(value) for name, value in _generators(training.step)},
+        "sharing": sharing(training.step),
+        "marks": _marks(training),
         "gradients": _gradients(training),
         "frozen": [name for name, weight in training.step.named_parameters() if not weight.requires_grad],
     }
@@ -66,21 +71,14 @@ def put_back(training: Training, state: Mapping[str, Any], changed: Collection[s
         for name, value in state["passing"].items():
             where, _, buffer = name.rpartition(".")
             modules[where]._buffers[buffer] = value.to(training.device)
-    now = own_values(training.step)
-    for name, value in state["own"].items():
-        where, _, attribute = name.rpartition(".")
-        if name not in now or not equal(now[name], value):  # else it stays what it is, and whose it is
-            setattr(modules[where], attribute, plain_again(moved(value, training.device)))
-    _say_what_begins_anew(training, state)
-    for name, value in state["generators"].items():
-        where, _, attribute = name.rpartition(".")
-        set_generator(getattr(modules[where], attribute), value)
+    _put_back_own(training, state, modules)
     frozen = set(state["frozen"])
     for name, weight in training.step.named_parameters():
         weight.requires_grad_(name not in frozen)
     for name, gradient in state["gradients"].items():
         training.step.get_parameter(name).grad = gradient.to(training.device)
     put_back_update(training, state["update"], changed)
+    _say_what_begins_anew(state["marks"], _marks(training))
     if state["choices"]["layout"] != training.choices["layout"]:
         lay_out_as(training, state["choices"]["layout"])
     if state["choices"]["compiled"] == "no":
@@ -101,33 +99,74 @@ def put_back(training: Training, state: Mapping[str, Any], changed: Collection[s
     )
 
 
-def marks_of_data(source: Any) -> dict[str, str]:
-    """Marks of the small values that a data set keeps as attributes, by which it is seen whether reading changes them.
+def _put_back_own(training: Training, state: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> None:
+    """Put back what modules keep as attributes; what is equal stays what it is, and whose it is."""
+    now, shared = own_values(training.step), sharing(training.step)
+    for name, value in state["own"].items():
+        where, _, attribute = name.rpartition(".")
+        if name in now and equal(now[name], value):
+            continue
+        alone = shared.get(name) == state["sharing"].get(name)
+        own = getattr(modules[where], attribute, None)
+        with suppress(NotPlain):  # the state of an object that is not there
+            setattr(modules[where], attribute, put_in(own, value, training.device, alone))
 
-    >>> marks_of_data(torch.utils.data.TensorDataset(torch.ones(3)))
-    {}
-    """
+
+def _marks(training: Training) -> dict[str, dict[str, str]]:
+    """Marks of what training may change and no checkpoint holds, by whose it is."""
+    recipe, judge = training.recipe, training.judge
+    pieces = {
+        "judge": recipe.judge and judge.objective.inner,
+        "stopping": recipe.stopping,
+        "objective": recipe.objective,
+    }
+    pieces |= dict(judge.plain) | {name: each.inner for name, each in judge.marked.items()}
+    if not isinstance(recipe.penalty, nn.Module):
+        pieces["penalty"] = recipe.penalty
+    if isinstance(recipe.objective, nn.Module):  # a copy of it is a part of the step
+        del pieces["objective"]
+    kept = {name: piece for name, piece in pieces.items() if _has_memory(piece)}
+    weights = {id(weight) for weight in training.step.parameters()}
+    own = ((name, value) for name, value in attributes(training.step) if not of_weights(value, weights))
+    return {
+        "model": marks(own),
+        "optimizer": marks(attributes_of(training.optimizer, weights)),
+        "data set": _marks_of_data(training.source),
+        "recipe": {name: mark(piece) for name, piece in kept.items()},
+    }
+
+
+def _has_memory(piece: Any) -> bool:
+    """Whether it is an object that may remember; a function's closure may too, but it may also hold the data."""
+    return hasattr(piece, "__dict__") and not isinstance(piece, types.FunctionType | partial | type | types.MethodType)
+
+
+def _marks_of_data(source: Any) -> dict[str, str]:
+    """Marks of the small values that a data set keeps as attributes."""
     holder = getattr(source, "examples", source)
     kept = vars(holder) if hasattr(holder, "__dict__") else {}
     return {name: mark(value) for name, value in kept.items() if type(value) in PLAIN}
 
 
-def _say_what_begins_anew(training: Training, state: Mapping[str, Any]) -> None:
-    """Say what training changes and no checkpoint holds."""
-    pairs = (("model", state["others"], marks_of_others(training.step)),
-             ("data set", state["data"], marks_of_data(training.source)))  # fmt: skip
-    for what, before, now in pairs:
-        other = [name.removeprefix("model.") for name, kept in before.items() if kept not in (UNKNOWN, now.get(name))]
+def _say_what_begins_anew(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Say what was changed when the checkpoint was written and begins anew."""
+    for what, mend in MENDS.items():
+        kept, own = before[what], now[what]
+        other = [name.removeprefix("model.") for name, one in kept.items() if one == GOES_ON or one != own.get(name)]
         if other:
-            mend = (
-                "Keep numbers, tensors, arrays, lists, dicts and deques there."
-                if what == "model"
-                else ("Let an example depend on its index and on random numbers alone.")
-            )
             notice(
                 f"What the {what} keeps in {', '.join(other)} changes while it trains and is in no checkpoint: it "
                 f"begins anew, and the run is not exact. {mend}"
             )
+
+
+PLAIN_THINGS = "Keep numbers, tensors, arrays, lists, dicts and deques there."
+MENDS = {
+    "model": PLAIN_THINGS,
+    "optimizer": PLAIN_THINGS,
+    "data set": "Let an example depend on its index and on random numbers alone.",
+    "recipe": "Let a metric, a judge or a rule depend on what it is given alone.",
+}
 
 
 def _gradients(training: Training) -> dict[str, Tensor]:
@@ -135,11 +174,6 @@ def _gradients(training: Training) -> dict[str, Tensor]:
     if training.recipe.loop is None:
         return {}
     return {name: weight.grad for name, weight in training.step.named_parameters() if weight.grad is not None}
-
-
-def _generators(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Sources of random numbers that modules keep as attributes of their own."""
-    return ((name, value) for name, value in attributes(module) if isinstance(value, GENERATORS))
 
 
 def _passing_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

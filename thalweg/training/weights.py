@@ -61,8 +61,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
 OTHER_MODEL = "They belong to a model of another shape; give load_run the recipe that the run was trained with."
 
 
-def unpack_weights(model: nn.Module, data: bytes, name: str, mend: str = OTHER_MODEL) -> None:
+def unpack_weights(model: nn.Module, data: bytes, name: str, mend: str = OTHER_MODEL, grown: bool = False) -> None:
     """Put the content of a weights file of that name into a model; `mend` is said where they do not fit.
+
+    `grown` lets buffers take the shapes that they have there.
 
     Raises `RunError` where it is damaged, or its tensors do not fit the model.
     """
@@ -70,6 +72,8 @@ def unpack_weights(model: nn.Module, data: bytes, name: str, mend: str = OTHER_M
         state = safetensors.torch.load(data)
     except (SafetensorError, ValueError) as error:
         raise RunError(f"The weights {name} cannot be read ({error}). The file is damaged: train again.") from error
+    if grown:
+        adopt_buffers(model, state)
     own = model.state_dict()
     wrong = [key for key in state if key not in own or not _fits(own[key], state[key])]
     absent = [key for key in own if key not in state and not _tied(own, key, state)]
@@ -77,6 +81,24 @@ def unpack_weights(model: nn.Module, data: bytes, name: str, mend: str = OTHER_M
         raise RunError(f"The weights {name} do not fit the model: {', '.join(sorted(wrong + absent)[:5])}. {mend}")
     with torch.no_grad():
         model.load_state_dict(state, strict=False)
+
+
+def adopt_buffers(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Give a model's buffers the shapes of a state: a memory bank grows, and some buffers are None at first.
+
+    >>> norm = nn.BatchNorm1d(2)
+    >>> adopt_buffers(norm, {"running_mean": torch.zeros(5)})
+    >>> norm.running_mean.shape
+    torch.Size([5])
+    """
+    modules = dict(model.named_modules())
+    for name, value in state.items():
+        where, _, buffer = name.rpartition(".")
+        buffers = modules[where]._buffers if where in modules else {}
+        own = buffers.get(buffer)
+        if buffer in buffers and isinstance(value, Tensor) and (own is None or own.shape != value.shape):
+            device = value.device if own is None else own.device
+            buffers[buffer] = torch.empty_like(value, device=device)
 
 
 def _fits(own: Tensor, read: Tensor) -> bool:
