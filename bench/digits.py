@@ -25,12 +25,14 @@ def net(width: int = 128) -> nn.Module:
     return nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
 
 
-def by_hand(data: Any, epochs: int, model: Callable[[], nn.Module] = net, seed: int = 0) -> nn.Module:
+def by_hand(
+    data: Any, epochs: int, model: Callable[[], nn.Module] = net, seed: int = 0, batch_size: int = 32
+) -> nn.Module:
     """The bare loop: a DataLoader, torch's Adam as it comes, the loss read at every step."""
     torch.manual_seed(seed)
     trained, loss = model(), nn.CrossEntropyLoss()
     optimizer = ADAM(trained.parameters())
-    loader = DataLoader(TensorDataset(*data), batch_size=32, shuffle=True)
+    loader = DataLoader(TensorDataset(*data), batch_size=batch_size, shuffle=True)
     for _ in range(epochs):
         total = 0.0
         for x, y in loader:
@@ -48,3 +50,18 @@ def recipe(data: Any, epochs: int, **changes: Any) -> thalweg.Recipe:
         data=thalweg.Splits(train=data), model=net, objective=nn.CrossEntropyLoss(), optimizer=ADAM, epochs=epochs
     )
     return made.but(**changes)
+
+
+def images() -> tuple[Tensor, Tensor]:
+    """2,000 images of 28 x 28 pixels, as large as those of MNIST, and their classes."""
+    x = torch.randn(2000, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    return x, (x.mean((1, 2, 3)) * 280).clamp(-4.5, 4.5).add(5).long()
+
+
+def filters() -> nn.Module:
+    """A small CNN: two layers of filters, 16 and 32."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(32 * 49, 10),
+    )  # fmt: skip

@@ -4,7 +4,8 @@ import argparse
 from functools import partial
 
 import torch
-from digits import ADAM, by_hand, digits, net, recipe
+from digits import ADAM, by_hand, digits, filters, images, net, recipe
+from joblib.externals.loky import get_reusable_executor
 from machine import in_turn, machine, show
 
 import thalweg
@@ -42,6 +43,18 @@ def main() -> None:
         "cross_validate": lambda: thalweg.cross_validate(recipe(data, 4), folds=5),
     }
     show("5-fold cross-validation of the MLP, 4 epochs", in_turn(ways, chosen.rounds), "by hand, five folds")
+    pictures = images()
+    convolved = [recipe(pictures, 3, seed=seed, model=filters, batch_size=64) for seed in range(RUNS)]
+    ways = {
+        "by hand, one after another": lambda: [by_hand(pictures, 3, filters, seed, 64) for seed in range(RUNS)],
+        "train_many, workers that wait": lambda: thalweg.train_many(convolved),
+        "train_many, workers to be started": lambda: (_no_workers(), thalweg.train_many(convolved)),
+    }
+    show(f"{RUNS} runs of a small CNN, 28 x 28, 3 epochs", in_turn(ways, chosen.rounds), "by hand, one after another")
+
+
+def _no_workers() -> None:
+    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 if __name__ == "__main__":

@@ -395,7 +395,8 @@ FACTOR = 2.0
 x = torch.linspace(-1, 1, 30).reshape(10, 3)
 recipe = thalweg.Recipe(
     data=thalweg.Splits(train=(x, x), validation=(x, x)), model=lambda: Net(3), objective=nn.MSELoss(), epochs=EPOCHS,
-    metrics={"pid": lambda output, target: os.getpid()}, optimizer=lambda weights: torch.optim.Adam(weights, lr=0.01), batch_size=5,
+    metrics={"pid": lambda output, target: os.getpid()}, batch_size=5,
+    optimizer=lambda weights: torch.optim.Adam(weights, lr=0.01),
 )
 print("begins", flush=True)
 runs = list(trained_in_processes([recipe.but(seed=k) for k in range(3)], workers=2))
