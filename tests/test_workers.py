@@ -364,6 +364,7 @@ def test_processes_pay_when_they_save_more_than_they_take(
 def test_the_first_run_is_trained_here_and_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = seeds(3, metrics=PID)
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    monkeypatch.setattr(workers, "_start_seconds", lambda: 1000.0)
     assert pids(list(train_apart(recipes, [100] * 3, "cpu"))) == [{float(os.getpid())}] * 3
     monkeypatch.setattr(workers, "_start_seconds", lambda: 0.0)
     first, *others = pids(thalweg.train_many(recipes))

@@ -80,10 +80,6 @@ class Setting:
         torch.use_deterministic_algorithms(self.deterministic[0], warn_only=self.deterministic[1])
         torch.set_grad_enabled(self.gradients)
 
-    def gone(self) -> bool:
-        """Whether nobody waits for the run any more."""
-        return not Path(self.shelf).exists() or os.getppid() != self.owner
-
 
 def begin(newest_source: float) -> None:
     """Leave interrupts to the process that waits for the runs, and its log to it."""
@@ -116,7 +112,9 @@ def _watched(recipe: Recipe, setting: Setting) -> Parcel:
     """The run of a recipe that changed nothing of what the caller holds, for as long as somebody waits for it."""
 
     def look(epoch: int, step: int, row: dict[str, Any] | None) -> None:
-        if setting.gone():
+        if os.getppid() != setting.owner:  # it was killed, and a worker would wait for its next errand
+            os._exit(1)
+        if not Path(setting.shelf).exists():
             signal.raise_signal(signal.SIGINT)
 
     before = held(recipe)
