@@ -4,6 +4,7 @@ import os
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # numbers are compared on one kind of machine
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # no pool of workers for each process that runs tests, but where a test asks
 
 import torch
 from jaxtyping import install_import_hook

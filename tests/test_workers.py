@@ -364,6 +364,7 @@ def test_processes_pay_when_they_save_more_than_they_take(
 def test_the_first_run_is_trained_here_and_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = seeds(3, metrics=PID)
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (1.0, 1.0, 1.0))
     monkeypatch.setattr(workers, "_start_seconds", lambda: 1000.0)
     assert pids(list(train_apart(recipes, [100] * 3, "cpu"))) == [{float(os.getpid())}] * 3
     monkeypatch.setattr(workers, "_start_seconds", lambda: 0.0)
@@ -461,3 +462,10 @@ def test_an_interrupt_in_a_worker_ends_the_list() -> None:
     assert 2 <= len(runs[1].history) < 50
     with pytest.raises(RecipeError):
         thalweg.train_many(recipe())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("load", "cores"), [(0.1, 4), (1.0, 4), (2.9, 2), (9.0, 1)])
+def test_cores_that_others_use_are_not_counted(load: float, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    assert workers.free_cores() == cores

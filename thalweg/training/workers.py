@@ -18,6 +18,7 @@ A run that computes on one thread computes the same in any process. What is diff
 import logging
 import math
 import multiprocessing
+import os
 import re
 import sys
 import warnings
@@ -86,7 +87,7 @@ def train_apart(recipes: Sequence[Recipe], works: Sequence[int], device: str | t
     ['FINISHED', 'FINISHED']
     """
     stay = {place: why for place, each in enumerate(zip(recipes, works, strict=True)) if (why := _stays(*each, device))}
-    most = 1 if multiprocessing.parent_process() is not None else joblib.cpu_count()
+    most = 1 if multiprocessing.parent_process() is not None else free_cores()
     return Crew(recipes, device, most, stay).runs()
 
 
@@ -107,6 +108,19 @@ def trained_in_processes(
     crew = Crew(recipes, device, workers or joblib.cpu_count(), stay)
     crew.start(range(len(recipes)))
     return crew.runs()
+
+
+def free_cores() -> int:
+    """The cores on which nobody else computes, at least one: of a busy machine workers would only take from each other.
+
+    >>> 1 <= free_cores() <= joblib.cpu_count()
+    True
+    """
+    cores = joblib.cpu_count()
+    with suppress(OSError, AttributeError):  # systems without a load average
+        others = os.getloadavg()[0] - 1  # this process is one of those that are counted
+        return int(max(1, min(cores, round(cores - others))))
+    return int(cores)
 
 
 def _stays(recipe: Any, work: int, device: str | torch.device) -> str | None:
