@@ -533,6 +533,38 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(kind: str, en
     assert [message.startswith("epoch-0003-batch-000003.") for message in said] == [True], again.notices
 
 
+def test_without_the_best_weights_the_run_goes_on_and_says_so(tmp_path: Path) -> None:
+    path = broken_off(recipe(), tmp_path, 15)
+    for file in (path / "checkpoints").glob("best-*"):
+        damaged("flipped", file)
+    run = thalweg.resume(path, recipe())
+    whole = thalweg.train(recipe())
+    assert bits(run)[0] == bits(whole)[0]
+    assert run.best_epoch >= 3
+    assert any("the best until then, are lost: the best is looked for among the epochs" in said for said in run.notices)
+
+
+def test_a_folder_at_the_name_of_a_checkpoints_file_is_left_alone(tmp_path: Path) -> None:
+    path = broken_off(recipe(), tmp_path, 15)
+    newest = max((path / "checkpoints").glob("*.state"))
+    newest.unlink()
+    (newest / "theirs").mkdir(parents=True)
+    run = thalweg.resume(path, recipe())
+    assert bits(run) == bits(thalweg.train(recipe()))
+    assert (newest / "theirs").is_dir()
+
+
+def test_an_interrupt_of_the_progress_leaves_a_checkpoint_of_its_step(tmp_path: Path) -> None:
+    def interrupt(epoch: int, step: int, row: Any) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+
+    run = thalweg.train(recipe(), out=tmp_path, progress=interrupt)
+    assert run.path is not None
+    assert Checkpoints(run.path / "checkpoints").places() == [(1, 4)]
+    assert bits(thalweg.resume(run.path, recipe())) == bits(thalweg.train(recipe()))
+
+
 def test_where_every_checkpoint_is_damaged_each_is_named(tmp_path: Path) -> None:
     chosen = recipe()
     path = broken_off(chosen, tmp_path, 15)
@@ -654,7 +686,7 @@ def test_a_disk_that_fills_up_leaves_the_old_checkpoint_whole(monkeypatch: pytes
         try:
             thalweg.train(chosen, out=tmp_path, progress=fills)
         except OSError as error:
-            os._exit(7 if "cannot be written: File too large. Free some space" in str(error) else 8)
+            os._exit(7 if "cannot be written: File too large. Allow larger files" in str(error) else 8)
 
     assert ended(in_child(work)) == 7
     path = only_run(tmp_path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from resuming import bits, broken_off, examples, recipe
+from resuming import N, bits, broken_off, examples, recipe
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 
@@ -105,6 +105,45 @@ def test_what_changes_while_a_run_goes_on_is_no_other_recipe(tmp_path: Path) -> 
     path = broken_off(recipe(metrics={"accuracy": counted}), tmp_path, 13)
     calls.clear()
     assert thalweg.resume(path, recipe(metrics={"accuracy": counted})).status is Outcome.FINISHED
+
+
+def test_fewer_epochs_than_are_done_are_refused_though_one_insists(tmp_path: Path) -> None:
+    path = broken_off(recipe(), tmp_path, 15)
+    with pytest.raises(
+        RunError, match="The run is in epoch 3 already, and the recipe asks for 2: there is no way back"
+    ):
+        thalweg.resume(path, recipe(epochs=2), force=True)
+
+
+def test_another_batch_size_that_is_insisted_on_is_no_memory_of_the_data(tmp_path: Path) -> None:
+    path = broken_off(recipe(), tmp_path, 9)
+    run = thalweg.resume(path, recipe(batch_size=22), force=True)
+    assert not [said for said in run.notices if "changes while it trains" in said]
+
+
+def test_a_source_that_may_draw_for_itself_is_said_within_an_epoch(tmp_path: Path) -> None:
+    class Own:
+        def __len__(self) -> int:
+            return N
+
+        def batches(self, epoch: int, start: int, generator: Any) -> Any:
+            x, y = examples()
+            for ids in torch.arange(N).split(11)[start:]:
+                yield x[ids] + 0.1 * torch.randn(1), y[ids]
+
+    own = recipe(data=Splits(train=Own()))
+    run = thalweg.resume(broken_off(own, tmp_path, 9), own)
+    assert any(
+        said.startswith("The train split is a source of your own, which goes on with batch 4") for said in run.notices
+    )
+
+
+def test_a_run_that_has_lost_its_recipe_says_so(tmp_path: Path) -> None:
+    path = broken_off(recipe(), tmp_path, 9)
+    (path / "recipe.json").unlink()
+    with pytest.raises(RunError, match="has lost its recipe.json. Put back a copy of it, or give the recipe"):
+        thalweg.resume(path)
+    assert bits(thalweg.resume(path, recipe())) == bits(thalweg.train(recipe()))
 
 
 def test_a_run_without_its_manifests_says_that_it_begins_anew(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Files written whole: under a temporary name in the same folder, flushed to the disk, then renamed into place."""
 
+import errno
 import json
 import math
 import os
@@ -91,6 +92,10 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         mend = "Free some space there, or write to another place."
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            mend = "A file stands where a folder is due: move it away."
+        if error.errno == errno.EFBIG:
+            mend = "Allow larger files, as ulimit -f says, or write less."
         if isinstance(error, IsADirectoryError):
             mend = f"A folder stands at its name: move {path} away."
         raise WriteError(f"{path} cannot be written: {error.strerror or error}. {mend}") from error

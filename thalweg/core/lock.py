@@ -36,7 +36,7 @@ def locked(folder: Path, known: dict[str, Any]) -> FileLock | None:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        who = f"process {known.get('pid', '?')} on {known.get('host', '?')}"
+        who = f"process {known['pid']} on {known.get('host', '?')}" if "pid" in known else "another process"
         raise RunError(f"The run {folder.name} is being trained by {who}. Wait for it, or end that process.") from error
     except (NotImplementedError, OSError) as error:
         notice(f"The folder {folder} cannot be locked ({error}): see to it that only one process trains in it.")

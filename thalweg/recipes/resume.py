@@ -61,6 +61,11 @@ def _loaded(recipe: Recipe) -> Recipe:
 
 
 def _kept(folder: Path) -> Recipe:
+    if not (folder / "recipe.json").exists() and any((folder / "checkpoints").glob("epoch-*")):
+        raise RunError(
+            f"The run {folder.name} has lost its recipe.json. Put back a copy of it, or give the recipe: "
+            "thalweg.resume(path, recipe)."
+        )
     if not (folder / "recipe.json").exists():
         raise RunError(
             f"The run {folder.name} was killed before its recipe was kept, and nothing was trained. Give the command "

@@ -44,6 +44,8 @@ class Checkpoint:
     weights: bytes
     best: bytes | None
     state: Mapping[str, Any]
+    best_lost: str = ""
+    """Why the weights of the best epoch cannot be read; the others are enough to go on."""
 
 
 def framed(payload: bytes) -> bytes:
@@ -162,10 +164,20 @@ class Checkpoints:
             with suppress(RunError):
                 named |= set(self._manifest(place))
         for place in places[kept:]:  # manifests first: none may name a file that is gone
-            (self.folder / f"{name_of(place)}.json").unlink(missing_ok=True)
+            if _is_file(manifest := self.folder / f"{name_of(place)}.json"):
+                manifest.unlink(missing_ok=True)
         for item in self.folder.iterdir():
-            if (OURS.fullmatch(item.name) and item.name not in named) or TEMPORARY.fullmatch(item.name):
+            left = (OURS.fullmatch(item.name) and item.name not in named) or TEMPORARY.fullmatch(item.name)
+            if left and _is_file(item):
                 item.unlink(missing_ok=True)
+
+    def _whole(self, file: str, digest: str, name: str) -> bytes:
+        """The content of a file that is what its manifest says."""
+        data = read_own(self.folder / file)
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise RunError(f"{file} is damaged: its SHA-256 is not the one in {name}.json.")
+        self.known[file] = digest
+        return data
 
     def _put(self, file: str, data: bytes) -> None:
         write_own(self.folder / file, data)
@@ -183,20 +195,27 @@ class Checkpoints:
             raise RunError(f"{name} is damaged: it is no manifest.") from error
 
     def _read(self, place: Place) -> Checkpoint:
-        name, held = name_of(place), dict[str, bytes]()
+        name, held, lost = name_of(place), dict[str, bytes](), ""
         for file, digest in self._manifest(place).items():
-            held[file] = read_own(self.folder / file)
-            if hashlib.sha256(held[file]).hexdigest() != digest:
-                raise RunError(f"{file} is damaged: its SHA-256 is not the one in {name}.json.")
-            self.known[file] = digest
+            try:
+                held[file] = self._whole(file, digest, name)
+            except RunError as error:
+                if not file.startswith("best-"):
+                    raise
+                lost = str(error)
         if f"{name}.safetensors" not in held or f"{name}.state" not in held:
             raise RunError(f"{name}.json is damaged: it does not name weights and state.")
         best = next((data for file, data in held.items() if file.startswith("best-")), None)
         payload = unframed(held[f"{name}.state"], f"{name}.state")
         try:
-            return Checkpoint(place, held[f"{name}.safetensors"], best, unpacked(payload))
+            return Checkpoint(place, held[f"{name}.safetensors"], best, unpacked(payload), lost)
         except Exception as error:  # whatever torch makes of what is not its own
             raise RunError(f"{name}.state cannot be read: {error}.") from error
+
+
+def _is_file(item: Path) -> bool:
+    """Whether it can be taken away: a folder at one of our names is somebody else's."""
+    return item.is_symlink() or not item.is_dir()
 
 
 def name_of(place: Place) -> str:

@@ -32,6 +32,14 @@ class Interrupts:
             number, handler = self._waiting.pop(0)
             handler(number, None)
 
+    def keep(self, error: BaseException) -> None:
+        """Let an interrupt that was raised between two steps wait like one that came by a signal."""
+
+        def again(number: int, frame: FrameType | None) -> None:
+            raise error
+
+        self._waiting.append((0, again))
+
     def _note(self, handler: Callable[..., Any], number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.owner:
             _in_a_worker(number)

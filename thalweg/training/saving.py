@@ -5,6 +5,7 @@ import platform
 import re
 import time
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from thalweg.core.errors import RunError
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice
+from thalweg.core.source import Ordered
 from thalweg.core.stream import StreamSource
 from thalweg.training.build import Training
 from thalweg.training.checkpoint import KEPT, Checkpoint, Checkpoints, Place, packed, room_for, unpacked
@@ -117,11 +119,23 @@ class Saver:
         """
         training, keeper, state = self.training, self.keeper, found.state
         other = check_same(self.about, state["recipe"], force)
+        done = found.place[0] - (found.place[1] == 0)
+        if done > training.recipe.epochs:
+            raise RunError(
+                f"The run is in epoch {done} already, and the recipe asks for {training.recipe.epochs}: there is no "
+                "way back. Give it as many epochs as it has begun, or train anew."
+            )
         _say_machine(state["machine"], self.machine)
         self.notices[:0] = [said for said in state["notices"] if said not in self.notices]
         keeper.history = json.loads(state["history"])
         keeper.best_epoch, keeper.best_loss = state["best"]["epoch"], state["best"]["loss"]
         name, mend = "of the checkpoint", "Resume with the model that the run began with."
+        if found.best_lost:
+            notice(
+                f"{found.best_lost} The weights of epoch {keeper.best_epoch}, the best until then, are lost: the best "
+                "is looked for among the epochs that follow."
+            )
+            keeper.best_epoch, keeper.best_loss = 0, inf
         if found.best is not None:
             unpack_weights(training.model, found.best, name, mend, grown=True)
             keeper.best_state = snapshot(training.model)
@@ -183,6 +197,11 @@ def _say_what_is_not_exact(training: Training) -> None:
         notice(
             f"The run has a training loop of its own, which goes on from the beginning of epoch {at.epoch}; what it "
             "keeps in variables from one epoch to the next begins anew."
+        )
+    if at.batch and not isinstance(training.source, StreamSource | Ordered):
+        notice(
+            f"The train split is a source of your own, which goes on with batch {at.batch + 1} of epoch {at.epoch}. "
+            "The run is exact if what a batch holds depends on the epoch, its place and the generator alone."
         )
     if at.batch and isinstance(training.source, StreamSource):
         notice(

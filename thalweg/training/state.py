@@ -143,6 +143,8 @@ def _has_memory(piece: Any) -> bool:
 
 def _marks_of_data(source: Any) -> dict[str, str]:
     """Marks of the small values that a data set keeps as attributes."""
+    if type(source).__module__.startswith("thalweg.") and not hasattr(source, "examples"):
+        return {}  # what our own sources keep is the recipe's
     holder = getattr(source, "examples", source)
     kept = vars(holder) if hasattr(holder, "__dict__") else {}
     return {name: mark(value) for name, value in kept.items() if type(value) in PLAIN}

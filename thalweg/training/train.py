@@ -18,7 +18,7 @@ from thalweg.core.wording import counted
 from thalweg.training.build import Training, prepare
 from thalweg.training.compiled import compile_if_asked
 from thalweg.training.folder import RunFolder
-from thalweg.training.interrupts import deferred
+from thalweg.training.interrupts import Interrupts, deferred
 from thalweg.training.keeper import Keeper
 from thalweg.training.layout import lay_out_if_asked
 from thalweg.training.loop import Progress, epochs
@@ -180,7 +180,7 @@ def went(
     with deferred() as interrupts:
         watch = Watch(training, interrupts, saver)
         try:
-            for row in epochs(training, progress, watch.after_step):
+            for row in epochs(training, heeded(progress, interrupts), watch.after_step):
                 keeper.keep(row)
                 watch.read()
                 if (end := keeper.end_with(row)) is not None:
@@ -199,6 +199,20 @@ def went(
                 return Outcome.INTERRUPTED, interrupt
             return Outcome.FAILED, _explained(training, error)
     return Outcome.FINISHED, None
+
+
+def heeded(progress: Progress | None, interrupts: Interrupts) -> Progress | None:
+    """The progress, whose interrupt ends the run as a signal does: with a checkpoint."""
+    if progress is None:
+        return None
+
+    def told(epoch: int, step: int, row: dict[str, Any] | None) -> None:
+        try:
+            progress(epoch, step, row)
+        except KeyboardInterrupt as interrupt:
+            interrupts.keep(interrupt)
+
+    return told
 
 
 def _explained(training: Training, error: Exception) -> Exception:
