@@ -34,6 +34,16 @@ def ignite(data: Any, epochs: int) -> None:
     create_supervised_trainer(model, ADAM(model.parameters()), nn.CrossEntropyLoss()).run(loader(data), epochs)
 
 
+def prepared_by_hand(own: Any, model: Any, optimizer: Any, batches: Any, loss: Any, epochs: int) -> None:
+    """The loop that libraries leave to their users: all that is theirs is the backward pass."""
+    for _ in range(epochs):
+        for x, y in batches:
+            optimizer.zero_grad()
+            value = loss(model(x), y)
+            own.backward(value)
+            optimizer.step()
+
+
 def fabric(data: Any, epochs: int) -> None:
     """Lightning Fabric: a loop by hand, its pieces set up by the library."""
     from lightning.fabric import Fabric
@@ -41,13 +51,7 @@ def fabric(data: Any, epochs: int) -> None:
     own = Fabric(accelerator="cpu", devices=1)
     plain, loss = net(), nn.CrossEntropyLoss()
     model, optimizer = own.setup(plain, ADAM(plain.parameters()))
-    batches = own.setup_dataloaders(loader(data))
-    for _ in range(epochs):
-        for x, y in batches:
-            optimizer.zero_grad()
-            value = loss(model(x), y)
-            own.backward(value)
-            optimizer.step()
+    prepared_by_hand(own, model, optimizer, own.setup_dataloaders(loader(data)), loss, epochs)
 
 
 def accelerate(data: Any, epochs: int) -> None:
@@ -56,12 +60,7 @@ def accelerate(data: Any, epochs: int) -> None:
 
     own, plain, loss = Accelerator(cpu=True), net(), nn.CrossEntropyLoss()
     model, optimizer, batches = own.prepare(plain, ADAM(plain.parameters()), loader(data))
-    for _ in range(epochs):
-        for x, y in batches:
-            optimizer.zero_grad()
-            value = loss(model(x), y)
-            own.backward(value)
-            optimizer.step()
+    prepared_by_hand(own, model, optimizer, batches, loss, epochs)
 
 
 def skorch(data: Any, epochs: int) -> None:

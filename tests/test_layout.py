@@ -56,7 +56,7 @@ def test_a_resume_keeps_what_was_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_a_few_steps_decide_and_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([9.0, 9.0] + [2.0, 1.0] * 3 + [9.0, 9.0] + [1.0, 1.0] * 3)
-    monkeypatch.setattr(layout, "_took", lambda step, batch: next(times))
+    monkeypatch.setattr(layout, "took", lambda step, batch: next(times))
     assert [ready(images(channels_last="auto"), "cpu").choices["layout"] for _ in range(2)] == [
         "channels last",
         "contiguous",

@@ -16,9 +16,10 @@ import pandas as pd
 from jaxtyping import Bool
 
 from thalweg.core.errors import DataError
+from thalweg.core.wording import counted
 from thalweg.data.cells import Cells, Numbers, are_codes, as_cells, as_numbers, distinct, missing_cells
 from thalweg.data.notation import MOSTLY, PLAIN, Notation, notations
-from thalweg.data.places import counted, where
+from thalweg.data.places import where
 from thalweg.data.schema import Column, Kind
 
 MOST_CATEGORIES = 50

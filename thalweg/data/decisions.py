@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from thalweg.core.notices import notice
+from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells
 from thalweg.data.holdout import PARTS
 from thalweg.data.notation import PLAIN, Notation, is_missing_word
-from thalweg.data.places import counted, listed
+from thalweg.data.places import listed
 from thalweg.data.schema import Schema, Target, TargetKind
 from thalweg.data.table import GAP, Table
 from thalweg.data.table_source import TableSource

@@ -13,7 +13,7 @@ from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.folds import check_seen, deal_groups, described, sorted_by_class, staying, time_edges
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed
-from thalweg.data.places import counted
+from thalweg.core.wording import counted
 
 Ids = Int[np.ndarray, " _example"]
 PARTS = ("train", "validation", "test")

@@ -24,8 +24,9 @@ from thalweg.core.errors import DataError, RecipeError, did_you_mean
 from thalweg.core.examples import KnownExamples
 from thalweg.core.notices import notice
 from thalweg.core.source import Indexed, Splits
+from thalweg.core.wording import counted
 from thalweg.data.holdout import hold_out
-from thalweg.data.places import counted, listed
+from thalweg.data.places import listed
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 SIXTEEN_BITS = 65535

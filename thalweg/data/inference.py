@@ -14,9 +14,10 @@ from jaxtyping import Bool
 
 from thalweg.core.errors import DataError, RecipeError, did_you_mean
 from thalweg.core.notices import notice
+from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells, as_numbers, missing_cells
 from thalweg.data.columns import Parsed, as_feature, check_numbers, parse
-from thalweg.data.places import counted, listed, where
+from thalweg.data.places import listed, where
 from thalweg.data.schema import Column, Kind, Schema, TargetKind
 from thalweg.data.targets import as_target, target_names
 

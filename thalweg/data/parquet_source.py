@@ -18,7 +18,7 @@ from torch import Tensor
 
 from thalweg.core.arrays import as_tensors
 from thalweg.core.errors import DataError, RecipeError, did_you_mean
-from thalweg.data.places import counted
+from thalweg.core.wording import counted
 
 Pair = tuple[Tensor, Tensor]
 Left = tuple[list[Pair], int, list[int]]

@@ -26,18 +26,6 @@ def where(index: pd.Index, mask: Bool[np.ndarray, " row"], limit: int = 5) -> st
     return f"{word}s {', '.join(listed[:-1])} and {listed[-1]}"
 
 
-def counted(count: int, thing: str) -> str:
-    """A number of things, thousands apart.
-
-    >>> counted(1, "row"), counted(1200, "class"), counted(2, "category")
-    ('1 row', '1,200 classes', '2 categories')
-    """
-    if count == 1:
-        return f"1 {thing}"
-    plural = f"{thing}es" if thing.endswith("s") else f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
-    return f"{count:,} {plural}"
-
-
 def listed(names: list[str], limit: int = 8) -> str:
     """Names in quotes, the first few of many.
 

@@ -17,9 +17,10 @@ import pandas as pd
 
 from thalweg.core.errors import DataError
 from thalweg.core.notices import notice
+from thalweg.core.wording import counted
 from thalweg.data.notation import PLAIN, is_missing_word
 from thalweg.data.opening import as_text, open_bytes
-from thalweg.data.places import LINE, counted, listed, where
+from thalweg.data.places import LINE, listed, where
 
 DELIMITERS = ("\t", ";", "|", ",")
 NAMED = {"\t": "a tab", ";": "';'", "|": "'|'", ",": "','"}

@@ -12,9 +12,10 @@ from jaxtyping import Float, Int, Shaped
 
 from thalweg.core.errors import DataError, did_you_mean
 from thalweg.core.notices import notice
+from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells, as_numbers, as_texts, missing_cells
 from thalweg.data.columns import Parsed, text_among_numbers
-from thalweg.data.places import counted, listed, where
+from thalweg.data.places import listed, where
 from thalweg.data.schema import Schema
 from thalweg.data.targets import TargetValues, read_target
 

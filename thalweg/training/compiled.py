@@ -10,7 +10,6 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -20,9 +19,11 @@ from torch.optim.adam import adam
 from thalweg.core.nest import Nest, leaves, to_device
 from thalweg.core.notices import notice
 from thalweg.core.objective import MarkedObjective, Moment
-from thalweg.core.randomness import generator, untouched
+from thalweg.core.randomness import untouched
 from thalweg.core.source import Counted
 from thalweg.training.build import Training
+from thalweg.training.layout import took
+from thalweg.training.memory import next_batch
 
 COSTS, SAVES = 30.0, 0.5
 """What compiling takes, in seconds, and the share of a small step's time that it saves: what `auto` reckons with."""
@@ -63,17 +64,12 @@ def pays(training: Training) -> bool:
         return False
     try:
         step = copy.deepcopy(training.step).train()
-        order = generator(training.recipe.seed, "order", 1)
-        batch = to_device(next(training.source.batches(1, 0, order)), training.device)
-        took = []
+        batch = to_device(next_batch(training), training.device)
         with untouched():
-            for _ in range(5):
-                began = perf_counter()
-                step(batch, Moment(training=True))[0].backward()
-                took.append(perf_counter() - began)
+            fastest = min(took(step, batch) for _ in range(5))
     except Exception:  # a model that cannot be copied, or whose first step will say what is wrong
         return False
-    return min(took) * training.moment.steps * SAVES > COSTS
+    return fastest * training.moment.steps * SAVES > COSTS
 
 
 class Whole:

@@ -13,31 +13,13 @@ from typing import Any
 import cloudpickle
 import torch
 
-from thalweg.training.loop import Progress
 from thalweg.training.outcome import Outcome
 from thalweg.training.parcels import Parcel, parcel_of, refusing
 from thalweg.training.recipe import Recipe
-from thalweg.training.run import Run
 from thalweg.training.shelf import Shelf, held
-from thalweg.training.train import trained
+from thalweg.training.train import train_here
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMEXPR")}
-
-
-def train_here(recipe: Recipe, device: str | torch.device, progress: Progress | None = None) -> Run:
-    """The run of a recipe in this process, FAILED by an error of any kind.
-
-    >>> from thalweg.core.source import Splits
-    >>> recipe = Recipe(data=Splits(train=([1.0], [1.0])), model=torch.nn.Identity, objective=torch.nn.MSELoss())
-    >>> train_here(recipe, "cpu").status.name
-    'FAILED'
-    """
-    try:
-        return trained(recipe, None, device, progress)
-    except KeyboardInterrupt as interrupt:
-        return Run(recipe, [], Outcome.INTERRUPTED, error=interrupt)
-    except Exception as error:
-        return Run(recipe, [], Outcome.FAILED, error=error)
 
 
 @dataclass(frozen=True)

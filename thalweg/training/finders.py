@@ -23,7 +23,7 @@ from thalweg.core.source import Indexed, Splits
 from thalweg.core.threads import fitting_threads
 from thalweg.training.build import Training, prepare
 from thalweg.training.loop import steps
-from thalweg.training.memory import TRIES, available, goes_through, saved_bytes
+from thalweg.training.memory import TRIES, available, goes_through, largest_between, saved_bytes
 from thalweg.training.recipe import Recipe
 from thalweg.training.tally import RunningMean
 
@@ -207,16 +207,16 @@ def _reckoned(training: Training, source: Indexed) -> int:
 
 def _tried(training: Training, source: Indexed) -> int:
     """Twice as many each time until they do not fit, then halfway between what fits and what does not."""
-    fits, fails = 0, len(source) + 1
-    for _ in range(TRIES * 4):
-        size = min(2 * fits or 2, len(source)) if fails > len(source) else (fits + fails) // 2
-        if size <= fits:
-            break
-        if goes_through(training, _of_size(training, source, size)):
-            fits = size
-        else:
-            fails = size
-    return fits
+
+    def goes(size: int) -> bool:
+        return goes_through(training, _of_size(training, source, size))
+
+    fits, size = 0, min(2, len(source))
+    while goes(size):
+        if size == len(source):
+            return size
+        fits, size = size, min(2 * size, len(source))
+    return largest_between(fits, size, goes, tries=4 * TRIES)
 
 
 def _of_size(training: Training, source: Any, size: int) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 OFF = ("amsgrad", "maximize", "differentiable", "capturable")
+"""Settings of optimizers with which a step is more than the plain one."""
 EMPTY: dict[str, Tensor] = {}
 KINDS = {torch.optim.Adam: torch._fused_adam_, torch.optim.AdamW: torch._fused_adamw_}
 

@@ -1,7 +1,7 @@
 """train_many: [Recipe] -> [Run], the only door to many runs."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
 from thalweg.training.stacked import kind_of
 from thalweg.training.together import Going, train_together
-from thalweg.training.train import check_recipe, finish, run_of, trained, went
+from thalweg.training.train import check_recipe, finish, run_of, train_here, went
 from thalweg.training.workers import train_apart
 
 
@@ -39,7 +39,8 @@ def train_many(
     as one program. Such a run is that of `train` but for rounding, and is not compiled; `stacked=False` trains one
     after another, to the same bits, as runs with a folder (`out`) are. A recipe that fails gives a run with status
     FAILED and its own error, while the others finish. An interrupt ends the list with the run that it met. A run does
-    not depend on which others ride along.
+    not depend on which others ride along. What does not stack is trained in worker processes, to the same bits, where
+    that pays.
 
     >>> import thalweg
     >>> from torch import nn
@@ -55,7 +56,7 @@ def train_many(
     given = list(recipes)
     with collecting():
         if out is not None or not stacked:
-            return _to_the_interrupt(_one_after_another(given, out, device))
+            return _to_the_interrupt(train_here(recipe, device, out=out) for recipe in given)
         return _stacked_where_they_can_be(given, device)
 
 
@@ -67,16 +68,6 @@ def _to_the_interrupt(runs: Iterable[Run]) -> list[Run]:
         if run.status is Outcome.INTERRUPTED:
             break
     return given
-
-
-def _one_after_another(recipes: Iterable[Recipe], out: str | Path | None, device: str | torch.device) -> Iterator[Run]:
-    for recipe in recipes:
-        try:
-            yield trained(recipe, out, device)
-        except KeyboardInterrupt as interrupt:
-            yield Run(recipe, [], Outcome.INTERRUPTED, error=interrupt)
-        except Exception as error:
-            yield Run(recipe, [], Outcome.FAILED, error=error)
 
 
 def _stacked_where_they_can_be(recipes: list[Recipe], device: str | torch.device) -> list[Run]:
@@ -157,4 +148,4 @@ def _as_a_stack(members: list[tuple[int, Going]], device: str | torch.device) ->
             logging.getLogger("thalweg").info("Not stacked: %s", error)
         else:
             return [_run(going) for going in goings]
-    return _to_the_interrupt(_one_after_another([going.training.recipe for going in goings], None, device))
+    return _to_the_interrupt(train_here(going.training.recipe, device) for going in goings)

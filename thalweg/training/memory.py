@@ -1,6 +1,7 @@
 """Out of memory: which batch did not fit, and how many of its examples would."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ def told_size(training: Training, error: Exception) -> Exception:
         chain.append(cause)
     if not any(map(is_out_of_memory, chain)):
         return error
-    batch = _next_batch(training)
+    batch = next_batch(training)
     size = count_examples(batch)
     training.optimizer.zero_grad(set_to_none=True)
     fits = largest_that_fits(training, batch, size)
@@ -43,19 +44,27 @@ def told_size(training: Training, error: Exception) -> Exception:
 
 def largest_that_fits(training: Training, batch: Any, size: int) -> int:
     """How many examples of a batch, the first ones, go through forward and backward; 0 where not even one does."""
-    fits, fails = 0, size
     buffers = {name: value.clone() for name, value in training.step.named_buffers()}
     with untouched():
-        for _ in range(TRIES):
-            tried = fails // 2 if fits == 0 else (fits + fails) // 2
-            if tried <= fits:
-                break
-            if goes_through(training, map_tensors(partial(_first, count=tried, size=size), batch)):
-                fits = tried
-            else:
-                fails = tried
+        fits = largest_between(
+            0, size, lambda tried: goes_through(training, map_tensors(partial(_first, count=tried, size=size), batch))
+        )
     for name, value in training.step.named_buffers():
         value.copy_(buffers[name])
+    return fits
+
+
+def largest_between(fits: int, fails: int, goes: Callable[[int], bool], tries: int = TRIES) -> int:
+    """The largest size that goes, found by halving what lies between one that does and one that does not.
+
+    >>> largest_between(0, 100, lambda size: size <= 37)
+    37
+    """
+    for _ in range(tries):
+        tried = (fits + fails) // 2
+        if tried <= fits:
+            break
+        fits, fails = (tried, fails) if goes(tried) else (fits, tried)
     return fits
 
 
@@ -107,7 +116,8 @@ def available() -> int:
     return free
 
 
-def _next_batch(training: Training) -> Any:
+def next_batch(training: Training) -> Any:
+    """The batch that training draws next, where it stands."""
     at = training.position
     order = generator(training.recipe.seed, "order", at.epoch)
     return next(training.source.batches(at.epoch, at.batch, order))

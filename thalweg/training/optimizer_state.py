@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -10,8 +9,9 @@ from torch import Tensor
 
 from thalweg.core.errors import RunError
 from thalweg.core.notices import notice
-from thalweg.training.attributes import NotPlain, as_plain, attributes_of, equal, plain_again, put_in, stored
+from thalweg.training.attributes import ABSENT, attributes_of, parted, restore
 from thalweg.training.build import Training
+from thalweg.training.plain import NotPlain, as_plain, plain_again
 from thalweg.training.rate import Scheduled
 
 CAST = (Tensor, bool, int, float, str, type(None), list, tuple, dict)
@@ -23,11 +23,11 @@ def taken_update(training: Training) -> dict[str, Any]:
     rate = training.rate
     return {
         "optimizer": _state_of(training.optimizer, "optimizer"),
-        "own": stored(attributes_of(training.optimizer, _ids(training))),
+        "own": parted(attributes_of(training.optimizer, _ids(training)))[0],
         "optimizer_kind": type(training.optimizer).__qualname__,
         "rate": rate.used,
         "scheduler": _state_of(rate.scheduler, "scheduler") if isinstance(rate, Scheduled) else None,
-        "scheduler_own": stored(_kept_by_schedule(training)),
+        "scheduler_own": parted(_kept_by_schedule(training))[0],
     }
 
 
@@ -171,15 +171,6 @@ def _ids(training: Training) -> set[int]:
 
 def _put_back_own(training: Training, piece: Any, kept: Mapping[str, Any]) -> None:
     """What an optimizer or a scheduler keeps as attributes of its own, such as another optimizer inside it."""
+    now, _ = parted(attributes_of(piece, _ids(training)))
     for name, value in kept.items():
-        own = getattr(piece, name, None)
-        if own is None or not equal(_plain_or_none(own), value):
-            with suppress(NotPlain):
-                setattr(piece, name, put_in(own, value, training.device, alone=True))
-
-
-def _plain_or_none(value: Any) -> Any:
-    try:
-        return as_plain(value)
-    except (NotPlain, RecursionError):
-        return None
+        restore(piece, name, value, now.get(name, ABSENT), training.device)

@@ -35,7 +35,7 @@ class Unsendable(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped:
+class MappedBytes:
     """Bytes in a file, which are a mapping of it once they are unpickled."""
 
     path: str
@@ -65,11 +65,11 @@ class Shelf:
     def __init__(self) -> None:
         self.path = _folder(tempfile.gettempdir())
         self.folders = [self.path]
-        self._kept: dict[Any, tuple[Mapped, Any]] = {}
+        self._kept: dict[Any, tuple[MappedBytes, Any]] = {}
         with suppress(OSError):
             self.folders.insert(0, _folder("/dev/shm"))
 
-    def keep(self, key: Any, memory: np.ndarray, owner: Any) -> Mapped:
+    def keep(self, key: Any, memory: np.ndarray, owner: Any) -> MappedBytes:
         """A memory as a file, which is written when it is first asked for."""
         if key not in self._kept:
             start = memory.ctypes.data % ALIGNED
@@ -86,7 +86,7 @@ class Shelf:
                     if folder == self.path:
                         raise Unsendable(f"{memory.nbytes} bytes of data cannot be written: {error}") from error
                     continue
-                self._kept[key] = Mapped(str(file), start + memory.nbytes, start), owner
+                self._kept[key] = MappedBytes(str(file), start + memory.nbytes, start), owner
                 break
         return self._kept[key][0]
 

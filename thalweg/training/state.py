@@ -2,7 +2,6 @@
 
 import types
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,23 +12,22 @@ from torch import Tensor, nn
 from thalweg.core.notices import notice
 from thalweg.core.randomness import Streams
 from thalweg.training.attributes import (
+    ABSENT,
     GOES_ON,
-    PLAIN,
-    NotPlain,
     attributes,
     attributes_of,
-    equal,
     mark,
     marks,
-    moved,
     of_weights,
     own_values,
-    put_in,
+    parted,
+    restore,
     sharing,
 )
 from thalweg.training.build import Training
 from thalweg.training.layout import lay_out_as
 from thalweg.training.optimizer_state import put_back_update, taken_update
+from thalweg.training.plain import PLAIN, moved
 from thalweg.training.position import Position
 from thalweg.training.tally import RunningMean
 
@@ -37,6 +35,7 @@ from thalweg.training.tally import RunningMean
 def taken(training: Training) -> dict[str, Any]:
     """The state beside the model's weights."""
     at = training.position
+    own, others = parted(attributes(training.step))
     return {
         "step": training.moment.step,
         "epoch": at.epoch,
@@ -52,9 +51,9 @@ def taken(training: Training) -> dict[str, Any]:
         "average": None if training.average is None else training.average.state_dict(),
         "beside": {name: value for name, value in training.step.state_dict().items() if not name.startswith("model.")},
         "passing": dict(_passing_buffers(training.step)),
-        "own": own_values(training.step),
+        "own": own,
         "sharing": sharing(training.step),
-        "marks": _marks(training),
+        "marks": _marks(training, others),
         "gradients": _gradients(training),
         "frozen": [name for name, weight in training.step.named_parameters() if not weight.requires_grad],
     }
@@ -78,7 +77,7 @@ def put_back(training: Training, state: Mapping[str, Any], changed: Collection[s
     for name, gradient in state["gradients"].items():
         training.step.get_parameter(name).grad = gradient.to(training.device)
     put_back_update(training, state["update"], changed)
-    _say_what_begins_anew(state["marks"], _marks(training))
+    _say_what_begins_anew(state["marks"], _marks(training, parted(attributes(training.step))[1]))
     if state["choices"]["layout"] != training.choices["layout"]:
         lay_out_as(training, state["choices"]["layout"])
     if state["choices"]["compiled"] == "no":
@@ -104,33 +103,24 @@ def _put_back_own(training: Training, state: Mapping[str, Any], modules: Mapping
     now, shared = own_values(training.step), sharing(training.step)
     for name, value in state["own"].items():
         where, _, attribute = name.rpartition(".")
-        if name in now and equal(now[name], value):
-            continue
         alone = shared.get(name) == state["sharing"].get(name)
-        own = getattr(modules[where], attribute, None)
-        with suppress(NotPlain):  # the state of an object that is not there
-            setattr(modules[where], attribute, put_in(own, value, training.device, alone))
+        restore(modules[where], attribute, value, now.get(name, ABSENT), training.device, alone)
 
 
-def _marks(training: Training) -> dict[str, dict[str, str]]:
-    """Marks of what training may change and no checkpoint holds, by whose it is."""
+def _marks(training: Training, others: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Marks of what training may change and no checkpoint holds, by whose it is; `others` are the modules' own."""
     recipe, judge = training.recipe, training.judge
-    pieces = {
-        "judge": recipe.judge and judge.objective.inner,
-        "stopping": recipe.stopping,
-        "objective": recipe.objective,
-    }
-    pieces |= dict(judge.plain) | {name: each.inner for name, each in judge.marked.items()}
-    if not isinstance(recipe.penalty, nn.Module):
-        pieces["penalty"] = recipe.penalty
-    if isinstance(recipe.objective, nn.Module):  # a copy of it is a part of the step
-        del pieces["objective"]
+    pieces = {"stopping": recipe.stopping, **judge.plain, **{name: each.inner for name, each in judge.marked.items()}}
+    if recipe.judge is not None:
+        pieces["judge"] = judge.objective.inner
+    for name in ("objective", "penalty"):
+        if not isinstance(piece := getattr(recipe, name), nn.Module):  # of a module a copy is part of the step
+            pieces[name] = piece
     kept = {name: piece for name, piece in pieces.items() if _has_memory(piece)}
     weights = {id(weight) for weight in training.step.parameters()}
-    own = ((name, value) for name, value in attributes(training.step) if not of_weights(value, weights))
     return {
-        "model": marks(own),
-        "optimizer": marks(attributes_of(training.optimizer, weights)),
+        "model": marks({name: value for name, value in others.items() if not of_weights(value, weights)}),
+        "optimizer": marks(parted(attributes_of(training.optimizer, weights))[1]),
         "data set": _marks_of_data(training.source),
         "recipe": {name: mark(piece) for name, piece in kept.items()},
     }

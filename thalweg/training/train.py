@@ -92,6 +92,28 @@ def trained(
 
 
 @no_type_check
+def train_here(
+    recipe: Recipe,
+    device: str | torch.device,
+    progress: Progress | None = None,
+    out: str | Path | None = None,
+) -> Run:
+    """The run of a recipe in this process, FAILED by an error of any kind, whenever it comes.
+
+    >>> from thalweg.core.source import Splits
+    >>> recipe = Recipe(data=Splits(train=([1.0], [1.0])), model=torch.nn.Identity, objective=torch.nn.MSELoss())
+    >>> train_here(recipe, "cpu").status.name
+    'FAILED'
+    """
+    try:
+        return trained(recipe, out, device, progress)
+    except KeyboardInterrupt as interrupt:
+        return Run(recipe, [], Outcome.INTERRUPTED, error=interrupt)
+    except Exception as error:
+        return Run(recipe, [], Outcome.FAILED, error=error)
+
+
+@no_type_check
 def resumed(
     recipe: Recipe,
     folder: RunFolder,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from thalweg.training.chain import Chain
 from thalweg.training.factories import bare_step
+from thalweg.training.fused import OFF
 
 KINDS = {
     torch.optim.Adam: ("betas", "eps"),
@@ -21,7 +22,6 @@ KINDS = {
     torch.optim.SGD: ("momentum", "dampening", "nesterov"),
 }
 """The optimizers that can be stacked, and the settings in which stacked runs agree."""
-OFF = ("amsgrad", "maximize", "capturable", "differentiable")
 
 
 def settings_of(optimizer: Any, weights: Sequence[nn.Parameter]) -> tuple[Any, ...] | None:

@@ -41,12 +41,13 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RunError
 from thalweg.core.notices import notice
 from thalweg.core.threads import SMALL
-from thalweg.training.errand import ONE_THREAD, Setting, begin, train_here, train_one
+from thalweg.training.errand import ONE_THREAD, Setting, begin, train_one
 from thalweg.training.outcome import Outcome
 from thalweg.training.parcels import Parcel, opened, refusing
 from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
 from thalweg.training.shelf import Shelf, Unsendable, pack
+from thalweg.training.train import train_here
 
 START_SECONDS = 2.0
 """What a pool of workers takes to start: each imports torch (1.5 s measured on two idle cores)."""
@@ -116,11 +117,10 @@ def free_cores() -> int:
     >>> 1 <= free_cores() <= joblib.cpu_count()
     True
     """
-    cores = joblib.cpu_count()
-    with suppress(OSError, AttributeError):  # systems without a load average
-        others = os.getloadavg()[0] - 1  # this process is one of those that are counted
-        return int(max(1, min(cores, round(cores - others))))
-    return int(cores)
+    cores = int(joblib.cpu_count())
+    with suppress(OSError, AttributeError):  # systems without a load average, in which this process counts as one
+        return max(1, min(cores, round(cores + 1 - os.getloadavg()[0])))
+    return cores
 
 
 def _stays(recipe: Any, work: int, device: str | torch.device) -> str | None:
