@@ -1,20 +1,23 @@
 """A run that is broken off and goes on, compared to the bit with one that nothing has interrupted."""
 
+import random
 import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 import thalweg
 from thalweg import Outcome, Recipe, Run, Splits
 from thalweg.training import saving
 
-N = 66  # six batches of 11 an epoch
+N, STEPS = 66, 6  # six batches of 11 an epoch
 
 
 def examples(n: int = N) -> tuple[Tensor, Tensor]:
@@ -36,6 +39,27 @@ def recipe(**changes: Any) -> Recipe:
         epochs=4,
     )
     return made.but(**changes)
+
+
+class Augmented(Dataset[Any]):
+    """Examples with noise from all three streams, and a model of nothing else."""
+
+    def __init__(self) -> None:
+        self.x, self.y = examples()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> Any:
+        noise = torch.randn(5) + float(np.random.normal()) + random.gauss(0, 1)
+        return self.x[index] + 0.1 * noise, self.y[index]
+
+
+def loading(workers: int, **options: Any) -> Splits:
+    return Splits(
+        train=DataLoader(Augmented(), batch_size=11, shuffle=True, num_workers=workers, **options),
+        validation=DataLoader(Augmented(), batch_size=11, num_workers=workers),
+    )
 
 
 def interrupting(at: int) -> Callable[..., None]:
