@@ -7,7 +7,7 @@ a function marked by `@thalweg.objective`, which is given the model and the batc
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -98,8 +98,9 @@ class Judge:
     def observe(self, model: nn.Module, source: Source, device: torch.device, moment: Moment = END) -> Observed:
         """One pass over the split in evaluation mode, with a value of every example where the loss gives one."""
         seen = Observed(marked={name: [] for name in self.marked})
-        with self._judging(model, device), ExitStack() as rest:
-            for batch in self._wide(model, source).batches(0, 0, None):
+        apart = self._apart(model, source)
+        with self._judging(model, device, draws=not (apart and self._is_of_torch())), ExitStack() as rest:
+            for batch in (self._wide(source) if apart else source).batches(0, 0, None):
                 if seen.losses or torch.get_num_threads() == 1:
                     self._see(seen, model, to_device(batch, device), _drawing(moment, device))
                     continue
@@ -136,26 +137,37 @@ class Judge:
             raise type(explained)(f"In the {name} split: {explained}") from error
         return self
 
-    def _wide(self, model: nn.Module, source: Source) -> Source:
-        """Arrays in larger batches where examples cannot meet in one: a chain in evaluation mode, a loss of each."""
-        apart = isinstance(self.objective, PlainLoss) and unreduced_of(self.objective.loss) is not None
+    def _apart(self, model: nn.Module, source: Source) -> bool:
+        """Whether examples of arrays cannot meet in a batch and nothing is drawn: a chain, judged, a loss of each."""
+        if self.marked or not isinstance(self.objective, PlainLoss) or unreduced_of(self.objective.loss) is None:
+            return False
+        return arrays_of(source) is not None and links(model) is not None
+
+    def _is_of_torch(self) -> bool:
+        """Whether the loss is torch's own, which draws nothing."""
+        loss = getattr(self.objective.inner, "func", self.objective.inner)
+        return str(getattr(type(loss) if isinstance(loss, nn.Module) else loss, "__module__", "")).startswith("torch.")
+
+    def _wide(self, source: Source) -> Source:
+        """Arrays in larger batches, which take less time."""
         size = getattr(source, "batch_size", None) or AT_ONCE
-        if not apart or self.marked or size >= AT_ONCE or arrays_of(source) is None or links(model) is None:
-            return source
-        assert isinstance(source, Batched)
-        return source.batched(AT_ONCE)
+        return source.batched(AT_ONCE) if size < AT_ONCE and isinstance(source, Batched) else source
 
     @contextmanager
-    def _judging(self, model: nn.Module, device: torch.device) -> Iterator[None]:
-        """Evaluation mode on the device, no gradients unless asked for, seeded streams; all as before afterwards."""
+    def _judging(self, model: nn.Module, device: torch.device, draws: bool = True) -> Iterator[None]:
+        """Evaluation mode on the device, no gradients unless asked for, seeded streams; all as before afterwards.
+
+        Where nothing `draws` from the streams they are left alone.
+        """
         judging = (form.inner for form in (self.objective, *self.marked.values()))
         modules = [model, *(inner.to(device) for inner in judging if isinstance(inner, nn.Module))]
         modes = [module.training for module in modules]
         for module in modules:
             module.eval()
         try:
-            with torch.set_grad_enabled(self.differentiates), untouched():
-                seed_everything(0, "judging")
+            with torch.set_grad_enabled(self.differentiates), untouched() if draws else nullcontext():
+                if draws:
+                    seed_everything(0, "judging")
                 yield
         finally:
             for module, mode in zip(modules, modes, strict=True):

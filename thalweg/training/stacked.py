@@ -10,6 +10,7 @@ and each run goes its own way: its own initial weights, order of examples, dropo
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from time import perf_counter
 from typing import Any
 
@@ -28,6 +29,8 @@ from thalweg.training.values import mean_of_each, unreduced_of
 
 MOST_WORK = 2**22
 """Multiplications of a step of one run (batch x weights) from which on stacking gains nothing: docs/log.md."""
+AT_ONCE = 2**18
+"""Numbers of the data that are put into the order of the epoch at once: many small gathers take longer than one."""
 
 
 def kind_of(training: Training) -> tuple[Any, ...] | None:
@@ -58,12 +61,16 @@ def _weights(training: Training) -> int:
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of one step of all runs: `(K, batch, ...)`, and 1 where a row is an example, 0 where it fills up."""
+    """The batches of one step of all runs, `(K, batch, ...)`.
+
+    `real` is 1 where a row is an example and 0 where it fills up, `share` what each row counts in the mean of its run.
+    """
 
     x: Tensor
     y: Tensor
-    sizes: list[int]
-    real: Tensor | None
+    sizes: Tensor
+    real: Tensor
+    share: Tensor
 
 
 class Stack:
@@ -87,7 +94,7 @@ class Stack:
         """One epoch of every run; gives the seconds that are each one's share. `after_step` is given the K losses."""
         started = perf_counter()
         draws = [generator(training.recipe.seed, "noise", number) for training in self.trainings]
-        totals = torch.zeros(2, len(self.trainings), dtype=torch.float64)
+        totals, weights = torch.zeros(2, len(self.trainings), dtype=torch.float64)
         for training in self.trainings:
             training.step.train()
             training.reach(number)
@@ -99,8 +106,8 @@ class Stack:
             values, share = self._values(self.chain(batches.x, draws), batches)
             self.update.step(torch.autograd.grad(values, self.chain.weights, share))
             seen = (values.detach() * share).sum(1).double()
-            weights = torch.tensor(batches.sizes, dtype=torch.float64)
-            totals += torch.stack([seen * weights, weights])
+            totals.addcmul_(seen, batches.sizes)
+            weights.add_(batches.sizes)
             for training in scheduled:
                 training.rate.after_step()
             for training in self.trainings:
@@ -108,7 +115,7 @@ class Stack:
                 training.position.batch += 1
             after_step(seen)
         self.chain.share_gradients()
-        for training, total, weight in zip(self.trainings, *totals, strict=True):
+        for training, total, weight in zip(self.trainings, totals, weights, strict=True):
             training.position.mean.total.copy_(total)
             training.position.mean.weight = float(weight)
         return [(perf_counter() - started) / len(self.trainings)] * len(self.trainings)
@@ -143,21 +150,16 @@ class Stack:
             for source, training in zip(sources, self.trainings, strict=True)
         ]
         data = [arrays.data for source in sources if (arrays := arrays_of(source)) is not None]
-        shared = all(_same(one, other) for pair in data for one, other in zip(pair, data[0], strict=True))
-        for chunks in zip(*orders, strict=True):
-            sizes = [len(chunk) for chunk in chunks]
-            largest = max(sizes)
-            rows = [chunk if len(chunk) == largest else _filled(chunk, largest) for chunk in chunks]
-            if shared:
-                chosen = torch.cat(rows)
-                x, y = (part.index_select(0, chosen).unflatten(0, (len(rows), largest)) for part in data[0])
-            else:
-                x, y = (
-                    torch.stack([pair[i].index_select(0, row) for pair, row in zip(data, rows, strict=True)])
-                    for i in (0, 1)
-                )
-            even = min(sizes) == largest
-            yield Batches(x, y, sizes, None if even else (torch.arange(largest) < torch.tensor(sizes)[:, None]))
+        for sizes, alike in groupby(zip(*orders, strict=True), key=lambda chunks: tuple(map(len, chunks))):
+            largest, steps = max(sizes), list(alike)
+            counts = torch.tensor(sizes)
+            real = (torch.arange(largest) < counts[:, None]).to(data[0][0].dtype)
+            share = real / real.sum(1, keepdim=True)
+            block = max(1, AT_ONCE // (len(sizes) * largest * data[0][0].shape[1:].numel()))
+            for first in range(0, len(steps), block):
+                some = steps[first : first + block]
+                for x, y in zip(*_gathered(data, some, largest), strict=True):
+                    yield Batches(x, y, counts.double(), real, share)
 
     def _values(self, output: Tensor, batches: Batches) -> tuple[Tensor, Tensor]:
         """The loss of each example, `(K, batch)`, and its share in the mean that is its run's loss."""
@@ -169,13 +171,13 @@ class Stack:
             values = self.unreduced(output.mT, batches.y)
         else:
             values = mean_of_each(self.unreduced(output.flatten(0, 1), target)).unflatten(0, shape)
-        share = torch.ones_like(values) if batches.real is None else batches.real.to(values.dtype)
         if not self.counted:
-            return values, share / share.sum(1, keepdim=True)
+            return values, batches.share.to(values.dtype)
         counts = counted_targets(self.loss, target)
         assert counts is not None
-        total = (mean_of_each(counts).to(values).unflatten(0, shape) * share).sum(1, keepdim=True)
-        return values, share / torch.where(total != 0, total, 1)
+        real = batches.real.to(values.dtype)
+        total = (mean_of_each(counts).to(values).unflatten(0, shape) * real).sum(1, keepdim=True)
+        return values, real / torch.where(total != 0, total, 1)
 
     @torch.no_grad()
     def _tried(self, output: Tensor, y: Tensor) -> bool:
@@ -196,10 +198,16 @@ class Stack:
         return counts is not None and not bool((counts == 1).all())
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are the same memory, read in the same way."""
-    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
+def _gathered(
+    data: list[tuple[Tensor, Tensor]], steps: list[tuple[Tensor, ...]], size: int
+) -> tuple[tuple[Tensor, ...], ...]:
+    """Inputs and targets of some steps, `(K, size, ...)` each, all gathered at once."""
+    rows = [torch.cat([_filled(chunk, size) for chunk in chunks]) for chunks in zip(*steps, strict=True)]
+    wholes = (
+        torch.stack([pair[part].index_select(0, row) for pair, row in zip(data, rows, strict=True)]) for part in (0, 1)
+    )
+    return tuple(whole.split(size, dim=1) for whole in wholes)
 
 
 def _filled(chunk: Tensor, size: int) -> Tensor:
-    return torch.cat([chunk, chunk[:1].expand(size - len(chunk))])
+    return chunk if len(chunk) == size else torch.cat([chunk, chunk[:1].expand(size - len(chunk))])

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 
-import torch
 from torch import Tensor
 
 from thalweg.core.notices import collecting, notice
@@ -65,7 +64,7 @@ def _epoch(stack: Stack, active: list[Going], epoch: int, interrupts: Interrupts
     """One epoch of all active runs; the places of those that have ended with it."""
 
     def after_step(losses: Tensor) -> None:
-        if not bool(torch.isfinite(losses).all()):
+        if not isfinite(losses.sum().item()):
             for k, value in enumerate(losses.tolist()):
                 if not isfinite(value) and active[k].fault is None:
                     training = active[k].training
