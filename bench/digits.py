@@ -65,3 +65,17 @@ def filters() -> nn.Module:
         nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(32 * 49, 10),
     )  # fmt: skip
+
+
+def encoder() -> nn.Module:
+    """A small Transformer encoder over 16 positions of 8 numbers."""
+    layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
+    return nn.Sequential(
+        nn.Linear(8, 32), nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Flatten(), nn.Linear(512, 10)
+    )
+
+
+def sequences() -> tuple[Tensor, Tensor]:
+    """1,280 sequences of 16 positions of 8 numbers, and their classes."""
+    x = torch.randn(1280, 16, 8, generator=torch.Generator().manual_seed(0))
+    return x, (x.mean((1, 2)) * 50).clamp(-4.5, 4.5).add(5).long()

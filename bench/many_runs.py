@@ -1,12 +1,16 @@
 """Ten runs against the same loop written by hand ten times, and five folds against five."""
 
 import argparse
+from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
+from typing import Any
 
 import torch
-from digits import ADAM, by_hand, digits, filters, images, net, recipe
+from digits import ADAM, by_hand, digits, encoder, filters, images, net, recipe, sequences
 from joblib.externals.loky import get_reusable_executor
 from machine import in_turn, machine, show
+from peers import estimator
 
 import thalweg
 
@@ -43,15 +47,31 @@ def main() -> None:
         "by hand, five folds": lambda: [by_hand(fold, EPOCHS) for fold in folds],
         "cross_validate": lambda: thalweg.cross_validate(recipe(data, EPOCHS), folds=5),
     }
+    if skorch := find_spec("skorch"):
+        ways["skorch and scikit-learn's cross_validate"] = lambda: _by_skorch(data)
     show(f"5-fold cross-validation of the MLP, {EPOCHS} epochs", in_turn(ways, chosen.rounds), "by hand, five folds")
-    pictures = images()
-    convolved = [recipe(pictures, 3, seed=seed, model=filters, batch_size=64) for seed in range(RUNS)]
-    ways = {
-        "by hand, one after another": lambda: [by_hand(pictures, 3, filters, seed, 64) for seed in range(RUNS)],
-        "train_many, workers that wait": lambda: thalweg.train_many(convolved),
-        "train_many, workers to be started": lambda: (_no_workers(), thalweg.train_many(convolved)),
+    if not skorch:
+        print("  skorch: missing: pip install -r bench/requirements.txt")
+    several = (("a small CNN, 28 x 28", filters, images(), 3), ("a small encoder, 16 x 8", encoder, sequences(), 5))
+    for title, model, inputs, epochs in several:
+        ways = _in_workers(inputs, epochs, model)
+        show(f"{RUNS} runs of {title}, {epochs} epochs", in_turn(ways, chosen.rounds), "by hand, one after another")
+
+
+def _in_workers(data: Any, epochs: int, model: Callable[[], Any]) -> dict[str, Callable[[], object]]:
+    recipes = [recipe(data, epochs, seed=seed, model=model, batch_size=64) for seed in range(RUNS)]
+    return {
+        "by hand, one after another": lambda: [by_hand(data, epochs, model, seed, 64) for seed in range(RUNS)],
+        "train_many, workers that wait": lambda: thalweg.train_many(recipes),
+        "train_many, workers to be started": lambda: (_no_workers(), thalweg.train_many(recipes)),
     }
-    show(f"{RUNS} runs of a small CNN, 28 x 28, 3 epochs", in_turn(ways, chosen.rounds), "by hand, one after another")
+
+
+def _by_skorch(data: Any) -> None:
+    from sklearn.model_selection import cross_validate
+
+    x, y = (part.numpy() for part in data)
+    cross_validate(estimator(EPOCHS), x, y, cv=5)
 
 
 def _no_workers() -> None:

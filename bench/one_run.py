@@ -6,9 +6,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from digits import by_hand, digits, filters, images, recipe
+from digits import by_hand, digits, encoder, filters, images, recipe, sequences
 from machine import in_turn, machine, show
-from torch import Tensor, nn
 
 import thalweg
 from thalweg.training import steps
@@ -16,20 +15,6 @@ from thalweg.training.tally import RunningMean
 from thalweg.training.train import ready
 
 EPOCHS = 10
-
-
-def encoder() -> nn.Module:
-    """A small Transformer encoder over 16 positions of 8 numbers."""
-    layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
-    return nn.Sequential(
-        nn.Linear(8, 32), nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Flatten(), nn.Linear(512, 10)
-    )
-
-
-def sequences() -> tuple[Tensor, Tensor]:
-    """1,280 sequences of 16 positions of 8 numbers, and their classes."""
-    x = torch.randn(1280, 16, 8, generator=torch.Generator().manual_seed(0))
-    return x, (x.mean((1, 2)) * 50).clamp(-4.5, 4.5).add(5).long()
 
 
 def steps_alone(chosen: thalweg.Recipe) -> Callable[[], object]:

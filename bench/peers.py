@@ -5,6 +5,7 @@ pip install -r bench/requirements.txt
 
 import argparse
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -63,16 +64,20 @@ def accelerate(data: Any, epochs: int) -> None:
     prepared_by_hand(own, model, optimizer, batches, loss, epochs)
 
 
-def skorch(data: Any, epochs: int) -> None:
-    """skorch: an estimator, without a validation split."""
+def estimator(epochs: int) -> Any:
+    """The MLP as an estimator of skorch, without a validation split."""
     from skorch import NeuralNetClassifier
 
-    x, y = (part.numpy() for part in data)
-    estimator = NeuralNetClassifier(
+    return NeuralNetClassifier(
         net, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam, lr=1e-3, batch_size=32, max_epochs=epochs,
         iterator_train__shuffle=True, train_split=None, verbose=0,
     )  # fmt: skip
-    estimator.fit(x, y)
+
+
+def skorch(data: Any, epochs: int) -> None:
+    """Skorch's estimator, fitted."""
+    x, y = (part.numpy() for part in data)
+    estimator(epochs).fit(x, y)
 
 
 def lightning(data: Any, epochs: int) -> None:
@@ -122,6 +127,17 @@ def trainer(data: Any, epochs: int) -> None:
         Trainer(Model(), said, train_dataset=rows).train()
 
 
+def keras(data: Any, epochs: int) -> None:
+    """Keras 3 over torch."""
+    import keras
+
+    model = keras.Sequential([keras.layers.Dense(128, activation="relu"), keras.layers.Dense(10)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    x, y = (part.numpy() for part in data)
+    model.fit(x, y, batch_size=32, epochs=epochs, verbose=0)
+
+
 PEERS: dict[str, tuple[str, Callable[[Any, int], None]]] = {
     "Ignite": ("ignite", ignite),
     "Fabric": ("lightning", fabric),
@@ -129,6 +145,7 @@ PEERS: dict[str, tuple[str, Callable[[Any, int], None]]] = {
     "Accelerate": ("accelerate", accelerate),
     "Lightning": ("lightning", lightning),
     "Transformers' Trainer": ("transformers", trainer),
+    "Keras on torch": ("keras", keras),
 }
 
 
@@ -139,6 +156,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ["KERAS_BACKEND"] = "torch"
     warnings.simplefilter("ignore")
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
