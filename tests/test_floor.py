@@ -147,8 +147,8 @@ def test_classes_stay_classes_when_few_of_their_examples_are_read() -> None:
     judge = Judge.of(Recipe(data=Splits(train=(x, y)), model=nn.Flatten, objective=nn.CrossEntropyLoss()))
     table = _table(judge, [ArraySource((x, y), 32)])
     assert table is not None
-    assert len(table[0]) == 260
-    assert [reading.perfect.shape for reading in _readings(table[1])] == [(260, 120)]
+    assert len(table[0].rows) == 260
+    assert [reading.perfect.shape for reading in _readings(table[1], table[0])] == [(260, 120)]
 
 
 def test_inputs_that_ask_for_gradients_are_read() -> None:
@@ -197,3 +197,42 @@ def test_no_least_loss_is_claimed_where_no_learner_shows_it() -> None:
     found = floor(X, y, Shifted())
     assert found is not None
     assert found.low == -math.inf
+
+
+def stripes(examples: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images of noise with a short bar somewhere, which lies or stands: no pixel says which."""
+    draw = np.random.default_rng(seed)
+    x = torch.from_numpy(draw.normal(size=(examples, 1, 24, 24)) * 0.5).float()
+    y = torch.from_numpy(draw.integers(0, 2, examples))
+    for image, stands, down, right in zip(x, y, *draw.integers(1, 18, (2, examples)), strict=True):
+        rows, columns = (5, 1) if stands else (1, 5)
+        image[0, down : down + rows, right : right + columns] += 2.0
+    return x, y
+
+
+def test_images_are_read_by_their_patches() -> None:
+    x, y = stripes(400, 0)
+    as_images, as_rows = floor(x, y, nn.CrossEntropyLoss()), floor(x.flatten(1), y, nn.CrossEntropyLoss())
+    assert as_images is not None
+    assert as_rows is not None
+    assert as_images.by == "patches and logistic regression"
+    assert as_images.high < 0.5 * as_rows.high
+
+
+def test_numbers_are_read_from_images_too() -> None:
+    x, y = stripes(300, 1)
+    reached = floor(x, y[:, None].float() * 3 - 1.5, nn.MSELoss())
+    assert reached is not None
+    assert reached.by == "patches and ridge regression"
+    assert reached.high < 0.7 * reached.null
+
+
+def test_wide_inputs_are_compared_with_a_kernel_machine() -> None:
+    draw = np.random.default_rng(0)
+    hidden = torch.from_numpy(draw.normal(size=(400, 2))).float()
+    x = hidden @ torch.from_numpy(draw.normal(size=(2, 200))).float()
+    y = (hidden.square().sum(1) > 1.4).long()  # no plane through the middle says it
+    reached = floor(x, y, nn.CrossEntropyLoss())
+    assert reached is not None
+    assert reached.by == "kernel logistic regression"
+    assert reached.high < 0.3

@@ -14,7 +14,6 @@ that is less.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +22,21 @@ from torch import Tensor
 from thalweg.core.arrays import are_classes
 from thalweg.core.objective import PlainLoss, counted_targets
 from thalweg.core.source import Source
+from thalweg.diagnosis.references import (
+    CONSTANT,
+    FOLDS,
+    SMOOTHING,
+    Inputs,
+    Learners,
+    classifiers,
+    flat,
+    out_of_fold,
+    regressors,
+)
 from thalweg.training.interval import mean_interval
 from thalweg.training.judging import Judge
 from thalweg.training.values import values_of
 
-SMOOTHING = 0.01
-"""The share of a uniform distribution in every reference's probabilities, which would else be infinitely wrong."""
-FOLDS = 4
 MOST_TARGETS, MOST_CLASSES = 32, 4096
 SURE = 20.0
 """The logit of a class that is as sure as may be."""
@@ -37,7 +44,6 @@ MOST = 4000
 """References are fitted to at most so many examples; more would only lower the floor, at a price."""
 SHARE_OF_LOSS, SHARE_OF_WAY = 0.1, 0.05
 """A difference below these shares of the loss, or of the way from the best constant to the floor, is not material."""
-CONSTANT = "the best constant"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,15 +120,15 @@ class Reading:
     """
 
     targets: Tensor
-    learners: dict[str, Callable[[], Any]]
+    learners: Learners
     forms: tuple[Form, ...]
     perfect: Tensor
 
 
-def _readings(y: Tensor) -> list[Reading]:
+def _readings(y: Tensor, inputs: Inputs) -> list[Reading]:
     """Ways to read the targets, from the first to try to the last."""
     if not y.is_floating_point():
-        return [_classes(y.long(), lambda output: output)]
+        return [_classes(y.long(), classifiers(inputs), lambda output: output)]
     readings = []
     if (labels := _yes_or_no(y)) is not None:
 
@@ -134,18 +140,18 @@ def _readings(y: Tensor) -> list[Reading]:
             lambda output: as_column(output[:, 1].exp()),
             lambda output: as_column(output[:, 1]),
         )
-        readings.append(_classes(labels, logits, shares, logarithms))
+        readings.append(_classes(labels, classifiers(inputs), logits, shares, logarithms))
     numbers: list[Form] = [lambda output: output]
     if bool((y >= 0).all()) and bool(y.any()):
         least = SMOOTHING * float(y.float().mean())
         numbers.append(lambda output: output.clamp_min(least).log())
     means_and_spreads = (lambda output: _with_log_variances(output, y),)
-    return [*readings, *(Reading(y, _regressors(), tuple(forms), y) for forms in (numbers, means_and_spreads))]
+    return [*readings, *(Reading(y, regressors(inputs), tuple(forms), y) for forms in (numbers, means_and_spreads))]
 
 
-def _classes(labels: Tensor, *forms: Form) -> Reading:
+def _classes(labels: Tensor, learners: Learners, *forms: Form) -> Reading:
     sure = SURE * torch.nn.functional.one_hot(labels).float()
-    return Reading(labels, _classifiers(), forms, sure.log_softmax(1))
+    return Reading(labels, learners, forms, sure.log_softmax(1))
 
 
 def _yes_or_no(y: Tensor) -> Tensor | None:
@@ -158,14 +164,14 @@ def _yes_or_no(y: Tensor) -> Tensor | None:
 Losses = tuple[np.ndarray, np.ndarray | None]
 
 
-def _reached(judge: Judge, x: np.ndarray, y: Tensor, seed: int) -> tuple[dict[str, Losses], float] | None:
+def _reached(judge: Judge, x: Inputs, y: Tensor, seed: int) -> tuple[dict[str, Losses], float] | None:
     """The losses of each learner's examples and their weights, and the least that this loss can be.
 
     Each learner is read in the form that suits it best: in any form it has not seen the examples. None where the loss
     takes no learner's output.
     """
-    for reading in _readings(y):
-        constant = _out_of_fold(reading.learners[CONSTANT], x, reading.targets, seed)
+    for reading in _readings(y, x):
+        constant = out_of_fold(reading.learners[CONSTANT], x.rows, reading.targets, seed)
         if constant is None:
             return None
         forms = [form for form in reading.forms if _losses(judge, form(constant), y) is not None]
@@ -173,7 +179,7 @@ def _reached(judge: Judge, x: np.ndarray, y: Tensor, seed: int) -> tuple[dict[st
             continue
         reached, seen = dict[str, Losses](), _finite(judge, forms, reading.perfect, y)
         for name, build in reading.learners.items():
-            output = _out_of_fold(build, x, reading.targets, seed)
+            output = out_of_fold(build, x.read_by(name), reading.targets, seed)
             if output is None or not (read := _finite(judge, forms, output, y)):
                 return None
             reached[name] = min(read, key=lambda losses: mean_interval(*losses)[0])
@@ -188,16 +194,11 @@ def _finite(judge: Judge, forms: list[Form], output: Tensor, y: Tensor) -> list[
     return [losses for losses in read if losses is not None and np.isfinite(losses[0]).all()]
 
 
-def _flat(values: Tensor) -> Tensor:
-    """A row for each example."""
-    return values.reshape(len(values), -1)
-
-
-def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, list[np.ndarray]] | None:
+def _table(judge: Judge, sources: list[Source]) -> tuple[Inputs, Tensor, list[np.ndarray]] | None:
     """Inputs and targets of the sources one behind the other, and the places of the examples in each."""
     if not isinstance(judge.objective, PlainLoss):
         return None
-    xs, ys, sizes = [], [], []
+    xs, ys, sizes, shapes = [], [], [], set()
     for source in sources:
         sizes.append(0)
         for batch in source.batches(0, 0, None):
@@ -206,13 +207,14 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, lis
             x, y = batch
             if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point() or y.is_complex():
                 return None
-            xs.append(_flat(x).detach().cpu())
+            xs.append(flat(x).detach().cpu())
+            shapes.add(tuple(x.shape[1:]))
             ys.append(y.detach().cpu())
             sizes[-1] += len(y)
     if len({x.shape[1] for x in xs}) != 1 or len({y.shape[1:] for y in ys}) != 1:
         return None
     x, y = torch.cat(xs), torch.cat(ys)
-    numbers = y.is_floating_point() and _flat(y).shape[1] <= MOST_TARGETS
+    numbers = y.is_floating_point() and flat(y).shape[1] <= MOST_TARGETS
     if not (are_classes(y) and int(y.max()) < MOST_CLASSES) and not numbers:
         return None
     if not bool(torch.isfinite(x).all()) or not (are_classes(y) or bool(torch.isfinite(y).all())):
@@ -228,75 +230,8 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[np.ndarray, Tensor, lis
     places = [
         own - start for own, start in zip(np.split(kept, np.searchsorted(kept, edges[1:-1])), edges, strict=False)
     ]
-    return x[kept].double().numpy(), y[kept], places
-
-
-def _classifiers() -> dict[str, Callable[[], Any]]:
-    from sklearn.dummy import DummyClassifier
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return {
-        CONSTANT: lambda: DummyClassifier(strategy="prior"),
-        "logistic regression": lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=300)),
-        "nearest neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(7, weights="distance")),
-        "boosted trees": lambda: HistGradientBoostingClassifier(max_iter=40, random_state=0),
-    }
-
-
-def _regressors() -> dict[str, Callable[[], Any]]:
-    from sklearn.dummy import DummyRegressor
-    from sklearn.ensemble import HistGradientBoostingRegressor
-    from sklearn.linear_model import RidgeCV
-    from sklearn.multioutput import MultiOutputRegressor
-    from sklearn.neighbors import KNeighborsRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return {
-        CONSTANT: lambda: DummyRegressor(strategy="mean"),
-        "ridge regression": lambda: make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 6))),
-        "nearest neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsRegressor(15)),
-        "boosted trees": lambda: MultiOutputRegressor(
-            HistGradientBoostingRegressor(max_iter=60, learning_rate=0.07, random_state=0)
-        ),
-    }
-
-
-def _out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) -> Tensor | None:
-    """What a learner says of examples that it did not see: log-probabilities of classes, numbers of the target's shape.
-
-    None where some fold's training part has one class alone.
-    """
-    from sklearn.model_selection import KFold
-
-    folds, classify = KFold(FOLDS, shuffle=True, random_state=seed), not y.is_floating_point()
-    targets = y.numpy() if classify else _flat(y).double().numpy()
-    classes = int(y.max()) + 1 if classify else targets.shape[1]
-    output = np.full((len(x), classes), SMOOTHING / classes if classify else 0.0)
-    for train, held_out in folds.split(x):
-        if classify and len(np.unique(targets[train])) < 2:
-            return None
-        learner = _fitting(build(), len(train)).fit(x[train], targets[train])
-        if classify:
-            probability = learner.predict_proba(x[held_out])
-            output[np.ix_(held_out, learner.classes_)] += (1 - SMOOTHING) * probability
-        else:
-            output[held_out] = learner.predict(x[held_out]).reshape(len(held_out), -1)
-    if classify:
-        return torch.from_numpy(np.log(output)).float()
-    return torch.from_numpy(output).to(y.dtype).reshape(y.shape)
-
-
-def _fitting(learner: Any, examples: int) -> Any:
-    """A learner that asks for no more neighbours than there are examples."""
-    wanted = next((key for key in learner.get_params() if key.endswith("n_neighbors")), None)
-    if wanted is not None and learner.get_params()[wanted] > examples:
-        learner.set_params(**{wanted: examples})
-    return learner
+    shape = shapes.pop() if len(shapes) == 1 else (x.shape[1],)
+    return Inputs(x[kept].double().numpy(), shape), y[kept], places
 
 
 def _losses(judge: Judge, output: Tensor, y: Tensor) -> Losses | None:
@@ -314,6 +249,6 @@ def _losses(judge: Judge, output: Tensor, y: Tensor) -> Losses | None:
 
 def _with_log_variances(output: Tensor, y: Tensor) -> Tensor:
     """The means, and behind them the logarithm of each column's mean squared error, the same for every example."""
-    means = _flat(output)
-    spread = (means - _flat(y)).square().mean(0).clamp_min(1e-6).log()
+    means = flat(output)
+    spread = (means - flat(y)).square().mean(0).clamp_min(1e-6).log()
     return torch.cat([means, spread.expand_as(means)], 1)

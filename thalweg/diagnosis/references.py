@@ -1,0 +1,163 @@
+"""Reference learners: what the loss is compared with, each fitted without the examples that it is asked about."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SMOOTHING = 0.01
+"""The share of a uniform distribution in every reference's probabilities, which would else be infinitely wrong."""
+FOLDS = 4
+CONSTANT = "the best constant"
+LEAST_SIDE = 6
+"""Images have at least so many pixels a side; what is smaller is read as a table."""
+WIDE = 128
+"""Inputs of more numbers are too wide for boosted trees, whose time grows with each: a kernel machine replaces them."""
+DIRECTIONS, LANDMARKS = 50, 400
+"""Of wide inputs: the principal components that are read, and the examples that they are compared with."""
+
+
+@dataclass
+class Inputs:
+    """The inputs as rows, and the shape that an example had."""
+
+    rows: np.ndarray
+    shape: tuple[int, ...]
+    patches: np.ndarray | None = field(default=None, repr=False)
+    """How much each image looks like patches of others, once a learner has asked."""
+
+    @property
+    def images(self) -> bool:
+        """Whether an example is (channels, height, width)."""
+        return len(self.shape) == 3 and min(self.shape[1:]) >= LEAST_SIDE
+
+    @property
+    def wide(self) -> bool:
+        """Whether an example has too many numbers for trees."""
+        return self.rows.shape[1] > WIDE
+
+    def read_by(self, learner: str) -> np.ndarray:
+        """What a learner is given; patches are cut without a look at the targets, once for all folds."""
+        if not learner.startswith(PATCHES):
+            return self.rows
+        if self.patches is None:
+            from thalweg.diagnosis.patches import PatchFeatures
+
+            features = PatchFeatures((self.shape[0], self.shape[1], self.shape[2]))
+            self.patches = features.fit(self.rows).transform(self.rows)
+        return self.patches
+
+
+PATCHES = "patches"
+Learners = dict[str, Callable[[], Any]]
+
+
+def classifiers(inputs: Inputs) -> Learners:
+    """Learners of classes, by name: the constant, a linear one, neighbours, and one for what is not linear.
+
+    >>> list(classifiers(Inputs(np.zeros((5, 64)), (1, 8, 8))))[1:]
+    ['logistic regression', 'nearest neighbours', 'patches and logistic regression']
+    """
+    from sklearn.dummy import DummyClassifier
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    cautious = partial(LogisticRegression, C=0.01, max_iter=100)
+    plain = cautious if inputs.wide else partial(LogisticRegression, C=0.3, max_iter=300)
+    learners: Learners = {
+        CONSTANT: lambda: DummyClassifier(strategy="prior"),
+        "logistic regression": lambda: make_pipeline(StandardScaler(), plain()),
+        "nearest neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(7, weights="distance")),
+    }
+    if inputs.images:
+        return learners | {f"{PATCHES} and logistic regression": lambda: make_pipeline(StandardScaler(), cautious())}
+    if inputs.wide:
+        kernel = partial(LogisticRegression, C=30, max_iter=300)
+        return learners | {"kernel logistic regression": lambda: make_pipeline(*_kernel(inputs), kernel())}
+    return learners | {"boosted trees": lambda: HistGradientBoostingClassifier(max_iter=40, random_state=0)}
+
+
+def regressors(inputs: Inputs) -> Learners:
+    """Learners of numbers, by name.
+
+    >>> list(regressors(Inputs(np.zeros((5, 3)), (3,))))[1:]
+    ['ridge regression', 'nearest neighbours', 'boosted trees']
+    """
+    from sklearn.dummy import DummyRegressor
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import RidgeCV
+    from sklearn.multioutput import MultiOutputRegressor
+    from sklearn.neighbors import KNeighborsRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    ridge = partial(RidgeCV, np.logspace(-2, 3, 6))
+    learners: Learners = {
+        CONSTANT: lambda: DummyRegressor(strategy="mean"),
+        "ridge regression": lambda: make_pipeline(StandardScaler(), ridge()),
+        "nearest neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsRegressor(15)),
+    }
+    if inputs.images:
+        return learners | {f"{PATCHES} and ridge regression": lambda: make_pipeline(StandardScaler(), ridge())}
+    if inputs.wide:
+        return learners | {"kernel ridge regression": lambda: make_pipeline(*_kernel(inputs), ridge())}
+    trees = partial(HistGradientBoostingRegressor, max_iter=60, learning_rate=0.07, random_state=0)
+    return learners | {"boosted trees": lambda: MultiOutputRegressor(trees())}
+
+
+def _kernel(inputs: Inputs) -> Iterator[Any]:
+    """Steps before a linear learner that make it a kernel machine (Williams & Seeger, the Nystroem method, 2001)."""
+    from sklearn.decomposition import PCA
+    from sklearn.kernel_approximation import Nystroem
+    from sklearn.preprocessing import StandardScaler
+
+    examples, features = inputs.rows.shape
+    most = examples * (FOLDS - 1) // FOLDS
+    yield StandardScaler()
+    yield PCA(min(DIRECTIONS, most, features), random_state=0)
+    yield Nystroem(gamma=0.5 / features, n_components=min(LANDMARKS, most), random_state=0)
+
+
+def out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) -> Tensor | None:
+    """What a learner says of examples that it did not see: log-probabilities of classes, numbers of the target's shape.
+
+    None where some fold's training part has one class alone.
+    """
+    from sklearn.model_selection import KFold
+
+    folds, classify = KFold(FOLDS, shuffle=True, random_state=seed), not y.is_floating_point()
+    targets = y.numpy() if classify else flat(y).double().numpy()
+    classes = int(y.max()) + 1 if classify else targets.shape[1]
+    output = np.full((len(x), classes), SMOOTHING / classes if classify else 0.0)
+    for train, held_out in folds.split(x):
+        if classify and len(np.unique(targets[train])) < 2:
+            return None
+        learner = _fitting(build(), len(train)).fit(x[train], targets[train])
+        if classify:
+            probability = learner.predict_proba(x[held_out])
+            output[np.ix_(held_out, learner.classes_)] += (1 - SMOOTHING) * probability
+        else:
+            output[held_out] = learner.predict(x[held_out]).reshape(len(held_out), -1)
+    if classify:
+        return torch.from_numpy(np.log(output)).float()
+    return torch.from_numpy(output).to(y.dtype).reshape(y.shape)
+
+
+def _fitting(learner: Any, examples: int) -> Any:
+    """A learner that asks for no more neighbours than there are examples."""
+    wanted = next((key for key in learner.get_params() if key.endswith("n_neighbors")), None)
+    if wanted is not None and learner.get_params()[wanted] > examples:
+        learner.set_params(**{wanted: examples})
+    return learner
+
+
+def flat(values: Tensor) -> Tensor:
+    """A row for each example."""
+    return values.reshape(len(values), -1)
