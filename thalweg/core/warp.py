@@ -191,9 +191,10 @@ def _check(images: Any, matrices: Tensor, size: Any, padding: str, mode: str) ->
         )
     if 0 in images.shape[1:]:
         raise DataError(f"warp was given images of {tuple(images.shape)}, which have no pixel. Leave empty images out.")
-    if len(matrices) != len(images):
+    if matrices.shape != (len(images), 2, 3):
         raise RecipeError(
-            f"warp was given {len(images)} images, but {len(matrices)} matrices. Give one for each image."
+            f"warp was given {len(images)} images and matrices of {tuple(matrices.shape)}. Give a matrix of (2, 3) for "
+            "each image, as affine makes them."
         )
     for name, value, options in (("padding", padding, PADDINGS), ("mode", mode, MODES)):
         if value not in options:
