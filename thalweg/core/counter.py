@@ -28,7 +28,7 @@ def hashed(key: int, ids: Int[Tensor, " example"], draws: int) -> Int[Tensor, "e
     >>> hashed(0, torch.tensor([5]), 2).tolist() == hashed(0, torch.tensor([7, 5]), 3)[1:, :2].tolist()
     True
     """
-    state = _mixed(_mixed(torch.tensor(_signed(key))).to(ids.device) + ids.long() * _signed(GOLDEN))
+    state = _mixed(ids.long() * _signed(GOLDEN) + _signed(_mixed_word(key)))
     steps = torch.arange(1, draws + 1, device=ids.device) * _signed(GOLDEN)
     return _mixed(state[:, None] + steps)
 
@@ -62,6 +62,15 @@ def _mixed(numbers: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
     numbers = (numbers ^ _shifted(numbers, 30)).mul_(_signed(FIRST))
     numbers = (numbers ^ _shifted(numbers, 27)).mul_(_signed(SECOND))
     return numbers ^ _shifted(numbers, 31)
+
+
+def _mixed_word(number: int) -> int:
+    """The same of one whole number, of which the last 64 bits count."""
+    for bits, factor in ((30, FIRST), (27, SECOND)):
+        number %= 2**64
+        number = (number ^ (number >> bits)) * factor
+    number %= 2**64
+    return number ^ (number >> 31)
 
 
 def _shifted(numbers: Int[Tensor, "..."], bits: int) -> Int[Tensor, "..."]:
