@@ -42,7 +42,7 @@ def recipe(**changes: Any) -> Recipe:
         objective=nn.CrossEntropyLoss(),
         optimizer=partial(torch.optim.Adam, lr=0.01),
         batch_size=11,
-        epochs=3,
+        epochs=2,
     )
     return made.but(**changes)
 
@@ -193,7 +193,7 @@ def test_folds_hold_out_plain_examples() -> None:
 
 
 def test_a_recipe_with_augmentation_is_diagnosed() -> None:
-    finding = thalweg.diagnose(recipe(epochs=2), budget=8)
+    finding = thalweg.diagnose(recipe(epochs=1), budget=6)
     assert finding.cause is not None
 
 
