@@ -10,7 +10,7 @@ import pytest
 import torch
 from resuming import bits, broken_off
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset, WeightedRandomSampler
 
 import thalweg
 from thalweg import DataError, Recipe, RecipeError, Splits, Unsupported
@@ -119,6 +119,31 @@ def test_an_example_gets_its_own_whatever_the_batches(name: str) -> None:
         assert torch.allclose(images, TURN(x[ids], torch.zeros(len(ids)), key, ids)[0])
     assert [len(images) for images, _ in drawn(source, start=2)] == [len(images) for images, _ in batches[2:]]
     assert torch.equal(drawn(source, start=2)[0][0], batches[2][0])
+
+
+class Drawing(Sampler[int]):
+    """A sampler of a user's own, which draws from torch's global stream."""
+
+    def __iter__(self) -> Iterator[int]:
+        yield from torch.randperm(N).tolist()
+
+    def __len__(self) -> int:
+        return N
+
+
+def test_a_sampler_that_draws_from_the_global_stream_draws_as_without_augmentation() -> None:
+    loader = DataLoader(Images(), batch_size=11, sampler=Drawing())
+    torch.manual_seed(5)
+    plain = drawn(as_source(loader))
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    changed, key = drawn(Augmented(loader, TURN)), generator(0, "order", 1).initial_seed()
+    assert torch.equal(torch.rand(1), after)
+    place = {tuple(image.flatten().tolist()): i for i, image in enumerate(examples()[0])}
+    for (x, y), (image, target) in zip(plain, changed, strict=True):
+        ids = torch.tensor([place[tuple(each.flatten().tolist())] for each in x])
+        assert torch.equal(y, target)
+        assert torch.allclose(TURN(x, y, key, ids)[0], image)
 
 
 def test_every_epoch_and_every_seed_has_its_own() -> None:
