@@ -287,3 +287,13 @@ def test_a_temperature_that_makes_test_worse_is_said(folder: Path) -> None:
     with collecting() as notices:
         assert kept_temperature(replace(run)) == 1.5
     assert "worse on test (ECE 0.066 -> 0.083). Better leave --calibrated out." in notices[0]
+
+
+def test_runs_over_a_table_are_one_program(caplog: pytest.LogCaptureFixture) -> None:
+    recipe = thalweg.load("digits", assignments=["epochs=1"])
+    recipes = [recipe.but(seed=seed) for seed in range(3)]
+    with caplog.at_level("INFO", logger="thalweg"):
+        together = thalweg.train_many(recipes)
+    assert "Not stacked" not in caplog.text
+    alone = thalweg.train(recipes[1])
+    assert together[1].history[0]["train_loss"] == pytest.approx(alone.history[0]["train_loss"], rel=1e-5)

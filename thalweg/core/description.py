@@ -20,6 +20,7 @@ from thalweg.core.fingerprint import UNKNOWN, fingerprint
 ADDRESS = r" at 0x[0-9a-fA-F]+"
 LONGEST = 200
 MOST_ITEMS = 8
+ABSENT = object()
 
 
 def describe_piece(value: Any) -> str:
@@ -124,20 +125,21 @@ def _settings(module: nn.Module) -> dict[str, Any]:
 
 
 def _bound(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    keys = [*first, *(key for key in second if key not in first)]
-    absent = object()
-    return [
-        f"{name}.{key} {_arrow(*(_shown(each.get(key, absent), absent) for each in (first, second)))}"
-        for key in keys
-        if fingerprint(first.get(key)) != fingerprint(second.get(key)) or (key in first) != (key in second)
-    ]
+    lines: list[str] = []
+    for key in [*first, *(key for key in second if key not in first)]:
+        one, other = first.get(key, ABSENT), second.get(key, ABSENT)
+        if fingerprint(first.get(key)) == fingerprint(second.get(key)) and (key in first) == (key in second):
+            continue
+        own = one.differences(other) if type(one) is type(other) and hasattr(one, "differences") else []
+        lines += own or [f"{name}.{key} {_arrow(_shown(one), _shown(other))}"]
+    return lines
 
 
 def _arrow(before: str, after: str) -> str:
     return f"{before} -> {after if before != after else 'the same in words, with other values'}"
 
 
-def _shown(value: Any, absent: object) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, Tensor) and 0 < value.numel() <= MOST_ITEMS:
         return str(value.tolist())
-    return "default" if value is absent else describe_piece(value)
+    return "default" if value is ABSENT else describe_piece(value)

@@ -102,6 +102,24 @@ class Restoring(Source, Protocol):
         ...
 
 
+@runtime_checkable
+class Altering(Source, Protocol):
+    """A source that changes examples while they are trained on."""
+
+    def plain(self) -> Source:
+        """The source of the examples as they are."""
+        ...
+
+
+def plain_of(source: Any) -> Any:
+    """The source of the examples as they are: of one that changes none, itself.
+
+    >>> plain_of("digits")
+    'digits'
+    """
+    return source.plain() if isinstance(source, Altering) else source
+
+
 @dataclass(frozen=True, repr=False)
 class Splits:
     """The data of a recipe: what it trains on, is chosen by, and is judged by at the end.

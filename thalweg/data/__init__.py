@@ -1,5 +1,7 @@
 """Tables and images: from files to batches, and from outputs back to a table."""
 
+from thalweg.data.augmentation import Augment
+from thalweg.data.augmented import Augmented, AugmentedStream, augment
 from thalweg.data.bundled import BUNDLED, Bundled, bundled
 from thalweg.data.encoding import Encoding, fit_encoding
 from thalweg.data.holdout import HeldOut, hold_out
@@ -15,6 +17,9 @@ from thalweg.data.table_source import TableSource
 
 __all__ = [
     "BUNDLED",
+    "Augment",
+    "Augmented",
+    "AugmentedStream",
     "Bundled",
     "Column",
     "Encoding",
@@ -28,6 +33,7 @@ __all__ = [
     "TableSource",
     "Target",
     "TargetKind",
+    "augment",
     "bundled",
     "fit_encoding",
     "hold_out",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Int
+from torch import Tensor
 
 from thalweg.core.arrays import ArraySource
 from thalweg.core.nest import Nest, leaves
@@ -92,6 +93,10 @@ class TableSource:
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         return self.arrays.batches(epoch, start, generator)
+
+    def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
+        """The rows of each batch of an epoch, by their place in `arrays`."""
+        return self.arrays.ordered(epoch, generator)
 
     def batched(self, size: int | None, merge_single: bool = False) -> Self:
         source = replace(self, batch_size=size, merge_single=merge_single)

@@ -15,6 +15,7 @@ from thalweg.core.signature import defaults_of
 from thalweg.core.source import Splits
 from thalweg.data import Encoding, TableSource, TargetKind
 from thalweg.loss import WeightedLoss, balanced_weights
+from thalweg.recipes.augmenting import augmented_splits
 from thalweg.recipes.pieces import (
     average_piece,
     check_data,
@@ -99,7 +100,7 @@ def assemble(
     _check_metrics(settings, encoding, fields["metrics"])
     fields["metrics"] = metrics_of(fields["metrics"], encoding.schema)
     return Recipe(
-        data=splits,
+        data=augmented_splits(settings, splits, encoding),
         model=model_piece(settings, sizes(encoding, learned), folder),
         objective=WeightedLoss(objective) if weighted else objective,
         optimizer=optimizer_piece(settings),

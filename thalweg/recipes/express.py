@@ -13,6 +13,7 @@ from typing import Any
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice
 from thalweg.core.signature import defaults_of
+from thalweg.core.source import plain_of
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.diagnosis.growth import Undecayed
@@ -48,7 +49,7 @@ def expressed(recipe: Recipe, start: Recipe) -> Recipe:
                 )
                 return recipe
             sections[section] = said
-    encoding, folder = recipe.data.train.encoding, origin.get("folder")
+    encoding, folder = plain_of(recipe.data.train).encoding, origin.get("folder")
     base = None if folder is None else Path(folder)
     said_recipe = assemble(Settings(sections), origin["name"], recipe.data, encoding, origin.get("given"), base)
     return said_recipe.but(seed=recipe.seed, epochs=recipe.epochs, batch_size=recipe.batch_size)

@@ -11,6 +11,7 @@ from typing import Any
 from thalweg.core.kinds import kind_of
 from thalweg.core.signature import named_parameters
 from thalweg.optim import AVERAGES, OPTIMIZERS, SCHEDULES, Grouped
+from thalweg.recipes.augmenting import augmentation_parameters
 from thalweg.recipes.build import DEFAULTS
 from thalweg.recipes.construction import BESIDE
 from thalweg.recipes.pieces import (
@@ -34,7 +35,12 @@ NAMED: dict[str, Mapping[str, Callable[..., Any]]] = {
     "average": AVERAGES,
 }
 """The sections whose `kind` names a piece."""
-UNNAMED = {"data": data_parameters(), "stopping": named_parameters(EarlyStopping), "fit": named_parameters(fit)}
+UNNAMED = {
+    "data": data_parameters(),
+    "augmentation": augmentation_parameters(),
+    "stopping": named_parameters(EarlyStopping),
+    "fit": named_parameters(fit),
+}
 FOUND = dict.fromkeys(("inputs", "outputs", "channels", "epochs"), "by the data")
 SAID_BY_NAME = {"a function": "text or a table"}
 """A piece inside a piece is said as a section is: by its kind alone, or as a table with a kind."""

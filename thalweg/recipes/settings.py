@@ -1,6 +1,6 @@
 """Settings: a recipe as a table of sections, as TOML writes it, and where each value came from.
 
-    [data]  [model]  [objective]  [optimizer]  [schedule]  [penalty]  [average]  [stopping]  [fit]
+    [data]  [augmentation]  [model]  [objective]  [optimizer]  [schedule]  [penalty]  [average]  [stopping]  [fit]
 
 A value given on the command line (`--set optimizer.lr=0.01`, `--set epochs=20`) lies over one from the file, and one
 from the file over the default. What cannot be understood is an error that names the file and the line.
@@ -35,6 +35,21 @@ DATA_KEYS = (
 )
 CLOSED = {
     "data": DATA_KEYS,
+    "augmentation": (
+        "flip",
+        "rotate",
+        "scale",
+        "shift",
+        "shear",
+        "crop",
+        "padding",
+        "brightness",
+        "contrast",
+        "noise",
+        "cutout",
+        "mixup",
+        "copies",
+    ),
     "stopping": ("patience", "min_delta"),
     "fit": (
         "batch_size",
@@ -50,7 +65,7 @@ CLOSED = {
 }
 """The sections whose keys are known here; those of the others are the arguments of the piece that `kind` names."""
 OPEN = ("model", "objective", "optimizer", "schedule", "penalty", "average")
-SECTIONS = ("data", *OPEN, "stopping", "fit")
+SECTIONS = ("data", "augmentation", *OPEN, "stopping", "fit")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
     if source in BUNDLED:
         data = bundled(source)
         arguments = {"target": data.target, "task": data.task} | arguments
-        image = settings["model"].get("kind") == "cnn"
+        image = settings["model"].get("kind") == "cnn" or settings["augmentation"]
         if image:
             arguments = {"layout": data.layout} | arguments
         return load_table(data.frame, **arguments)

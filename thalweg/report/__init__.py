@@ -1,5 +1,6 @@
 """Reports: values in, pictures and pages out; nothing is trained or measured here."""
 
+from thalweg.report.augmentation import draw_augmentation
 from thalweg.report.compare import compare_runs
 from thalweg.report.curves import curves_image, learning_curves
 from thalweg.report.evidence import Evidence, read_evidence
@@ -11,6 +12,7 @@ __all__ = [
     "clean",
     "compare_runs",
     "curves_image",
+    "draw_augmentation",
     "interval",
     "learning_curves",
     "quantity",

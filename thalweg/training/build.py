@@ -17,7 +17,7 @@ from thalweg.core.nest import to_device
 from thalweg.core.notices import notice
 from thalweg.core.objective import MarkedObjective, Moment, is_objective, reads_classes
 from thalweg.core.randomness import seed_everything, stream_seed
-from thalweg.core.source import Batched, Counted, Indexed, Source
+from thalweg.core.source import Batched, Counted, Indexed, Source, plain_of
 from thalweg.core.step import Step
 from thalweg.core.threads import counting
 from thalweg.measure.gradient import gradient_norm
@@ -158,10 +158,11 @@ def plainly_cleared(optimizer: Any) -> bool:
 def open_split(recipe: Recipe, split: Any, name: str) -> Source:
     """A split of a recipe as a source; arrays that a plain loss reads must be finite."""
     source = as_source(split, name, Batching(recipe.batch_size, recipe.collate))
-    if not isinstance(source, ArraySource) or is_objective(recipe.objective):
+    arrays = plain_of(source)
+    if not isinstance(arrays, ArraySource) or is_objective(recipe.objective):
         return source
-    if isinstance(source.data, tuple) and len(source.data) == 2:
-        for part, data in zip(("inputs", "targets"), source.data, strict=True):
+    if isinstance(arrays.data, tuple) and len(arrays.data) == 2:
+        for part, data in zip(("inputs", "targets"), arrays.data, strict=True):
             check_finite(data, name, part)
     return source
 
@@ -180,7 +181,8 @@ def say_unseen_classes(recipe: Recipe, source: Source, validation: Source | None
             notice(f"Classes that appear only in {name}, never in train, cannot be learned: {shown}.")
 
 
-def _classes(source: Any) -> set[int]:
+def _classes(split: Any) -> set[int]:
+    source = plain_of(split)
     if not isinstance(source, ArraySource) or not isinstance(source.data, tuple) or len(source.data) != 2:
         return set()
     y = source.data[1]

@@ -13,6 +13,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.keyed import is_of_a_worker, worker_died
 from thalweg.core.notices import collecting, notice
 from thalweg.core.randomness import untouched
+from thalweg.core.source import plain_of
 from thalweg.core.threads import fitting_threads
 from thalweg.core.wording import counted
 from thalweg.training.build import Training, prepare
@@ -144,7 +145,7 @@ def _ended(
         saver = None if folder is None else Saver(training, keeper, folder.path, notices)
         if folder is not None and saver is not None and again:
             _go_on(folder, saver, force)
-        preprocessing = getattr(training.source, "encoding", None)
+        preprocessing = getattr(plain_of(training.source), "encoding", None)
         if folder is not None:
             folder.begin(keeper.history)
             if preprocessing is not None:
@@ -191,7 +192,7 @@ def run_of(training: Training, keeper: Keeper, status: Outcome, stopped: BaseExc
     if training.clip is not None:
         training.clip.say_often()
     best, last = keeper.models(moved=stopped is not None)
-    encoding = getattr(training.source, "encoding", None)
+    encoding = getattr(plain_of(training.source), "encoding", None)
     return Run(training.recipe, keeper.history, status, best, last, keeper.best_epoch, stopped, preprocessing=encoding)
 
 

@@ -1,0 +1,63 @@
+"""The section [augmentation]: what happens to the images of a recipe's train split."""
+
+from dataclasses import replace
+from functools import partial
+from inspect import Parameter
+from typing import Any
+
+from thalweg.core.convert import Deferred
+from thalweg.core.errors import RecipeError
+from thalweg.core.signature import named_parameters
+from thalweg.core.source import Splits, plain_of
+from thalweg.data import Augment, Augmented, Encoding, TargetKind, augment
+from thalweg.recipes.construction import built, placed
+from thalweg.recipes.settings import Settings
+
+OF_IMAGES = ("flip", "rotate", "scale", "shift", "shear", "crop", "brightness", "contrast", "cutout")
+"""What means nothing for the columns of a table; noise and mixtures do for any numbers."""
+
+
+def augmentation_parameters() -> dict[str, Parameter]:
+    """The keys of [augmentation]: what an `Augment` can be, but for what the data decide, and copies."""
+    own = {name: parameter for name, parameter in named_parameters(Augment).items() if name != "classes"}
+    return own | {"copies": named_parameters(augment)["copies"]}
+
+
+def augmented_splits(settings: Settings, splits: Splits, encoding: Encoding) -> Splits:
+    """The splits with the train split augmented as the section says; as they are where there is none.
+
+    Raises `RecipeError` naming file and line for a value out of its range, and for data that are no images.
+    """
+    arguments = settings["augmentation"]
+    if not arguments:
+        return splits
+    copies = arguments.pop("copies", 0)
+    chosen = built(settings, "augmentation", Augment, arguments)
+    _check_data(settings, arguments, encoding)
+    if encoding.schema.target.kind is TargetKind.CLASSES and chosen.mixup:
+        chosen = replace(chosen, classes=encoding.schema.target.outputs)
+    train = splits.train
+    with placed(settings, "augmentation", augment, {"copies": copies}):
+        if isinstance(train, Deferred):
+            return replace(splits, train=Deferred(partial(_loaded, train, chosen, copies)))
+        return replace(splits, train=Augmented(plain_of(train), chosen, copies))
+
+
+def _loaded(train: Deferred, chosen: Augment, copies: int) -> Augmented:
+    return Augmented(plain_of(train.load()), chosen, copies)
+
+
+def _check_data(settings: Settings, arguments: dict[str, Any], encoding: Encoding) -> None:
+    usual = named_parameters(Augment)
+    needing = [name for name in OF_IMAGES if name in arguments and arguments[name] != usual[name].default]
+    if needing and encoding.schema.layout is None:
+        raise RecipeError(
+            f"{settings.place('augmentation', needing[0])}{', '.join(needing)} change images, but the data are a "
+            "table. Say that its columns are pixels: [data] layout = [1, 28, 28] (channels, height, width). For "
+            "columns there are noise and mixup."
+        )
+    if arguments.get("mixup") and encoding.schema.weights is not None:
+        raise RecipeError(
+            f"{settings.place('augmentation', 'mixup')}mixup mixes targets, but here they have weights, the column "
+            f"'{encoding.schema.weights}'. Leave one of the two out."
+        )
