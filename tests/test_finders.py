@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset
 import thalweg
 from thalweg import RecipeError, Splits
 from thalweg.training import finders
-from thalweg.training.memory import available
+from thalweg.core.device import available
 
 
 def line(rate: float = 0.1, **changes: Any) -> thalweg.Recipe:

@@ -197,7 +197,7 @@ def test_a_damaged_image_is_named(root: Path, damage: Any, says: str) -> None:
 
 
 def test_numbers_beyond_sixteen_bits_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thalweg.data.images.SIXTEEN_BITS", 999)
+    monkeypatch.setattr("thalweg.data.image_files.SIXTEEN_BITS", 999)
     save(root / "cat" / "1.png", Image.fromarray(np.full((HEIGHT, WIDTH), 1000, np.uint16)))
     with pytest.raises(DataError, match=r"1.png .*: its numbers go from 1000 to 1000, beyond 16 bits. Replace"):
         ImageFolder(root)[1]
@@ -253,7 +253,7 @@ def test_other_files_are_left_out_and_said(root: Path) -> None:
     with collecting() as notices:
         assert len(ImageFolder(root)) == 6
     assert notices == [
-        f"Left out of {root / 'cat'}: 'notes.txt', which are no images (.png, .jpg, .jpeg, .bmp, .webp)."
+        f"Left out of {root / 'cat'}: 'notes.txt', which are no images ({ENDINGS})."
     ]
 
 

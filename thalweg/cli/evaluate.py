@@ -1,4 +1,4 @@
-"""thalweg evaluate: a run is judged on a file."""
+"""thalweg evaluate: a run is judged on a file, or on a folder of images."""
 
 import json
 from pathlib import Path
@@ -17,14 +17,15 @@ def evaluate(
     fail_if: Conditions = (),
     json_: Json = False,
 ) -> int:
-    """Judge a run on a data file that holds the target too.
+    """Judge a run on a data file that holds the target too, or on a folder of images.
 
     Parameters
     ----------
     run
         A run's id or the beginning of it, its name, its folder, or `last`.
     file
-        A table with the columns that the run was trained on, target included; - reads it from stdin.
+        A table with the columns that the run was trained on, target included; - reads it from stdin. Of a run on
+        images: a folder with a folder for each class, a table of paths, arrays in a file.
     out
         The folder that holds the run folders.
     device

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import DataError, did_you_mean
-from thalweg.data.images import is_image_folder
+from thalweg.data.image_listing import is_image_folder
 from thalweg.data.places import listed
 
 GZIP = b"\x1f\x8b"

@@ -13,8 +13,9 @@ from thalweg.core.convert import Deferred
 from thalweg.core.errors import RecipeError
 from thalweg.core.signature import defaults_of
 from thalweg.core.source import Splits
-from thalweg.data import Encoding, TableSource, TargetKind
+from thalweg.data import Encoding, ImageEncoding, ImageSource, TableSource, TargetKind
 from thalweg.loss import WeightedLoss, balanced_weights
+from thalweg.recipes.image_data import depth_for
 from thalweg.recipes.pieces import (
     average_piece,
     check_data,
@@ -86,7 +87,7 @@ def assemble(
     settings: Settings,
     name: str,
     splits: Splits,
-    encoding: Encoding,
+    encoding: Encoding | ImageEncoding,
     given: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Recipe:
@@ -117,7 +118,7 @@ def assemble(
     )
 
 
-def _check_objective(settings: Settings, encoding: Encoding) -> None:
+def _check_objective(settings: Settings, encoding: Encoding | ImageEncoding) -> None:
     """Refuse a likelihood of the built-in ones that is not of this target's kind."""
     kind, due = settings["objective"]["kind"], OBJECTIVE[encoding.schema.target.kind]
     if kind != due and ":" not in kind:
@@ -128,7 +129,7 @@ def _check_objective(settings: Settings, encoding: Encoding) -> None:
         )
 
 
-def _check_metrics(settings: Settings, encoding: Encoding, metrics: Mapping[str, Any]) -> None:
+def _check_metrics(settings: Settings, encoding: Encoding | ImageEncoding, metrics: Mapping[str, Any]) -> None:
     """Refuse a metric that would read the outputs as something else than they are."""
     numbers = encoding.schema.target.kind is TargetKind.NUMBERS
     fitting = METRICS[TargetKind.NUMBERS if numbers else TargetKind.CLASSES]
@@ -141,7 +142,7 @@ def _check_metrics(settings: Settings, encoding: Encoding, metrics: Mapping[str,
             )
 
 
-def sizes(encoding: Encoding, learned_variance: bool = False) -> dict[str, int]:
+def sizes(encoding: Encoding | ImageEncoding, learned_variance: bool = False) -> dict[str, int]:
     """What the data decide of a model: how many inputs or channels, how many outputs."""
     outputs = encoding.schema.target.outputs * (2 if learned_variance else 1)
     given = {"inputs": encoding.width, "outputs": outputs}
@@ -159,9 +160,11 @@ def epochs_of(rows: int, batch_size: Any) -> int:
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(FEWEST_STEPS / steps)))
 
 
-def _filled(settings: Settings, encoding: Encoding, rows: int) -> Settings:
+def _filled(settings: Settings, encoding: Encoding | ImageEncoding, rows: int) -> Settings:
     """The settings with the defaults where nothing was said."""
     defaults = DEFAULTS | {"objective": {"kind": OBJECTIVE[encoding.schema.target.kind]}}
+    if isinstance(encoding, ImageEncoding):
+        defaults["model"] = {"kind": "cnn", "depth": depth_for(encoding.schema.size)}
     size = (DEFAULTS["fit"] | settings["fit"])["batch_size"]
     defaults["fit"] = DEFAULTS["fit"] | {"epochs": epochs_of(rows, size)}
     sections = dict(settings.sections)
@@ -172,7 +175,7 @@ def _filled(settings: Settings, encoding: Encoding, rows: int) -> Settings:
     return Settings(sections, settings.where)
 
 
-def _with_balanced_weights(settings: Settings, train: TableSource) -> Settings:
+def _with_balanced_weights(settings: Settings, train: TableSource | ImageSource) -> Settings:
     """`class_weights = "balanced"` as numbers, from the labels of the training rows."""
     if settings["objective"].get("class_weights") != "balanced":
         return settings
