@@ -277,7 +277,7 @@ def test_pillow_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_command_line_says_how_images_are_read(root: Path) -> None:
-    with pytest.raises(DataError, match=r"photos is a folder of images, .*load_images\('.*photos', size=64\)."):
+    with pytest.raises(DataError, match=r"photos is a folder of images, .* trained on by thalweg train .*photos, or"):
         read_table(root)
     (root / "labels.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"photos is a folder, but a table is one file. Name one of its tables"):

@@ -35,6 +35,7 @@ def evaluate(
     json_
         One JSON document on stdout instead of a table.
     """
+    from thalweg.cli.decoding import decoding_shown
     from thalweg.cli.find import find_run
     from thalweg.cli.show import scores_table, wide_console
     from thalweg.core.files import plain
@@ -47,7 +48,8 @@ def evaluate(
     loaded = load_run(path)
     assert loaded.recipe is not None
     check_conditions(fail_if, quantities(loaded.recipe))
-    scores = judge_file(loaded, file, device)
+    with decoding_shown(quiet=False):
+        scores = judge_file(loaded, file, device)
     if json_:
         named = {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}
         print(json.dumps(plain({"run": path.name, "path": str(path), "file": file, "metrics": named}), indent=2))

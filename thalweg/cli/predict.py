@@ -40,6 +40,7 @@ def predict(
     device
         auto, cpu, cuda or mps.
     """
+    from thalweg.cli.decoding import decoding_shown
     from thalweg.cli.find import find_run
     from thalweg.core.files import check_writable, write_bytes
     from thalweg.recipes import load_run
@@ -49,7 +50,9 @@ def predict(
     if output is not None:
         check_writable(output)
     loaded = load_run(find_run(run, out))
-    frame = predict_table(loaded, open_rows(loaded, file), proba=proba, calibrated=calibrated, device=device)
+    rows = open_rows(loaded, file)
+    with decoding_shown(quiet=False):
+        frame = predict_table(loaded, rows, proba=proba, calibrated=calibrated, device=device)
     text = frame.to_csv(index=False)
     if output is None:
         sys.stdout.write(text)

@@ -4,7 +4,8 @@ from thalweg.data.bundled import BUNDLED, Bundled, bundled
 from thalweg.data.encoding import Encoding, fit_encoding
 from thalweg.data.holdout import HeldOut, hold_out
 from thalweg.data.image_encoding import ImageEncoding, ImageSchema
-from thalweg.data.image_loading import ImageOptions, load_image_splits
+from thalweg.data.image_gathering import ImageOptions
+from thalweg.data.image_loading import load_image_splits
 from thalweg.data.image_prediction import image_inputs, judged_images
 from thalweg.data.image_sniffing import holds_images
 from thalweg.data.image_source import ImageSource

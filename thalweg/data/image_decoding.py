@@ -22,7 +22,7 @@ from torch import Tensor
 
 from thalweg.core.errors import RecipeError
 from thalweg.core.passing import passed
-from thalweg.data.image_files import Head, any_size, faults, read_head, read_pixels, reason
+from thalweg.data.image_files import Head, faults, fitted, pillow, read_head, read_pixels, reading, reason
 
 LARGEST_SIDE = 64
 """Pixels of the longer side to which images are scaled where nothing is said."""
@@ -31,6 +31,8 @@ MOST_SAMPLED = 100
 MOST_THREADS, AT_ONCE = 8, 16
 """Threads that decode, and images that each takes at a time."""
 MEGAPIXEL = 1_000_000
+LUMINANCE = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are (ITU-R BT.601), as Pillow has it."""
 
 ByChannel = Shaped[np.ndarray, "channel height width"]
 
@@ -81,6 +83,22 @@ def by_channel(pixels: Shaped[np.ndarray, "height width *channel"], channels: in
     return np.broadcast_to(whole, (*whole.shape[:2], channels)).transpose(2, 0, 1)
 
 
+def resized(image: ByChannel, layout: tuple[int, int, int]) -> ByChannel:
+    """An image in another size, padded, and with another number of channels.
+
+    >>> resized(np.full((3, 4, 8), 51, np.uint8), (1, 8, 8))[0, :, 0]
+    array([51, 51, 51, 51, 51, 51, 51, 51], dtype=uint8)
+    """
+    channels, *size = layout
+    if len(image) != channels:
+        gray = np.tensordot(LUMINANCE, image.astype(np.float64), 1)[None] if channels == 1 else image
+        gray = np.round(gray) if image.dtype == np.uint8 else gray
+        image = np.broadcast_to(gray.astype(image.dtype), (channels, *image.shape[1:]))
+    if list(image.shape[1:]) == size:
+        return np.ascontiguousarray(image)
+    return np.stack([fitted(pillow().fromarray(np.ascontiguousarray(one)), (size[0], size[1]), True) for one in image])
+
+
 def moments(images: Shaped[np.ndarray, "image channel height width"]) -> Float[np.ndarray, "image channel moment"]:
     """The sum of the values of each channel of each image, and of their squares; exact where the values are bytes."""
     wide = images.astype(np.float64 if images.dtype.kind == "f" else np.int64)
@@ -91,7 +109,7 @@ def read_heads(paths: Sequence[Path], limit: float) -> tuple[list[Head | None], 
     """The head of each file, and why some have none: they cannot be read, or have more megapixels than `limit`."""
     heads: list[Head | None] = []
     wrong: dict[int, str] = {}
-    with any_size():
+    with reading():
         for place, path in enumerate(paths):
             try:
                 head = read_head(path)
@@ -121,7 +139,8 @@ def one_size(heads: Sequence[Head], size: Any = None) -> tuple[int, int]:
     whole = len(sides) == 2 and all(type(side) is int and 0 < side <= 4096 for side in sides)
     if size is not None and not whole:
         raise RecipeError(
-            f"size={size!r}, but it is a number of pixels for the longer side, such as 64, or [height, width]: [48, 64]."
+            f"size={size!r}, but it is a number of pixels for the longer side, such as 64, or [height, width], such as "
+            "[48, 64]."
         )
     if isinstance(size, list | tuple):
         return int(size[0]), int(size[1])
@@ -137,7 +156,7 @@ def all_gray(paths: Sequence[Path], heads: Sequence[Head]) -> tuple[bool, int]:
     sample = [colored[i] for i in np.linspace(0, len(colored) - 1, min(len(colored), MOST_SAMPLED)).astype(int)]
     for place in sample:
         try:
-            with any_size():
+            with reading():
                 pixels = read_pixels(paths[place], 3, (LARGEST_SIDE, LARGEST_SIDE))
         except faults():
             continue
@@ -153,15 +172,14 @@ def decode(files: Files, keep: bool) -> Decoded:
     pixels = np.empty((count, channels, height, width), kind) if keep else None
     result = Decoded(pixels, np.zeros(count, "S16"), np.zeros((count, channels, 2)))
     chunks = [range(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE)]
-    with any_size():
-        for done, chunk in enumerate(in_threads(partial(_decode_some, files, result), chunks), 1):
+    with reading():
+        for done, _ in enumerate(in_threads(partial(_decode_some, files, result), chunks), 1):
             passed("decoding images", min(done * AT_ONCE, count), count)
-            del chunk
     return result
 
 
 def in_threads(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Any:
-    """What a function gives for each job, in their order; an interrupt does not wait for the jobs that have not begun."""
+    """What a function gives for each job, in their order; an interrupt does not wait for jobs that have not begun."""
     pool = ThreadPoolExecutor(min(MOST_THREADS, cores()))
     try:
         yield from pool.map(function, jobs)
@@ -175,15 +193,19 @@ def cores() -> int:
 
 
 def _decode_some(files: Files, result: Decoded, places: range) -> None:
+    kept, images = [], []
     for place in places:
         try:
-            image, digest = files.decoded(place)
+            image, result.digests[place] = files.decoded(place)
         except faults() as error:
             result.wrong[place] = reason(files.paths[place], error)
             continue
-        result.digests[place], result.sums[place] = digest, moments(image[None])[0]
+        kept.append(place)
+        images.append(image)
+    if kept:
+        result.sums[kept] = moments(np.stack(images))
         if result.pixels is not None:
-            result.pixels[place] = image
+            result.pixels[kept] = images
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -214,8 +236,10 @@ class ImageStore:
     @property
     def full(self) -> float:
         """The value that counts as 1."""
-        deep = self.files.deep if self.pixels is None and self.files else self.pixels is not None and (
-            self.pixels.is_floating_point()
+        deep = (
+            self.files.deep
+            if self.pixels is None and self.files
+            else self.pixels is not None and (self.pixels.is_floating_point())
         )
         return 1.0 if deep else 255.0
 
@@ -223,8 +247,9 @@ class ImageStore:
         """Some of the images."""
         if self.pixels is not None:
             return torch.index_select(self.pixels, 0, torch.from_numpy(places))
-        assert self.files is not None and self.rows is not None
-        with any_size():
+        assert self.files is not None
+        assert self.rows is not None
+        with reading():
             return torch.from_numpy(np.stack([self.files.decoded(int(self.rows[place]))[0] for place in places]))
 
     def statistics(self, places: Int[np.ndarray, " some"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -232,6 +257,8 @@ class ImageStore:
         total = self.sums[places].sum(0)
         count = len(places) * self.layout[1] * self.layout[2]
         means = [value / count / self.full for value in total[:, 0]]
-        spread = [max(0.0, square / count / self.full**2 - mean**2) for square, mean in zip(total[:, 1], means)]
+        spread = [
+            max(0.0, square / count / self.full**2 - mean**2) for square, mean in zip(total[:, 1], means, strict=True)
+        ]
         scales = [math.sqrt(value) if value > 1e-12 else 0.0 for value in spread]
         return tuple(map(float, means)), tuple(scales)

@@ -121,7 +121,7 @@ class ImageEncoding:
         values = images.to(torch.get_default_dtype(), copy=True)
         return values.mul_(values.new_tensor(factor).view(by_channel)).add_(values.new_tensor(offset).view(by_channel))
 
-    def encode_target(self, target: TargetValues) -> Shaped[Tensor, " image *output"]:
+    def encode_target(self, target: TargetValues) -> Shaped[Tensor, "image ..."]:
         """Targets: int64 classes, a distribution over classes, or scaled numbers `(image, d)`."""
         if self.schema.target.kind is TargetKind.CLASSES:
             return torch.from_numpy(target.astype(np.int64))

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +38,7 @@ class Head(NamedTuple):
     deep: bool
 
 
-def pillow() -> ModuleType:
+def pillow() -> Any:
     """The module that reads images.
 
     Raises `DataError` where it is not installed.
@@ -78,13 +77,18 @@ def reason(path: Path, error: Exception) -> str:
 
 
 @contextmanager
-def any_size() -> Iterator[None]:
-    """Within this block Pillow opens images of any size: ours is the limit."""
+def reading() -> Iterator[None]:
+    """Within this block Pillow opens images of any size, for the limit is ours, and keeps what it finds odd to itself.
+
+    It is opened once around many images: the warnings' filters belong to all threads.
+    """
     image = pillow()
     before = image.MAX_IMAGE_PIXELS
     image.MAX_IMAGE_PIXELS = None
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         image.MAX_IMAGE_PIXELS = before
 
@@ -94,21 +98,20 @@ def read_head(path: Path) -> Head:
 
     Raises one of `faults` for a file that cannot be read.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is odd about a file is no matter while it can be read
-        with pillow().open(path) as file:
-            width, height = file.size
-            if _orientation(file) in A_QUARTER_TURNED:
-                width, height = height, width
-            deep = file.mode.startswith(("I", "F"))
-            return Head(height, width, file.mode in GRAY_MODES or deep, deep)
+    with pillow().open(path) as file:
+        width, height = file.size
+        if _orientation(file) in A_QUARTER_TURNED:
+            width, height = height, width
+        deep = file.mode.startswith(("I", "F"))
+        return Head(height, width, file.mode in GRAY_MODES or deep, deep)
 
 
 def read_pixels(file: Path | bytes, channels: int, size: tuple[int, int] | None = None, pad: bool = False) -> Pixels:
     """An image as an array `(height, width)` of gray or `(height, width, 3)`, upright.
 
-    `size`, (height, width), scales it until it covers that size and cuts out its middle; with `pad` until it lies within
-    and puts the color that it has on average around it. A JPEG is decoded at a fraction of its size where that will do.
+    `size`, (height, width), scales it until it covers that size and cuts out its middle; with `pad` until it lies
+    within, and puts the color that it has on average around it. A JPEG is decoded at a fraction of its size where that
+    will do.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -119,12 +122,10 @@ def read_pixels(file: Path | bytes, channels: int, size: tuple[int, int] | None 
 
     Raises one of `faults` for a file that cannot be read.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pillow().open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            if size is not None:
-                _draft(image, size)
-            return _fitted(_plain(image, channels), size, pad)
+    with pillow().open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+        if size is not None:
+            _draft(image, size)
+        return fitted(_plain(image, channels), size, pad)
 
 
 def _orientation(image: Any) -> int:
@@ -145,7 +146,9 @@ def _plain(image: Any, channels: int) -> Any:
     """The image in mode F (gray, in [0, 1], where it has more than 8 bits), L or RGB, upright, without transparency."""
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)
         whole = image.mode.startswith("I")
@@ -157,10 +160,11 @@ def _plain(image: Any, channels: int) -> Any:
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return image.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
-def _fitted(image: Any, size: tuple[int, int] | None, pad: bool) -> Pixels:
+def fitted(image: Any, size: tuple[int, int] | None, pad: bool) -> Pixels:
     """The pixels, scaled to cover the size and cut, or scaled to lie within it and padded."""
     from PIL import Image, ImageOps
 

@@ -1,8 +1,8 @@
 """Listing: which files are the images, and what is known of each: its class by its folder, or the row of a table.
 
-    photos/cat/1.png                    a folder for each class
-    photos/train/cat/1.png              the same within a folder for each split: train, val or validation, test
-    photos.csv                          a column of paths, found from the table's own folder, beside a target
+photos/cat/1.png                    a folder for each class
+photos/train/cat/1.png              the same within a folder for each split: train, val or validation, test
+photos.csv                          a column of paths, found from the table's own folder, beside a target
 """
 
 import re
@@ -96,8 +96,8 @@ def split_folders(root: Path) -> dict[int, Path] | None:
     if others := [item.name for item in folders if item.name.lower() not in CALLED]:
         if any(_folders(item) for item in folders if item.name.lower() in CALLED):
             raise DataError(
-                f"{root} holds folders of splits and beside them {listed(others, 3)}. Take these away, or put them into "
-                "the split that they belong to."
+                f"{root} holds folders of splits and beside them {listed(others, 3)}. Take these away, or put them "
+                "into the split that they belong to."
             )
         return None
     found: dict[int, Path] = {}
@@ -107,8 +107,8 @@ def split_folders(root: Path) -> dict[int, Path] | None:
             raise DataError(f"{root} holds {found[place].name}/ and {item.name}/, which are the same split. Keep one.")
         if not _folders(item):
             raise DataError(
-                f"{item} is a split by its name, but holds no folders, one for each class. Make them: {item}/cat/1.png. "
-                "If it is a class of its own, give its folder another name."
+                f"{item} is a split by its name, but holds no folders, one for each class. Make them: "
+                f"{item}/cat/1.png. If it is a class of its own, give its folder another name."
             )
         found[place] = item
     return found
@@ -130,13 +130,16 @@ def list_bare(root: Path) -> Listing:
     return Listing(paths, pd.DataFrame({PATH: list(map(str, paths))}))
 
 
-def path_column(frame: pd.DataFrame, folder: Path, but: Sequence[str] = ()) -> str | None:
-    """The column of a table whose texts are the paths of images, found from `folder`; None where there is none."""
+def path_column(frame: pd.DataFrame) -> str | None:
+    """The first column of a table whose texts are all called like images; None where there is none.
+
+    >>> path_column(pd.DataFrame({"age": ["3", "4"], "photo": ["a.png", None]}))
+    'photo'
+    """
     for name in frame.columns:
-        if str(name) not in but and len(frame):
-            texts = [text for text in frame[name] if isinstance(text, str)]
-            if texts and all(is_image(Path(text)) for text in texts) and len(texts) > len(frame) // 2:
-                return str(name)
+        texts = [text for text in frame[name] if isinstance(text, str)]
+        if texts and all(is_image(Path(text)) for text in texts):
+            return str(name)
     return None
 
 
@@ -200,8 +203,8 @@ def check_classes(root: Path, names: Any, given: Sequence[str] | None) -> tuple[
     if given is None:
         if len(names) == 1:
             raise DataError(
-                f"{root} holds the folder '{next(iter(names))}' alone, but there is a folder for each class, and two at "
-                "least. Give the folder that holds the classes' folders."
+                f"{root} holds the folder '{next(iter(names))}' alone, but there is a folder for each class, and two "
+                "at least. Give the folder that holds the classes' folders."
             )
         return in_order(list(names))
     for name in names:

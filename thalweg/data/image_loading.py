@@ -1,70 +1,40 @@
-"""Loading: images from a folder, a table of paths or a file of arrays to splits that can be trained on.
+"""Loading: images to splits that can be trained on.
 
-List the images, read their heads, choose one size and one number of channels, decode all of them once, hold some out,
-and fit the encoding to those that are left to train on.
+Gather the images in one size, find out what is predicted, hold some out, and fit the encoding to those that are left to
+train on.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Int
 
-from thalweg.core.errors import DataError, RecipeError, did_you_mean
-from thalweg.core.device import available
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import notice
 from thalweg.core.source import Splits
 from thalweg.core.wording import counted
+from thalweg.data.cells import as_cells
 from thalweg.data.columns import parse
+from thalweg.data.decisions import say_target
 from thalweg.data.holdout import PARTS, hold_out
-from thalweg.data.image_decoding import Decoded, Files, ImageStore, all_gray, decode, one_size, read_heads
 from thalweg.data.image_encoding import ImageSchema
-from thalweg.data.image_listing import CLASS, Listing, list_folder
+from thalweg.data.image_gathering import Gathered, ImageOptions, gather
+from thalweg.data.image_listing import CLASS
 from thalweg.data.image_source import ImageSource
-from thalweg.data.places import listed
+from thalweg.data.places import listed, where
 from thalweg.data.schema import Target, TargetKind
 from thalweg.data.targets import TargetValues, as_target, read_target, target_names
 
-DAMAGED, CACHE = ("error", "skip"), ("auto", "memory", "none")
-MOST_OF_MEMORY = 0.5
-"""The share of the memory that is left which decoded images may take."""
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """How images are read: the keys of a recipe's `[data]` that are for images alone.
-
-    `size` is the longer side in pixels, or (height, width); `channels` 1 or 3; `damaged` "error" or "skip"; `limit` the
-    megapixels of an image that is still decoded; `cache` "memory", "none", or "auto" by what fits.
-
-    Raises `RecipeError` for a value that is none of these.
-    """
-
-    size: int | Sequence[int] | None = None
-    channels: int | None = None
-    damaged: str = "error"
-    limit: float | int = 50
-    cache: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.channels not in (None, 1, 3):
-            raise RecipeError(f"channels={self.channels!r}, but images have 3 channels, or 1: gray. Give 1 or 3.")
-        for name, value, known in (("damaged", self.damaged, DAMAGED), ("cache", self.cache, CACHE)):
-            if value not in known:
-                raise RecipeError(f"{name}={value!r} is not known.{did_you_mean(str(value), known)}")
-        if not self.limit > 0:
-            raise RecipeError(f"limit={self.limit!r}, but it is a number of megapixels above 0. Give for instance 50.")
-
 
 def load_image_splits(
-    root: str | Path,
+    path: str | Path,
     *,
-    target: Any = None,
+    target: str | int | Sequence[str | int] | None = None,
     task: str | None = None,
+    header: bool = True,
     group: str | None = None,
     time: str | None = None,
     test_path: str | Path | None = None,
@@ -73,148 +43,104 @@ def load_image_splits(
     seed: int = 0,
     **options: Any,
 ) -> Splits:
-    """The splits of a folder of images; each an `ImageSource`, a split of share 0 is None.
+    """The splits of images: of a folder, of a table with a column of paths, or of arrays (`.npz`, idx).
 
-    Folders named train, val and test are the splits; else examples are held out by class. `options` are the fields of
-    `ImageOptions`.
+    A folder holds a folder for each class, or for each split (train, val, test) and in it for each class. `target`,
+    `task`, `header`, `group` and `time` are for tables of paths; `options` are the fields of `ImageOptions`. Each split
+    is an `ImageSource`; a split of share 0 is None.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> root = Path(tempfile.mkdtemp())
+    >>> for i, color in enumerate(["red", "blue"] * 5):
+    ...     (root / color).mkdir(exist_ok=True)
+    ...     Image.new("RGB", (8, 8), color).save(root / color / f"{i}.png")
+    >>> load_image_splits(root).train
+    ImageSource(6 images, 3 x 8 x 8, classification)
 
     Raises `DataError` for images that cannot be used, `RecipeError` for arguments that cannot be; both say the mend.
     """
     asked = ImageOptions(**options)
-    listing = list_folder(Path(root))
-    if test_path is not None:
-        listing = with_test(listing, list_folder(Path(test_path), listing.labels))
-    listing, store = decoded_listing(listing, asked)
-    goal, values = _classes_by_folder(listing)
-    schema = ImageSchema(store.layout, goal, group, time, float(asked.limit))
-    source = ImageSource.fitted(store, listing.frame, values, schema)
-    return split(source, listing.part, validation_share, test_share, seed)
+    test = None if test_path is None else Path(test_path)
+    found = gather(Path(path), asked, test=test, header=header)
+    if found.labels:
+        _refuse_columns(target=target, task=task, group=group, time=time)
+    goal, values = _targets(found, target, task)
+    for name in (group, time):
+        if name is not None:
+            check_column(found.frame, name)
+    schema = ImageSchema(found.store.layout, goal, group, time, float(asked.limit))
+    source = ImageSource.fitted(found.store, found.frame, values, schema)
+    return _split(source, found.part, validation_share, test_share, seed)
 
 
-def with_test(listing: Listing, test: Listing) -> Listing:
-    """A listing with the images of another one as its test split.
-
-    Raises `DataError` where the first has a test split of its own.
-    """
-    part = np.zeros(len(listing), dtype=np.int64) if listing.part is None else listing.part
-    if (part == 2).any():
-        raise DataError("There is a test folder beside the train folder already. Leave --test out, or give train alone.")
-    return replace(
-        listing,
-        paths=[*listing.paths, *test.paths],
-        frame=pd.concat([listing.frame, test.frame], ignore_index=True),
-        part=np.concatenate([part, np.full(len(test), 2)]),
-    )
-
-
-def decoded_listing(
-    listing: Listing, asked: ImageOptions, layout: tuple[int, int, int] | None = None
-) -> tuple[Listing, ImageStore]:
-    """The images of a listing, decoded, without those that cannot be read and are to be skipped.
-
-    `layout`, (channels, height, width), is that of training for images that are judged; else it is found and said.
-
-    Raises `DataError` for images that cannot be read.
-    """
-    heads, wrong = read_heads(listing.paths, asked.limit)
-    refuse_damaged(listing, wrong, asked)
-    known = [head for head in heads if head is not None]
-    places = [place for place, head in enumerate(heads) if head is not None]
-    listing = listing.take(places)
-    if layout is None:
-        layout = (channels_of(listing, known, asked.channels), *one_size(known, asked.size))
-        say_layout(layout, {(head.height, head.width) for head in known}, asked)
-    files = Files(listing.paths, layout, deep=any(head.deep for head in known))
-    keep = fits(files, asked.cache)
-    found = decode(files, keep)
-    refuse_damaged(listing, found.wrong, asked)
-    left = np.array([place for place in range(len(listing)) if place not in found.wrong], dtype=np.int64)
-    return listing.take(left), stored(files, found, left)
-
-
-def stored(files: Files, found: Decoded, left: Int[np.ndarray, " image"]) -> ImageStore:
-    """What was decoded, without what could not be."""
-    whole = len(left) == len(found.digests)
-    digests, sums = found.digests[left], found.sums[left]
-    if found.pixels is None:
-        return ImageStore(files.layout, digests, sums, files=files, rows=left)
-    return ImageStore(files.layout, digests, sums, torch.from_numpy(found.pixels if whole else found.pixels[left]))
-
-
-def fits(files: Files, cache: str) -> bool:
-    """Whether the decoded images are kept in memory; that they are not is said."""
-    size = len(files.paths) * int(np.prod(files.layout)) * (4 if files.deep else 1)
-    if cache == "none" or (cache == "auto" and size > MOST_OF_MEMORY * available()):
-        said = "as asked for" if cache == "none" else f"{size / 2**30:.1f} GiB do not fit"
-        notice(f"The images are not kept in memory ({said}): each is decoded anew whenever it is needed.")
-        return False
-    return True
-
-
-def refuse_damaged(listing: Listing, wrong: Mapping[int, str], asked: ImageOptions) -> None:
-    """Refuse images that cannot be read, or say that they are left out.
-
-    Raises `DataError` with the first of them, and where none is left.
-    """
-    if not wrong:
-        return
-    few = "; ".join(f"{listing.paths[place]}: {why}" for place, why in sorted(wrong.items())[:3])
-    more = f"; and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
-    said = f"{len(wrong):,} of {counted(len(listing), 'image')} cannot be read ({few}{more})."
-    if len(wrong) == len(listing):
-        raise DataError(f"{said} Give images that can be.")
-    if asked.damaged == "error":
-        larger = any("over the limit" in why for why in wrong.values())
-        limit = f" The limit is {asked.limit:g} megapixels: --set data.limit=N changes it." if larger else ""
-        raise DataError(f"{said} Mend them, take them away, or leave them out: --set data.damaged=skip.{limit}")
-    notice(f"Left out: {said}")
-
-
-def channels_of(listing: Listing, heads: Sequence[Any], channels: int | None) -> int:
-    """One channel where all images are gray, else three; said."""
-    if channels is not None:
-        return channels
-    gray, sampled = all_gray(listing.paths, heads)
-    if gray and sampled:
-        notice(f"The images are gray, also the {sampled:,} that were sampled of those stored in color: 1 channel.")
-    return 1 if gray else 3
-
-
-def say_layout(layout: tuple[int, int, int], sizes: set[tuple[int, int]], asked: ImageOptions) -> None:
-    """Say what the images are brought to."""
-    channels, height, width = layout
-    color = "gray" if channels == 1 else "in color"
-    if sizes == {(height, width)}:
-        notice(f"Images: {color}, {height} x {width} pixels (height x width).")
-        return
-    if len(sizes) == 1:
-        ((tall, wide),) = sizes
-        had = f"{tall:,} x {wide:,}"
-    else:
-        sides = np.array(sorted(sizes))
-        had = f"{len(sizes):,} sizes from {sides.min():,} to {sides.max():,} pixels a side"
-    hint = "" if asked.size is not None else " --set data.size=N changes it."
-    notice(
-        f"Images: {color}, of {had}, scaled to {height} x {width} pixels (height x width); what is not of that shape is "
-        f"padded.{hint}"
-    )
-
-
-def folder_targets(listing: Listing) -> TargetValues:
+def folder_targets(frame: pd.DataFrame, labels: Sequence[str]) -> TargetValues:
     """The class of each image by its folder."""
-    place = {label: i for i, label in enumerate(listing.labels)}
-    return np.array([place[label] for label in listing.frame[CLASS]], dtype=np.int64)
+    place = {label: i for i, label in enumerate(labels)}
+    return np.array([place[label] for label in frame[CLASS]], dtype=np.int64)
 
 
-def _classes_by_folder(listing: Listing) -> tuple[Target, TargetValues]:
-    values = folder_targets(listing)
-    present = set((values if listing.part is None else values[listing.part == 0]).tolist())
-    if absent := [label for i, label in enumerate(listing.labels) if i not in present]:
-        raise DataError(f"No image of {listed(absent)} can be read. Mend some, or take the folder away.")
-    return Target((CLASS,), TargetKind.CLASSES, tuple(listing.labels)), values
+def table_targets(frame: pd.DataFrame, target: Target) -> TargetValues:
+    """The target of each image by its row.
+
+    Raises `DataError` for rows without one.
+    """
+    for name in target.names:
+        check_column(frame, name)
+    values = read_target(frame.index, {name: as_cells(frame[name]) for name in target.names}, target)
+    missing = np.asarray(values < 0 if target.kind is TargetKind.CLASSES else np.isnan(values).any(1))
+    if missing.any():
+        raise DataError(
+            f"The target {listed(list(target.names))} is missing in {where(frame.index, missing)}. Fill it in, or take "
+            "these images away."
+        )
+    return values
 
 
-def split(
+def check_column(frame: pd.DataFrame, name: str) -> None:
+    """Refuse a column that is not there, or has gaps.
+
+    Raises `DataError`.
+    """
+    target_names(list(map(str, frame.columns)), [name])
+    if (gaps := frame[name].isna().to_numpy()).any():
+        raise DataError(f"Column '{name}' is empty in {where(frame.index, gaps)}. Fill it, or drop the rows.")
+
+
+def _refuse_columns(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise RecipeError(
+                f"{name}={value!r} is for tables, but of a folder of images the folders are the classes. Leave it out, "
+                "or give a table with a column of paths."
+            )
+
+
+def _targets(found: Gathered, target: Any, task: str | None) -> tuple[Target, TargetValues]:
+    if found.labels:
+        values = folder_targets(found.frame, found.labels)
+        present = set((values if found.part is None else values[found.part == 0]).tolist())
+        if absent := [label for i, label in enumerate(found.labels) if i not in present]:
+            raise DataError(f"No image of {listed(absent)} can be read. Mend some, or take the folder away.")
+        return Target((CLASS,), TargetKind.CLASSES, found.labels), values
+    names = found.targets or target_names(list(map(str, found.frame.columns)), target)
+    train = found.frame if found.part is None else found.frame[found.part == 0]
+    for name in names:
+        check_column(train, name)
+    goal = as_target(train.index, parse(train, list(names)), task or _task(found, train, names))
+    return goal, table_targets(found.frame, goal)
+
+
+def _task(found: Gathered, train: pd.DataFrame, names: Sequence[str]) -> str | None:
+    """Whole numbers beside arrays are classes if they count from 0 or 1 on, and each has several images."""
+    if not found.whole:
+        return None
+    values = train[names[0]]
+    counting = values.min() in (0, 1) and values.nunique() == values.max() - values.min() + 1
+    return "classification" if counting and values.nunique() * 5 <= len(values) else None
+
+
+def _split(
     source: ImageSource,
     part: Int[np.ndarray, " image"] | None,
     validation_share: float | int,
@@ -238,10 +164,11 @@ def split(
 
 def _announce(source: ImageSource, splits: Sequence[ImageSource | None]) -> None:
     target = source.encoding.schema.target
-    if target.kind is TargetKind.CLASSES:
-        labels = ", ".join(map(str, target.labels[:5])) + (", ..." if len(target.labels) > 5 else "")
-        notice(f"Target {listed(list(target.names))}: {len(target.labels)} classes ({labels}).")
-    said = [f"{name} {'none' if one is None else counted(len(one), 'image')}" for name, one in zip(PARTS, splits)]
+    say_target(target)
+    said = [
+        f"{name} {'none' if one is None else counted(len(one), 'image')}"
+        for name, one in zip(PARTS, splits, strict=True)
+    ]
     notice(f"Split: {'; '.join(said)}.")
     if target.kind is TargetKind.CLASSES:
         members = np.bincount(source.target, minlength=len(target.labels))

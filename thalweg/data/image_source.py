@@ -34,8 +34,8 @@ FEW_WORKERS = 4
 class ImageSource:
     """Images as batches `(x, y)`.
 
-    `ids` are rows of `frame` and `target`, the same images as in `store`. It keeps core's protocols `Source`, `Indexed`,
-    `Batched`, `Described`, `Fitted` and `Restoring`.
+    `ids` are rows of `frame` and `target`, the same images as in `store`. It keeps core's protocols `Source`,
+    `Indexed`, `Batched`, `Described`, `Fitted` and `Restoring`.
     """
 
     store: ImageStore
@@ -65,7 +65,7 @@ class ImageSource:
         return self.frame.iloc[self.ids]
 
     @property
-    def targets(self) -> Shaped[Tensor, "example *output"]:
+    def targets(self) -> Shaped[Tensor, "example ..."]:
         """The targets of all examples."""
         return self.encoding.encode_target(self.target[self.ids])
 
@@ -98,7 +98,9 @@ class ImageSource:
     def batched(self, size: int | None, merge_single: bool = False) -> Self:
         source = replace(self, batch_size=size, merge_single=merge_single)
         if self.arrays is not None:
-            source.__dict__["arrays"] = self.arrays.batched(size, merge_single)  # encoded once for all runs over a split
+            source.__dict__["arrays"] = self.arrays.batched(
+                size, merge_single
+            )  # encoded once for all runs over a split
         return source
 
     def count_batches(self) -> int:
@@ -156,7 +158,7 @@ class OnDemand(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "channel height width"], Shaped[Tensor, "*output"]]:
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "channel height width"], Shaped[Tensor, "..."]]:
         return self.source.inputs(self.source.ids[[index]])[0], self.targets[index]
 
 

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 FEWEST_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1000, defaults_of(fit)["epochs"], 200
 """How long is trained where nothing is said: so many epochs, more of few rows, which make few steps each."""
+FEWEST_IMAGE_EPOCHS, IMAGE_STEPS = 10, 3000
 OBJECTIVE = {TargetKind.CLASSES: "categorical", TargetKind.SOFT: "categorical", TargetKind.NUMBERS: "gaussian"}
 METRICS = {
     TargetKind.CLASSES: ["accuracy", "balanced_accuracy", "f1", "auc"],
@@ -149,15 +150,24 @@ def sizes(encoding: Encoding | ImageEncoding, learned_variance: bool = False) ->
     return given | ({"channels": encoding.schema.layout[0]} if encoding.schema.layout else {})
 
 
-def epochs_of(rows: int, batch_size: Any) -> int:
+def epochs_of(rows: int, batch_size: Any, fewest: int = FEWEST_EPOCHS, steps: int = FEWEST_STEPS) -> int:
     """How many epochs are trained where nothing is said: 30, or as many as make 1,000 steps, but at most 200.
 
     >>> epochs_of(1079, 32), epochs_of(341, 32), epochs_of(90, 32), epochs_of(5000, None)
     (30, 91, 200, 200)
     """
     whole = not isinstance(batch_size, int) or batch_size < 1  # what is no size is refused later
-    steps = 1 if whole else math.ceil(rows / batch_size)
-    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(FEWEST_STEPS / steps)))
+    an_epoch = 1 if whole else math.ceil(rows / batch_size)
+    return min(MOST_EPOCHS, max(fewest, math.ceil(steps / an_epoch)))
+
+
+def image_epochs(rows: int, batch_size: Any) -> int:
+    """The same for images, whose steps cost more: 10, or as many as make 3,000 steps, but at most 200.
+
+    >>> image_epochs(50_000, 32), image_epochs(3000, 32), image_epochs(60, 32)
+    (10, 32, 200)
+    """
+    return epochs_of(rows, batch_size, FEWEST_IMAGE_EPOCHS, IMAGE_STEPS)
 
 
 def _filled(settings: Settings, encoding: Encoding | ImageEncoding, rows: int) -> Settings:
@@ -166,7 +176,8 @@ def _filled(settings: Settings, encoding: Encoding | ImageEncoding, rows: int) -
     if isinstance(encoding, ImageEncoding):
         defaults["model"] = {"kind": "cnn", "depth": depth_for(encoding.schema.size)}
     size = (DEFAULTS["fit"] | settings["fit"])["batch_size"]
-    defaults["fit"] = DEFAULTS["fit"] | {"epochs": epochs_of(rows, size)}
+    epochs = image_epochs if isinstance(encoding, ImageEncoding) else epochs_of
+    defaults["fit"] = DEFAULTS["fit"] | {"epochs": epochs(rows, size)}
     sections = dict(settings.sections)
     for section, values in defaults.items():
         own = settings[section]

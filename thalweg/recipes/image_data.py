@@ -1,4 +1,4 @@
-"""Images in a recipe's settings: a folder of them, and which keys of [data] go with images or with tables."""
+"""Images in a recipe's settings, and which keys of [data] go with images alone or with tables alone."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,7 +11,7 @@ from thalweg.data import ImageOptions, holds_images, load_image_splits
 from thalweg.recipes.settings import Settings
 
 IMAGE_KEYS = tuple(item.name for item in fields(ImageOptions))
-TABLE_KEYS = ("missing", "header", "weights", "features")
+TABLE_KEYS = ("missing", "weights", "features", "layout")
 """The keys of [data] that are for images alone, and for tables alone."""
 DEPTHS = ((48, 2), (96, 3), (192, 4))
 """How many blocks a network has where nothing is said, by the longer side of the images; beyond the last, 5."""
@@ -22,7 +22,7 @@ def image_splits(settings: Settings, path: Path, arguments: Mapping[str, Any]) -
 
     Raises `RecipeError` for keys that the other kind of data has.
     """
-    images = holds_images(path, arguments.get("features") is not None)
+    images = holds_images(path, arguments.get("features") is not None, arguments.get("header", True))
     refuse_keys(settings, str(path), images)
     return load_image_splits(path, **arguments) if images else None
 
@@ -32,7 +32,9 @@ def refuse_keys(settings: Settings, source: str, images: bool) -> None:
     for key in TABLE_KEYS if images else IMAGE_KEYS:
         if key in settings["data"]:
             what, other = ("images", "tables") if images else ("a table", "images")
-            raise RecipeError(f"{settings.place('data', key)}{source} holds {what}, and '{key}' is for {other}. Leave it out.")
+            raise RecipeError(
+                f"{settings.place('data', key)}{source} holds {what}, and '{key}' is for {other}. Leave it out."
+            )
 
 
 def depth_for(size: tuple[int, ...]) -> int:

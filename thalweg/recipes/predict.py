@@ -130,7 +130,7 @@ def check_weights(run: Run) -> None:
 def _encoding_of(run: Run) -> Encoding | ImageEncoding:
     if not isinstance(run.preprocessing, Encoding | ImageEncoding):
         raise RunError(
-            "This run was not trained on a table or on images that thalweg read, so it does not know how to turn them into its inputs. Call its "
+            "This run was not trained on a table, so thalweg does not know how to turn rows into its inputs. Call its "
             "model: run.model(x)."
         )
     return run.preprocessing

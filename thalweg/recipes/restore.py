@@ -103,7 +103,9 @@ def kept_recipe(folder: Path, encoding: Encoding | ImageEncoding | None) -> Reci
         raise damaged(file, f"what it says of the recipe is not whole ({type(error).__name__}: {error})") from error
 
 
-def _rebuilt(folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any], encoding: Encoding | ImageEncoding | None) -> Recipe:
+def _rebuilt(
+    folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any], encoding: Encoding | ImageEncoding | None
+) -> Recipe:
     if origin is None or "case" in origin:
         raise RunError(
             f"The run {folder.name} was trained from Python objects, which are not kept in its folder. Give the recipe "
