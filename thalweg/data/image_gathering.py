@@ -22,6 +22,8 @@ from thalweg.data.places import listed
 from thalweg.data.reading import read_table
 
 DAMAGED, CACHE = ("error", "skip"), ("auto", "memory", "none")
+LISTED = 10
+"""Damaged images that are named."""
 MOST_OF_MEMORY = 0.5
 """The share of the memory that is left which decoded images may take."""
 Layout = tuple[int, int, int]
@@ -168,10 +170,13 @@ def decoded_listing(listing: Listing, asked: ImageOptions, layout: Layout | None
 
     Raises `DataError` for images that cannot be read.
     """
-    heads, wrong = read_heads(listing.paths, asked.limit)
-    refuse_damaged(listing, wrong, asked)
+    whole = listing
+    heads, wrong = read_heads(whole.paths, asked.limit)
     known = [head for head in heads if head is not None]
-    listing = listing.take([place for place, head in enumerate(heads) if head is not None])
+    if not known:
+        refuse_damaged(whole, wrong, asked)
+    readable = [place for place, head in enumerate(heads) if head is not None]
+    listing = whole.take(readable)
     if layout is None:
         layout = (channels_of(listing, known, asked.channels), *one_size(known, asked.size))
         say_layout(layout, {(head.height, head.width) for head in known}, asked)
@@ -179,7 +184,7 @@ def decoded_listing(listing: Listing, asked: ImageOptions, layout: Layout | None
         say_channels(layout[0], layout[0] == 3)
     files = Files(listing.paths, layout, deep=any(head.deep for head in known))
     found = decode(files, fits(files, asked.cache))
-    refuse_damaged(listing, found.wrong, asked)
+    refuse_damaged(whole, wrong | {readable[place]: why for place, why in found.wrong.items()}, asked)
     left = np.array([place for place in range(len(listing)) if place not in found.wrong], dtype=np.int64)
     return listing.take(left), stored(files, found, left)
 
@@ -210,8 +215,8 @@ def refuse_damaged(listing: Listing, wrong: Mapping[int, str], asked: ImageOptio
     """
     if not wrong:
         return
-    few = "; ".join(f"{listing.paths[place]}: {why}" for place, why in sorted(wrong.items())[:3])
-    more = f"; and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
+    few = "; ".join(f"{listing.paths[place]}: {why}" for place, why in sorted(wrong.items())[:LISTED])
+    more = f"; and {len(wrong) - LISTED:,} more" if len(wrong) > LISTED else ""
     said = f"{len(wrong):,} of {counted(len(listing), 'image')} cannot be read ({few}{more})."
     larger = any("over the limit" in why for why in wrong.values())
     limit = f" The limit is {asked.limit:g} megapixels: --set data.limit=N changes it." if larger else ""

@@ -13,6 +13,7 @@ from thalweg.data import ImageSource, TableSource, TargetKind, prediction_frame
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
 from thalweg.recipes.pairs import Pairs, pairs_of
 from thalweg.recipes.predict import outputs_of
+from thalweg.recipes.shown import keep_shown
 from thalweg.training import Recipe, Run, evaluate
 
 LISTED = (TableSource, ImageSource)
@@ -118,6 +119,8 @@ def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pa
     for name, source in held_out.items():
         if isinstance(source, LISTED):
             frame = prediction_frame(source.rows, source.encoding, outputs_of(run, source))
+            if isinstance(source, ImageSource):
+                keep_shown(own_folder(run.path / "predictions"), name, source, frame)
         elif (of := pairs[name]) is not None:
             frame = of.frame()
         else:
