@@ -230,7 +230,7 @@ def _examples(evidence: Evidence, split: str, head: list[str], first: dict[int, 
     words = (1, 2) if evidence.target.get("kind") in ("classes", "soft classes") else ()
     blocks = [Table(columns, cells, plain=words, marked=(1, 2, 3)), Prose(said, quiet=True)]
     if photos := read_photos(evidence.predictions(split).with_name(f"{split}-images.json"), list(first)):
-        return [_photos(first, photos), *blocks]
+        return [Beside([_photos(first, photos)], blocks)]
     if not grid:
         return blocks
     places = [[own[i] for i in line] for line in grid]
@@ -245,9 +245,14 @@ def _gallery(first: dict[int, list[str]], rows: dict[int, list[str]], grid: list
 
 
 def _photos(first: dict[int, list[str]], photos: list[Any]) -> Picture:
-    titles = [f"{truth} → {predicted}" for truth, predicted, *_ in first.values()]
+    titles = [f"{truth}\n→ {predicted}" for truth, predicted, *_ in first.values()]
     height = gallery_height(len(photos))
-    return picture(lambda ax: photo_gallery(photos, titles, ax), "the images", height, "True → predicted.")
+    return picture(
+        lambda ax: photo_gallery(photos, titles, ax),
+        "the images",
+        height,
+        "The true class or number, → the predicted one.",
+    )
 
 
 def _known(value: float, otherwise: float) -> float:

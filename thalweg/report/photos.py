@@ -26,7 +26,7 @@ def read_photos(file: Path, places: list[int]) -> list[Any]:
     found = read_object(file)
     if not found:
         return []
-    shape = tuple(found.get(name) for name in ("height", "width", "channels"))
+    shape: tuple[Any, ...] = tuple(found.get(name) for name in ("height", "width", "channels"))
     sides = all(type(size) is int and 0 < size <= MOST_PIXELS for size in shape[:2])
     if not sides or shape[2] not in (1, 3):
         raise damaged(file, f"it says pictures of {shape}")
@@ -43,7 +43,7 @@ def read_photos(file: Path, places: list[int]) -> list[Any]:
 
 
 def photo_gallery(photos: list[Any], titles: list[str], ax: "Axes | None" = None) -> "Axes":
-    """Pictures `(height, width, channel)` of bytes side by side, each with its title.
+    """Pictures `(height, width, channel)` of bytes side by side, each with its title of a line or two.
 
     >>> import numpy as np
     >>> photo_gallery([np.zeros((4, 6, 1), np.uint8)], ["cat, taken for dog"]).texts[0].get_text()
@@ -57,9 +57,9 @@ def photo_gallery(photos: list[Any], titles: list[str], ax: "Axes | None" = None
         extent = (left + 0.5 - width / 2, left + 0.5 + width / 2, top + 0.45 + height / 2, top + 0.45 - height / 2)
         shown = photo if photo.shape[2] == 3 else photo[:, :, 0]
         ax.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="none", extent=extent)
-        ax.text(
-            left + 0.5, top + 1.08, label(titles[place], 22), ha="center", va="center", parse_math=False, fontsize=9
-        )
+        below: dict[str, Any] = {"ha": "center", "va": "center", "parse_math": False, "fontsize": 8}
+        for line, text in enumerate(titles[place].split("\n")):
+            ax.text(left + 0.5, top + 1.0 + 0.14 * line, label(text, 18), **below)
     rows = -(-len(photos) // ACROSS)
     ax.set(xlim=(0, ACROSS), ylim=(rows * 1.25, -0.05), aspect="equal")
     ax.set_axis_off()
