@@ -21,6 +21,7 @@ from thalweg.core.fingerprint import fingerprint
 from thalweg.core.folds import folds
 from thalweg.core.notices import collecting
 from thalweg.data import ImageFolder, load_images, read_table
+from thalweg.data.image_files import ENDINGS
 from thalweg.nn import cnn
 
 HEIGHT, WIDTH = 5, 7
@@ -252,9 +253,7 @@ def test_other_files_are_left_out_and_said(root: Path) -> None:
     (root / ".cache").mkdir()
     with collecting() as notices:
         assert len(ImageFolder(root)) == 6
-    assert notices == [
-        f"Left out of {root / 'cat'}: 'notes.txt', which are no images ({ENDINGS})."
-    ]
+    assert notices == [f"Left out of {root / 'cat'}: 'notes.txt', which are no images ({', '.join(ENDINGS)})."]
 
 
 @pytest.mark.parametrize("size", [0, -3, True, 2.5, (3,), (3, 4, 5), (3, 0), "64"])

@@ -1,6 +1,7 @@
 """Arrays of images in files: NumPy's `.npz`, and the idx format of MNIST and its like; a pickle is never loaded."""
 
 import gzip
+import math
 import re
 import zipfile
 import zlib
@@ -88,7 +89,7 @@ def with_tests(arrays: ImageArrays, test: ImageArrays, file: Path) -> ImageArray
 
 def _npz(path: Path, with_targets: bool) -> ImageArrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         why = (
@@ -206,7 +207,7 @@ def _pair(path: Path, name: str, images: np.ndarray, label: str | None, labels: 
     frame = pd.DataFrame({ROW: np.arange(len(pixels))})
     if labels is None or label is None:
         return ImageArrays(pixels, frame)
-    columns = labels.reshape(len(labels), -1) if labels.ndim else labels.reshape(1, 1)
+    columns = labels.reshape(len(labels), math.prod(labels.shape[1:])) if labels.ndim else labels.reshape(1, 1)
     if len(columns) != len(pixels):
         raise DataError(
             f"{path} has {counted(len(pixels), 'image')} and {counted(len(columns), 'target')} ('{label}'). Give one "

@@ -83,7 +83,7 @@ def by_channel(pixels: Shaped[np.ndarray, "height width *channel"], channels: in
     return np.broadcast_to(whole, (*whole.shape[:2], channels)).transpose(2, 0, 1)
 
 
-def resized(image: ByChannel, layout: tuple[int, int, int]) -> ByChannel:
+def resized(image: ByChannel, layout: tuple[int, int, int]) -> Shaped[np.ndarray, "_channel _height _width"]:
     """An image in another size, padded, and with another number of channels.
 
     >>> resized(np.full((3, 4, 8), 51, np.uint8), (1, 8, 8))[0, :, 0]
@@ -105,7 +105,7 @@ def moments(images: Shaped[np.ndarray, "image channel height width"]) -> Float[n
     return np.stack([wide.sum((2, 3)), (wide * wide).sum((2, 3))], axis=-1).astype(np.float64)
 
 
-def read_heads(paths: Sequence[Path], limit: float) -> tuple[list[Head | None], dict[int, str]]:
+def read_heads(paths: Sequence[Path], limit: float | int) -> tuple[list[Head | None], dict[int, str]]:
     """The head of each file, and why some have none: they cannot be read, or have more megapixels than `limit`."""
     heads: list[Head | None] = []
     wrong: dict[int, str] = {}

@@ -21,7 +21,7 @@ from thalweg.data.image_sniffing import IDX, is_arrays
 from thalweg.data.places import listed
 from thalweg.data.reading import read_table
 
-DAMAGED, CACHE = ("error", "skip"), ("auto", "memory", "none")
+DAMAGED, CACHE = ("error", "skip"), ("auto", "memory", "off")
 LISTED = 10
 """Damaged images that are named."""
 MOST_OF_MEMORY = 0.5
@@ -35,7 +35,7 @@ class ImageOptions:
     """How images are read: the keys of a recipe's `[data]` that are for images alone.
 
     `size` is the longer side in pixels, or (height, width); `channels` 1 or 3; `damaged` "error" or "skip"; `limit` the
-    megapixels of an image that is still decoded; `cache` "memory", "none", or "auto" by what fits.
+    megapixels of an image that is still decoded; `cache` "memory", "off", or "auto" by what fits.
 
     >>> ImageOptions(size=32).damaged
     'error'
@@ -46,7 +46,7 @@ class ImageOptions:
     size: int | Sequence[int] | None = None
     channels: int | None = None
     damaged: str = "error"
-    limit: float = 50
+    limit: float | int = 50
     cache: str = "auto"
 
     def __post_init__(self) -> None:
@@ -201,8 +201,8 @@ def stored(files: Files, found: Decoded, left: Int[np.ndarray, " image"]) -> Ima
 def fits(files: Files, cache: str) -> bool:
     """Whether the decoded images are kept in memory; that they are not is said."""
     size = len(files.paths) * int(np.prod(files.layout)) * (4 if files.deep else 1)
-    if cache == "none" or (cache == "auto" and size > MOST_OF_MEMORY * available()):
-        said = "as asked for" if cache == "none" else f"{size / 2**30:.1f} GiB do not fit"
+    if cache == "off" or (cache == "auto" and size > MOST_OF_MEMORY * available()):
+        said = "as asked for" if cache == "off" else f"{size / 2**30:.1f} GiB do not fit"
         notice(f"The images are not kept in memory ({said}): each is decoded anew whenever it is needed.")
         return False
     return True

@@ -26,8 +26,8 @@ from thalweg.data.targets import TargetValues
 
 MOST_FLOATS = 2**29
 """Bytes of a split as floating numbers up to which it is kept as such; a larger one stays bytes until its batch."""
-FEW_WORKERS = 4
-"""Processes at most that decode images that are not kept in memory."""
+MOST_WORKERS, FEW = 4, 512
+"""Processes that decode images which are not kept in memory; of so few images none does, for it takes long to start."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,7 +143,7 @@ class ImageSource:
         return ArraySource((torch.arange(len(self)),), self.batch_size, self.merge_single)
 
     def _examples(self) -> ExampleSource:
-        workers = min(FEW_WORKERS, cores() - 1)
+        workers = 0 if len(self) <= FEW else min(MOST_WORKERS, cores() - 1)
         loading = {"num_workers": workers} if workers > 0 else {}
         examples = OnDemand(self)
         return ExampleSource(examples, self.batch_size, merge_single=self.merge_single, loading=loading)

@@ -230,7 +230,7 @@ def _examples(evidence: Evidence, split: str, head: list[str], first: dict[int, 
     words = (1, 2) if evidence.target.get("kind") in ("classes", "soft classes") else ()
     blocks = [Table(columns, cells, plain=words, marked=(1, 2, 3)), Prose(said, quiet=True)]
     if photos := read_photos(evidence.predictions(split).with_name(f"{split}-images.json"), list(first)):
-        return [Beside([_photos(first, photos)], blocks)]
+        return [_photos(first, photos), *blocks]
     if not grid:
         return blocks
     places = [[own[i] for i in line] for line in grid]
