@@ -287,6 +287,16 @@ def test_a_table_of_paths(photos: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not set(grouped.train.rows["age"]) & set(grouped.test.rows["age"])
 
 
+def test_a_table_without_a_header_is_read_so_again(photos: Path) -> None:
+    lines = [f"{path.relative_to(photos)},{path.parent.name}" for path in sorted(photos.rglob("*.png"))]
+    table = photos / "list.csv"
+    table.write_text("\n".join(lines))
+    run = thalweg.load_run(trained(str(table), "--target", "-1", "--no-header"))
+    assert len(thalweg.predict(run, table)) == len(lines)
+    with collecting():
+        assert judge_file(run, str(table))["loss"][0] > 0
+
+
 def test_a_table_with_columns_asked_for_stays_a_table(photos: Path) -> None:
     lines = [f"red/{i}.png,{i % 5},{'ab'[i % 2]}" for i in range(20)]
     (photos / "t.csv").write_text("\n".join(["file,n,kind", *lines]))
@@ -425,6 +435,8 @@ def test_rows_of_a_table_that_lack_what_is_needed(photos: Path) -> None:
     table.write_text("file,hue\nred/0.png,a\nred/1.png,\n")
     with pytest.raises(DataError, match=r"Column 'hue' is empty in line 3"):
         thalweg.load(table, data={"target": "hue"})
+    with pytest.raises(DataError, match=r"0.png is a single image. Give the folder that holds a folder for each class"):
+        thalweg.load(photos / "red" / "0.png")
     with pytest.raises(DataError, match=r"Which column is to be predicted\? Columns: 'file', 'hue'"):
         thalweg.load(table)
 

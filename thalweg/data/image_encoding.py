@@ -26,7 +26,8 @@ Images = Shaped[Tensor, "image channel height width"]
 class ImageSchema:
     """What an image is brought to, `layout` is (channels, height, width); what is predicted; who stays together.
 
-    `limit` is the number of megapixels beyond which an image is not decoded.
+    `limit` is the number of megapixels beyond which an image is not decoded, `header` whether a table of paths names its
+    columns.
 
     >>> target = Target(("class",), TargetKind.CLASSES, ("cat", "dog"))
     >>> schema = ImageSchema((3, 32, 48), target)
@@ -39,6 +40,7 @@ class ImageSchema:
     group: str | None = None
     time: str | None = None
     limit: float = 50.0
+    header: bool = True
     weights: None = None
 
     @property
@@ -66,7 +68,7 @@ class ImageSchema:
         if not whole or layout[0] not in (1, 3):
             raise ValueError(f"'layout' is {str(layout)[:40]}, but it is (channels, height, width), channels 1 or 3")
         target = target_from_json(plain["target"])
-        return cls(tuple(layout), target, plain["group"], plain["time"], float(plain["limit"]))
+        return cls(tuple(layout), target, plain["group"], plain["time"], float(plain["limit"]), bool(plain["header"]))
 
 
 @dataclass(frozen=True)

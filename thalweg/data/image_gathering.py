@@ -15,7 +15,7 @@ from thalweg.core.notices import notice
 from thalweg.core.wording import counted
 from thalweg.data.image_arrays import ImageArrays, read_arrays, with_tests
 from thalweg.data.image_decoding import Decoded, Files, ImageStore, all_gray, decode, one_size, read_heads, resized
-from thalweg.data.image_files import Head
+from thalweg.data.image_files import Head, is_image
 from thalweg.data.image_listing import Listing, list_folder, list_table, path_column
 from thalweg.data.image_sniffing import IDX, is_arrays
 from thalweg.data.places import listed
@@ -112,7 +112,9 @@ def listing_of(path: Path, labels: Sequence[str] | None, header: bool = True) ->
 
     Raises `DataError` for a table without a column of paths.
     """
-    if path.is_dir() or not path.exists() or not path.is_file():
+    if is_image(path) and path.is_file():
+        raise DataError(f"{path} is a single image. Give the folder that holds a folder for each class: {path.parent}?")
+    if not path.is_file():
         return list_folder(path, labels)
     return table_listing(read_table(path, header=header), path.parent, str(path))
 

@@ -69,7 +69,7 @@ def load_image_splits(
     for name in (group, time):
         if name is not None:
             check_column(found.frame, name)
-    schema = ImageSchema(found.store.layout, goal, group, time, float(asked.limit))
+    schema = ImageSchema(found.store.layout, goal, group, time, float(asked.limit), header)
     source = ImageSource.fitted(found.store, found.frame, values, schema)
     return _split(source, found.part, validation_share, test_share, seed)
 

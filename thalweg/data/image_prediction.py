@@ -69,7 +69,7 @@ def image_inputs(images: Any, encoding: ImageEncoding) -> ImageInputs:
             read_arrays(Path(images), with_targets=False, alone=True), ImageOptions(), encoding.schema.layout
         )
         return ImageInputs(found.store, encoding, found.frame, np.arange(len(found.store)))
-    listing = _listing(images)
+    listing = _listing(images, encoding.schema.header)
     rows = listing.frame.copy()
     listing = Listing(listing.paths, pd.DataFrame({"place": np.arange(len(rows))}))
     listing, store = decoded_listing(listing, _as_trained(encoding), encoding.schema.layout)
@@ -85,7 +85,7 @@ def judged_images(images: str | Path, encoding: ImageEncoding) -> ImageSource:
     """
     schema = encoding.schema
     labels = tuple(map(str, encoding.labels)) or None
-    found = gather(Path(images), _as_trained(encoding), labels=labels, layout=schema.layout)
+    found = gather(Path(images), _as_trained(encoding), header=schema.header, labels=labels, layout=schema.layout)
     frame = found.frame.rename(columns=dict(zip(found.targets, schema.target.names, strict=False)))
     if found.labels and schema.target.kind is not TargetKind.CLASSES:
         raise DataError(
@@ -100,14 +100,14 @@ def judged_images(images: str | Path, encoding: ImageEncoding) -> ImageSource:
     return source.take(np.flatnonzero(found.part == 2))
 
 
-def _listing(images: Any) -> Listing:
+def _listing(images: Any, header: bool) -> Listing:
     if isinstance(images, pd.DataFrame):
         return table_listing(images, Path(), "The frame")
     path = Path(images)
     if str(path) == "-":
-        return table_listing(read_table("-"), Path(), "The standard input")
+        return table_listing(read_table("-", header=header), Path(), "The standard input")
     if path.is_file() and not is_image(path):
-        return table_listing(read_table(path), path.parent, str(path))
+        return table_listing(read_table(path, header=header), path.parent, str(path))
     return list_bare(path)
 
 
