@@ -432,6 +432,11 @@ def test_rows_of_a_table_that_lack_what_is_needed(photos: Path) -> None:
     table.write_text("file,hue\nred/0.png,a\n,b\n")
     with pytest.raises(DataError, match=r"Column 'file' names no image in line 3. Fill it, or drop the rows."):
         thalweg.load(table, data={"target": "hue"})
+    shutil.rmtree(photos / "blue")
+    with pytest.raises(
+        DataError, match=r"'red' alone, .* Or give the table that names the images: photos/t.csv --target"
+    ):
+        thalweg.load(photos)
     table.write_text("file,hue\nred/0.png,a\nred/1.png,\n")
     with pytest.raises(DataError, match=r"Column 'hue' is empty in line 3"):
         thalweg.load(table, data={"target": "hue"})

@@ -26,8 +26,8 @@ Images = Shaped[Tensor, "image channel height width"]
 class ImageSchema:
     """What an image is brought to, `layout` is (channels, height, width); what is predicted; who stays together.
 
-    `limit` is the number of megapixels beyond which an image is not decoded, `header` whether a table of paths names its
-    columns.
+    `limit` is the number of megapixels beyond which an image is not decoded, `header` whether a table of paths names
+    its columns.
 
     >>> target = Target(("class",), TargetKind.CLASSES, ("cat", "dog"))
     >>> schema = ImageSchema((3, 32, 48), target)

@@ -17,7 +17,7 @@ from thalweg.data.image_arrays import ImageArrays, read_arrays, with_tests
 from thalweg.data.image_decoding import Decoded, Files, ImageStore, all_gray, decode, one_size, read_heads, resized
 from thalweg.data.image_files import Head, is_image
 from thalweg.data.image_listing import Listing, list_folder, list_table, path_column
-from thalweg.data.image_sniffing import IDX, is_arrays
+from thalweg.data.image_sniffing import IDX, is_arrays, names_images
 from thalweg.data.places import listed
 from thalweg.data.reading import read_table
 
@@ -113,9 +113,15 @@ def listing_of(path: Path, labels: Sequence[str] | None, header: bool = True) ->
     Raises `DataError` for a table without a column of paths.
     """
     if is_image(path) and path.is_file():
-        raise DataError(f"{path} is a single image. Give the folder that holds a folder for each class: {path.parent}?")
+        raise DataError(f"{path} is a single image. Give the folder that holds a folder for each class.")
     if not path.is_file():
-        return list_folder(path, labels)
+        try:
+            return list_folder(path, labels)
+        except DataError as error:
+            tables = [item for item in path.iterdir() if item.is_file() and names_images(item)] if path.is_dir() else []
+            if not tables:
+                raise
+            raise DataError(f"{error} Or give the table that names the images: {tables[0]} --target COLUMN.") from None
     return table_listing(read_table(path, header=header), path.parent, str(path))
 
 
