@@ -13,8 +13,8 @@ from torch.utils.data import IterableDataset
 
 import thalweg
 from thalweg import RecipeError, Splits
+from thalweg.core.device import available
 from thalweg.training import finders
-from thalweg.training.memory import available
 
 
 def line(rate: float = 0.1, **changes: Any) -> thalweg.Recipe:

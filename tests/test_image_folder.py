@@ -21,6 +21,7 @@ from thalweg.core.fingerprint import fingerprint
 from thalweg.core.folds import folds
 from thalweg.core.notices import collecting
 from thalweg.data import ImageFolder, load_images, read_table
+from thalweg.data.image_files import ENDINGS
 from thalweg.nn import cnn
 
 HEIGHT, WIDTH = 5, 7
@@ -197,7 +198,7 @@ def test_a_damaged_image_is_named(root: Path, damage: Any, says: str) -> None:
 
 
 def test_numbers_beyond_sixteen_bits_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thalweg.data.images.SIXTEEN_BITS", 999)
+    monkeypatch.setattr("thalweg.data.image_files.SIXTEEN_BITS", 999)
     save(root / "cat" / "1.png", Image.fromarray(np.full((HEIGHT, WIDTH), 1000, np.uint16)))
     with pytest.raises(DataError, match=r"1.png .*: its numbers go from 1000 to 1000, beyond 16 bits. Replace"):
         ImageFolder(root)[1]
@@ -252,9 +253,7 @@ def test_other_files_are_left_out_and_said(root: Path) -> None:
     (root / ".cache").mkdir()
     with collecting() as notices:
         assert len(ImageFolder(root)) == 6
-    assert notices == [
-        f"Left out of {root / 'cat'}: 'notes.txt', which are no images (.png, .jpg, .jpeg, .bmp, .webp)."
-    ]
+    assert notices == [f"Left out of {root / 'cat'}: 'notes.txt', which are no images ({', '.join(ENDINGS)})."]
 
 
 @pytest.mark.parametrize("size", [0, -3, True, 2.5, (3,), (3, 4, 5), (3, 0), "64"])
@@ -277,7 +276,7 @@ def test_pillow_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_command_line_says_how_images_are_read(root: Path) -> None:
-    with pytest.raises(DataError, match=r"photos is a folder of images, .*load_images\('.*photos', size=64\)."):
+    with pytest.raises(DataError, match=r"photos is a folder of images, .* trained on by thalweg train .*photos, or"):
         read_table(root)
     (root / "labels.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"photos is a folder, but a table is one file. Name one of its tables"):

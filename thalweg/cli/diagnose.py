@@ -19,7 +19,7 @@ def diagnose(
     Parameters
     ----------
     subject
-        Built-in data (digits), a data file, a recipe (recipe.toml, recipe.py), a case (case:too-small), or a run.
+        Built-in data (digits), a data file, a folder of images, a recipe (recipe.toml, recipe.py), a case, or a run.
     budget
         What the experiments may cost: multiples of one training (20), or a time (90s, 10m, 1h).
     dry_run

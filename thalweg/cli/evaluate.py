@@ -1,4 +1,4 @@
-"""thalweg evaluate: a run is judged on a file."""
+"""thalweg evaluate: a run is judged on a file, or on a folder of images."""
 
 import json
 from pathlib import Path
@@ -17,14 +17,15 @@ def evaluate(
     fail_if: Conditions = (),
     json_: Json = False,
 ) -> int:
-    """Judge a run on a data file that holds the target too.
+    """Judge a run on a data file that holds the target too, or on a folder of images.
 
     Parameters
     ----------
     run
         A run's id or the beginning of it, its name, its folder, or `last`.
     file
-        A table with the columns that the run was trained on, target included; - reads it from stdin.
+        A table with the columns that the run was trained on, target included; - reads it from stdin. Of a run on
+        images: a folder with a folder for each class, a table of paths, arrays in a file.
     out
         The folder that holds the run folders.
     device
@@ -34,6 +35,7 @@ def evaluate(
     json_
         One JSON document on stdout instead of a table.
     """
+    from thalweg.cli.decoding import decoding_shown
     from thalweg.cli.find import find_run
     from thalweg.cli.show import scores_table, wide_console
     from thalweg.core.files import plain
@@ -46,7 +48,8 @@ def evaluate(
     loaded = load_run(path)
     assert loaded.recipe is not None
     check_conditions(fail_if, quantities(loaded.recipe))
-    scores = judge_file(loaded, file, device)
+    with decoding_shown(quiet=False):
+        scores = judge_file(loaded, file, device)
     if json_:
         named = {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}
         print(json.dumps(plain({"run": path.name, "path": str(path), "file": file, "metrics": named}), indent=2))

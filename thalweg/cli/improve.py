@@ -27,7 +27,7 @@ def improve(
     Parameters
     ----------
     subject
-        Built-in data (digits), a data file, a recipe (recipe.toml, recipe.py), a case (case:too-small), or a run.
+        Built-in data (digits), a data file, a folder of images, a recipe (recipe.toml, recipe.py), a case, or a run.
     budget
         What diagnoses and proofs may cost together: multiples of one training (200), or a time (90s, 10m, 1h).
     rounds

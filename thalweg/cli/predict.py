@@ -1,4 +1,4 @@
-"""thalweg predict: the rows of a file, with a run's predictions beside their columns."""
+"""thalweg predict: the rows of a file, or images, with a run's predictions beside them."""
 
 import sys
 from pathlib import Path
@@ -20,14 +20,15 @@ def predict(
     out: Path = Path("runs"),
     device: str = "auto",
 ) -> int:
-    """Predict the rows of a file; the result is CSV: the file's own columns, then prediction and probability.
+    """Predict the rows of a file, or images; the result is CSV: own columns or paths, then prediction and probability.
 
     Parameters
     ----------
     run
         A run's id or the beginning of it, its name, its folder, or `last`.
     file
-        A table with the columns that the run was trained on; - reads it from stdin.
+        A table with the columns that the run was trained on; - reads it from stdin. Of a run on images: a folder, an
+        image, a table of paths, an array in a file.
     output
         A file to write instead of stdout.
     proba
@@ -39,16 +40,19 @@ def predict(
     device
         auto, cpu, cuda or mps.
     """
+    from thalweg.cli.decoding import decoding_shown
     from thalweg.cli.find import find_run
     from thalweg.core.files import check_writable, write_bytes
     from thalweg.recipes import load_run
     from thalweg.recipes import predict as predict_table
-    from thalweg.recipes.predict import open_table
+    from thalweg.recipes.predict import open_rows
 
     if output is not None:
         check_writable(output)
     loaded = load_run(find_run(run, out))
-    frame = predict_table(loaded, open_table(loaded, file), proba=proba, calibrated=calibrated, device=device)
+    rows = open_rows(loaded, file)
+    with decoding_shown(quiet=False):
+        frame = predict_table(loaded, rows, proba=proba, calibrated=calibrated, device=device)
     text = frame.to_csv(index=False)
     if output is None:
         sys.stdout.write(text)

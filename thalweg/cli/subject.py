@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thalweg.cli.decoding import decoding_shown
 from thalweg.cli.exits import check_conditions, interrupt_says
 from thalweg.cli.find import all_runs, find_run, folder_of
 from thalweg.cli.options import TrainingOptions
@@ -37,7 +38,7 @@ def open_subject(
     folder = RunFolder.make(options.out, _name(subject, run), kind)
     told = f"while {subject} was loaded: nothing was trained."
     try:
-        with interrupt_says(told), collecting() as notices, folder.ending(notices):
+        with interrupt_says(told), collecting() as notices, folder.ending(notices), decoding_shown(options.quiet):
             recipe = _recipe(subject, options.set_, options.data(), options.seed, run)
             check_conditions(options.fail_if, [*scored_names(recipe), *words])
             folder.keep_recipe(recipe)
@@ -93,7 +94,7 @@ def recipe_of_case(run: Path) -> "Recipe | None":
 def _name(subject: str, run: Path | None) -> str:
     if run is not None:
         return str(read_object(run / "run.json", name=str)["name"])
-    return subject.removeprefix(CASE) if subject.startswith(CASE) else Path(subject).stem
+    return subject.removeprefix(CASE) if subject.startswith(CASE) else Path(subject).absolute().stem
 
 
 def lasting(subject: str, out: Path) -> str:

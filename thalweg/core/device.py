@@ -1,8 +1,14 @@
-"""The device a run computes on."""
+"""The device a run computes on, and the main memory that is left to it."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
 from thalweg.core.errors import RecipeError, did_you_mean
+
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def resolve_device(name: str | torch.device) -> torch.device:
@@ -24,3 +30,15 @@ def resolve_device(name: str | torch.device) -> torch.device:
             f"The device '{name}' is not here (CUDA devices: {count}). Use device='auto', or a torch built for it."
         )
     return torch.device(name)
+
+
+def available() -> int:
+    """The bytes of main memory that are free, or can be freed at once, within the limits of a container."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    with suppress(OSError, ValueError):
+        most, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        free = min(free, most - used)
+    return free

@@ -5,6 +5,12 @@ from thalweg.data.augmented import Augmented, AugmentedStream, augment
 from thalweg.data.bundled import BUNDLED, Bundled, bundled
 from thalweg.data.encoding import Encoding, fit_encoding
 from thalweg.data.holdout import HeldOut, hold_out
+from thalweg.data.image_encoding import ImageEncoding, ImageSchema
+from thalweg.data.image_gathering import ImageOptions
+from thalweg.data.image_loading import load_image_splits
+from thalweg.data.image_prediction import image_inputs, judged_images
+from thalweg.data.image_sniffing import holds_images
+from thalweg.data.image_source import ImageSource
 from thalweg.data.images import ImageFolder, load_images
 from thalweg.data.inference import Roles, infer_roles, infer_schema
 from thalweg.data.loading import load_table
@@ -24,7 +30,11 @@ __all__ = [
     "Column",
     "Encoding",
     "HeldOut",
+    "ImageEncoding",
     "ImageFolder",
+    "ImageOptions",
+    "ImageSchema",
+    "ImageSource",
     "Kind",
     "ParquetSource",
     "Roles",
@@ -37,8 +47,12 @@ __all__ = [
     "bundled",
     "fit_encoding",
     "hold_out",
+    "holds_images",
+    "image_inputs",
     "infer_roles",
     "infer_schema",
+    "judged_images",
+    "load_image_splits",
     "load_images",
     "load_table",
     "prediction_frame",

@@ -24,7 +24,7 @@ RARE = 0.1
 def announce_columns(schema: Schema, frame: pd.DataFrame, task: str | None) -> None:
     """Say what the columns became: the target where it was guessed, what was left out, categories, notations."""
     if task is None:
-        notice(_guess(schema.target))
+        say_target(schema.target)
     reasons: dict[str, list[str]] = {}
     for name, reason in schema.left_out:
         reasons.setdefault(reason, []).append(name)
@@ -35,6 +35,11 @@ def announce_columns(schema: Schema, frame: pd.DataFrame, task: str | None) -> N
     _announce_notations(schema, frame)
     if schema.weights is not None:
         notice(f"Column '{schema.weights}' is no input: it weighs the rows in the loss; metrics count all rows alike.")
+
+
+def say_target(target: Target) -> None:
+    """Say what a target is taken as."""
+    notice(_guess(target))
 
 
 def announce_rows(source: TableSource, splits: Sequence[TableSource | None]) -> None:

@@ -114,14 +114,7 @@ class Encoding:
         """
         if self.schema.target.kind is not TargetKind.NUMBERS:
             return values
-        values = values.double()
-        scales = values.new_tensor(self.target_scales)
-        numbers = values[..., : len(scales)] * scales + values.new_tensor(self.target_means)
-        return (
-            torch.cat([numbers, values[..., len(scales) :] + 2 * scales.log()], -1)
-            if _doubled(values, scales)
-            else numbers
-        )
+        return restored(values, self.target_means, self.target_scales)
 
     def encode(self, table: Table) -> Float[Tensor, "batch ..."]:
         """The inputs of a table that was read by this schema."""
@@ -192,7 +185,7 @@ class Encoding:
         numbers = 1 if schema.layout else len(schema.numbers)
         targets = len(schema.target.names) if schema.target.kind is TargetKind.NUMBERS else 0
         counts = {"means": numbers, "scales": numbers, "target_means": targets, "target_scales": targets}
-        floats = {name: _numbers(name, plain[name], count) for name, count in counts.items()}
+        floats = {name: numbers_of(name, plain[name], count) for name, count in counts.items()}
         seen = tuple(tuple(map(bool, marks)) for marks in plain["seen"])
         if [len(marks) for marks in seen] != [len(column.categories) for column in schema.categories]:
             raise ValueError(f"'seen' marks other categories than those of {len(schema.categories)} columns")
@@ -207,8 +200,21 @@ class Encoding:
         return (slot[:, None] == np.arange(count + column.gaps)) & known
 
 
-def _numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
-    """Statistics out of a file, one for each column."""
+def restored(values: Shaped[Tensor, "..."], means: Sequence[float], scales: Sequence[float]) -> Float[Tensor, "..."]:
+    """Scaled numbers in their own units, in double precision, and logarithms of variances behind them, if any."""
+    values = values.double()
+    scale = values.new_tensor(scales)
+    numbers = values[..., : len(scales)] * scale + values.new_tensor(means)
+    if not _doubled(values, scale):
+        return numbers
+    return torch.cat([numbers, values[..., len(scales) :] + 2 * scale.log()], -1)
+
+
+def numbers_of(name: str, values: Any, count: int) -> tuple[float, ...]:
+    """Statistics out of a file, one for each column.
+
+    Raises `ValueError` for what is none.
+    """
     if not isinstance(values, list | tuple) or len(values) != count:
         raise ValueError(f"'{name}' is {str(values)[:40]}, but {count} numbers are due")
     if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
@@ -233,19 +239,23 @@ def fit_encoding(table: Table, train_ids: Ids | None = None) -> Encoding:
     rows = table if train_ids is None else table.take(train_ids)
     schema = table.schema
     columns = [rows.numbers] if schema.layout is not None else list(rows.numbers.T)
-    means, scales = _statistics(columns)
+    means, scales = statistics(columns)
     seen = tuple(
         tuple(np.isin(np.arange(len(column.categories)), rows.codes[:, i]).tolist())
         for i, column in enumerate(schema.categories)
     )
     if schema.target.kind is not TargetKind.NUMBERS or rows.target is None:
         return Encoding(schema, means, scales, seen)
-    target_means, target_scales = _statistics(list(rows.target.T))
+    target_means, target_scales = statistics(list(rows.target.T))
     return Encoding(schema, means, scales, seen, target_means, tuple(scale or 1.0 for scale in target_scales))
 
 
-def _statistics(columns: Sequence[Float[np.ndarray, "..."]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each column without its gaps; a deviation of 0 where it is constant or empty."""
+def statistics(columns: Sequence[Float[np.ndarray, "..."]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each column without its gaps; a deviation of 0 where it is constant or empty.
+
+    >>> statistics([np.array([1.0, 3.0]), np.array([5.0, 5.0])])
+    ((2.0, 5.0), (1.0, 0.0))
+    """
     pairs = [_mean_and_deviation(column[~np.isnan(column)]) for column in columns]
     return tuple(mean for mean, _ in pairs), tuple(scale for _, scale in pairs)
 

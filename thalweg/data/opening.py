@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import DataError, did_you_mean
-from thalweg.data.images import is_image_folder
+from thalweg.data.image_listing import is_image_folder
 from thalweg.data.places import listed
 
 GZIP = b"\x1f\x8b"
@@ -94,8 +94,8 @@ def _read(path: Path) -> bytes:
         tables = _tables(path)
         if not tables and is_image_folder(path):
             raise DataError(
-                f"{path} is a folder of images, and a table is one file. Images are trained on from Python, or by a "
-                f"recipe.py: from thalweg.data import load_images; load_images({str(path)!r}, size=64)."
+                f"{path} is a folder of images, and a table is one file. Images are trained on by thalweg train "
+                f"{path}, or from Python by thalweg.load."
             )
         mend = f"Name one of its tables: {listed(tables)}." if tables else "It holds no table (.csv, .tsv, .parquet)."
         raise DataError(f"{path} is a folder, but a table is one file. {mend}")

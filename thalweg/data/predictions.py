@@ -9,12 +9,13 @@ from torch import Tensor
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import notice
 from thalweg.data.encoding import Encoding
+from thalweg.data.image_encoding import ImageEncoding
 from thalweg.data.schema import TargetKind
 
 
 def prediction_frame(
     frame: pd.DataFrame,
-    encoding: Encoding,
+    encoding: Encoding | ImageEncoding,
     outputs: Shaped[Tensor, "row ..."],
     *,
     all_probabilities: bool = False,
@@ -58,7 +59,9 @@ def prediction_frame(
     return pd.concat([frame, pd.DataFrame(_unused(frame, columns), index=frame.index)], axis=1)
 
 
-def _numbers(encoding: Encoding, values: Float[Tensor, "row target"]) -> dict[str, Float[np.ndarray, " row"]]:
+def _numbers(
+    encoding: Encoding | ImageEncoding, values: Float[Tensor, "row target"]
+) -> dict[str, Float[np.ndarray, " row"]]:
     names = encoding.schema.target.names
     restored = encoding.restore(values).numpy()
     endings = [""] if len(names) == 1 else [f"_{name}" for name in names]
@@ -70,7 +73,7 @@ def _numbers(encoding: Encoding, values: Float[Tensor, "row target"]) -> dict[st
 
 
 def _classes(
-    encoding: Encoding, probability: Float[Tensor, "row class"], all_probabilities: bool
+    encoding: Encoding | ImageEncoding, probability: Float[Tensor, "row class"], all_probabilities: bool
 ) -> dict[str, Shaped[np.ndarray, " row"]]:
     best: Int[Tensor, " row"] = probability.argmax(1)
     labels = np.array(encoding.labels)

@@ -109,7 +109,7 @@ class Schema:
             **{
                 **plain,
                 "columns": columns,
-                "target": _target(plain["target"]),
+                "target": target_from_json(plain["target"]),
                 "layout": plain["layout"] and tuple(plain["layout"]),
                 "left_out": tuple((name, reason) for name, reason in plain["left_out"]),
             }
@@ -122,6 +122,7 @@ def _column(plain: dict[str, Any]) -> Column:
     )
 
 
-def _target(plain: dict[str, Any]) -> Target:
+def target_from_json(plain: dict[str, Any]) -> Target:
+    """The target out of a file."""
     notations = tuple(Notation(**notation) for notation in plain["notations"])
     return Target(tuple(plain["names"]), TargetKind(plain["kind"]), tuple(plain["labels"]), notations)

@@ -9,7 +9,7 @@ from thalweg.core.convert import Deferred
 from thalweg.core.errors import RecipeError
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Splits, plain_of
-from thalweg.data import Augment, Augmented, Encoding, TargetKind, augment
+from thalweg.data import Augment, Augmented, Encoding, ImageEncoding, TargetKind, augment
 from thalweg.recipes.construction import built, placed
 from thalweg.recipes.settings import Settings
 
@@ -23,7 +23,7 @@ def augmentation_parameters() -> dict[str, Parameter]:
     return own | {"copies": named_parameters(augment)["copies"]}
 
 
-def augmented_splits(settings: Settings, splits: Splits, encoding: Encoding) -> Splits:
+def augmented_splits(settings: Settings, splits: Splits, encoding: Encoding | ImageEncoding) -> Splits:
     """The splits with the train split augmented as the section says; as they are where there is none.
 
     Raises `RecipeError` naming file and line for a value out of its range, and for data that are no images.
@@ -47,7 +47,7 @@ def _loaded(train: Deferred, chosen: Augment, copies: int) -> Augmented:
     return Augmented(plain_of(train.load()), chosen, copies)
 
 
-def _check_data(settings: Settings, arguments: dict[str, Any], encoding: Encoding) -> None:
+def _check_data(settings: Settings, arguments: dict[str, Any], encoding: Encoding | ImageEncoding) -> None:
     usual = named_parameters(Augment)
     needing = [name for name in OF_IMAGES if name in arguments and arguments[name] != usual[name].default]
     if needing and encoding.schema.layout is None:

@@ -13,9 +13,10 @@ from thalweg.core.convert import Deferred
 from thalweg.core.errors import RecipeError
 from thalweg.core.signature import defaults_of
 from thalweg.core.source import Splits
-from thalweg.data import Encoding, TableSource, TargetKind
+from thalweg.data import Encoding, ImageEncoding, ImageSource, TableSource, TargetKind
 from thalweg.loss import WeightedLoss, balanced_weights
 from thalweg.recipes.augmenting import augmented_splits
+from thalweg.recipes.image_data import depth_for
 from thalweg.recipes.pieces import (
     average_piece,
     check_data,
@@ -39,6 +40,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 FEWEST_STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1000, defaults_of(fit)["epochs"], 200
 """How long is trained where nothing is said: so many epochs, more of few rows, which make few steps each."""
+FEWEST_IMAGE_EPOCHS, IMAGE_STEPS = 10, 3000
 OBJECTIVE = {TargetKind.CLASSES: "categorical", TargetKind.SOFT: "categorical", TargetKind.NUMBERS: "gaussian"}
 METRICS = {
     TargetKind.CLASSES: ["accuracy", "balanced_accuracy", "f1", "auc"],
@@ -87,7 +89,7 @@ def assemble(
     settings: Settings,
     name: str,
     splits: Splits,
-    encoding: Encoding,
+    encoding: Encoding | ImageEncoding,
     given: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Recipe:
@@ -118,7 +120,7 @@ def assemble(
     )
 
 
-def _check_objective(settings: Settings, encoding: Encoding) -> None:
+def _check_objective(settings: Settings, encoding: Encoding | ImageEncoding) -> None:
     """Refuse a likelihood of the built-in ones that is not of this target's kind."""
     kind, due = settings["objective"]["kind"], OBJECTIVE[encoding.schema.target.kind]
     if kind != due and ":" not in kind:
@@ -129,7 +131,7 @@ def _check_objective(settings: Settings, encoding: Encoding) -> None:
         )
 
 
-def _check_metrics(settings: Settings, encoding: Encoding, metrics: Mapping[str, Any]) -> None:
+def _check_metrics(settings: Settings, encoding: Encoding | ImageEncoding, metrics: Mapping[str, Any]) -> None:
     """Refuse a metric that would read the outputs as something else than they are."""
     numbers = encoding.schema.target.kind is TargetKind.NUMBERS
     fitting = METRICS[TargetKind.NUMBERS if numbers else TargetKind.CLASSES]
@@ -142,29 +144,41 @@ def _check_metrics(settings: Settings, encoding: Encoding, metrics: Mapping[str,
             )
 
 
-def sizes(encoding: Encoding, learned_variance: bool = False) -> dict[str, int]:
+def sizes(encoding: Encoding | ImageEncoding, learned_variance: bool = False) -> dict[str, int]:
     """What the data decide of a model: how many inputs or channels, how many outputs."""
     outputs = encoding.schema.target.outputs * (2 if learned_variance else 1)
     given = {"inputs": encoding.width, "outputs": outputs}
     return given | ({"channels": encoding.schema.layout[0]} if encoding.schema.layout else {})
 
 
-def epochs_of(rows: int, batch_size: Any) -> int:
+def epochs_of(rows: int, batch_size: Any, fewest: int = FEWEST_EPOCHS, steps: int = FEWEST_STEPS) -> int:
     """How many epochs are trained where nothing is said: 30, or as many as make 1,000 steps, but at most 200.
 
     >>> epochs_of(1079, 32), epochs_of(341, 32), epochs_of(90, 32), epochs_of(5000, None)
     (30, 91, 200, 200)
     """
     whole = not isinstance(batch_size, int) or batch_size < 1  # what is no size is refused later
-    steps = 1 if whole else math.ceil(rows / batch_size)
-    return min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(FEWEST_STEPS / steps)))
+    an_epoch = 1 if whole else math.ceil(rows / batch_size)
+    return min(MOST_EPOCHS, max(fewest, math.ceil(steps / an_epoch)))
 
 
-def _filled(settings: Settings, encoding: Encoding, rows: int) -> Settings:
+def image_epochs(rows: int, batch_size: Any) -> int:
+    """The same for images, whose steps cost more: 10, or as many as make 3,000 steps, but at most 200.
+
+    >>> image_epochs(50_000, 32), image_epochs(3000, 32), image_epochs(60, 32)
+    (10, 32, 200)
+    """
+    return epochs_of(rows, batch_size, FEWEST_IMAGE_EPOCHS, IMAGE_STEPS)
+
+
+def _filled(settings: Settings, encoding: Encoding | ImageEncoding, rows: int) -> Settings:
     """The settings with the defaults where nothing was said."""
     defaults = DEFAULTS | {"objective": {"kind": OBJECTIVE[encoding.schema.target.kind]}}
+    if isinstance(encoding, ImageEncoding):
+        defaults["model"] = {"kind": "cnn", "depth": depth_for(encoding.schema.size)}
     size = (DEFAULTS["fit"] | settings["fit"])["batch_size"]
-    defaults["fit"] = DEFAULTS["fit"] | {"epochs": epochs_of(rows, size)}
+    epochs = image_epochs if isinstance(encoding, ImageEncoding) else epochs_of
+    defaults["fit"] = DEFAULTS["fit"] | {"epochs": epochs(rows, size)}
     sections = dict(settings.sections)
     for section, values in defaults.items():
         own = settings[section]
@@ -173,7 +187,7 @@ def _filled(settings: Settings, encoding: Encoding, rows: int) -> Settings:
     return Settings(sections, settings.where)
 
 
-def _with_balanced_weights(settings: Settings, train: TableSource) -> Settings:
+def _with_balanced_weights(settings: Settings, train: TableSource | ImageSource) -> Settings:
     """`class_weights = "balanced"` as numbers, from the labels of the training rows."""
     if settings["objective"].get("class_weights") != "balanced":
         return settings

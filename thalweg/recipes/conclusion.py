@@ -9,12 +9,15 @@ from torch import Tensor
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.files import own_folder, write_json, write_own
 from thalweg.core.source import Source
-from thalweg.data import TableSource, TargetKind, prediction_frame
+from thalweg.data import ImageSource, TableSource, TargetKind, prediction_frame
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
 from thalweg.recipes.pairs import Pairs, pairs_of
 from thalweg.recipes.predict import outputs_of
+from thalweg.recipes.shown import keep_shown
 from thalweg.training import Recipe, Run, evaluate
 
+LISTED = (TableSource, ImageSource)
+"""Sources that know their examples by name."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -62,7 +65,7 @@ def conclude(run: Run, device: str = "auto") -> Conclusion:
     scores = {name: evaluate(run, source, device=device) for name, source in sources.items()}
     held_out: dict[str, Source] = {name: source for name, source in sources.items() if name != "train"}
     pairs: dict[str, Pairs | None] = {
-        name: pairs_of(run, of) for name, of in held_out.items() if not isinstance(of, TableSource)
+        name: pairs_of(run, of) for name, of in held_out.items() if not isinstance(of, LISTED)
     }
     known = [of for of in pairs.values() if of is not None]
     conclusion = Conclusion(scores, calibrate(run, sources, pairs), known[-1].about() if known else None)
@@ -84,9 +87,9 @@ def calibrate(
             return None
         return _calibrated(first.outputs, first.targets, last.outputs, last.targets)
     validation, judged = sources.get("validation"), sources.get("test", sources.get("validation"))
-    if not isinstance(validation, TableSource) or validation.encoding.schema.target.kind is not TargetKind.CLASSES:
+    if not isinstance(validation, LISTED) or validation.encoding.schema.target.kind is not TargetKind.CLASSES:
         return None
-    assert isinstance(judged, TableSource)
+    assert isinstance(judged, LISTED)
     return _calibrated(*_logits_and_labels(run, validation), *_logits_and_labels(run, judged))
 
 
@@ -114,8 +117,10 @@ def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pa
     """The predictions on what was held out, beside the rows or the inputs themselves."""
     assert run.path is not None
     for name, source in held_out.items():
-        if isinstance(source, TableSource):
+        if isinstance(source, LISTED):
             frame = prediction_frame(source.rows, source.encoding, outputs_of(run, source))
+            if isinstance(source, ImageSource):
+                keep_shown(own_folder(run.path / "predictions"), name, source, frame)
         elif (of := pairs[name]) is not None:
             frame = of.frame()
         else:

@@ -12,7 +12,7 @@ from torch import nn
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.kinds import check_arguments, check_kinds, check_name
 from thalweg.core.signature import argument_names, named_parameters
-from thalweg.data import load_table
+from thalweg.data import ImageOptions, load_table
 from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian
 from thalweg.measure.metrics import METRICS
 from thalweg.nn import Prepared, cnn, mlp
@@ -35,10 +35,11 @@ WITHHELD = ("reduction",)
 
 
 def data_parameters() -> dict[str, Parameter]:
-    """The keys of [data]: where the rows are, and the arguments of `load_table`, two of them by plainer names."""
+    """The keys of [data]: where the data are, the arguments of `load_table`, two by plainer names, those of images."""
     renamed = {"data": "source", "test_path": "test", "seed": "split_seed"}
     kinds = {"source": str, "test": str | None, "features": Sequence[str] | str | None}
-    keys = {renamed.get(name, name): parameter for name, parameter in named_parameters(load_table).items()}
+    own = named_parameters(load_table) | named_parameters(ImageOptions)
+    keys = {renamed.get(name, name): parameter for name, parameter in own.items()}
     return {
         name: parameter.replace(annotation=kinds.get(name, parameter.annotation)) for name, parameter in keys.items()
     }

@@ -1,5 +1,6 @@
-"""predict: (Run, table) -> the table with predictions beside its columns, by the run's own preprocessing."""
+"""predict: (Run, table or images) -> predictions beside the rows, by the run's own preprocessing."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,16 @@ from thalweg.core.finite import all_finite
 from thalweg.core.notices import notice
 from thalweg.core.objective import apply
 from thalweg.core.source import Source
-from thalweg.data import Encoding, TableSource, prediction_frame, read_table
+from thalweg.data import (
+    Encoding,
+    ImageEncoding,
+    Schema,
+    TableSource,
+    image_inputs,
+    judged_images,
+    prediction_frame,
+    read_table,
+)
 from thalweg.data.places import listed
 from thalweg.training import Run, evaluate
 from thalweg.training.evaluate import Scores
@@ -28,6 +38,8 @@ def predict(
     run: Run, table: Any, *, proba: bool = False, calibrated: bool = False, device: str = "auto"
 ) -> "DataFrame":
     """The rows of a table (a path or a DataFrame) with `prediction`, and for classes `probability`, beside them.
+
+    Of a run on images: the images of a folder, a file, or a table of paths, each with its path or row.
 
     The table is encoded by what the run's training rows said: means, categories, labels. A category never seen in
     training counts as none of those that were, and that is said. `proba` adds the probability of every class;
@@ -49,17 +61,35 @@ def predict(
         named = " and ".join(f"--{name}" for name, given in (("proba", proba), ("calibrated", calibrated)) if given)
         target = listed(list(encoding.schema.target.names))
         raise RecipeError(f"{target} is predicted as a number, which has no probabilities. Leave {named} out.")
+    heat = kept_temperature(run) if calibrated else 1.0
+    where = resolve_device(device)
+    if isinstance(encoding, ImageEncoding):
+        return _images(run, table, encoding, where, proba, heat)
     frame = open_table(run, str(table)) if isinstance(table, str | Path) else table
     inputs = encoding.inputs(frame)
-    where = resolve_device(device)
-    outputs = _outputs(run, [inputs[i : i + ROWS_AT_ONCE] for i in range(0, len(inputs), ROWS_AT_ONCE)], where)
-    heat = kept_temperature(run) if calibrated else 1.0
+    outputs = _outputs(run, (inputs[i : i + ROWS_AT_ONCE] for i in range(0, len(inputs), ROWS_AT_ONCE)), where)
     return prediction_frame(frame, encoding, outputs, all_probabilities=proba, temperature=heat)
+
+
+def _images(
+    run: Run, images: Any, encoding: ImageEncoding, device: torch.device, proba: bool, heat: float
+) -> "DataFrame":
+    """The predictions on images; those that cannot be read have none."""
+    found = image_inputs(images, encoding)
+    outputs = _outputs(run, found.batches(), device)
+    frame = prediction_frame(found.frame, encoding, outputs, all_probabilities=proba, temperature=heat)
+    return found.with_gaps(frame)
+
+
+def open_rows(run: Run, file: str) -> Any:
+    """What `predict` is given for a file: its rows, read as the run's own table was; of a run on images its path."""
+    return Path(file) if isinstance(_encoding_of(run), ImageEncoding) else open_table(run, file)
 
 
 def open_table(run: Run, file: str) -> "DataFrame":
     """The rows of a file, or of stdin for `-`, read as the run's own table was, with a header or without."""
     schema = _encoding_of(run).schema
+    assert isinstance(schema, Schema)
     names = listed([column.name for column in schema.columns])
     mend = (
         f"The run was trained on a table with a header: put the names of the columns into the first line ({names})."
@@ -76,6 +106,8 @@ def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
     """
     encoding = _encoding_of(run)
     check_weights(run)
+    if isinstance(encoding, ImageEncoding):
+        return evaluate(run, judged_images(file, encoding), device=device)
     return evaluate(run, TableSource.of(open_table(run, file), encoding), device=device)
 
 
@@ -95,8 +127,8 @@ def check_weights(run: Run) -> None:
         notice(f"{name} ended as {run.status}. {run.status.sentence} The weights that are used are {which}.")
 
 
-def _encoding_of(run: Run) -> Encoding:
-    if not isinstance(run.preprocessing, Encoding):
+def _encoding_of(run: Run) -> Encoding | ImageEncoding:
+    if not isinstance(run.preprocessing, Encoding | ImageEncoding):
         raise RunError(
             "This run was not trained on a table, so thalweg does not know how to turn rows into its inputs. Call its "
             "model: run.model(x)."
@@ -134,10 +166,10 @@ def _is_calibration(kept: Any) -> bool:
 def outputs_of(run: Run, source: Source) -> Tensor:
     """The best model's outputs on a source of pairs, in its own order, on the CPU."""
     device = next(run.model.parameters()).device
-    return _outputs(run, [x for x, _ in source.batches(0, 0, None)], device)
+    return _outputs(run, (x for x, _ in source.batches(0, 0, None)), device)
 
 
-def _outputs(run: Run, batches: list[Any], device: torch.device) -> Tensor:
+def _outputs(run: Run, batches: Iterable[Any], device: torch.device) -> Tensor:
     model = run.model.to(device).eval()
     with torch.no_grad():
         return torch.cat([apply(model, batch.to(device)).cpu() for batch in batches])

@@ -9,7 +9,7 @@ from thalweg.core.files import damaged, read_object
 from thalweg.core.lock import is_locked
 from thalweg.core.notices import notice
 from thalweg.core.randomness import untouched
-from thalweg.data import Encoding
+from thalweg.data import Encoding, ImageEncoding
 from thalweg.recipes.build import Loaded, assemble
 from thalweg.recipes.python_file import load_python
 from thalweg.recipes.settings import Settings
@@ -88,7 +88,7 @@ def _history(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def kept_recipe(folder: Path, encoding: Encoding | None) -> Recipe:
+def kept_recipe(folder: Path, encoding: Encoding | ImageEncoding | None) -> Recipe:
     """The recipe that a run folder describes.
 
     Raises `RunError` where it does not, or the recipe was made of Python objects.
@@ -103,7 +103,9 @@ def kept_recipe(folder: Path, encoding: Encoding | None) -> Recipe:
         raise damaged(file, f"what it says of the recipe is not whole ({type(error).__name__}: {error})") from error
 
 
-def _rebuilt(folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any], encoding: Encoding | None) -> Recipe:
+def _rebuilt(
+    folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any], encoding: Encoding | ImageEncoding | None
+) -> Recipe:
     if origin is None or "case" in origin:
         raise RunError(
             f"The run {folder.name} was trained from Python objects, which are not kept in its folder. Give the recipe "
@@ -123,12 +125,13 @@ def _rebuilt(folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any]
         raise RecipeError(f"{folder / 'recipe.json'}: {error}") from error
 
 
-def kept_encoding(folder: Path) -> Encoding | None:
-    """What turns a table into tensors, as a run folder keeps it; None where there is no table."""
+def kept_encoding(folder: Path) -> Encoding | ImageEncoding | None:
+    """What turns a table or images into tensors, as a run folder keeps it; None where there is neither."""
     file = folder / "preprocessing.json"
     if not file.exists():
         return None
     try:
-        return Encoding.from_json(read_object(file))
+        plain = read_object(file)
+        return (ImageEncoding if plain.get("kind") == "images" else Encoding).from_json(plain)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(file, f"what it says of the table is not whole ({type(error).__name__}: {error})") from error

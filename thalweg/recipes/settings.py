@@ -32,6 +32,11 @@ DATA_KEYS = (
     "validation_share",
     "test_share",
     "split_seed",
+    "size",
+    "channels",
+    "damaged",
+    "limit",
+    "cache",
 )
 CLOSED = {
     "data": DATA_KEYS,

@@ -1,8 +1,8 @@
 """Subjects: what the command line is pointed at, as a recipe.
 
-A built-in name (`digits`), a data file (`houses.csv` with a target), a recipe in TOML (`recipe.toml`) or in Python
-(`recipe.py`). What the subject leaves open is filled in by the kind of its target: a class is trained by a categorical
-likelihood, a number by a Gaussian one; the model is a small MLP.
+A built-in name (`digits`), a data file (`houses.csv` with a target), a folder of images, a recipe in TOML
+(`recipe.toml`) or in Python (`recipe.py`). What the subject leaves open is filled in by the kind of its target: a class
+is trained by a categorical likelihood, a number by a Gaussian one; the model is a small MLP, of images a small CNN.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ def load(
     data: Mapping[str, Any] | None = None,
     seed: int | None = None,
 ) -> Recipe:
-    """The recipe of a subject: a built-in name, a data file, `recipe.toml` or `recipe.py`.
+    """The recipe of a subject: a built-in name, a data file, a folder of images, `recipe.toml` or `recipe.py`.
 
     `assignments` lie over it as `--set` does, `["epochs=5", "optimizer.lr=0.01"]`, and `data` over its keys of [data].
 
@@ -55,7 +55,7 @@ def _loaded(
     if text not in BUNDLED and path.suffix == ".toml":
         given = {"file": "recipe.toml", "text": _text(path)}
         return recipe_from(_over(read_settings(path), data, changes), path.stem, given, path.parent)
-    name = text if text in BUNDLED else path.name.split(".")[0]
+    name = text if text in BUNDLED else path.absolute().name.split(".")[0]
     return recipe_from(_over(Settings({"data": {"source": text}}), data, changes), name)
 
 

@@ -1,4 +1,4 @@
-"""The data of a recipe's settings: built-in data, or a table in a file."""
+"""The data of a recipe's settings: built-in data, a table in a file, or images."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -7,8 +7,9 @@ from typing import Any
 
 from thalweg.core.notices import notice
 from thalweg.core.source import Splits
-from thalweg.data import BUNDLED, Schema, TargetKind, bundled, load_table
+from thalweg.data import BUNDLED, ImageSchema, Schema, TargetKind, bundled, load_table
 from thalweg.measure.resampling import Through, column, unweighted
+from thalweg.recipes.image_data import image_splits, refuse_keys
 from thalweg.recipes.settings import Settings
 
 MOST_TOLD_APART = 10
@@ -17,7 +18,7 @@ TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz")
 
 
 def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
-    """Train, validation and test, encoded by what the training rows say."""
+    """Train, validation and test, encoded by what the training examples say."""
     options = settings["data"]
     source = str(options.pop("source"))
     if isinstance(options.get("features"), str):
@@ -28,13 +29,16 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
         arguments["test_path"] = found_from(folder, arguments["test_path"])
         _say_where_it_is_tested(arguments["test_path"], found_from(folder, source))
     if source in BUNDLED:
+        refuse_keys(settings, source, images=False)
         data = bundled(source)
         arguments = {"target": data.target, "task": data.task} | arguments
         image = settings["model"].get("kind") == "cnn" or settings["augmentation"]
         if image:
             arguments = {"layout": data.layout} | arguments
         return load_table(data.frame, **arguments)
-    return load_table(found_from(folder, source), **arguments)
+    path = found_from(folder, source)
+    images = image_splits(settings, path, arguments)
+    return load_table(path, **arguments) if images is None else images
 
 
 def _say_where_it_is_tested(test: Path, source: Path) -> None:
@@ -42,7 +46,7 @@ def _say_where_it_is_tested(test: Path, source: Path) -> None:
         notice(f"The test file {test} is the training file itself, so the test scores say nothing about new data.")
 
 
-def metrics_of(metrics: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+def metrics_of(metrics: Mapping[str, Any], schema: Schema | ImageSchema) -> dict[str, Any]:
     """The metrics on a table's targets; of a few numbers also of each, `mae_price`, for their mean mixes units.
 
     Every row counts alike, also where the loss has weights.

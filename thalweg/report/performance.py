@@ -19,6 +19,7 @@ from thalweg.report.outcomes import (
     read_rows,
     read_soft_guesses,
 )
+from thalweg.report.photos import photo_gallery, read_photos
 from thalweg.report.prediction_charts import (
     MOST_NUMBERED,
     MOST_POINTS,
@@ -228,6 +229,8 @@ def _examples(evidence: Evidence, split: str, head: list[str], first: dict[int, 
     said = f"All {len(names):,} columns are in predictions/{split}.csv."
     words = (1, 2) if evidence.target.get("kind") in ("classes", "soft classes") else ()
     blocks = [Table(columns, cells, plain=words, marked=(1, 2, 3)), Prose(said, quiet=True)]
+    if photos := read_photos(evidence.predictions(split).with_name(f"{split}-images.json"), list(first)):
+        return [_photos(first, photos), *blocks]
     if not grid:
         return blocks
     places = [[own[i] for i in line] for line in grid]
@@ -239,6 +242,17 @@ def _gallery(first: dict[int, list[str]], rows: dict[int, list[str]], grid: list
     titles = [f"{truth} → {predicted}" for truth, predicted, *_ in first.values()]
     drawn = picture(lambda ax: gallery(images, titles, ax), "the rows as images", gallery_height(len(images)))
     return replace(drawn, caption="True class → predicted class.", inked=True)
+
+
+def _photos(first: dict[int, list[str]], photos: list[Any]) -> Picture:
+    titles = [f"{truth}\n→ {predicted}" for truth, predicted, *_ in first.values()]
+    height = gallery_height(len(photos))
+    return picture(
+        lambda ax: photo_gallery(photos, titles, ax),
+        "the images",
+        height,
+        "The true class or number, → the predicted one.",
+    )
 
 
 def _known(value: float, otherwise: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from thalweg.core.device import resolve_device
+from thalweg.core.device import available, resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import to_device
@@ -23,7 +23,7 @@ from thalweg.core.source import Indexed, Splits
 from thalweg.core.threads import fitting_threads
 from thalweg.training.build import Training, prepare
 from thalweg.training.loop import steps
-from thalweg.training.memory import TRIES, available, goes_through, largest_between, saved_bytes
+from thalweg.training.memory import TRIES, goes_through, largest_between, saved_bytes
 from thalweg.training.recipe import Recipe
 from thalweg.training.tally import RunningMean
 

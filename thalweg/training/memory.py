@@ -1,10 +1,7 @@
 """Out of memory: which batch did not fit, and how many of its examples would."""
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +16,6 @@ from thalweg.core.wording import counted
 from thalweg.training.build import Training
 
 TRIES = 10
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def told_size(training: Training, error: Exception) -> Exception:
@@ -102,18 +98,6 @@ def saved_bytes(training: Training, batch: Any) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         training.step.train()(batch, Moment(training=True, generator=generator(0, "trial")))
     return 2 * sum(kept.values())
-
-
-def available() -> int:
-    """The bytes of main memory that are free, or can be freed at once, within the limits of a container."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    with suppress(OSError, ValueError):
-        most, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-        free = min(free, most - used)
-    return free
 
 
 def next_batch(training: Training) -> Any:
