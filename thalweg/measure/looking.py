@@ -1,6 +1,6 @@
 """Looking at a model and leaving it as it was: its modes, its buffers, its gradients, the global random numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,6 +38,34 @@ def looking(model: nn.Module) -> Iterator[None]:
                     module._buffers[name] = buffer
                     if buffer is not None and before is not None:
                         buffer.copy_(before)
+
+
+@contextmanager
+def captured(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """The outputs of layers by name, of their last call, as they were before anything wrote into them."""
+    found: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Any:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor is not None:
+                found[name] = tensor * 1
+
+        return keep
+
+    handles = [named_layer(model, name).register_forward_hook(hook(name)) for name in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The output, or the first of several, None where it is no tensor."""
+    if isinstance(output, list | tuple) and output:
+        output = output[0]
+    return output if isinstance(output, Tensor) else None
 
 
 def named_layer(model: Any, layer: Any) -> nn.Module:

@@ -20,10 +20,10 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.randomness import generator
 from thalweg.measure.field.shape import AXES, as_input_shape
-from thalweg.measure.field.support import first_tensor, linearized, support_of
+from thalweg.measure.field.support import linearized, support_of
 from thalweg.measure.field.tracing import Field, Trace, along, varying
 from thalweg.measure.field.units import Units
-from thalweg.measure.looking import as_module, forward, looking
+from thalweg.measure.looking import as_module, first_tensor, forward, looking
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +31,11 @@ class LayerField:
     """What the units of one layer see, a number for each axis of the image: height, then width.
 
     `size` is the side of the field in pixels, wherever the image ends; `stride` how far the fields of neighbouring
-    units lie apart; `offset` the centre of the first unit's field, 0 being the middle of the first pixel. `units` is how
-    many there are: rows and columns, or tokens; a vector is one unit, which sees what all its numbers see. Without rows
-    and columns the stride is NaN. Units that are not alike (after upsampling, or wrapped padding) have the largest size
-    in the middle half of the image, within the image. Where `measured`, an operation was met that has no rule, and the
-    size is that of the gradient's support of the middle unit.
+    units lie apart; `offset` the centre of the first unit's field, 0 being the middle of the first pixel. `units` is
+    how many there are: rows and columns, or tokens; a vector is one unit, which sees what all its numbers see. Without
+    rows and columns the stride is NaN. Units that are not alike (after upsampling, or wrapped padding) have the largest
+    size in the middle half of the image, within the image. Where `measured`, an operation was met that has no rule, and
+    the size is that of the gradient's support of the middle unit.
 
     >>> LayerField("1", "Conv2d", (7, 7), (5, 5), (1.0, 1.0), (2.0, 2.0))
     LayerField(layer='1', kind='Conv2d', units=(7, 7), size=(5, 5), stride=(1.0, 1.0), offset=(2.0, 2.0), ...)
@@ -57,6 +57,10 @@ class ReceptiveField:
     """The fields of all layers in the order in which the image passes them; `str()` is a table.
 
     `unknown` names the operations without a rule; the layers after them are measured by the gradient.
+
+    >>> found = receptive_field(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)), (1, 9, 9))
+    >>> found["1"].size, found.unknown
+    ((5, 5), ())
     """
 
     input_shape: tuple[int, ...]

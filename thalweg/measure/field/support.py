@@ -16,7 +16,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.randomness import generator
 from thalweg.measure.field.linear import Linearized, positive_weights
 from thalweg.measure.field.shape import as_input_shape
-from thalweg.measure.looking import as_images, as_module, forward, looking, named_layer
+from thalweg.measure.looking import as_images, as_module, captured, forward, looking, named_layer
 
 LUO = 1 - 0.9545
 """The share of the largest gradient below which a pixel is outside: two deviations (Luo et al. 2016, section 3)."""
@@ -72,34 +72,6 @@ class _Stand(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return functional_call(self.stand[0], self.stand[1], (x,))
-
-
-@contextmanager
-def captured(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """The outputs of layers by name, of their last call, as they were before anything wrote into them."""
-    found: dict[str, Tensor] = {}
-
-    def hook(name: str) -> Any:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            if tensor is not None:
-                found[name] = tensor * 1
-
-        return keep
-
-    handles = [named_layer(model, name).register_forward_hook(hook(name)) for name in layers]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """The output, or the first of several, None where it is no tensor."""
-    if isinstance(output, list | tuple) and output:
-        output = output[0]
-    return output if isinstance(output, Tensor) else None
 
 
 def support_of(x: Tensor, output: Tensor | None, layer: str, position: Any) -> Bool[Tensor, "*pixels"]:
@@ -171,8 +143,8 @@ def effective_field(
 
     u is the unit at `position` (None: the middle one) of the layer, its channels with random signs, so that they cannot
     cancel the same everywhere. It is near Gaussian and takes up a part of the theoretical field, growing with the root
-    of the depth (Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", 2016).
-    Images are `(batch, channels, height, width)`; the model is left as it was.
+    of the depth (Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks",
+    2016). Images are `(batch, channels, height, width)`; the model is left as it was.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))
     >>> field = effective_field(net, torch.rand(5, 1, 9, 9))
