@@ -110,7 +110,8 @@ def as_images(model: nn.Module, images: Any) -> Float[Tensor, "batch channel *pi
     if not bool(x.isfinite().all()):
         raise DataError("The images hold numbers that are not finite (NaN or infinite). Take these images out.")
     like = next((p for p in model.parameters() if p.is_floating_point()), x)
-    return x.detach().to(like.device, like.dtype)
+    with torch.inference_mode(False):
+        return x.detach().clone().to(like.device, like.dtype)
 
 
 def forward(model: nn.Module, x: Tensor) -> Any:

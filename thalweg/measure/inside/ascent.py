@@ -73,9 +73,9 @@ def maximize(
     low, high = bounds
     stream = generator(seed, "maximizing")
     like = next((p for p in as_module(model).parameters() if p.is_floating_point()), torch.zeros(()))
-    noise = torch.randn(1, *shape, generator=stream).expand(len(channels), *shape)
-    x = ((low + high) / 2 + (high - low) * 0.05 * noise).clamp(low, high).to(like)
     with looking(model), captured(model, [layer]) as outputs:
+        noise = torch.randn(1, *shape, generator=stream).expand(len(channels), *shape)
+        x = ((low + high) / 2 + (high - low) * 0.05 * noise).clamp(low, high).to(like)
         start = _activations(model, x, outputs, layer, channels).detach()
         best, highest = x, start
         for step in range(steps):
@@ -89,7 +89,7 @@ def maximize(
                 x = (1 - smoothness) * x + smoothness * _blurred(x)
         end = _activations(model, x, outputs, layer, channels).detach()
         better = (end > highest).view(-1, 1, 1, 1)
-    return Maximized(torch.where(better, x, best).detach().cpu(), start.cpu(), torch.maximum(end, highest).cpu())
+        return Maximized(torch.where(better, x, best).detach().cpu(), start.cpu(), torch.maximum(end, highest).cpu())
 
 
 def _activations(
@@ -131,7 +131,7 @@ def _check(steps: Any, rate: Any, bounds: Any, smoothness: Any, jitter: Any) -> 
     if not counts or steps < 1 or jitter < 0 or not number(rate) or rate <= 0 or not number(smoothness):
         raise RecipeError(
             f"maximize: steps={steps!r}, rate={rate!r}, jitter={jitter!r}, smoothness={smoothness!r}, but steps is at "
-            "least 1, rate above 0, jitter a number of pixels and smoothness a share. Leave them out for the usual ones."
+            "least 1, rate above 0, jitter a number of pixels and smoothness a share. Leave them out for the usual."
         )
     if not 0 <= smoothness <= 1:
         raise RecipeError(f"maximize: smoothness={smoothness!r}, but it is a share from 0 to 1. Give smoothness=0.3.")

@@ -49,9 +49,9 @@ def occlusion(
     step = max(1, side // 2) if stride is None else stride
     _check(side, step, fill, (height, width))
     corners = [(i, j) for i in _starts(height, side, step) for j in _starts(width, side, step)]
-    cover = x.mean((2, 3), keepdim=True) if fill is None else torch.full_like(x[:, :, :1, :1], fill)
-    falls = torch.zeros(len(x), len(corners))
     with looking(model), torch.no_grad():
+        cover = x.mean((2, 3), keepdim=True) if fill is None else torch.full_like(x[:, :, :1, :1], fill)
+        falls = torch.zeros(len(x), len(corners))
         outputs = outputs_of(model, x)
         targets = as_targets(outputs, target)
         whole = outputs.gather(1, targets[:, None])
@@ -61,7 +61,7 @@ def occlusion(
             covered = torch.cat([_covered(x, cover, corner, side) for corner in part])
             left = outputs_of(model, covered).gather(1, targets.repeat(len(part))[:, None])
             falls[:, first : first + many] = (whole - left.view(len(part), len(x)).T).cpu()
-    return _averaged(falls, corners, side, (height, width))
+        return _averaged(falls, corners, side, (height, width))
 
 
 def _check(side: Any, step: Any, fill: Any, shape: tuple[int, int]) -> None:
