@@ -76,7 +76,7 @@ def test_the_values_are_those_of_the_measures(digits: Path) -> None:
             )
     torch.testing.assert_close(torch.tensor(said["filters"]), first_layer_filters(run.model), rtol=1e-3, atol=1e-4)
     assert all(maximized["end"] > maximized["start"] for maximized in said["maximized"])
-    assert len(said["maximized"]) == inside.CHANNELS
+    assert len(said["maximized"]) == 4  # as many as the last convolution has
 
 
 def test_a_network_without_convolutions_has_no_section(tmp_path: Path) -> None:
