@@ -20,6 +20,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
+from thalweg.core.randomness import untouched
 from thalweg.core.source import Splits
 from thalweg.measure import effective_field, receptive_field
 from thalweg.measure.receptive_field import LayerField
@@ -46,29 +47,31 @@ ARMS: dict[str, dict[str, Any]] = {
     "+ pooling": {"distance": WIDER, "layers": 2, "pool": True},
 }
 SHORT, REPAIRS = "2 layers, wider pair", ("+ 1 layer", "+ dilation", "+ stride", "+ pooling")
-CHANCE, LEARNED, GAIN, MISS, SMALLER = (0.4, 0.6), 0.9, 0.3, 0.1, 0.95
+CHANCE, LEARNED, GAIN, MISS, SMALLER = (0.4, 0.6), 0.9, 0.3, 0.1, 0.6
+DEPTHS = (2, 4, 8, 16)
 
 
 def study(
-    seeds: Sequence[int], progress: Progress, *, epochs: int = 20, train: int = 512, arms: Sequence[str] = tuple(ARMS)
+    seeds: Sequence[int], progress: Progress, *, epochs: int = 16, train: int = 384, depths: tuple[int, ...] = DEPTHS
 ) -> Study:
     """What each network can see is said first; then they are trained."""
-    fields = {name: field_of(**ARMS[name]) for name in arms}
-    recipes = {name: [_recipe(name, seed, epochs, train) for seed in seeds] for name in arms}
+    fields = {name: field_of(**arm) for name, arm in ARMS.items()}
+    recipes = {name: [_recipe(name, seed, epochs, train) for seed in seeds] for name in ARMS}
     trained = train_arms(recipes, progress)
     scores = {name: np.array([_accuracy(run) for run in runs]) for name, runs in trained.items()}
     predicted = {name: 0.5 + coverage(field, ARMS[name]["distance"]) / 2 for name, field in fields.items()}
-    sides = {name: np.array([_effective(run, fields[name]) for run in trained[name]]) for name in arms}
+    sides = np.array([[untrained_side(depth, seed) for depth in depths] for seed in seeds])
     figure, axes = panels(2)
     draw_accuracy(fields, scores, axes[0])
-    draw_fields(fields, sides, axes[1])
+    draw_fields(depths, sides, axes[1])
     return Study(
         name="receptive-field",
         claim=STUDIES["receptive-field"],
         question="Does a network tell pairs of marks apart as soon as its receptive field reaches across them?",
         method=f"Two marks on a ring, {NEAR} or {WIDER} pixels apart against {MORE} more, in noise; stacks of 3 x 3 "
         f"convolutions with {WIDTH} filters, padded around the ring, the maximum over all places and a linear layer; "
-        f"{train} images, {epochs} epochs of Adam. The accuracy that the receptive field predicts is said before.",
+        f"{train} images, {epochs} epochs of Adam. The accuracy that the receptive field predicts is said before. "
+        "Effective fields are those of untrained stacks.",
         seeds=tuple(seeds),
         columns=(
             "network",
@@ -79,25 +82,29 @@ def study(
             "predicted",
             "accuracy",
             "lowest",
-            "effective field",
         ),
         rows=tuple(
             (
                 *(name, ARMS[name]["distance"], fields[name].size[1], int(fields[name].stride[1]), _weights(name)),
-                *(predicted[name], float(scores[name].mean()), float(scores[name].min()), float(sides[name].mean())),
+                *(predicted[name], float(scores[name].mean()), float(scores[name].min())),
             )
-            for name in arms
+            for name in ARMS
         ),
-        checks=decide(scores, predicted, {name: sides[name] / fields[name].size[1] for name in arms}),
-        settings={"epochs": epochs, "train": train, "test": TEST, "width": WIDTH, "optimizer": "Adam(lr=0.01)"},
+        checks=decide(scores, predicted, sides[:, -1] / (2 * depths[-1] + 1)),
+        settings={
+            "epochs": epochs,
+            "train": train,
+            "test": TEST,
+            "width": WIDTH,
+            "depths": depths,
+            "optimizer": "Adam(lr=0.01)",
+        },
         figure=figure,
     )
 
 
-def decide(
-    scores: dict[str, np.ndarray], predicted: dict[str, float], shares: dict[str, np.ndarray]
-) -> tuple[Check, ...]:
-    """From accuracies, paired by seed, what was predicted, and the share of the field that is used."""
+def decide(scores: dict[str, np.ndarray], predicted: dict[str, float], shares: np.ndarray) -> tuple[Check, ...]:
+    """From accuracies, paired by seed, what was predicted, and the share of the field that a deep network uses."""
     near = [name for name in scores if ARMS[name]["distance"] == NEAR and predicted[name] > 0.5]
     blind = [name for name in scores if predicted[name] == 0.5]
     repaired = [name for name in REPAIRS if name in scores]
@@ -108,7 +115,7 @@ def decide(
         over_seeds("accuracy, field across the pair", _mean(scores, near), above=LEARNED),
         *(over_seeds(f"accuracy gained, {name}", scores[name] - scores[SHORT], above=GAIN) for name in repaired),
         over_seeds("distance of the accuracy from the predicted one", misses, below=MISS),
-        over_seeds("effective over theoretical field", _mean(shares, list(shares)), below=SMALLER),
+        over_seeds("effective over theoretical field, deepest network", shares, below=SMALLER),
     )
 
 
@@ -148,9 +155,9 @@ def ring_net(layers: int, dilation: int = 1, stride: int = 1, pool: bool = False
     return nn.Sequential(*parts, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(WIDTH, 2))
 
 
-def marks(seed: int, count: int, distance: int) -> tuple[Tensor, Tensor]:
+def marks(seed: int, part: int, count: int, distance: int) -> tuple[Tensor, Tensor]:
     """Images `(count, 1, HEIGHT, width)` of two marks on a ring, half of them (class 1) at the distance."""
-    random = np.random.default_rng([seed, distance, count])
+    random = np.random.default_rng([seed, part, distance])
     width = 2 * (distance + MORE)
     classes = np.arange(count) % 2
     images = random.normal(0, NOISE, (count, HEIGHT, width)).astype(np.float32)
@@ -176,15 +183,23 @@ def draw_accuracy(fields: dict[str, LayerField], scores: dict[str, np.ndarray], 
     return ax
 
 
-def draw_fields(fields: dict[str, LayerField], sides: dict[str, np.ndarray], ax: Axes) -> Axes:
-    """The side of the effective field after training by that of the theoretical one."""
-    for name, values in sides.items():
-        color = COLORS[0] if ARMS[name]["distance"] == NEAR else COLORS[1]
-        ax.plot([fields[name].size[1]] * len(values), values, "o", color=color, markersize=5, alpha=0.7)
-    largest = max(field.size[1] for field in fields.values()) + 1
-    ax.plot([2, largest], [2, largest], color="0.6", linewidth=1, label="the whole field", zorder=0)
-    ax.set(xlabel="receptive field, pixels", ylabel="effective field, pixels")
-    ax.set_title("a dot a seed, after training", fontsize=10)
+def untrained_side(layers: int, seed: int) -> float:
+    """The side of the effective field of a unit in the middle of an untrained stack, on images of noise."""
+    with untouched():
+        torch.manual_seed(seed)
+        model = ring_net(layers)
+        images = torch.rand(8, 1, 2 * layers + 3, 2 * layers + 3)
+    return effective_field(model, images, str(2 * layers - 1)).side
+
+
+def draw_fields(depths: tuple[int, ...], sides: np.ndarray, ax: Axes) -> Axes:
+    """The side of the effective field of untrained stacks by their depth, beside that of the theoretical one."""
+    for column, depth in enumerate(depths):
+        ax.plot([depth] * len(sides), sides[:, column], "o", color=COLORS[0], markersize=5, alpha=0.7)
+    ax.plot(depths, [2 * depth + 1 for depth in depths], color="0.6", linewidth=1, label="theoretical", zorder=0)
+    ax.plot(depths, sides.mean(0), color=COLORS[0], linewidth=1, label="effective")
+    ax.set(xlabel="layers of 3 x 3", ylabel="side of the field, pixels")
+    ax.set_title("untrained, a dot a seed", fontsize=10)
     whole_numbers(ax)
     ax.legend(frameon=False, fontsize=8)
     return ax
@@ -194,7 +209,7 @@ def _recipe(name: str, seed: int, epochs: int, train: int) -> Recipe:
     arm = dict(ARMS[name])
     distance = arm.pop("distance")
     return Recipe(
-        data=Splits(train=marks(seed, train, distance), test=marks(seed, TEST, distance)),
+        data=Splits(train=marks(seed, 0, train, distance), test=marks(seed, 1, TEST, distance)),
         model=partial(ring_net, **arm),
         objective=nn.CrossEntropyLoss(),
         optimizer=partial(torch.optim.Adam, lr=0.01),
@@ -207,14 +222,6 @@ def _recipe(name: str, seed: int, epochs: int, train: int) -> Recipe:
 def _accuracy(run: Run) -> float:
     assert run.recipe is not None
     return accuracy(run.last, run.recipe.data.test)
-
-
-def _effective(run: Run, field: LayerField) -> float:
-    """The side of the effective field of a middle unit, before the maximum, on test images."""
-    assert run.recipe is not None
-    images = run.recipe.data.test[0][:64]
-    wide = torch.cat([images] * 3, 3).repeat(1, 1, 5, 1)  # the ring unrolled, so that no field meets itself
-    return effective_field(run.last, wide, field.layer).side
 
 
 def _weights(name: str) -> int:
