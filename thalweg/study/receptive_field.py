@@ -47,7 +47,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "+ pooling": {"distance": WIDER, "layers": 2, "pool": True},
 }
 SHORT, REPAIRS = "2 layers, wider pair", ("+ 1 layer", "+ dilation", "+ stride", "+ pooling")
-CHANCE, LEARNED, GAIN, MISS, SMALLER = (0.4, 0.6), 0.9, 0.3, 0.1, 0.6
+CHANCE, LEARNED, GAIN, MISS, SMALLER = (0.4, 0.6), 0.9, 0.3, 0.1, 0.8
 DEPTHS = (2, 4, 8, 16)
 
 
