@@ -20,6 +20,7 @@ from thalweg.study import (
     learning_rate,
     local_optima,
     optimizer,
+    receptive_field,
     run_study,
     softmax,
     validation,
@@ -35,6 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vanishing": {"seeds": 2, "epochs": 1, "train": 64, "depth": 5},
     "softmax": {"seeds": 2, "epochs": (2, 3), "train": 40},
     "depth": {"seeds": 2, "epochs": 1, "train": 64, "depths": (2, 3, 4)},
+    "receptive-field": {"seeds": 2, "epochs": 1, "train": 64, "depths": (2, 4)},
     "validation": {"seeds": 2, "epochs": 3, "few": 60, "models": 3},
 }
 
@@ -113,6 +115,36 @@ def test_softmax_is_false_before_overconfidence_sets_in() -> None:
 def test_depth_is_false_where_deep_is_as_shallow() -> None:
     study = run_study("depth", seeds=2, epochs=2, train=64, depths=(2, 2, 2))
     assert not any(check.passed for check in study.checks)
+
+
+def test_receptive_field_is_false_where_both_classes_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receptive_field, "MORE", 0)
+    study = run_study("receptive-field", seeds=2, epochs=1, train=64, depths=(2, 4))
+    assert [check.passed for check in study.checks[1:7]] == [False] * 6
+
+
+def test_receptive_field_is_false_where_a_short_field_does_as_well() -> None:
+    random = np.random.default_rng(1)
+    predicted = {name: 0.5 if name in ("1 layer", receptive_field.SHORT) else 1.0 for name in receptive_field.ARMS}
+    honest = {name: said - random.uniform(0, 0.02, size=6) for name, said in predicted.items()}
+    shares = random.uniform(0.3, 0.5, size=6)
+    assert all(check.passed for check in receptive_field.decide(honest, predicted, shares))
+    alike = {name: np.full(6, 0.99) for name in honest}
+    passed = [check.passed for check in receptive_field.decide(alike, predicted, np.full(6, 1.0))]
+    assert passed == [False, True, *[False] * 6]
+
+
+def test_what_the_receptive_field_study_predicts_is_known_before_training() -> None:
+    seen = {name: receptive_field.field_of(**arm) for name, arm in receptive_field.ARMS.items()}
+    assert [field.size[1] for field in seen.values()] == [3, 5, 7, 5, 7, 7, 7, 8]
+    assert [int(field.stride[1]) for field in seen.values()] == [1, 1, 1, 1, 1, 1, 2, 2]
+    reached = [receptive_field.coverage(seen[name], arm["distance"]) for name, arm in receptive_field.ARMS.items()]
+    assert reached == [0, 1, 1, 0, 1, 1, 1, 1]
+    x, y = receptive_field.marks(3, 0, 40, 5)
+    assert x.shape == (40, 1, receptive_field.HEIGHT, 18)
+    for image, near in zip(x[:, 0] > 0.6, y, strict=True):
+        first, second = image.nonzero()[:, 1].tolist()
+        assert min(second - first, 18 - second + first) == (5 if near else 9)
 
 
 def test_validation_is_false_where_there_is_one_model_to_choose_from() -> None:

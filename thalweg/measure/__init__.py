@@ -7,23 +7,38 @@ from thalweg.measure.calibration import (
     reliability,
     temperature,
 )
+from thalweg.measure.field.support import EffectiveField, effective_field, gradient_support
 from thalweg.measure.gradient import gradient_norm
+from thalweg.measure.inside import Maximized, feature_maps, first_layer_filters, maximize, occlusion, saliency
 from thalweg.measure.metrics import METRICS, Metric, accuracy, auc, balanced_accuracy, f1, mae, r2, rmse
+from thalweg.measure.receptive_field import LayerField, ReceptiveField, receptive_field
 
 __all__ = [
     "METRICS",
+    "EffectiveField",
+    "LayerField",
+    "Maximized",
     "Metric",
+    "ReceptiveField",
     "Reliability",
     "accuracy",
     "advised_temperature",
     "auc",
     "balanced_accuracy",
+    "effective_field",
     "expected_calibration_error",
     "f1",
+    "feature_maps",
+    "first_layer_filters",
     "gradient_norm",
+    "gradient_support",
     "mae",
+    "maximize",
+    "occlusion",
     "r2",
+    "receptive_field",
     "reliability",
     "rmse",
+    "saliency",
     "temperature",
 ]

@@ -11,6 +11,7 @@ from thalweg.core.files import own_folder, write_json, write_own
 from thalweg.core.source import Source
 from thalweg.data import ImageSource, TableSource, TargetKind, prediction_frame
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
+from thalweg.recipes.inside import look_inside
 from thalweg.recipes.pairs import Pairs, pairs_of
 from thalweg.recipes.predict import outputs_of
 from thalweg.recipes.shown import keep_shown
@@ -72,6 +73,7 @@ def conclude(run: Run, device: str = "auto") -> Conclusion:
     if run.path is not None:
         _keep_predictions(run, held_out, pairs)
         write_json(run.path / "evaluation.json", conclusion.to_json())
+        _keep_looks(run, held_out)
     return conclusion
 
 
@@ -111,6 +113,14 @@ def _logits_and_labels(run: Run, source: Source) -> tuple[Tensor, Tensor]:
 def _source(run: Run, split: Any, name: str) -> Source:
     assert run.recipe is not None
     return as_source(split, name, Batching(run.recipe.batch_size, run.recipe.collate))
+
+
+def _keep_looks(run: Run, held_out: dict[str, Source]) -> None:
+    """What a network of images looks at in the last split that was held out."""
+    assert run.path is not None
+    found = look_inside(run, held_out[name], name) if (name := next(reversed(held_out), None)) else None
+    if found is not None:
+        write_json(run.path / "inside.json", found)
 
 
 def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pairs | None]) -> None:

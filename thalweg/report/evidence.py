@@ -2,7 +2,7 @@
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Evidence:
     proofs: list[dict[str, Any]]
     diary: dict[str, Any]
     tensors: dict[str, tuple[int, ...]]
+    inside: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -60,6 +61,7 @@ def read_evidence(folder: Path) -> Evidence:
         proofs=[read_object(file) for file in sorted((folder / "proofs").glob("*.json"))],
         diary=read_object(folder / "diary.json"),
         tensors=_read_tensors(folder / "checkpoints" / "best.safetensors"),
+        inside=read_object(folder / "inside.json"),
     )
 
 

@@ -16,6 +16,9 @@ STUDIES: dict[str, str] = {
     "network claims more than it gets right, and one temperature fitted on validation data mends much of that.",
     "depth": "A deeper plain network has a higher train loss than a shallower one of the same family after equal "
     "epochs, each at its own tuned rate; residual connections repair it.",
+    "receptive-field": "A network learns a pattern as soon as its receptive field reaches across it and not before: "
+    "two 3 x 3 layers see 5 x 5; depth, dilation, stride and pooling repair a field that is too small; and the "
+    "effective field is smaller than the theoretical one.",
     "validation": "A single validation split misses the true accuracy by more than k-fold cross-validation does; and "
     "the best of many models scores higher on the data that chose it than it really is.",
 }
