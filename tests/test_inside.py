@@ -288,6 +288,13 @@ def test_bad_images_are_refused(name: str, bad: Tensor, words: str) -> None:
         LOOKS[name](net(), bad)
 
 
+def test_a_model_of_inference_mode_is_refused() -> None:
+    with torch.inference_mode():
+        model = net()
+    with pytest.raises(RecipeError, match="made in torch.inference_mode"):
+        saliency(model, images())
+
+
 def test_what_is_not_there_is_named_with_what_is() -> None:
     model, x = net(), images()
     for look in (lambda: feature_maps(model, x, "0.00"), lambda: maximize(model, "0.00", 0, (2, 9, 7))):

@@ -237,6 +237,24 @@ def test_pictures_draw_on_the_axes_they_are_given_and_survive_what_has_no_range(
         figure.savefig(Path("/dev/null"), format="png")
 
 
+def test_numbers_of_another_shape_are_refused() -> None:
+    image = np.zeros((1, 4, 5))
+    with pytest.raises(
+        DataError, match=r"shape \(2, 3, 3\) cannot be drawn as filters. Give them as \(filter, channel,"
+    ):
+        filters_grid(np.zeros((2, 3, 3)))
+    with pytest.raises(DataError, match=r"cannot be drawn as maps"):
+        feature_map_grid(np.zeros((0, 3, 3)))
+    with pytest.raises(DataError, match=r"cannot be drawn as a heat.*of the image's size \(4, 5\)"):
+        saliency_overlay(image, np.zeros((5, 4)))
+    with pytest.raises(DataError, match="cannot be drawn as an occlusion"):
+        occlusion_map(image, image)
+    with pytest.raises(DataError, match="cannot be drawn as an image"):
+        saliency_overlay(image[0], image[0])
+    with pytest.raises(DataError, match="cannot be drawn as images"):
+        maximizing_grid(image)
+
+
 def test_a_field_is_boxed_and_its_heat_is_lit() -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))
     x = torch.rand(4, 1, 9, 9)

@@ -282,6 +282,16 @@ def test_tokens_see_patches_until_they_attend() -> None:
     assert windowed["head"].size == (16, 16)
 
 
+def test_attention_by_its_function_sees_all_tokens() -> None:
+    def attend(x: Tensor) -> Tensor:
+        y = x.flatten(2).transpose(1, 2)[:, None]
+        return functional.scaled_dot_product_attention(y, y, y)[:, 0].transpose(1, 2).reshape(x.shape)
+
+    found = receptive_field(nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), Does(attend)), (1, 6, 7))
+    assert not found.unknown
+    assert found["1"].size == (6, 7)
+
+
 def test_a_linear_layer_over_the_width_sees_rows() -> None:
     found = receptive_field(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Linear(8, 8)), (1, 8, 8))
     assert found["1"].size == (3, 8)

@@ -16,6 +16,8 @@ from thalweg.core.randomness import untouched
 def looking(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode with gradients enabled; whatever the block does, it is put back as it was.
 
+    Raises `RecipeError` for a model that was made in inference mode.
+
     >>> model = nn.BatchNorm1d(3).train()
     >>> with looking(model):
     ...     mode = model.training
@@ -23,6 +25,11 @@ def looking(model: nn.Module) -> Iterator[None]:
     >>> mode, model.training, model.running_mean
     (False, True, tensor([0., 0., 0.]))
     """
+    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+        raise RecipeError(
+            "The model was made in torch.inference_mode(), where nothing has a gradient. Make it outside, or look at a "
+            "copy made outside: copy.deepcopy(model)."
+        )
     modes = [(module, module.training) for module in model.modules()]
     places = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
     buffers = [(*place, None if place[2] is None else place[2].clone()) for place in places]

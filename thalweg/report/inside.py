@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from thalweg.core.errors import DataError
 from thalweg.report.drawing import PALETTE, WIDTH, axes
 from thalweg.report.wording import label
 
@@ -30,7 +31,7 @@ def filters_grid(filters: Any, ax: "Axes | None" = None, *, across: int = 8) -> 
     """
     import numpy as np
 
-    values = np.asarray(filters, dtype=float)
+    values = _numbers(filters, 4, "filters", "filter, channel, height, width")
     largest = float(np.abs(values).max()) if values.size else 0.0
     if values.shape[1] == 3:
         tiles = [(filter_.transpose(1, 2, 0) / (largest or 1.0) + 1) / 2 for filter_ in values]
@@ -47,9 +48,7 @@ def feature_map_grid(maps: Any, ax: "Axes | None" = None, *, across: int = 8) ->
     >>> len(feature_map_grid(np.ones((3, 4, 4))).images)
     3
     """
-    import numpy as np
-
-    return _tiles([_inked(channel) for channel in np.asarray(maps, dtype=float)], [], ax, across)
+    return _tiles([_inked(channel) for channel in _numbers(maps, 3, "maps", "channel, height, width")], [], ax, across)
 
 
 def saliency_overlay(image: Any, saliency: Any, ax: "Axes | None" = None) -> "Axes":
@@ -79,9 +78,12 @@ def maximizing_grid(images: Any, names: Sequence[str] = (), ax: "Axes | None" = 
     >>> maximizing_grid(np.ones((2, 3, 8, 8)), ["filter 0", "filter 5"]).texts[1].get_text()
     'filter 5'
     """
-    import numpy as np
-
-    return _tiles([shown(image) for image in np.asarray(images, dtype=float)], list(names), ax, across)
+    return _tiles(
+        [shown(image) for image in _numbers(images, 4, "images", "filter, channel, height, width")],
+        list(names),
+        ax,
+        across,
+    )
 
 
 def looks_grid(rows: Sequence[tuple[str, Any, Any, Any]], ax: "Axes | None" = None) -> "Axes":
@@ -135,11 +137,23 @@ def _tiles(tiles: list[Any], titles: list[str], ax: "Axes | None", across: int) 
     return ax
 
 
+def _numbers(values: Any, dims: int, what: str, axes_: str, like: Any = None) -> "np.ndarray":
+    """Values as an array of so many dimensions, of the height and width of an image where one is given."""
+    import numpy as np
+
+    found = np.asarray(values, dtype=float)
+    sides = found.shape[-2:] if like is None else np.shape(like)[-2:]
+    if found.ndim != dims or found.shape[-2:] != sides or (not found.size and dims < 4):
+        of = "" if like is None else f", of the image's size {sides}"
+        raise DataError(f"Numbers of shape {found.shape} cannot be drawn as {what}. Give them as ({axes_}){of}.")
+    return found
+
+
 def shown(image: Any) -> "np.ndarray":
     """Three channels as colours, others as ink."""
     import numpy as np
 
-    values = np.nan_to_num(np.asarray(image, dtype=float))
+    values = np.nan_to_num(_numbers(image, 3, "an image", "channel, height, width"))
     if len(values) != 3:
         return _inked(values.mean(0))
     low, span = values.min(), float(np.ptp(values)) or 1.0
@@ -170,14 +184,14 @@ def lit(image: Any, heat: Any) -> "np.ndarray":
     import numpy as np
     from matplotlib.colors import to_rgb
 
-    values = np.abs(np.nan_to_num(np.asarray(heat, dtype=float)))
+    values = np.abs(np.nan_to_num(_numbers(heat, 2, "a heat", "height, width", like=image)))
     return _over(_pale(image), np.broadcast_to(to_rgb(LIT), (*values.shape, 3)), values / (values.max() or 1.0))
 
 
 def _covered(image: Any, falls: Any) -> "np.ndarray":
     import numpy as np
 
-    values = np.nan_to_num(np.asarray(falls, dtype=float))
+    values = np.nan_to_num(_numbers(falls, 2, "an occlusion", "height, width", like=image))
     signed = _signed(values, float(np.abs(values).max()))
     return _over(_pale(image), signed[..., :3], signed[..., 3] * 0.85)
 

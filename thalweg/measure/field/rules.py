@@ -39,7 +39,7 @@ ADAPTIVE = """adaptive_avg_pool1d _adaptive_avg_pool2d _adaptive_avg_pool3d adap
 adaptive_max_pool3d"""
 RESIZES = "upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa"
 REDUCTIONS = "mean sum amax amin max min var std linalg_vector_norm logsumexp prod var_mean norm"
-ALONG = "_softmax _log_softmax cumsum sort logcumsumexp"
+ALONG = "_softmax _log_softmax _safe_softmax softmax log_softmax cumsum sort logcumsumexp"
 PRODUCTS = "mm bmm addmm baddbmm"
 FRESH = "new_empty new_zeros new_ones new_full empty_like zeros_like ones_like full_like rand_like randn_like"
 
