@@ -54,7 +54,7 @@ def test_a_dry_run_of_improve_lists_proofs_and_closing_runs_too(capsys: pytest.C
     assert [arm["arm"] for arm in arms][-2:] == ["5 pairs of runs", "the closing runs"]
     assert arms[-2]["times"] == 10
     assert main(["improve", "case:too-small", "--dry-run", "--budget", "10m"]) == 0
-    assert "At most 4 rounds of this, each for the recipe that came out of the one before; 600 s in all." in (
+    assert "At most 6 rounds of this, each for the recipe that came out of the one before; 600 s in all." in (
         capsys.readouterr().out
     )
     assert list(Path("runs").iterdir()) == []

@@ -12,7 +12,7 @@ import thalweg
 from thalweg import Recipe, RecipeError, Splits
 from thalweg.diagnosis.arms import ScaledSchedule, at_rate
 from thalweg.diagnosis.growth import bigger_siblings, runs, unrestrained
-from thalweg.diagnosis.laboratory import count_parameters
+from thalweg.diagnosis.work import count_parameters
 from thalweg.nn import NoisyInputs, Standardized, mlp
 from thalweg.optim import per_step
 from thalweg.training.build import prepare

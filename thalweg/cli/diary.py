@@ -57,6 +57,7 @@ def _told(number: int, turn: "Round") -> dict[str, Any]:
         "round": number,
         "cause": str(turn.finding.cause),
         "sentence": turn.finding.sentence,
+        "raced": None if turn.race is None else turn.race.sentence,
         "tried": [{"remedy": p.remedy.name, "helped": p.helped, "effect": p.to_json()["effect"]} for p in turn.proofs],
         "adopted": None if turn.adopted is None else turn.adopted.remedy.name,
         **{key: turn.finding.to_json()[key] for key in ("experiments", "cost")},

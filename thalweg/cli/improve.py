@@ -18,7 +18,7 @@ def improve(
     /,
     *,
     budget: str = "200",
-    rounds: int = 4,
+    rounds: int = 6,
     dry_run: DryRun = False,
     options: TrainingOptions | None = None,
 ) -> int:
@@ -54,7 +54,7 @@ def improve(
             f"At most {rounds} rounds of this, each for the recipe that came out of the one before; {allowed} in all."
         )
         return show_plan(plan_of_improvement(recipe, own.device, allowed), note, own.json_)
-    given = {"budget": None if budget == "200" else budget, "rounds": None if rounds == 4 else rounds}
+    given = {"budget": None if budget == "200" else budget, "rounds": None if rounds == 6 else rounds}
     command = command_line("improve", subject, own, **given, fail_if=own.fail_if)
     diary = Diary(folder.path, command)
     try:
@@ -122,6 +122,8 @@ def show_improvement(result: "Improvement", recipe: str | None) -> None:
         console.print(
             f"{turn.finding.mechanism[:1].upper()}{turn.finding.mechanism[1:]}.", soft_wrap=True, markup=False
         )
+        if turn.race is not None:
+            console.print(f"  raced: {turn.race.sentence}", soft_wrap=True, markup=False)
         for proof in turn.proofs:
             mark = "adopted" if proof is turn.adopted else "no help"
             console.print(f"  {mark}: {proof.remedy.name}: {proof.sentence}", soft_wrap=True, markup=False)

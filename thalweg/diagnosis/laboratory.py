@@ -1,7 +1,6 @@
 """The laboratory: the recipe under question, its splits laid out, and the one door to runs, which counts the price."""
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from thalweg.core.arrays import ArraySource
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.errors import RunError, Unsupported
 from thalweg.core.notices import notice
-from thalweg.core.randomness import stream_seed, untouched
+from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Source, Splits
 from thalweg.core.wording import counted
 from thalweg.diagnosis.budget import Budget, Cost
@@ -22,6 +21,7 @@ from thalweg.diagnosis.compare import student
 from thalweg.diagnosis.finding import Arm, Finding, Score
 from thalweg.diagnosis.pace import Pace
 from thalweg.diagnosis.stage import Planned, Progress, Stage
+from thalweg.diagnosis.work import examples_of, work
 from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.evaluate import ExampleLosses, example_losses
 from thalweg.training.judging import Judge
@@ -30,8 +30,6 @@ FEWEST = 10
 """Fewer examples in the probe half say nothing of the test data."""
 FAR = 4.0
 """A model whose price says that it takes so many times what is left of a time budget is not timed."""
-OVERHEAD = 20_000
-"""A step's own cost in parameters: a network of so many takes about twice the time of one of none (docs/log.md)."""
 
 
 @dataclass
@@ -120,7 +118,7 @@ class Laboratory:
 
     def seconds_of(self, recipe: Recipe) -> float | None:
         """About what one run of a recipe takes; None where that cannot be told."""
-        return self.pace.seconds(recipe, _examples(recipe))
+        return self.pace.seconds(recipe, examples_of(recipe))
 
     def run(self, name: str, recipe: Recipe, seeds: Sequence[int]) -> list[Run]:
         """The runs of a recipe on these seeds; those that were trained before are not trained again."""
@@ -252,49 +250,6 @@ def merged(first: Indexed, second: Indexed) -> Indexed | None:
         return None
 
 
-def count_parameters(recipe: Recipe) -> int:
-    """The number of parameters that a recipe trains, counted without memory for them where its factory allows it."""
-    known = SIZES.get(id(recipe.model))
-    if known is None or known[0] is not recipe.model:
-        while len(SIZES) >= MOST_SIZES:
-            SIZES.pop(next(iter(SIZES)))
-        known = SIZES[id(recipe.model)] = recipe.model, _counted(recipe)
-    return known[1]
-
-
-SIZES: dict[int, tuple[Any, int]] = {}
-"""Factories by their identity, each with the number of parameters of its models."""
-MOST_SIZES = 64
-
-
-def _counted(recipe: Recipe) -> int:
-    with untouched():
-        try:
-            with torch.device("meta"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # weights that a factory loads go nowhere here
-                model = recipe.model()
-        except Exception:  # a factory that reads its own weights, which there are none of
-            try:
-                model = recipe.model()
-            except Exception:  # a user's own code, which refuses a size
-                return 1
-        lazy = torch.nn.parameter.is_lazy
-        return sum(weight.numel() for weight in model.parameters() if weight.requires_grad and not lazy(weight))
-
-
 def first_batch(source: Source) -> Any:
     """The first batch of a source in its own order."""
     return next(iter(source.batches(0, 0, None)))
-
-
-def work(recipe: Recipe) -> float:
-    """What one training of a recipe costs: examples times epochs times (parameters + what a step costs beside them)."""
-    return float(_examples(recipe) * max(recipe.epochs, 1) * (OVERHEAD + count_parameters(recipe)))
-
-
-def _examples(recipe: Recipe) -> int:
-    train = recipe.data.train
-    if isinstance(train, Indexed):
-        return len(train)
-    source = as_source(train, "train", Batching(recipe.batch_size, recipe.collate))
-    return len(source) if isinstance(source, Indexed) else 1

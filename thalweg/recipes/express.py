@@ -14,11 +14,13 @@ from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice
 from thalweg.core.signature import defaults_of
 from thalweg.core.source import plain_of
+from thalweg.data import Augmented
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.diagnosis.growth import Undecayed
 from thalweg.nn import Prepared
-from thalweg.optim import OPTIMIZERS, Grouped
+from thalweg.optim import OPTIMIZERS, SCHEDULES, Grouped
+from thalweg.recipes.augmenting import augmentation_parameters
 from thalweg.recipes.build import assemble
 from thalweg.recipes.pieces import MODELS, PENALTIES
 from thalweg.recipes.settings import Section, Settings
@@ -49,6 +51,7 @@ def expressed(recipe: Recipe, start: Recipe) -> Recipe:
                 )
                 return recipe
             sections[section] = said
+    sections["augmentation"] = _augmentation(recipe.data.train)
     encoding, folder = plain_of(recipe.data.train).encoding, origin.get("folder")
     base = None if folder is None else Path(folder)
     said_recipe = assemble(Settings(sections), origin["name"], recipe.data, encoding, origin.get("given"), base)
@@ -130,8 +133,24 @@ def _stopping(rule: Any) -> Section | None:
 
 
 def _schedule(schedule: Any) -> Section | None:
-    """A schedule that was taken away; no remedy puts another one in."""
-    return {} if schedule is None else None
+    """A schedule that was taken away, or one of the built-in ones, which hold plain numbers."""
+    if schedule is None:
+        return {}
+    kind = next((name for name, known in SCHEDULES.items() if type(schedule) is known), None)
+    return None if kind is None or not all(map(_plain, vars(schedule).values())) else {"kind": kind, **vars(schedule)}
+
+
+def _augmentation(train: Any) -> Section:
+    """What happens to the images of a train split, and is not what happens to none."""
+    if not isinstance(train, Augmented):
+        return {}
+    usual = {name: parameter.default for name, parameter in augmentation_parameters().items()}
+    set_to = {name: getattr(train.augment, name, train.copies) for name in usual}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in set_to.items()
+        if value != usual[name]
+    }
 
 
 def _nothing(piece: Any) -> Section | None:

@@ -12,6 +12,7 @@ from typing import Any
 from thalweg.diagnosis import Arm, Cause, Finding
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.nn import Prepared
+from thalweg.remedy.images import augmentations
 from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
 
@@ -22,23 +23,25 @@ NOISE = 0.5
 """The deviation of the noise on the inputs, in deviations of the inputs."""
 
 
-def remedies_for(finding: Finding) -> tuple[Remedy, ...]:
+def remedies_for(finding: Finding, images: bool = False) -> tuple[Remedy, ...]:
     """The remedies that treat a finding, the most promising first; none where there is nothing to treat.
 
-    A cause that is cured already has none. Of an UNDECIDED finding those of the cause that ranks first: whether one
-    helps is for its proof to say.
+    `images` says that the network reads images. A cause that is cured already has no remedy. Of an UNDECIDED finding
+    those of the cause that ranks first: whether one helps is for its proof to say.
 
     >>> remedies_for(Finding(Cause.OVERFITTING, "too few examples"))[0].name
     'noise on the inputs'
     """
-    return () if finding.cured else tuple(_remedies(finding))
+    return () if finding.cured else tuple(_remedies(finding, images))
 
 
-def _remedies(finding: Finding) -> Iterator[Remedy]:
+def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
     undecided = finding.cause is Cause.UNDECIDED and finding.ranked
     cause = finding.ranked[0].cause if undecided else finding.cause
     if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS):
         yield from adopted_arms(finding, cause)
+    if cause is Cause.OVERFITTING and images:
+        yield from augmentations()
     if cause is Cause.OVERFITTING:
         noisy = Remedy("noise on the inputs", Cause.OVERFITTING, partial(prepared, input_noise=NOISE))
         restrained = Remedy("a penalty on the weights", Cause.OVERFITTING, restrain)

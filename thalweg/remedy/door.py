@@ -9,6 +9,7 @@ from thalweg.diagnosis import Budget, Finding, Floor, Progress, find_cause
 from thalweg.diagnosis.growth import runs
 from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.remedy.catalogue import remedies_for
+from thalweg.remedy.images import shows_images
 from thalweg.training import Recipe, Run
 
 
@@ -41,4 +42,5 @@ def diagnose(
     subject = recipe.recipe if isinstance(recipe, Run) else recipe
     assert isinstance(subject, Recipe)  # or find_cause has refused it
     batch = first_batch(open_indexed(subject, subject.data.train, "train"))
-    return finding.but(remedies=tuple(remedy for remedy in remedies_for(finding) if runs(remedy(subject), batch)))
+    known = remedies_for(finding, images=shows_images(batch))
+    return finding.but(remedies=tuple(remedy for remedy in known if runs(remedy(subject), batch)))

@@ -213,6 +213,7 @@ def diary(evidence: Evidence) -> Section:
         blocks.append(Table(head, rows, plain=(0, 1, 2, 4)))
     sentences = [
         f"Round {quantity(entry.get('round'), 0)}: {clean(entry['sentence'])}"
+        + (f" Raced: {clean(entry['raced'])}." if entry.get("raced") else "")
         for entry in mappings(found.get("rounds"))
         if entry.get("sentence")
     ]
