@@ -3,17 +3,25 @@
 from thalweg.nn.cnn import cnn
 from thalweg.nn.frozen import Frozen, Pretrained, pretrained
 from thalweg.nn.inputs import NoisyInputs, Prepared, Standardized
+from thalweg.nn.local import LocallyConnected2d, same_outputs, unshared
 from thalweg.nn.mlp import mlp
+from thalweg.nn.normalization import normalization
+from thalweg.nn.power_norm import PowerNorm
 from thalweg.nn.temperature import Temperature
 
 __all__ = [
     "Frozen",
+    "LocallyConnected2d",
     "NoisyInputs",
+    "PowerNorm",
     "Prepared",
     "Pretrained",
     "Standardized",
     "Temperature",
     "cnn",
     "mlp",
+    "normalization",
     "pretrained",
+    "same_outputs",
+    "unshared",
 ]
