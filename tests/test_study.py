@@ -243,7 +243,7 @@ def test_a_rate_at_the_edge_of_its_grid_is_searched_beyond(
         return arms
 
     monkeypatch.setattr(arms, "train_arms", trained)
-    monkeypatch.setattr(arms, "best_rate", lambda trials: min(trials, key=lambda rate: abs(np.log10(rate / best))))
+    monkeypatch.setattr(arms, "best_rate", lambda trials, judge: min(trials, key=lambda rate: abs(np.log10(rate / best))))
     rate = arms.tuned_rate("an arm", (1.0, 3.0, 9.0), lambda rate: [], lambda share, what: None)
     assert rate == pytest.approx(found)
     assert asked == pytest.approx([1.0, 3.0, 9.0, *more], rel=0.01)

@@ -24,6 +24,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.nn.knobs import check_choice, check_count
 
+POOLS: dict[str, Callable[[int], nn.Module]] = {"max": nn.AdaptiveMaxPool2d, "mean": nn.AdaptiveAvgPool2d}
 Pair = tuple[int, int]
 Size = int | tuple[int, ...]
 """One number for height and width, or both; of another length it is refused."""
@@ -121,12 +122,14 @@ def same_outputs(
     kernel: int = 3,
     stride: int = 2,
     padding: int = 1,
+    pool: str | None = None,
 ) -> nn.Sequential:
     """A small network for images of one size, `(batch, channels, height, width) -> (batch, outputs)`, built in one of
     three ways whose layers have the same outputs: `connections` is "full", "local" or "convolution".
 
-    Each of `depth` layers has `width` channels, twice as many as the one before, and a ReLU; the last layer is linear
-    in all of them, for pooling would suppose that places do not matter. Raises `RecipeError` for a knob out of range.
+    The first of `depth` layers has `width` channels, each further one twice as many, and a ReLU follows each; the last
+    layer is linear in all places, or in the largest or mean value of each channel over them (`pool` "max" or "mean"),
+    which supposes that places do not matter. Raises `RecipeError` for a knob out of its range.
 
     >>> nets = [same_outputs(1, 10, 8, connections=way) for way in CONNECTIONS]
     >>> [sum(weight.numel() for weight in net.parameters()) for net in nets]
@@ -139,12 +142,16 @@ def same_outputs(
         check_count("same_outputs", knob, value)
     check_count("same_outputs", "padding", padding, least=0)
     check_choice("same_outputs", "connections", connections, CONNECTIONS)
+    check_choice("same_outputs", "pool", pool, (None, *POOLS))
     layers: list[nn.Module] = []
     size = _pair("size", size)
     for number in range(depth):
         filters = width * 2**number
         layers += [CONNECTIONS[connections](channels, filters, size, kernel, stride, padding), nn.ReLU()]
         channels, size = filters, _output_size(size, (kernel, kernel), (stride, stride), (padding, padding))
+    if pool is not None:
+        layers.append(POOLS[pool](1))
+        size = (1, 1)
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * prod(size), outputs))
 
 
