@@ -51,8 +51,9 @@ def tuned_rate(
     window: tuple[float, float] = (0.0, 1.0),
     judge: Callable[[Run], float] | None = None,
 ) -> float:
-    """The best rate of a grid by the train loss, or by what `judge` is least for; the grid is made wider by its own ratio
-    as long as the best rate lies at its edge.
+    """The best rate of a grid by the train loss, or by what `judge` is least for.
+
+    The grid is made wider by its own ratio as long as the best rate lies at its edge.
 
     An optimum at the edge of the search is none (Godbole et al., "Deep Learning Tuning Playbook", 2023).
     """

@@ -21,7 +21,7 @@ STUDIES: dict[str, str] = {
     "anywhere in the image, and is ahead by most with the least data.",
     "pooling": "Pooling cuts the multiplications and the time of a convolutional network, at hardly any accuracy.",
     "batch-norm": "Batch norm makes the error surface smoother along the gradient and lets far higher learning rates "
-    "train; and the smaller the batch, the more the network in training differs from the one in evaluation.",
+    "train; and the smaller the batch, the further a network in training is from the same one in evaluation.",
     "validation": "A single validation split misses the true accuracy by more than k-fold cross-validation does; and "
     "the best of many models scores higher on the data that chose it than it really is.",
 }

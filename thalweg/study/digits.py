@@ -36,8 +36,8 @@ def images(split: Split, side: int = SIDE, *, seed: int | None = None) -> Split:
         places = torch.from_numpy(np.random.default_rng([seed, 2]).integers(0, room + 1, (len(x), 2)))
     ground = float(_all_digits()[0].min())
     whole = torch.full((len(x), 1, side, side), ground)
-    for image, digit, (top, left) in zip(whole, x, places.tolist(), strict=True):
-        image[0, top : top + SIDE, left : left + SIDE] = digit.view(SIDE, SIDE)
+    rows, columns = (places[:, axis, None] + torch.arange(SIDE) for axis in (0, 1))
+    whole[torch.arange(len(x))[:, None, None], 0, rows[:, :, None], columns[:, None, :]] = x.view(-1, SIDE, SIDE)
     return whole, y
 
 
