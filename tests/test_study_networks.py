@@ -21,7 +21,7 @@ def passed(checks: Sequence[Any]) -> list[bool]:
 
 
 def test_sharing_holds_on_a_small_scale_where_digits_stand_anywhere():
-    study = run_study("sharing", seeds=2, sizes=(100, 200), steps=60)
+    study = run_study("sharing", seeds=2, sizes=(80, 160), steps=40)
     assert study.checks[0].value > 0.05
     assert study.checks[2].passed
 
