@@ -109,7 +109,7 @@ def _rows(surfaces: Any, rates: Sequence[float], ends: Any, sizes: Sequence[int]
         for i, measure in enumerate(MEASURES)
     ]
     trained = [
-        (f"train loss at rate {rate:g}", *(float(np.median(ends[name][i])) for name in ARMS))
+        (f"train loss at rate {rate:g}", *(float(np.median(np.nan_to_num(ends[name][i], nan=np.inf))) for name in ARMS))
         for i, rate in enumerate(rates)
     ]
     apart = [
@@ -141,8 +141,8 @@ def decide(
 def largest_rate(rates: Sequence[float], losses: Float[np.ndarray, " rate"]) -> float:
     """The largest rate whose loss at the end says that it has trained; where none has, a step below the smallest.
 
-    >>> largest_rate((0.1, 1.0, 10.0), np.array([0.3, 0.2, np.nan])), largest_rate((0.1, 1.0), np.array([2.3, np.inf]))
-    (1.0, 0.01)
+    >>> largest_rate((0.1, 1.0, 10.0), np.array([0.3, 0.2, np.nan])), largest_rate((0.5, 1.0), np.array([2.3, np.inf]))
+    (1.0, 0.25)
     """
     trained = [rate for rate, value in zip(rates, losses, strict=True) if value < TRAINED]
     return float(max(trained, default=rates[0] ** 2 / rates[1]))
