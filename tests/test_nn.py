@@ -99,12 +99,15 @@ def test_mean_pooling_at_a_border_divides_by_the_pixels_that_are_there():
         ),
         (
             lambda: mlp(3, 2, norm="instance"),
-            "norm is 'instance', but it must be one of None, 'batch', 'layer'. Give for",
+            "norm is 'instance', but it must be one of None, 'batch', 'layer', 'group', 'rms', 'power'. Give",
         ),
         (lambda: cnn(3, 2, width=0), "cnn: width is 0"),
         (lambda: cnn(3, 2, kernel=4), "kernel is 4, but it must be odd .* Give kernel=3 or kernel=5."),
         (lambda: cnn(3, 2, pool="maxx"), "cnn: pool is 'maxx', .* Did you mean 'max'?"),
-        (lambda: cnn(3, 2, norm="layer"), "cnn: norm is 'layer', but it must be one of 'batch', None"),
+        (
+            lambda: cnn(3, 2, norm="bath"),
+            "cnn: norm is 'bath', but it must be one of .*'power', None. Did you mean 'batch'",
+        ),
         (lambda: cnn(3, 2, dropout=-0.1), "cnn: dropout is -0.1"),
         (
             lambda: Temperature(nn.Identity(), 0.0),

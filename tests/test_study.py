@@ -37,6 +37,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "softmax": {"seeds": 2, "epochs": (2, 3), "train": 40},
     "depth": {"seeds": 2, "epochs": 1, "train": 64, "depths": (2, 3, 4)},
     "receptive-field": {"seeds": 2, "epochs": 1, "train": 64, "depths": (2, 4)},
+    "sharing": {"seeds": 2, "sizes": (40, 80), "steps": 4},
+    "pooling": {"seeds": 2, "epochs": 1, "train": 32, "test": 50},
+    "batch-norm": {"seeds": 2, "epochs": 2, "train": 64, "points": (1,), "rates": (0.01, 0.1), "sizes": (2, 32)},
     "validation": {"seeds": 2, "epochs": 3, "few": 60, "models": 3},
 }
 
@@ -275,7 +278,9 @@ def test_a_rate_at_the_edge_of_its_grid_is_searched_beyond(
         return arms
 
     monkeypatch.setattr(arms, "train_arms", trained)
-    monkeypatch.setattr(arms, "best_rate", lambda trials: min(trials, key=lambda rate: abs(np.log10(rate / best))))
+    monkeypatch.setattr(
+        arms, "best_rate", lambda trials, judge: min(trials, key=lambda rate: abs(np.log10(rate / best)))
+    )
     rate = arms.tuned_rate("an arm", (1.0, 3.0, 9.0), lambda rate: [], lambda share, what: None)
     assert rate == pytest.approx(found)
     assert asked == pytest.approx([1.0, 3.0, 9.0, *more], rel=0.01)

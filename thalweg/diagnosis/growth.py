@@ -286,7 +286,10 @@ def _forward(step: Step, batch: Nest) -> bool:
     return True
 
 
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+CHANNEL_NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
 SIZED = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, *NORMS)
 
 
@@ -302,10 +305,15 @@ def _wider(module: nn.Module, factor: int, inner: bool, outer: bool) -> nn.Modul
         return type(module)(*channels, bias=module.bias is not None, **options)
     if isinstance(module, nn.Embedding):
         return nn.Embedding(module.num_embeddings, module.embedding_dim * factor, module.padding_idx)
-    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-        return type(module)(module.num_features * factor, module.eps, module.momentum, module.affine)
+    if type(module) in CHANNEL_NORMS:
+        norm: Any = module
+        return type(norm)(norm.num_features * factor, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1:
         return nn.LayerNorm(module.normalized_shape[0] * factor, module.eps, module.elementwise_affine)
+    if type(module) is nn.RMSNorm and len(module.normalized_shape) == 1:
+        return nn.RMSNorm(module.normalized_shape[0] * factor, module.eps, module.elementwise_affine)
+    if type(module) is nn.GroupNorm:
+        return nn.GroupNorm(module.num_groups, module.num_channels * factor, module.eps, module.affine)
     return None
 
 

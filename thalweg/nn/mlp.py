@@ -14,6 +14,7 @@ from itertools import pairwise
 from torch import nn
 
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
+from thalweg.nn.normalization import CENTERED, normalization
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -23,7 +24,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
-NORMS: dict[str, type[nn.BatchNorm1d] | type[nn.LayerNorm]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+NORMS = ("batch", "layer", "group", "rms", "power")
+"""Those of `normalization` that `(batch, features)` has: all but instance norm, which is over positions."""
 
 
 def mlp(
@@ -39,8 +41,8 @@ def mlp(
     """A multilayer perceptron `(batch, ...) -> (batch, outputs)` of `depth` hidden layers; 0 is a linear model.
 
     The input may have any shape: it is flattened, and `inputs` is the number of values an example has. `norm` is None,
-    "batch" or "layer"; `dropout` is the share of hidden units silenced in training. Raises `RecipeError` for a knob out
-    of its range.
+    "batch", "layer", "group", "rms" or "power" (`normalization`); `dropout` is the share of hidden units silenced in
+    training. Raises `RecipeError` for a knob out of its range.
 
     >>> import torch
     >>> mlp(8 * 8, 10, width=32)(torch.zeros(5, 8, 8)).shape
@@ -62,9 +64,9 @@ def mlp(
 
 
 def _hidden(inputs: int, outputs: int, norm: str | None, dropout: float, activation: str) -> list[nn.Module]:
-    layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=norm != "batch")]
+    layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=norm not in CENTERED)]
     if norm is not None:
-        layers.append(NORMS[norm](outputs))
+        layers.append(normalization(norm, outputs))
     layers.append(ACTIVATIONS[activation]())
     if dropout:
         layers.append(nn.Dropout(dropout))

@@ -49,8 +49,11 @@ def tuned_rate(
     recipes: Callable[[float], Sequence[Recipe]],
     progress: Progress,
     window: tuple[float, float] = (0.0, 1.0),
+    judge: Callable[[Run], float] | None = None,
 ) -> float:
-    """The best rate of a grid, which is made wider by its own ratio as long as the best one lies at its edge.
+    """The best rate of a grid by the train loss, or by what `judge` is least for.
+
+    The grid is made wider by its own ratio as long as the best rate lies at its edge.
 
     An optimum at the edge of the search is none (Godbole et al., "Deep Learning Tuning Playbook", 2023).
     """
@@ -59,7 +62,7 @@ def tuned_rate(
     for _ in range(1 + WIDER):
         arms = {f"{name}, rate {rate:.3g}": recipes(rate) for rate in wanted}
         trials |= dict(zip(wanted, train_arms(arms, progress, window).values(), strict=True))
-        best = best_rate(trials)
+        best = best_rate(trials, judge or train_loss)
         beyond = {min(trials): min(trials) / ratio, max(trials): max(trials) * ratio}
         if best not in beyond:
             break
@@ -68,9 +71,9 @@ def tuned_rate(
     return best
 
 
-def best_rate(trials: Mapping[float, Sequence[Run]]) -> float:
-    """The learning rate of the lowest mean loss at the end, over the tuning seeds."""
-    means = {rate: sum(train_loss(run) for run in runs) / len(runs) for rate, runs in trials.items()}
+def best_rate(trials: Mapping[float, Sequence[Run]], judge: Callable[[Run], float]) -> float:
+    """The learning rate whose runs are least on average over the tuning seeds, as they are judged."""
+    means = {rate: sum(judge(run) for run in runs) / len(runs) for rate, runs in trials.items()}
     finite = {rate: mean for rate, mean in means.items() if mean == mean}
     return min(finite, key=finite.__getitem__) if finite else min(trials)
 
@@ -79,6 +82,12 @@ def train_loss(run: Run) -> float:
     """The cross-entropy of the last weights on the train split, in evaluation mode; NaN where the run diverged."""
     assert run.recipe is not None
     return loss(run.last, run.recipe.data.train)
+
+
+def test_error(run: Run) -> float:
+    """The share of wrong answers of the last weights on the test split."""
+    assert run.recipe is not None
+    return 1 - accuracy(run.last, run.recipe.data.test)
 
 
 def loss(model: nn.Module, split: tuple[Tensor, Tensor]) -> float:

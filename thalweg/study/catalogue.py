@@ -19,6 +19,12 @@ STUDIES: dict[str, str] = {
     "receptive-field": "A network learns a pattern as soon as its receptive field reaches across it and not before: "
     "two 3 x 3 layers see 5 x 5; depth, dilation, stride and pooling repair a field that is too small; and the "
     "effective field is smaller than the theoretical one.",
+    "sharing": "Of three networks whose layers have the same outputs, fully connected, locally connected and "
+    "convolutional, the one that shares weights has the fewest of them, is most accurate on digits that stand "
+    "anywhere in the image, and is ahead by most with the least data.",
+    "pooling": "Pooling cuts the multiplications and the time of a convolutional network, at hardly any accuracy.",
+    "batch-norm": "Batch norm makes the error surface smoother along the gradient and lets far higher learning rates "
+    "train; and the smaller the batch, the further a network in training is from the same one in evaluation.",
     "validation": "A single validation split misses the true accuracy by more than k-fold cross-validation does; and "
     "the best of many models scores higher on the data that chose it than it really is.",
 }
