@@ -21,7 +21,7 @@ from thalweg.data import Augment, augment
 from thalweg.nn import cnn
 
 BATCH, SHAPE = 32, (3, 32, 32)
-KNOBS = Augment(flip=True, rotate=15, scale=(0.9, 1.1), crop=4)
+KNOBS = Augment(flip=True, rotate=15, scale=(0.9, 1.1), crop=4, padding="zeros")
 IMAGES = 1024
 
 

@@ -163,7 +163,18 @@ def test_a_scheduler_of_torch_is_named_by_its_module(write) -> None:  # type: ig
 
 
 def test_values_are_read_as_toml_reads_them() -> None:
-    values = {"3": 3, "1e-3": 1e-3, "true": True, "none": None, "cosine": "cosine", '"3"': "3", "[1, 2]": [1, 2]}
+    values = {
+        "3": 3,
+        "1e-3": 1e-3,
+        ".1": 0.1,
+        "-2.": -2.0,
+        "1.2.3": "1.2.3",
+        "true": True,
+        "none": None,
+        "cosine": "cosine",
+        '"3"': "3",
+        "[1, 2]": [1, 2],
+    }
     assert {text: parse_value(text) for text in values} == values
 
 

@@ -62,6 +62,8 @@ class TrainingOptions:
     """The folder in which the run's own folder is made."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    precision: Literal["float32", "bfloat16", "auto"] | None = None
+    """The type that layers multiply in; auto takes bfloat16 where the device has it in hardware."""
     table: TableOptions | None = None
     """How a data file is read."""
     fail_if: Conditions = ()
@@ -74,6 +76,10 @@ class TrainingOptions:
     def data(self) -> dict[str, Any]:
         """How a data file is read, as keys of [data]."""
         return (self.table or TableOptions()).settings()
+
+    def assignments(self) -> tuple[str, ...]:
+        """What --set says, and the options that are settings too."""
+        return self.set_ if self.precision is None else (*self.set_, f"precision={self.precision}")
 
     def set_notices(self) -> None:
         """Let notices reach stderr, or keep them from it."""

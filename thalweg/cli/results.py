@@ -30,7 +30,7 @@ def command_line(command: str, subject: str, options: TrainingOptions, **more: A
     words = ["thalweg", command, subject]
     for name, value in options.data().items():
         words += ["--no-header"] if name == "header" else [f"--{name}", str(value)]
-    for assignment in options.set_:
+    for assignment in options.assignments():
         words += ["--set", assignment]
     device = None if options.device == TrainingOptions.device else options.device
     out = None if options.out == TrainingOptions.out else options.out

@@ -39,7 +39,7 @@ def open_subject(
     told = f"while {subject} was loaded: nothing was trained."
     try:
         with interrupt_says(told), collecting() as notices, folder.ending(notices), decoding_shown(options.quiet):
-            recipe = _recipe(subject, options.set_, options.data(), options.seed, run)
+            recipe = _recipe(subject, options.assignments(), options.data(), options.seed, run)
             check_conditions(options.fail_if, [*scored_names(recipe), *words])
             folder.keep_recipe(recipe)
     except (RecipeError, RunError):

@@ -49,7 +49,8 @@ class Augment:
     - `flip`: left and right change places for every other image (True or "horizontal"), top and bottom ("vertical"), or
       "both", each by itself. `rotate`: degrees, drawn from $[-r, r]$. `scale`: a range, or $s$ for $[1-s, 1+s]$.
       `shift`: as a share of each side. `shear`: degrees. `crop`: the image moves by whole pixels, at most so many, as a
-      crop of the padded image does. `padding`: what comes in from outside, "zeros", "border" or "reflection".
+      crop of the padded image does. `padding`: what comes in from outside, "border" (the outermost pixels), "zeros"
+      (in standardized images their mean) or "reflection".
     - `brightness`: $x + b\,u$; `contrast`: $m + (x - m)(1 + c\,u)$ with the image's mean $m$ and $u \in [-1, 1]$;
       `noise`: $x + n\,\epsilon$. Images in [0, 1] stay in it. Of any other image (a standardized one) brightness and
       noise are counted in its own deviations, and nothing is cut off. All three, and `mixup`, do for any inputs.
@@ -73,7 +74,7 @@ class Augment:
     shift: float = 0.0
     shear: float = 0.0
     crop: int = 0
-    padding: str = "zeros"
+    padding: str = "border"
     brightness: float = 0.0
     contrast: float = 0.0
     noise: float = 0.0

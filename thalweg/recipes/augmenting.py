@@ -5,16 +5,24 @@ from functools import partial
 from inspect import Parameter
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from thalweg.core.convert import Deferred
 from thalweg.core.errors import RecipeError
+from thalweg.core.randomness import stream_seed
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Splits, plain_of
 from thalweg.data import Augment, Augmented, Encoding, ImageEncoding, TargetKind, augment
 from thalweg.recipes.construction import built, placed
+from thalweg.recipes.inside import as_plain
 from thalweg.recipes.settings import Settings
+from thalweg.training import Run
 
 OF_IMAGES = ("flip", "rotate", "scale", "shift", "shear", "crop", "brightness", "contrast", "cutout")
 """What means nothing for the columns of a table; noise and mixtures do for any numbers."""
+SHOWN, EPOCHS, LARGEST = 10, 3, 40
+"""Examples that are shown, in so many epochs, and the most pixels to a side."""
 
 
 def augmentation_parameters() -> dict[str, Parameter]:
@@ -45,6 +53,22 @@ def augmented_splits(settings: Settings, splits: Splits, encoding: Encoding | Im
 
 def _loaded(train: Deferred, chosen: Augment, copies: int) -> Augmented:
     return Augmented(plain_of(train.load()), chosen, copies)
+
+
+def augmented_examples(run: Run) -> dict[str, Any] | None:
+    """Ten train images of a run, and what augmentation made of them in its first epochs; None where it has none."""
+    assert run.recipe is not None
+    train = run.recipe.data.train
+    train = train.load() if isinstance(train, Deferred) else train
+    if not isinstance(train, Augmented):
+        return None
+    some = train.take(range(min(SHOWN, len(train))))
+    x, y = next(iter(some.plain().batches(0, 0, None)))
+    if not isinstance(x, Tensor) or x.dim() != 4 or x.shape[1] not in (1, 3):
+        return None
+    ids = torch.arange(len(x))
+    rows = [train.augment(x, y, stream_seed(run.recipe.seed, "order", epoch), ids)[0] for epoch in range(1, EPOCHS + 1)]
+    return {"images": as_plain(x, LARGEST), "augmented": [as_plain(row, LARGEST) for row in rows]}
 
 
 def _check_data(settings: Settings, arguments: dict[str, Any], encoding: Encoding | ImageEncoding) -> None:

@@ -11,6 +11,7 @@ from thalweg.core.files import own_folder, write_json, write_own
 from thalweg.core.source import Source
 from thalweg.data import ImageSource, TableSource, TargetKind, prediction_frame
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
+from thalweg.recipes.augmenting import augmented_examples
 from thalweg.recipes.inside import look_inside
 from thalweg.recipes.pairs import Pairs, pairs_of
 from thalweg.recipes.predict import outputs_of
@@ -116,11 +117,13 @@ def _source(run: Run, split: Any, name: str) -> Source:
 
 
 def _keep_looks(run: Run, held_out: dict[str, Source]) -> None:
-    """What a network of images looks at in the last split that was held out."""
+    """What a network of images looks at in the last split that was held out, and what it was given to train on."""
     assert run.path is not None
     found = look_inside(run, held_out[name], name) if (name := next(reversed(held_out), None)) else None
     if found is not None:
         write_json(run.path / "inside.json", found)
+    if (examples := augmented_examples(run)) is not None:
+        write_json(run.path / "augmentation.json", examples)
 
 
 def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pairs | None]) -> None:

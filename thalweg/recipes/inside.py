@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from thalweg.core.errors import ThalwegError
 from thalweg.core.source import Source
-from thalweg.data import TableSource, TargetKind
+from thalweg.data import ImageSource, TableSource, TargetKind
 from thalweg.measure import feature_maps, first_layer_filters, maximize, occlusion, receptive_field, saliency
 from thalweg.measure.inside.filters import convolutions
 from thalweg.measure.looking import looking
@@ -63,7 +63,7 @@ def _looks(model: nn.Module, examples: Examples) -> dict[str, Any]:
     last = next((name for name in reversed(names) if not field[name].measured), names[-1])
     return {
         "first": names[0],
-        "filters": _plain(first_layer_filters(model)[:FILTERS]),
+        "filters": as_plain(first_layer_filters(model)[:FILTERS]),
         "last": last,
         "sees": list(field[last].size),
         "sides": list(shape[1:]),
@@ -98,7 +98,7 @@ def _examples(run: Run, source: Source) -> Examples | None:
     whole = all(isinstance(y, Tensor) and y.dim() == 1 and not y.is_floating_point() for y in targets)
     if whole and outputs.shape[1] > 1:
         truths = torch.cat([y.cpu() for y in targets])
-    if isinstance(source, TableSource) and source.encoding.schema.target.kind is TargetKind.CLASSES:
+    if isinstance(source, TableSource | ImageSource) and source.encoding.schema.target.kind is TargetKind.CLASSES:
         labels = [str(label) for label in source.encoding.schema.target.labels]
     return Examples(torch.cat([x.cpu() for x, _ in pairs]), outputs, truths, labels)
 
@@ -122,7 +122,7 @@ def _maps(model: nn.Module, images: Tensor, targets: Tensor, affordable: bool) -
     steep = saliency(model, images, targets)
     falls = occlusion(model, images, targets) if affordable else None
     return [
-        {"saliency": _plain(steep[i]), "occlusion": None if falls is None else _plain(falls[i])}
+        {"saliency": as_plain(steep[i]), "occlusion": None if falls is None else as_plain(falls[i])}
         for i in range(len(images))
     ]
 
@@ -135,7 +135,7 @@ def _example(examples: Examples, place: int, image: Tensor, target: int, looks: 
         "truth": None if truth is None else labels[truth],
         "predicted": labels[target] if examples.outputs.shape[1] > 1 else f"{float(examples.outputs[place, 0]):.4g}",
         "right": None if truth is None else truth == target,
-        "image": _plain(image),
+        "image": as_plain(image),
         **looks,
     }
 
@@ -149,7 +149,7 @@ def _maximized(model: nn.Module, layer: str, examples: Examples, steps: int) -> 
     bounds = (low, high if high > low else low + 1)
     found = maximize(model, layer, channels, tuple(some.shape[1:]), steps=steps, bounds=bounds)
     return [
-        {"channel": channel, "start": float(start), "end": float(end), "image": _plain(image)}
+        {"channel": channel, "start": float(start), "end": float(end), "image": as_plain(image)}
         for channel, start, end, image in zip(channels, found.start, found.end, found.images, strict=True)
     ]
 
@@ -163,11 +163,15 @@ def _operations(model: nn.Module, image: Tensor) -> float:
     return float(max(1, counter.get_total_flops()))
 
 
-def _plain(picture: Tensor) -> Any:
-    """Numbers of four digits in nested lists, of a picture that is not too large."""
+def as_plain(picture: Tensor, largest: int = LARGEST_SIDE) -> Any:
+    """Numbers of four digits in nested lists, of a picture that is not too large.
+
+    >>> as_plain(torch.ones(1, 4, 4) / 3, largest=2)
+    [[[0.3333, 0.3333], [0.3333, 0.3333]]]
+    """
     height, width = picture.shape[-2:]
-    if max(height, width) > LARGEST_SIDE:
-        share = LARGEST_SIDE / max(height, width)
+    if max(height, width) > largest:
+        share = largest / max(height, width)
         size = (max(1, round(height * share)), max(1, round(width * share)))
         flat = picture.float().reshape(1, -1, height, width)
         picture = interpolate(flat, size, mode="area").reshape(*picture.shape[:-2], *size)

@@ -139,10 +139,14 @@ class Settings:
         raise RecipeError(f"{where}: there is no setting '{name}'.{near}")
 
 
+SHORT_NUMBER = re.compile(r"[+-]?(\.\d+|\d+\.)([eE][+-]?\d+)?")
+"""A number that TOML wants written out: .1 and 1. are 0.1 and 1.0."""
+
+
 def parse_value(text: str) -> Any:
     """A value as TOML reads it, plain text where TOML reads none; `none` is None.
 
-    >>> parse_value("0.5"), parse_value("true"), parse_value("houses.csv"), parse_value("none")
+    >>> parse_value(".5"), parse_value("true"), parse_value("houses.csv"), parse_value("none")
     (0.5, True, 'houses.csv', None)
     """
     if text.lower() == "none":
@@ -150,7 +154,7 @@ def parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        return float(text) if SHORT_NUMBER.fullmatch(text) else text
 
 
 def read_settings(path: Path) -> Settings:

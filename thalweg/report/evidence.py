@@ -27,6 +27,7 @@ class Evidence:
     diary: dict[str, Any]
     tensors: dict[str, tuple[int, ...]]
     inside: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -62,6 +63,7 @@ def read_evidence(folder: Path) -> Evidence:
         diary=read_object(folder / "diary.json"),
         tensors=_read_tensors(folder / "checkpoints" / "best.safetensors"),
         inside=read_object(folder / "inside.json"),
+        augmentation=read_object(folder / "augmentation.json"),
     )
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from thalweg.report.augmentation import draw_augmentation
 from thalweg.report.blocks import Beside, Picture, Prose, Section, picture
 from thalweg.report.evidence import Evidence, mappings, texts
 from thalweg.report.inside import filters_grid, looks_grid, maximizing_grid, tiles_height
@@ -12,7 +13,7 @@ from thalweg.report.wording import clean, number
 if TYPE_CHECKING:
     import numpy as np
 
-MOST, LARGEST = 24, 96
+MOST, LARGEST, MOST_ROWS = 24, 96, 3
 """Pictures of a kind that are drawn, and their side in pixels; more is not what thalweg writes."""
 LEGEND = (
     "Each column is an example, true class → predicted class, mistakes first. Lit pixels move the answer most (its "
@@ -46,6 +47,21 @@ def looks(evidence: Evidence) -> Section:
         blocks.append(Prose(said, quiet=True))
     blocks.append(Prose("Such pictures show what a network is sensitive to. They are no proof of why.", quiet=True))
     return Section("inside", title, blocks, _lead(found))
+
+
+def augmentation(evidence: Evidence) -> Section:
+    """A few train images, and below each what augmentation made of it."""
+    title = "What augmentation makes of the images"
+    images = _array(evidence.augmentation.get("images"), 4)
+    found = evidence.augmentation.get("augmented")
+    read = [_array(row, 4) for row in found[:MOST_ROWS]] if isinstance(found, list) else []
+    rows = [row for row in read if images is not None and row is not None and row.shape == images.shape]
+    if images is None or not rows or images.shape[1] not in (1, 3):
+        return Section("augmentation", title)
+    tall = tiles_height(10 * (1 + len(rows)), 10, False, images.shape[2] / images.shape[3]) + 12
+    drawn = picture(lambda ax: draw_augmentation(images, rows, ax), "train images, and what became of them", tall)
+    lead = "Train images as they are, and below each what it became in the first epochs. Judging sees them as they are."
+    return Section("augmentation", title, [replace(drawn, inked=images.shape[1] != 3)], lead)
 
 
 def _lead(found: dict[str, Any]) -> str:
