@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 import torch
+from digits import by_hand
 from machine import Way, in_turn, machine, show
 from torch import nn
 from torch.nn import functional as F
@@ -38,11 +39,12 @@ def of_kornia(container: str) -> Callable[[torch.Tensor], Any]:
     return made
 
 
-def by_hand(x: torch.Tensor) -> torch.Tensor:
+def sampled(x: torch.Tensor) -> torch.Tensor:
     """One grid and one sampling by torch's own functions, without shifts by whole pixels and without keys."""
-    angle, scale = torch.deg2rad(30 * torch.rand(BATCH) - 15), 0.9 + 0.2 * torch.rand(BATCH)
-    mirror = 1 - 2 * torch.randint(2, (BATCH,))
-    zero = (torch.randint(9, (2, BATCH)) - 4) / 16
+    count = len(x)
+    angle, scale = torch.deg2rad(30 * torch.rand(count) - 15), 0.9 + 0.2 * torch.rand(count)
+    mirror = 1 - 2 * torch.randint(2, (count,))
+    zero = (torch.randint(9, (2, count)) - 4) / 16
     rows = (mirror * angle.cos(), -mirror * angle.sin(), zero[0], angle.sin(), angle.cos(), zero[1])
     theta = torch.stack(rows, 1).view(-1, 2, 3) / scale[:, None, None]
     return F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), align_corners=False)
@@ -63,7 +65,7 @@ def throughput(rounds: int) -> dict[str, float]:
     x, y, ids, keys = torch.rand(BATCH, *SHAPE), torch.zeros(BATCH), torch.arange(BATCH), count()
     ways: dict[str, Way] = {
         "thalweg": repeated(lambda: KNOBS(x, y, next(keys), ids)),
-        "torch's affine_grid, by hand": repeated(partial(by_hand, x)),
+        "torch's affine_grid, by hand": repeated(partial(sampled, x)),
     }
     if find_spec("kornia") is not None:
         for container in ("in a Sequential", "in its own container"):
@@ -72,10 +74,15 @@ def throughput(rounds: int) -> dict[str, float]:
 
 
 def training(rounds: int) -> None:
-    """A small CNN with and without augmentation."""
+    """A small CNN with and without augmentation, beside the loop that anyone writes."""
     splits = thalweg.Splits(train=(torch.rand(IMAGES, *SHAPE), torch.arange(IMAGES) % 10))
     plain = thalweg.Recipe(data=splits, model=partial(cnn, 3, 10), objective=nn.CrossEntropyLoss(), epochs=1)
-    ways: dict[str, Way] = {"plain": partial(thalweg.train, plain)}
+    model = partial(cnn, 3, 10)
+    ways: dict[str, Way] = {
+        "by hand": partial(by_hand, splits.train, 1, model),
+        "by hand, with affine_grid and grid_sample": partial(by_hand, splits.train, 1, model, changed=sampled),
+        "thalweg.train": partial(thalweg.train, plain),
+    }
     for name, knobs in (
         ("flip, rotate, scale, crop", KNOBS),
         ("and brightness, contrast, noise, cutout, mixup", Augment(
@@ -83,10 +90,9 @@ def training(rounds: int) -> None:
             mixup=0.2, classes=10,
         )),
     ):  # fmt: skip
-        ways[name] = partial(thalweg.train, plain.but(data=augment(splits, knobs)))
-    show(
-        f"cnn of width 16, {IMAGES} images of 3 x 32 x 32, batches of {BATCH}, 1 epoch", in_turn(ways, rounds), "plain"
-    )
+        ways[f"thalweg.train, {name}"] = partial(thalweg.train, plain.but(data=augment(splits, knobs)))
+    title = f"cnn of width 16, {IMAGES} images of 3 x 32 x 32, batches of {BATCH}, 1 epoch"
+    show(title, in_turn(ways, rounds), "by hand")
 
 
 def main() -> None:

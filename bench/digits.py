@@ -26,9 +26,14 @@ def net(width: int = 128) -> nn.Module:
 
 
 def by_hand(
-    data: Any, epochs: int, model: Callable[[], nn.Module] = net, seed: int = 0, batch_size: int = 32
+    data: Any,
+    epochs: int,
+    model: Callable[[], nn.Module] = net,
+    seed: int = 0,
+    batch_size: int = 32,
+    changed: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> nn.Module:
-    """The bare loop: a DataLoader, torch's Adam as it comes, the loss read at every step."""
+    """The bare loop: a DataLoader, torch's Adam as it comes, the loss read at every step; inputs `changed` by batch."""
     torch.manual_seed(seed)
     trained, loss = model(), nn.CrossEntropyLoss()
     optimizer = ADAM(trained.parameters())
@@ -37,7 +42,7 @@ def by_hand(
         total = 0.0
         for x, y in loader:
             optimizer.zero_grad()
-            value = loss(trained(x), y)
+            value = loss(trained(changed(x)), y)
             value.backward()
             optimizer.step()
             total += value.item()

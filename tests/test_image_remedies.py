@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import thalweg
 from thalweg import Recipe, Splits
 from thalweg.core.notices import collecting
-from thalweg.data import Augmented
+from thalweg.data import Augmented, augment
 from thalweg.diagnosis import Cause, Finding
 from thalweg.diagnosis.work import work
 from thalweg.nn import cnn
@@ -134,3 +134,18 @@ def test_what_images_were_given_can_be_said_in_settings(tmp_path: Path) -> None:
         again = thalweg.load(tmp_path / "improved.toml")
     assert again.data.train.augment == changed.data.train.augment
     assert (again.epochs, again.schedule) == (4, changed.schedule)
+
+
+def test_copies_are_paid_for() -> None:
+    plain = recipe()
+    copied = plain.but(data=augment(plain.data, rotate=10, copies=3))
+    assert work(copied) == pytest.approx(4 * work(plain), rel=0.1)
+
+
+def test_a_filter_costs_at_every_place() -> None:
+    small, large = recipe(), recipe(data=Splits(train=(torch.zeros(200, 1, 24, 24), torch.zeros(200).long())))
+    each = 4 * (9 * 1 + 9 * 4) + 2 * 4 / 144  # two convolutions at each place, and a linear layer
+    assert work(small) == pytest.approx(200 * 6 * (20_000 + 144 * each), rel=0.01)
+    assert work(large) == pytest.approx(200 * 6 * (20_000 + 4 * 144 * each), rel=0.01)
+    rows = recipe(model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 2)))
+    assert work(rows) == 200 * 6 * (20_000 + 144 * 2 + 2)

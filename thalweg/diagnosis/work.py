@@ -10,7 +10,7 @@ from thalweg.core.convert import Batching, as_source
 from thalweg.core.nest import Nest, map_tensors
 from thalweg.core.objective import apply
 from thalweg.core.randomness import untouched
-from thalweg.core.source import Indexed, Source
+from thalweg.core.source import Counted, Indexed, Source
 from thalweg.core.threads import counting
 from thalweg.training import Recipe
 
@@ -35,9 +35,21 @@ def work(recipe: Recipe) -> float:
 
 
 def examples_of(recipe: Recipe) -> int:
-    """The training examples of a recipe; 1 for a stream."""
+    """The examples that an epoch of a recipe trains on, copies and what a sampler draws again included; 1 for a stream.
+
+    >>> from thalweg.core.source import Splits
+    >>> splits = Splits(train=(torch.ones(33), torch.ones(33)))
+    >>> examples_of(Recipe(data=splits, model=nn.Identity, objective=nn.MSELoss()))
+    33
+    """
     source = _train(recipe)
-    return len(source) if isinstance(source, Indexed) else 1
+    if not isinstance(source, Indexed):
+        return 1
+    batches = source.count_batches() if isinstance(source, Counted) else None
+    size = getattr(source, "batch_size", None) or recipe.batch_size
+    if batches is None or size is None or 0 <= batches * size - len(source) < size:
+        return len(source)
+    return batches * size
 
 
 def _train(recipe: Recipe) -> Source:
