@@ -1,5 +1,6 @@
 """Reference learners: what the loss is compared with, each fitted without the examples that it is asked about."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -130,6 +131,7 @@ def out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) -
 
     None where some fold's training part has one class alone.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import KFold
 
     folds, classify = KFold(FOLDS, shuffle=True, random_state=seed), not y.is_floating_point()
@@ -139,7 +141,9 @@ def out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) -
     for train, held_out in folds.split(x):
         if classify and len(np.unique(targets[train])) < 2:
             return None
-        learner = _fitting(build(), len(train)).fit(x[train], targets[train])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a reference need not be at its best
+            learner = _fitting(build(), len(train)).fit(x[train], targets[train])
         if classify:
             probability = learner.predict_proba(x[held_out])
             output[np.ix_(held_out, learner.classes_)] += (1 - SMOOTHING) * probability
