@@ -134,3 +134,19 @@ def test_what_images_were_given_can_be_said_in_settings(tmp_path: Path) -> None:
         again = thalweg.load(tmp_path / "improved.toml")
     assert again.data.train.augment == changed.data.train.augment
     assert (again.epochs, again.schedule) == (4, changed.schedule)
+
+
+def test_a_run_that_was_read_back_is_treated_and_said_in_settings(tmp_path: Path) -> None:
+    """Its data are loaded when they are first asked for, and its augmentation stands around them."""
+    knobs = ["model.kind=cnn", "model.width=2", "model.depth=1", "epochs=1", "augmentation.flip=true"]
+    with collecting() as said:
+        run = thalweg.train(thalweg.load("digits", assignments=knobs), out=tmp_path)
+        assert run.path is not None
+        start = thalweg.load_run(run.path).recipe
+        assert start is not None
+        changed = augmented(start, rotate=10.0)
+        assert as_toml(expressed(start, start), tmp_path) == as_toml(start, tmp_path)
+        text = as_toml(expressed(changed, start), tmp_path)
+    assert text is not None
+    assert "flip = true\nrotate = 10.0" in text
+    assert "cannot be said" not in "\n".join(said)

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from thalweg.core.arrays import ArraySource
-from thalweg.core.convert import Batching, Deferred, as_source
+from thalweg.core.convert import Batching, as_source, loaded
 from thalweg.core.description import differences as how_they_differ
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import DataError, RecipeError, Unsupported
@@ -245,8 +245,7 @@ def augment(splits: Splits, augment: Augment | None = None, *, copies: int = 0, 
 
 def _opened(split: Any) -> Source:
     """The source itself, in its own batch size; of anything else that which a recipe would open it as."""
-    if isinstance(split, Deferred):
-        split = split.load()
+    split = loaded(split)
     return split if isinstance(split, Source) else as_source(split, "train", Batching())
 
 

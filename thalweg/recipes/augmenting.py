@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.core.convert import Deferred
+from thalweg.core.convert import Deferred, loaded
 from thalweg.core.errors import RecipeError
 from thalweg.core.randomness import stream_seed
 from thalweg.core.signature import named_parameters
@@ -58,8 +58,7 @@ def _loaded(train: Deferred, chosen: Augment, copies: int) -> Augmented:
 def augmented_examples(run: Run) -> dict[str, Any] | None:
     """Ten train images of a run, and what augmentation made of them in its first epochs; None where it has none."""
     assert run.recipe is not None
-    train = run.recipe.data.train
-    train = train.load() if isinstance(train, Deferred) else train
+    train = loaded(run.recipe.data.train)
     if not isinstance(train, Augmented):
         return None
     some = train.take(range(min(SHOWN, len(train))))

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from thalweg.core.convert import loaded
 from thalweg.core.nest import Nest
 from thalweg.data import Augment, Augmented, augment
 from thalweg.diagnosis import Cause
@@ -61,7 +62,7 @@ def augmented(recipe: Recipe, **settings: Any) -> Recipe:
     >>> augmented(augmented(recipe, rotate=10), flip=True).data.train
     Augmented(5 examples, Augment(flip=True, rotate=10))
     """
-    train = recipe.data.train
+    train = loaded(recipe.data.train)
     if isinstance(train, Augmented):
         return recipe.but(data=replace(recipe.data, train=replace(train, augment=replace(train.augment, **settings))))
     return recipe.but(data=augment(recipe.data, Augment(**settings)))
