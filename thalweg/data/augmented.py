@@ -91,10 +91,15 @@ class Augmented:
         batches = list(self.source.batches(0, 0, None))
         x, y = (_joined([_pair(batch)[part] for batch in batches]) for part in (0, 1))
         ids = self._numbered(torch.cat(self._order(0, None)))
-        made = [self.augment(x, y, stream_seed(0, "copies", copy), ids) for copy in range(1, self.copies + 1)]
+        made = [self.augment(x, y, self.key_of_copy(copy), ids) for copy in range(1, self.copies + 1)]
         own = mixable(y, len(x), self.augment.classes, x.dtype) if self.augment.mixup else y
         whole = _joined([(x, own), *made])
         return ArraySource(whole, self.batch_size, getattr(self.source, "merge_single", False))
+
+    @staticmethod
+    def key_of_copy(copy: int) -> int:
+        """The key by which a copy is drawn, the first being 1."""
+        return stream_seed(0, "copies", copy)
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if generator is None:
