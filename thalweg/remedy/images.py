@@ -54,7 +54,7 @@ def beyond_references(batch: Nest) -> Iterator[Remedy]:
 
 
 def augmented(recipe: Recipe, **settings: Any) -> Recipe:
-    """The recipe with its train images changed anew in every epoch, beside what happens to them already.
+    """The recipe with its train images changed anew in every epoch, beside what happens to them already, which stays.
 
     >>> import torch
     >>> from thalweg import Recipe, Splits
@@ -64,7 +64,10 @@ def augmented(recipe: Recipe, **settings: Any) -> Recipe:
     """
     train = loaded(recipe.data.train)
     if isinstance(train, Augmented):
-        return recipe.but(data=replace(recipe.data, train=replace(train, augment=replace(train.augment, **settings))))
+        more = {name: value for name, value in settings.items() if not getattr(train.augment, name)}
+        if not more:
+            return recipe
+        return recipe.but(data=replace(recipe.data, train=replace(train, augment=replace(train.augment, **more))))
     return recipe.but(data=augment(recipe.data, Augment(**settings)))
 
 
