@@ -206,6 +206,15 @@ class AugmentedStream:
             x, y = _pair(batch)
             yield self.augment(x, y, own, torch.arange(count_examples(x)) + number * PLACES)
 
+    def restore(self, values: Nest) -> Nest:
+        """Outputs or targets in the target's own units."""
+        return self.source.restore(values) if isinstance(self.source, Restoring) else values
+
+    def batched(self, size: int | None, merge_single: bool = False) -> "AugmentedStream":
+        if not isinstance(self.source, Batched):
+            return self
+        return replace(self, source=self.source.batched(size, merge_single))
+
     def count_batches(self) -> int | None:
         """The batches of an epoch, None where only reading it would tell."""
         return self.source.count_batches() if isinstance(self.source, Counted) else None
