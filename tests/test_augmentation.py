@@ -33,6 +33,16 @@ EVERYTHING = {
 # --- whose numbers ---
 
 
+@pytest.mark.parametrize("columns", [1, 3])
+def test_noise_on_rows_of_a_table_counts_in_the_columns_unit(columns: int) -> None:
+    """One column has no deviation within a row, and a row within [0, 1] is not cut off there."""
+    x = torch.linspace(-2, 2, 30_000).repeat_interleave(columns).view(-1, columns)
+    added = Augment(noise=0.5)(x, x[:, 0], key=0, ids=torch.arange(len(x)))[0] - x
+    for rows in (added, added[((x > 0) & (x < 1)).all(1)]):
+        assert abs(float(rows.mean())) < 0.02
+        assert float(rows.std()) == pytest.approx(0.5, rel=0.02)
+
+
 def test_an_image_gets_the_same_in_any_batch_and_any_order() -> None:
     x, ids = images(30), torch.arange(30) * 7
     whole = changed(x, ids=ids, **EVERYTHING)

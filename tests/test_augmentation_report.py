@@ -13,6 +13,7 @@ from PIL import Image
 import thalweg
 from thalweg.cli import main
 from thalweg.core.randomness import stream_seed
+from thalweg.recipes.augmenting import augmented_examples
 
 TITLE = "What augmentation makes of the images"
 GOOD = {"images": np.zeros((4, 1, 5, 5)).tolist(), "augmented": [np.ones((4, 1, 5, 5)).tolist()] * 2}
@@ -48,6 +49,21 @@ def test_it_shows_what_the_first_epochs_were_trained_on(folder: Path) -> None:
     for number, row in enumerate(kept["augmented"], 1):
         torch.testing.assert_close(torch.tensor(row), seen[number][:10], rtol=1e-3, atol=1e-4)
     assert TITLE in page(folder).titles
+
+
+def test_it_shows_the_copies_where_there_are_any(tmp_path: Path) -> None:
+    knobs = ["model.width=2", "model.kind=cnn", "epochs=1", "augmentation.rotate=30", "augmentation.copies=2"]
+    run = thalweg.train(thalweg.load("digits", assignments=knobs), out=tmp_path)
+    assert run.recipe is not None
+    shown, train = augmented_examples(run), run.recipe.data.train
+    assert shown is not None
+    assert len(shown["augmented"]) == 2
+    whole = train.multiplied.data[0]
+    for copy, row in enumerate(shown["augmented"], 1):
+        first = whole[copy * len(train) :][:10]
+        torch.testing.assert_close(torch.tensor(row), first, rtol=1e-3, atol=1e-4)
+    assert "its first copies" in page(write(tmp_path / "a", **{"augmentation.json": GOOD | {"copies": 2}})).text
+    assert "in the first epochs" in page(write(tmp_path / "b", **{"augmentation.json": GOOD})).text
 
 
 def seed_of(seed: int, epoch: int) -> int:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Tens
 import thalweg
 from thalweg import DataError, Recipe, RecipeError, Splits, Unsupported
 from thalweg.core.arrays import ArraySource
-from thalweg.core.convert import as_source
+from thalweg.core.convert import Batching, as_source
 from thalweg.core.nest import Nest
 from thalweg.core.randomness import generator
 from thalweg.core.source import Indexed
@@ -205,6 +205,31 @@ def test_it_is_all_that_its_source_is() -> None:
     assert fitted.source.encoding.to_json() == table.fit([0, 1, 2]).encoding.to_json()
     assert torch.equal(source.restore(torch.ones(2)), table.restore(torch.ones(2)))
     assert len(drawn(source.batched(7))) == -(-len(table) // 7)
+
+
+class Scaled(Own):
+    """A source whose targets are in hundreds, and which leaves the batch size to the recipe."""
+
+    def __init__(self, size: int | None = 11) -> None:
+        self.size = size
+
+    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        yield from ArraySource(examples(), self.size).batches(epoch, start, generator)
+
+    def batched(self, size: int | None, merge_single: bool = False) -> "Scaled":
+        return Scaled(size)
+
+    def restore(self, values: Any) -> Any:
+        return 100 * values
+
+
+def test_a_stream_keeps_its_units_and_its_batch_size() -> None:
+    stream = as_source(augment(Splits(train=Scaled()), TURN).train, batching=Batching(7))
+    assert [len(x) for x, _ in drawn(stream)] == [len(x) for x, _ in stream.batches(0, 0, None)] == [7] * 6 + [2]
+    assert float(stream.restore(torch.ones(()))) == 100
+    bare = augment(Splits(train=Own()), TURN).train
+    assert bare.batched(7) is bare
+    assert float(bare.restore(torch.ones(()))) == 1
 
 
 def test_folds_hold_out_plain_examples() -> None:

@@ -44,6 +44,12 @@ def names(root: Path, count: int = 9) -> Path:
 # --- formats and modes ------------------------------------------------------------------------------------------------
 
 
+def test_a_folder_of_files_is_no_test_set_of_arrays(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((12, 8, 8), np.uint8), y=np.arange(12) % 2)
+    with pytest.raises(DataError, match=r"photos is a folder without arrays of images .* Give a file of arrays"):
+        load_image_splits(tmp_path / "a.npz", test_path=names(tmp_path / "photos"))
+
+
 @pytest.mark.parametrize("ending", ["png", "bmp", "ppm", "tif", "tiff", "webp"])
 def test_formats_without_loss_give_the_same_bytes(tmp_path: Path, ending: str) -> None:
     path = saved(tmp_path / f"1.{ending}", **({"lossless": True} if ending == "webp" else {}))

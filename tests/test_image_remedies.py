@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import thalweg
 from thalweg import Recipe, Splits
 from thalweg.core.notices import collecting
-from thalweg.data import Augmented, augment
+from thalweg.data import Augment, Augmented, augment
 from thalweg.diagnosis import Cause, Finding
 from thalweg.diagnosis.work import work
 from thalweg.nn import cnn
@@ -76,6 +76,13 @@ def test_augmentation_goes_beside_what_there_is() -> None:
     assert twice.data.validation is recipe().data.validation or len(twice.data.validation[0]) == 200
 
 
+def test_a_remedy_takes_nothing_back_from_an_augmentation() -> None:
+    before = augmented(recipe(), rotate=30.0, scale=(0.5, 2.0))
+    after = augmented(before, rotate=10.0, scale=0.1, shift=0.1)
+    assert after.data.train.augment == Augment(rotate=30.0, scale=(0.5, 2.0), shift=0.1)
+    assert augmented(after, rotate=10.0, shift=0.1) is after
+
+
 def test_what_lies_beyond_the_references() -> None:
     before = recipe()
     changed = {remedy.name: remedy(before) for remedy in beyond_references(before.data.train)}
@@ -121,6 +128,24 @@ def test_images_that_do_as_well_as_references_go_on_to_a_race() -> None:
     assert turn.race.ahead[0].name in result.ended
 
 
+def test_a_race_leaves_out_what_changes_nothing() -> None:
+    """A network that cannot be made wider, and images that are turned and mirrored already."""
+    data = augmented(recipe(), flip=True, rotate=10.0, scale=0.1, shift=0.1).data
+    blind = recipe(data=data, model=lambda: nn.Sequential(Blind(), nn.Flatten(), nn.Linear(144, 2)), epochs=1)
+    (turn,) = thalweg.improve(blind, rounds=1, budget=60).diary
+    assert turn.race is not None
+    names = {remedy.name for remedy, _ in turn.race.losses}
+    assert "2 x as long, the rate going to 0" in names
+    assert not {name for name in names if name.startswith("images") or "wide" in name}
+
+
+class Blind(nn.Module):
+    """Forgets what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x
+
+
 def test_what_images_were_given_can_be_said_in_settings(tmp_path: Path) -> None:
     with collecting() as said:
         start = thalweg.load("digits", assignments=["model.kind=cnn", "epochs=2"])
@@ -149,3 +174,19 @@ def test_a_filter_costs_at_every_place() -> None:
     assert work(large) == pytest.approx(200 * 6 * (20_000 + 4 * 144 * each), rel=0.01)
     rows = recipe(model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 2)))
     assert work(rows) == 200 * 6 * (20_000 + 144 * 2 + 2)
+
+
+def test_a_run_that_was_read_back_is_treated_and_said_in_settings(tmp_path: Path) -> None:
+    """Its data are loaded when they are first asked for, and its augmentation stands around them."""
+    knobs = ["model.kind=cnn", "model.width=2", "model.depth=1", "epochs=1", "augmentation.flip=true"]
+    with collecting() as said:
+        run = thalweg.train(thalweg.load("digits", assignments=knobs), out=tmp_path)
+        assert run.path is not None
+        start = thalweg.load_run(run.path).recipe
+        assert start is not None
+        changed = augmented(start, rotate=10.0)
+        assert as_toml(expressed(start, start), tmp_path) == as_toml(start, tmp_path)
+        text = as_toml(expressed(changed, start), tmp_path)
+    assert text is not None
+    assert "flip = true\nrotate = 10.0" in text
+    assert "cannot be said" not in "\n".join(said)

@@ -15,7 +15,7 @@ from torch import nn
 
 import thalweg
 from thalweg.cli import main
-from thalweg.core.convert import as_source
+from thalweg.core.convert import Batching, as_source
 from thalweg.core.errors import DataError
 from thalweg.measure import effective_field, first_layer_filters, occlusion, receptive_field, saliency
 from thalweg.nn import cnn, mlp
@@ -48,6 +48,21 @@ def kept(folder: Path) -> dict[str, Any]:
 
 
 # --- the section ------------------------------------------------------------------------------------------------------
+
+
+def test_a_few_images_are_read_out_of_batches_and_no_further_than_they_stand() -> None:
+    x = torch.rand(30, 1, 6, 6)
+    source, read = as_source((x, torch.zeros(30)), batching=Batching(7)), list[int]()
+
+    class Counting:
+        def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Any:
+            for number, batch in enumerate(source.batches(epoch, start, generator)):
+                read.append(number)
+                yield batch
+
+    examples = inside.Examples(Counting(), torch.zeros(30, 2), None, ["a", "b"])
+    assert torch.equal(examples.images([9, 3, 14]), x[[9, 3, 14]])
+    assert read == [0, 1, 2]
 
 
 def test_a_cnn_for_digits_has_the_section(digits: Path) -> None:

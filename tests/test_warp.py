@@ -101,6 +101,18 @@ def test_a_warp_is_torchs_grid_in_pixels(size: tuple[int, int], padding: str) ->
     assert torch.allclose(warp(x, matrices, padding=padding), expected, atol=1e-12)
 
 
+def test_places_are_exact_where_layers_multiply_in_bfloat16() -> None:
+    x, matrices = images(5, 300), affine(angle=torch.tensor([31.0, -3.0]))
+    expected = warp(x, matrices)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(warp(x, matrices), expected)
+
+
+def test_shapes_alone_can_be_warped() -> None:
+    x, matrices = (torch.empty(shape, device="meta") for shape in ((2, 3, 8, 8), (2, 2, 3)))
+    assert warp(x, matrices, (5, 4)).shape == (2, 3, 5, 4)
+
+
 @pytest.mark.parametrize("out", [(11, 3), (8, 8), (1, 1)])
 def test_the_identity_with_a_size_resizes(out: tuple[int, int]) -> None:
     x = images(5, 7)

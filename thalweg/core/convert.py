@@ -55,6 +55,11 @@ class Deferred:
     load: Callable[[], Any]
 
 
+def loaded(split: Any) -> Any:
+    """A split that can be looked at: of one that is deferred what it loads, any other as it is."""
+    return split.load() if isinstance(split, Deferred) else split
+
+
 def as_source(split: Any, name: str = "train", batching: Batching | None = None) -> Source:
     """A pair of tensors or arrays, a `Dataset`, a `DataLoader` or a `Source`, as a `Source`.
 
@@ -66,8 +71,7 @@ def as_source(split: Any, name: str = "train", batching: Batching | None = None)
     Raises `DataError` for an empty split, arrays that do not share axis 0, text, iterators that can be read only once.
     """
     batching = batching or Batching()
-    if isinstance(split, Deferred):
-        split = split.load()
+    split = loaded(split)
     if isinstance(split, DataLoader):
         return _opened(split, name, batching)
     if isinstance(split, Source):

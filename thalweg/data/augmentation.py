@@ -53,7 +53,8 @@ class Augment:
       (in standardized images their mean) or "reflection".
     - `brightness`: $x + b\,u$; `contrast`: $m + (x - m)(1 + c\,u)$ with the image's mean $m$ and $u \in [-1, 1]$;
       `noise`: $x + n\,\epsilon$. Images in [0, 1] stay in it. Of any other image (a standardized one) brightness and
-      noise are counted in its own deviations, and nothing is cut off. All three, and `mixup`, do for any inputs.
+      noise are counted in its own deviations, and nothing is cut off. All three, and `mixup`, do for any inputs; in
+      rows `(batch, columns)` brightness and noise are counted in the columns' own unit.
     - `cutout`: a rectangle of this share of each side becomes 0, its middle anywhere (DeVries & Taylor, "Improved
       Regularization of Convolutional Neural Networks with Cutout", 2017).
     - `mixup`: $\lambda x_i + (1-\lambda) x_j$ and the same of targets, $\lambda \sim \mathrm{Beta}(\alpha, \alpha)$

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from thalweg.core.arrays import ArraySource
-from thalweg.core.convert import Batching, Deferred, as_source
+from thalweg.core.convert import Batching, as_source, loaded
 from thalweg.core.description import differences as how_they_differ
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import DataError, RecipeError, Unsupported
@@ -91,10 +91,15 @@ class Augmented:
         batches = list(self.source.batches(0, 0, None))
         x, y = (_joined([_pair(batch)[part] for batch in batches]) for part in (0, 1))
         ids = self._numbered(torch.cat(self._order(0, None)))
-        made = [self.augment(x, y, stream_seed(0, "copies", copy), ids) for copy in range(1, self.copies + 1)]
+        made = [self.augment(x, y, self.key_of_copy(copy), ids) for copy in range(1, self.copies + 1)]
         own = mixable(y, len(x), self.augment.classes, x.dtype) if self.augment.mixup else y
         whole = _joined([(x, own), *made])
         return ArraySource(whole, self.batch_size, getattr(self.source, "merge_single", False))
+
+    @staticmethod
+    def key_of_copy(copy: int) -> int:
+        """The key by which a copy is drawn, the first being 1."""
+        return stream_seed(0, "copies", copy)
 
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if generator is None:
@@ -201,6 +206,15 @@ class AugmentedStream:
             x, y = _pair(batch)
             yield self.augment(x, y, own, torch.arange(count_examples(x)) + number * PLACES)
 
+    def restore(self, values: Nest) -> Nest:
+        """Outputs or targets in the target's own units."""
+        return self.source.restore(values) if isinstance(self.source, Restoring) else values
+
+    def batched(self, size: int | None, merge_single: bool = False) -> "AugmentedStream":
+        if not isinstance(self.source, Batched):
+            return self
+        return replace(self, source=self.source.batched(size, merge_single))
+
     def count_batches(self) -> int | None:
         """The batches of an epoch, None where only reading it would tell."""
         return self.source.count_batches() if isinstance(self.source, Counted) else None
@@ -245,8 +259,7 @@ def augment(splits: Splits, augment: Augment | None = None, *, copies: int = 0, 
 
 def _opened(split: Any) -> Source:
     """The source itself, in its own batch size; of anything else that which a recipe would open it as."""
-    if isinstance(split, Deferred):
-        split = split.load()
+    split = loaded(split)
     return split if isinstance(split, Source) else as_source(split, "train", Batching())
 
 

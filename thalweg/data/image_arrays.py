@@ -152,6 +152,11 @@ def _by_split(arrays: Any, names: tuple[str, ...]) -> dict[int | None, str]:
 def _idx_in(folder: Path) -> Path:
     """The file of images of a folder: that to train on, where there are several."""
     files = sorted(item for item in folder.iterdir() if IDX.search(item.name))
+    if not files:
+        raise DataError(
+            f"{folder} is a folder without arrays of images (train-images-idx3-ubyte), but these were expected. Give a "
+            "file of arrays, such as images.npz."
+        )
     train = [item for item in files if "train" in item.name.lower()] or files
     if len(train) > 1:
         raise DataError(f"{folder} holds {listed([item.name for item in train])}. Name the one to train on.")

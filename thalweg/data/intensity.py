@@ -16,8 +16,12 @@ Images = Float[Tensor, "batch ..."]
 class Range:
     """Of each image: whether its numbers lie in [0, 1], where they stay then, and the unit of what is added.
 
-    >>> Range.of(torch.tensor([[0.0, 0.5], [-2.0, 2.0]])).unit.flatten().tolist()
+    A row of a table has no range and no deviation of its own, for its columns are other things: its unit is 1.
+
+    >>> Range.of(torch.tensor([[[0.0, 0.5]], [[-2.0, 2.0]]])).unit.flatten().tolist()
     [1.0, 2.0]
+    >>> Range.of(torch.tensor([[0.0, 0.5], [-2.0, 2.0]])).unit.flatten().tolist()
+    [1.0, 1.0]
     """
 
     within: Bool[Tensor, "batch ..."]
@@ -28,6 +32,8 @@ class Range:
         """The unit is 1 for an image in [0, 1], else its own deviation."""
         flat = x.detach().reshape(len(x), -1)
         shape = (len(x),) + (1,) * (x.dim() - 1)
+        if x.dim() <= 2:
+            return cls(torch.zeros(shape, dtype=torch.bool, device=x.device), x.new_ones(shape))
         low, high = flat.aminmax(dim=1) if flat.shape[1] else (flat.new_zeros(len(x)),) * 2
         within = (low >= 0) & (high <= 1)
         unit = torch.ones_like(low) if bool(within.all()) else torch.where(within, 1, flat.std(1, correction=0))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.core.convert import Deferred
+from thalweg.core.convert import Deferred, loaded
 from thalweg.core.errors import RecipeError
 from thalweg.core.randomness import stream_seed
 from thalweg.core.signature import named_parameters
@@ -56,10 +56,12 @@ def _loaded(train: Deferred, chosen: Augment, copies: int) -> Augmented:
 
 
 def augmented_examples(run: Run) -> dict[str, Any] | None:
-    """Ten train images of a run, and what augmentation made of them in its first epochs; None where it has none."""
+    """Ten train images of a run, and what augmentation made of them in its first epochs; None where it has none.
+
+    Copies are the same in every epoch: it is the first of them then.
+    """
     assert run.recipe is not None
-    train = run.recipe.data.train
-    train = train.load() if isinstance(train, Deferred) else train
+    train = loaded(run.recipe.data.train)
     if not isinstance(train, Augmented):
         return None
     some = train.take(range(min(SHOWN, len(train))))
@@ -67,8 +69,11 @@ def augmented_examples(run: Run) -> dict[str, Any] | None:
     if not isinstance(x, Tensor) or x.dim() != 4 or x.shape[1] not in (1, 3):
         return None
     ids = torch.arange(len(x))
-    rows = [train.augment(x, y, stream_seed(run.recipe.seed, "order", epoch), ids)[0] for epoch in range(1, EPOCHS + 1)]
-    return {"images": as_plain(x, LARGEST), "augmented": [as_plain(row, LARGEST) for row in rows]}
+    keys = [stream_seed(run.recipe.seed, "order", epoch) for epoch in range(1, EPOCHS + 1)]
+    if train.copies:
+        keys = [train.key_of_copy(copy) for copy in range(1, min(train.copies, EPOCHS) + 1)]
+    rows = [as_plain(train.augment(x, y, key, ids)[0], LARGEST) for key in keys]
+    return {"images": as_plain(x, LARGEST), "augmented": rows, "copies": train.copies}
 
 
 def _check_data(settings: Settings, arguments: dict[str, Any], encoding: Encoding | ImageEncoding) -> None:

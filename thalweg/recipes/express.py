@@ -10,6 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from thalweg.core.convert import loaded
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice
 from thalweg.core.signature import defaults_of
@@ -51,8 +52,9 @@ def expressed(recipe: Recipe, start: Recipe) -> Recipe:
                 )
                 return recipe
             sections[section] = said
-    sections["augmentation"] = _augmentation(recipe.data.train)
-    encoding, folder = plain_of(recipe.data.train).encoding, origin.get("folder")
+    train = loaded(recipe.data.train)
+    sections["augmentation"] = _augmentation(train)
+    encoding, folder = plain_of(train).encoding, origin.get("folder")
     base = None if folder is None else Path(folder)
     said_recipe = assemble(Settings(sections), origin["name"], recipe.data, encoding, origin.get("given"), base)
     return said_recipe.but(seed=recipe.seed, epochs=recipe.epochs, batch_size=recipe.batch_size)

@@ -4,6 +4,7 @@ images that filters of the last convolution like best.
 What it costs is counted before: a network that would take seconds is looked into less far, and that is said.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +32,23 @@ STEPS, FEWEST_STEPS, AFFORDABLE = 64, 16, 4e10
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images with their outputs, and the classes that they belong to where there are classes."""
+    """A split's outputs, and the classes of its images where there are classes; the images are read when wanted."""
 
-    images: Tensor
+    source: Source
     outputs: Tensor
     truths: Tensor | None
     labels: list[str]
+
+    def images(self, places: Sequence[int]) -> Tensor:
+        """The images at some places: a split may not fit into memory, but a few of its images do."""
+        found: dict[int, Tensor] = {}
+        first, wanted = 0, set(places)
+        for x, _ in self.source.batches(0, 0, None):
+            found |= {place: x[place - first].cpu() for place in range(first, first + len(x)) if place in wanted}
+            first += len(x)
+            if len(found) == len(wanted):
+                break
+        return torch.stack([found[place] for place in places])
 
 
 def look_inside(run: Run, source: Source, split: str) -> dict[str, Any] | None:
@@ -52,9 +64,9 @@ def look_inside(run: Run, source: Source, split: str) -> dict[str, Any] | None:
 
 
 def _looks(model: nn.Module, examples: Examples) -> dict[str, Any]:
-    names, shape = convolutions(model), tuple(examples.images.shape[1:])
     chosen = _chosen(examples)
-    images, targets = examples.images[chosen], examples.outputs[chosen].argmax(1)
+    images, targets = examples.images(chosen), examples.outputs[chosen].argmax(1)
+    names, shape = convolutions(model), tuple(images.shape[1:])
     cost = _operations(model, images[:1])
     squares = 64 * len(chosen) * cost
     left = AFFORDABLE - squares if squares <= AFFORDABLE else AFFORDABLE
@@ -85,28 +97,34 @@ def _looks(model: nn.Module, examples: Examples) -> dict[str, Any]:
 def _examples(run: Run, source: Source) -> Examples | None:
     if not any(isinstance(module, nn.Conv2d) for module in run.model.modules()):
         return None
-    pairs = [batch for batch in source.batches(0, 0, None) if isinstance(batch, tuple | list) and len(batch) == 2]
-    if not pairs or not all(isinstance(x, Tensor) and x.dim() == 4 and x.is_floating_point() for x, _ in pairs):
-        return None
-    if len({tuple(x.shape[1:]) for x, _ in pairs}) != 1:
+    shapes, targets = set(), []
+    for batch in source.batches(0, 0, None):
+        if not isinstance(batch, tuple | list) or len(batch) != 2 or not _are_images(batch[0]):
+            return None
+        shapes.add(tuple(batch[0].shape[1:]))
+        targets.append(batch[1][0] if isinstance(batch[1], tuple) else batch[1])
+    if len(shapes) != 1:
         return None
     outputs = outputs_of(run, source)
     if outputs.dim() != 2 or outputs.shape[1] < 1:
         return None
     truths, labels = None, [str(i) for i in range(outputs.shape[1])]
-    targets = [y[0] if isinstance(y, tuple) else y for _, y in pairs]
     whole = all(isinstance(y, Tensor) and y.dim() == 1 and not y.is_floating_point() for y in targets)
     if whole and outputs.shape[1] > 1:
         truths = torch.cat([y.cpu() for y in targets])
     if isinstance(source, TableSource | ImageSource) and source.encoding.schema.target.kind is TargetKind.CLASSES:
         labels = [str(label) for label in source.encoding.schema.target.labels]
-    return Examples(torch.cat([x.cpu() for x, _ in pairs]), outputs, truths, labels)
+    return Examples(source, outputs, truths, labels)
+
+
+def _are_images(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dim() == 4 and x.is_floating_point()
 
 
 def _chosen(examples: Examples) -> list[int]:
     """The surest mistakes, then right answers of different classes, the surest of each; without classes the first."""
     if examples.truths is None:
-        return list(range(min(2 * EXAMPLES, len(examples.images))))
+        return list(range(min(2 * EXAMPLES, len(examples.outputs))))
     sureness, guesses = examples.outputs.softmax(1).max(1)
     order = sureness.argsort(descending=True, stable=True).tolist()
     right = (guesses == examples.truths).tolist()
@@ -142,7 +160,8 @@ def _example(examples: Examples, place: int, image: Tensor, target: int, looks: 
 
 def _maximized(model: nn.Module, layer: str, examples: Examples, steps: int) -> list[dict[str, Any]]:
     """Of the channels that tell the images apart best, by the deviation of their mean activation."""
-    some = examples.images[:: max(1, len(examples.images) // COMPARED)][:COMPARED]
+    count = len(examples.outputs)
+    some = examples.images(range(0, count, max(1, count // COMPARED))[:COMPARED])
     spread = feature_maps(model, some, layer).flatten(2).mean(2).std(0, correction=0)
     channels = sorted(spread.argsort(descending=True, stable=True)[:CHANNELS].tolist())
     low, high = float(some.min()), float(some.max())

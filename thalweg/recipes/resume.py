@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from thalweg.core.convert import Deferred
+from thalweg.core.convert import Deferred, loaded
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.source import Splits
@@ -56,7 +56,7 @@ def _loaded(recipe: Recipe) -> Recipe:
     splits = {item.name: getattr(recipe.data, item.name) for item in fields(recipe.data)}
     if not any(isinstance(split, Deferred) for split in splits.values()):
         return recipe
-    data = Splits(**{name: split.load() if isinstance(split, Deferred) else split for name, split in splits.items()})
+    data = Splits(**{name: loaded(split) for name, split in splits.items()})
     return recipe.but(data=data, origin=recipe.origin)
 
 

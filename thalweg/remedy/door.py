@@ -43,4 +43,5 @@ def diagnose(
     assert isinstance(subject, Recipe)  # or find_cause has refused it
     batch = first_batch(open_indexed(subject, subject.data.train, "train"))
     known = remedies_for(finding, images=shows_images(batch))
-    return finding.but(remedies=tuple(remedy for remedy in known if runs(remedy(subject), batch)))
+    changes = [remedy for remedy in known if (changed := remedy(subject)) is not subject and runs(changed, batch)]
+    return finding.but(remedies=tuple(changes))

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from thalweg.core.convert import loaded
 from thalweg.core.nest import Nest
 from thalweg.data import Augment, Augmented, augment
 from thalweg.diagnosis import Cause
@@ -53,7 +54,7 @@ def beyond_references(batch: Nest) -> Iterator[Remedy]:
 
 
 def augmented(recipe: Recipe, **settings: Any) -> Recipe:
-    """The recipe with its train images changed anew in every epoch, beside what happens to them already.
+    """The recipe with its train images changed anew in every epoch, beside what happens to them already, which stays.
 
     >>> import torch
     >>> from thalweg import Recipe, Splits
@@ -61,9 +62,12 @@ def augmented(recipe: Recipe, **settings: Any) -> Recipe:
     >>> augmented(augmented(recipe, rotate=10), flip=True).data.train
     Augmented(5 examples, Augment(flip=True, rotate=10))
     """
-    train = recipe.data.train
+    train = loaded(recipe.data.train)
     if isinstance(train, Augmented):
-        return recipe.but(data=replace(recipe.data, train=replace(train, augment=replace(train.augment, **settings))))
+        more = {name: value for name, value in settings.items() if not getattr(train.augment, name)}
+        if not more:
+            return recipe
+        return recipe.but(data=replace(recipe.data, train=replace(train, augment=replace(train.augment, **more))))
     return recipe.but(data=augment(recipe.data, Augment(**settings)))
 
 

@@ -33,6 +33,8 @@ DIAGNOSIS = 20.0
 UNREAD = "the half of the test data that nothing else has read"
 PROVED = 2
 """So many of those that are ahead in a race are put to proof: each more needs more pairs."""
+RACED = (Cause.OVERFITTING, Cause.NONE, Cause.UNDECIDED)
+"""Causes beyond which a network of images may gain; what is wired wrongly or badly labelled is mended first."""
 CLOSING = 2
 """Runs at the end: the recipe that came in and the one that goes out."""
 
@@ -210,16 +212,16 @@ class _Circle:
         """The remedies to prove: of a network that reads images the best of a race of these and what may help beyond.
 
         What already fits as well as reference learners may still gain there, for these read images badly; what is lost
-        in training is left to the experiments, whose arms are the remedies.
+        in training is left to the experiments, whose arms are the remedies. What would change nothing does not run.
         """
         finding = self.diary[-1].finding
         batch = first_batch(open_indexed(self.recipe, self.recipe.data.train, "train"))
-        fitting = finding.cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS, Cause.MISMATCH)
-        if fitting or not shows_images(batch):
+        if finding.cause not in RACED or not shows_images(batch):
             return remedies
         known = {part for remedy in remedies for part in remedy.parts}
         more = [one for one in beyond_references(batch) if not self.has(one) and not known & set(one.parts)]
-        candidates = [*remedies, *(one for one in more if runs(one(self.recipe), batch))]
+        changes = [one for one in more if (changed := one(self.recipe)) is not self.recipe and runs(changed, batch)]
+        candidates = [*remedies, *changes]
         price = self.unit + sum(self.unit_of(one(self.recipe)) for one in candidates)
         if len(candidates) < 2 or not self.left.holds(price, self.seconds(price)):
             return remedies

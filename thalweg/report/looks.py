@@ -60,7 +60,9 @@ def augmentation(evidence: Evidence) -> Section:
         return Section("augmentation", title)
     tall = tiles_height(10 * (1 + len(rows)), 10, False, images.shape[2] / images.shape[3]) + 12
     drawn = picture(lambda ax: draw_augmentation(images, rows, ax), "train images, and what became of them", tall)
-    lead = "Train images as they are, and below each what it became in the first epochs. Judging sees them as they are."
+    copied = number(evidence.augmentation.get("copies")) > 0
+    became = "its first copies, the same in every epoch" if copied else "what it became in the first epochs"
+    lead = f"Train images as they are, and below each {became}. Judging sees them as they are."
     return Section("augmentation", title, [replace(drawn, inked=images.shape[1] != 3)], lead)
 
 

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from thalweg.core.source import Splits
+from thalweg.core.threads import counting
 from thalweg.nn import cnn
 from thalweg.optim import schedule_by_name
 from thalweg.study.arms import Progress, accuracy, test_error, train_arms, tuned_rate, tuning_seeds
@@ -113,18 +114,9 @@ def multiplications(net: nn.Module) -> int:
     >>> multiplications(nn.Conv2d(1, 3, 5, padding=2)) == 12 * 12 * 3 * 25
     True
     """
-    counted: list[int] = []
-
-    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            counted.append(output.numel() * module.weight[0].numel())
-
-    handles = [module.register_forward_hook(count) for module in net.modules()]
-    with torch.no_grad():
+    with torch.no_grad(), counting(net) as work:
         net.eval()(torch.zeros(1, 1, SIDE, SIDE))
-    for handle in handles:
-        handle.remove()
-    return sum(counted)
+    return work.total
 
 
 def shifted(run: Run, by: int) -> float:
