@@ -1,0 +1,193 @@
+r"""spatial-transformer: a network that may turn its input back does better on turned digits than one that may not.
+
+A spatial transformer (Jaderberg et al., "Spatial Transformer Networks", 2015) reads the image, chooses a warp and hands
+the warped image on. Nothing tells it what upright is; the loss alone does. Its classifier then has fewer poses to
+learn. As in the paper's section 4.1 both networks have about as many parameters and the same training, here with digits
+turned by random angles. The learning rate of all and the localization network's own, as a share of it, are each tuned.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from thalweg.core.source import Splits
+from thalweg.data import augment
+from thalweg.nn import SpatialTransformer, cnn, localization_net
+from thalweg.optim import Cosine, Grouped
+from thalweg.study.arms import Progress, loss, train_arms, tuning_seeds
+from thalweg.study.catalogue import STUDIES
+from thalweg.study.digits import CLASSES, Split, digits
+from thalweg.study.interval import over_seeds
+from thalweg.study.spatial_transformer_picture import draw_study
+from thalweg.study.turned_digits import Images, as_images, by_angle, turned, turned_evenly
+from thalweg.study.verdict import Check, Study
+from thalweg.training import Recipe, Run
+
+SEEDS = 6
+WIDTHS = {"alone": 11, "behind": 8}
+"""Of a CNN alone and of one behind a transformer: with these both networks have about as many parameters."""
+RATES, FACTORS = (0.005, 0.01, 0.02), (0.1, 0.3, 1.0)
+ANGLES = (0, 15, 30, 45, 60, 75, 90)
+FAR = (30, 45, 60)
+JUDGED = 600
+ALONE, ARMS = "CNN alone", {"affine": "affine transformer", "rotation": "rotation transformer"}
+UNDONE = -0.5
+
+
+class Applied(NamedTuple):
+    """Degrees that a transformer turns by for each angle given, as differences from each digit's own mean."""
+
+    degrees: Float[np.ndarray, "angle digit"]
+    slope: float
+    correlation: float
+
+
+def study(
+    seeds: Sequence[int], progress: Progress, *, rotate: float = 60.0, epochs: int = 30, train: int = 400
+) -> Study:
+    """The rates are tuned on seeds that are not judged; then all networks are trained under the same seeds."""
+    settings = {"rotate": rotate, "epochs": epochs, "train": train}
+    tuning = tuning_seeds(seeds)
+    trials = {rate: [_recipe(None, rate, 1.0, s, **settings) for s in tuning] for rate in RATES}
+    rate = _tuned(ALONE, trials, progress, (0.0, 0.15))
+    factors = {}
+    for number, (kind, name) in enumerate(ARMS.items()):
+        trials = {factor: [_recipe(kind, rate, factor, s, **settings) for s in tuning] for factor in FACTORS}
+        factors[name] = _tuned(name, trials, progress, (0.15 * (number + 1), 0.15 * (number + 2)))
+    recipes = {ALONE: [_recipe(None, rate, 1.0, seed, **settings) for seed in seeds]} | {
+        name: [_recipe(kind, rate, factors[name], seed, **settings) for seed in seeds] for kind, name in ARMS.items()
+    }
+    trained = train_arms(recipes, progress, (0.45, 1.0))
+    curves = {name: np.array([by_angle(r.last, _judged(r), ANGLES) for r in runs]) for name, runs in trained.items()}
+    applied = {name: [applied_angles(run) for run in trained[name]] for name in ARMS.values()}
+    return Study(
+        name="spatial-transformer",
+        claim=STUDIES["spatial-transformer"],
+        question="Is a CNN more often right about turned digits where a spatial transformer stands before it, and "
+        "does that undo the rotation?",
+        method=f"CNNs on {train} digits of 16 x 16 pixels, turned anew in every epoch by up to {rotate:g} degrees either "
+        f"way, {epochs} epochs of Adam, with and without a transformer; turned digits are those at {FAR} degrees. The "
+        "slope is of the angle that the transformer turns by on the angle given: 0 where it does nothing, -1 where it "
+        "undoes it. False where it is no more accurate than the CNN alone, or undoes less than half.",
+        seeds=tuple(seeds),
+        columns=("network", "parameters", "rate", "localization's", "upright", "turned", "slope", "correlation"),
+        rows=tuple(
+            (name, _size(trained[name][0]), rate, rate * factors[name] if name in factors else None,
+             *_accuracies(curves[name]), *_means(applied.get(name)))
+            for name in recipes
+        ),
+        checks=decide(curves, {name: [each.slope for each in own] for name, own in applied.items()}),
+        settings=settings | {"widths": WIDTHS, "rates": RATES, "factors": FACTORS},
+        figure=draw_study(ANGLES, curves, applied_to(rotate), applied, *_example(trained[ARMS["rotation"]][0], rotate)),
+    )  # fmt: skip
+
+
+def decide(
+    curves: Mapping[str, Float[np.ndarray, "seed angle"]], slopes: Mapping[str, Sequence[float]]
+) -> tuple[Check, ...]:
+    """Paired by seed: each transformer is more accurate than the CNN alone on turned digits, and turns them back."""
+    far = [ANGLES.index(angle) for angle in FAR]
+    gains = {name: (curves[name] - curves[ALONE])[:, far].mean(1) for name in ARMS.values()}
+    return (
+        *(over_seeds(f"accuracy on turned digits, {name} - alone", gain, above=0.0) for name, gain in gains.items()),
+        *(over_seeds(f"slope of applied on given angle, {n}", slopes[n], below=UNDONE) for n in ARMS.values()),
+    )
+
+
+def applied_to(rotate: float) -> Float[np.ndarray, " angle"]:
+    """The nine angles that a transformer is asked about."""
+    return np.linspace(-rotate, rotate, 9)
+
+
+@torch.no_grad()
+def applied_angles(run: Run) -> Applied:
+    r"""The angle of a run's matrices for each angle given, and how the two go together, digit by digit.
+
+    The angle of $A$ is that of the rotation nearest to it, $\mathrm{atan2}(A_{21} - A_{12}, A_{11} + A_{22})$. A digit's
+    own mean is taken off: what upright is may be another angle for each digit.
+    """
+    assert run.recipe is not None
+    given = applied_to(run.recipe.data.train.augment.rotate)
+    x = _judged(run)[0]
+    layer = run.last.eval()[0]
+    matrices = torch.stack([layer.matrices(turned(x, float(angle))) for angle in given]).numpy().astype(np.float64)
+    sine, cosine = matrices[..., 1, 0] - matrices[..., 0, 1], matrices[..., 0, 0] + matrices[..., 1, 1]
+    degrees = np.rad2deg(np.unwrap(np.arctan2(sine, cosine), axis=0))
+    degrees -= degrees.mean(0)
+    asked = np.broadcast_to(given[:, None], degrees.shape)
+    slope = (degrees * asked).sum() / np.square(asked).sum()
+    moved = np.square(degrees).sum()
+    correlation = (degrees * asked).sum() / np.sqrt(moved * np.square(asked).sum()) if moved else 0.0
+    return Applied(degrees, float(slope), float(correlation))
+
+
+def behind_transformer(kind: str, parameters: int) -> nn.Sequential:
+    """A small CNN behind a spatial transformer with a localization network as small."""
+    localization = localization_net(1, parameters, width=4, hidden=16)
+    return nn.Sequential(SpatialTransformer(localization, kind=kind), cnn(1, CLASSES, width=WIDTHS["behind"]))
+
+
+def _recipe(
+    kind: str | None, rate: float, factor: float, seed: int, *, rotate: float, epochs: int, train: int
+) -> Recipe:
+    adam = partial(torch.optim.Adam, lr=rate)
+    alone = partial(cnn, 1, CLASSES, width=WIDTHS["alone"])
+    return Recipe(
+        data=augment(Splits(train=as_images(digits(seed, train=train).train)), rotate=rotate),
+        model=alone if kind is None else partial(behind_transformer, kind, {"affine": 6, "rotation": 1}[kind]),
+        objective=nn.CrossEntropyLoss(),
+        optimizer=adam if kind is None else Grouped(adam, lr_factors={"0.*": factor}),
+        schedule=Cosine(floor=0.01),
+        batch_size=32,
+        epochs=epochs,
+        seed=seed,
+    )
+
+
+def _tuned(
+    name: str, trials: Mapping[float, list[Recipe]], progress: Progress, window: tuple[float, float]
+) -> float:
+    """The value of the lowest mean loss on turned digits that were not trained on."""
+    named = {f"{name}, {value:g}": recipes for value, recipes in trials.items()}
+    trained = dict(zip(trials, train_arms(named, progress, window).values(), strict=True))
+    losses = {value: float(np.mean([_turned_loss(run) for run in runs])) for value, runs in trained.items()}
+    return min(losses, key=lambda value: (losses[value] != losses[value], losses[value]))
+
+
+def _turned_loss(run: Run) -> float:
+    assert run.recipe is not None
+    return loss(run.last, turned_evenly(_judged(run), run.recipe.data.train.augment.rotate))
+
+
+def _judged(run: Run) -> Split:
+    """Digits that the run was not trained on, upright."""
+    assert run.recipe is not None
+    x, y = as_images(digits(run.recipe.seed, train=len(run.recipe.data.train)).test)
+    return x[:JUDGED], y[:JUDGED]
+
+
+@torch.no_grad()
+def _example(run: Run, rotate: float) -> tuple[Images, Tensor]:
+    """A digit at five angles, and what the transformer hands on of each."""
+    digit = _judged(run)[0][:1]
+    given = torch.cat([turned(digit, float(angle)) for angle in np.linspace(-rotate, rotate, 5)])
+    return given, run.last.eval()[0](given)
+
+
+def _size(run: Run) -> int:
+    return sum(parameter.numel() for parameter in run.last.parameters())
+
+
+def _accuracies(curve: Float[np.ndarray, "seed angle"]) -> tuple[float, float]:
+    return float(curve[:, 0].mean()), float(curve[:, [ANGLES.index(angle) for angle in FAR]].mean())
+
+
+def _means(applied: Sequence[Applied] | None) -> tuple[float | None, float | None]:
+    if applied is None:
+        return None, None
+    return float(np.mean([each.slope for each in applied])), float(np.mean([each.correlation for each in applied]))
