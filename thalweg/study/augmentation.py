@@ -29,8 +29,8 @@ from thalweg.study.turned_digits import as_images, by_angle, by_scale, draw_accu
 from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run
 
-SEEDS = 6
-WIDTH, RATE = 8, 0.01
+SEEDS = 5
+WIDTH, DEPTH, RATE, BATCH = 8, 3, 0.02, 64
 ANGLES = (0, 10, 20, 30, 40, 50, 60)
 SCALES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
 FAR_ANGLES, FAR_SCALES = (50, 60), (0.6, 1.4)
@@ -68,7 +68,7 @@ def study(
     *,
     rotate: float = 60.0,
     scale: tuple[float, float] = (0.6, 1.4),
-    epochs: int = 30,
+    epochs: int = 25,
     train: int = 800,
 ) -> Study:
     """The same network, with the same start and the same digits, trained with and without augmentation."""
@@ -91,14 +91,23 @@ def study(
         claim=STUDIES["augmentation"],
         question="What does a network trained on upright digits lose on turned and scaled ones, how much of it does "
         "augmentation bring back, and what does it cost on upright ones?",
-        method=f"A CNN of width {WIDTH} on {train} digits of 16 x 16 pixels, {epochs} epochs of Adam, with and without "
-        f"{changes}, on the same seeds; far is an angle of {FAR_ANGLES} degrees, a scale of {FAR_SCALES}. False where "
-        f"less than {LOST:g} is lost there, less than {REGAINED:g} of it comes back, or upright digits cost {COST:g}.",
+        method=f"A CNN of width {WIDTH} and depth {DEPTH} on {train} digits of 16 x 16 pixels, {epochs} epochs of "
+        f"Adam, with and without {changes}, on the same seeds; far is an angle of {FAR_ANGLES} degrees, a scale of "
+        f"{FAR_SCALES}. False where less than {LOST:g} is lost there, less than {REGAINED:g} of it comes back, or "
+        f"upright digits cost {COST:g}.",
         seeds=tuple(seeds),
         columns=("network", "upright", "far angles", "far scales", *(f"scale {scale}" for scale in FAR_SCALES)),
         rows=tuple((name, *_row(each)) for name, each in curves.items()),
         checks=decide(curves[PLAIN], curves[AUGMENTED]),
-        settings={"rotate": rotate, "scale": scale, "epochs": epochs, "train": train, "width": WIDTH, "rate": RATE},
+        settings={
+            "rotate": rotate,
+            "scale": scale,
+            "epochs": epochs,
+            "train": train,
+            "width": WIDTH,
+            "depth": DEPTH,
+            "rate": RATE,
+        },
         figure=figure,
     )
 
@@ -139,11 +148,11 @@ def _recipe(seed: int, changes: Augment | None, epochs: int, train: int) -> Reci
     splits = Splits(train=as_images(digits(seed, train=train).train))
     return Recipe(
         data=splits if changes is None else augment(splits, changes),
-        model=partial(cnn, 1, CLASSES, width=WIDTH),
+        model=partial(cnn, 1, CLASSES, width=WIDTH, depth=DEPTH),
         objective=nn.CrossEntropyLoss(),
         optimizer=partial(torch.optim.Adam, lr=RATE),
         schedule=Cosine(floor=0.01),
-        batch_size=32,
+        batch_size=BATCH,
         epochs=epochs,
         seed=seed,
     )

@@ -3,12 +3,13 @@ r"""spatial-transformer: a network that may turn its input back does better on t
 A spatial transformer (Jaderberg et al., "Spatial Transformer Networks", 2015) reads the image, chooses a warp and hands
 the warped image on. Nothing tells it what upright is; the loss alone does. Its classifier then has fewer poses to
 learn. As in the paper's section 4.1 both networks have about as many parameters and the same training, here with digits
-turned by random angles. The learning rate of all and the localization network's own, as a share of it, are each tuned.
+turned by random angles. Each has as many trials on seeds that are not judged: the CNN alone of learning rates, a
+transformer of how much slower its localization network learns than the rest.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,15 +29,21 @@ from thalweg.study.turned_digits import Images, as_images, by_angle, turned, tur
 from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run
 
-SEEDS = 6
+SEEDS = 5
 WIDTHS = {"alone": 11, "behind": 8}
 """Of a CNN alone and of one behind a transformer: with these both networks have about as many parameters."""
-RATES, FACTORS = (0.005, 0.01, 0.02), (0.1, 0.3, 1.0)
+RATES, RATE, FACTORS = (0.01, 0.02, 0.04), 0.01, (0.03, 0.1, 0.3)
+"""The rates of the CNN alone, that of one behind a transformer, and its localization network's as shares of it."""
 ANGLES = (0, 15, 30, 45, 60, 75, 90)
 FAR = (30, 45, 60)
 JUDGED = 600
-ALONE, ARMS = "CNN alone", {"affine": "affine transformer", "rotation": "rotation transformer"}
+ALONE, AFFINE, ROTATION = "CNN alone", "affine transformer", "rotation transformer"
+TRANSFORMERS = (AFFINE, ROTATION)
+ARMS = {ALONE: None, AFFINE: "affine", ROTATION: "rotation"}
+"""The networks, each with the kind of its transformer."""
 UNDONE = -0.5
+Rates = tuple[float, float]
+"""The learning rate, and the localization network's as a share of it."""
 
 
 class Applied(NamedTuple):
@@ -51,39 +58,35 @@ def study(
     seeds: Sequence[int], progress: Progress, *, rotate: float = 60.0, epochs: int = 30, train: int = 400
 ) -> Study:
     """The rates are tuned on seeds that are not judged; then all networks are trained under the same seeds."""
-    settings = {"rotate": rotate, "epochs": epochs, "train": train}
-    tuning = tuning_seeds(seeds)
-    trials = {rate: [_recipe(None, rate, 1.0, s, **settings) for s in tuning] for rate in RATES}
-    rate = _tuned(ALONE, trials, progress, (0.0, 0.15))
-    factors = {}
-    for number, (kind, name) in enumerate(ARMS.items()):
-        trials = {factor: [_recipe(kind, rate, factor, s, **settings) for s in tuning] for factor in FACTORS}
-        factors[name] = _tuned(name, trials, progress, (0.15 * (number + 1), 0.15 * (number + 2)))
-    recipes = {ALONE: [_recipe(None, rate, 1.0, seed, **settings) for seed in seeds]} | {
-        name: [_recipe(kind, rate, factors[name], seed, **settings) for seed in seeds] for kind, name in ARMS.items()
-    }
+    settings: dict[str, Any] = {"rotate": rotate, "epochs": epochs, "train": train}
+    chosen, recipes = {}, {}
+    for number, (name, kind) in enumerate(ARMS.items()):
+        rates = [(rate, 1.0) for rate in RATES] if kind is None else [(RATE, factor) for factor in FACTORS]
+        trials = [_recipe(kind, each, s, **settings) for each in rates for s in tuning_seeds(seeds)]
+        chosen[name] = _tuned(name, rates, trials, progress, (0.15 * number, 0.15 * (number + 1)))
+        recipes[name] = [_recipe(kind, chosen[name], seed, **settings) for seed in seeds]
     trained = train_arms(recipes, progress, (0.45, 1.0))
     curves = {name: np.array([by_angle(r.last, _judged(r), ANGLES) for r in runs]) for name, runs in trained.items()}
-    applied = {name: [applied_angles(run) for run in trained[name]] for name in ARMS.values()}
+    applied = {name: [applied_angles(run) for run in trained[name]] for name in TRANSFORMERS}
     return Study(
         name="spatial-transformer",
         claim=STUDIES["spatial-transformer"],
         question="Is a CNN more often right about turned digits where a spatial transformer stands before it, and "
         "does that undo the rotation?",
-        method=f"CNNs on {train} digits of 16 x 16 pixels, turned anew in every epoch by up to {rotate:g} degrees either "
-        f"way, {epochs} epochs of Adam, with and without a transformer; turned digits are those at {FAR} degrees. The "
-        "slope is of the angle that the transformer turns by on the angle given: 0 where it does nothing, -1 where it "
-        "undoes it. False where it is no more accurate than the CNN alone, or undoes less than half.",
+        method=f"CNNs on {train} digits of 16 x 16 pixels, turned anew in every epoch by up to {rotate:g} degrees "
+        f"either way, {epochs} epochs of Adam, with and without a transformer; turned digits are those at {FAR} "
+        "degrees. The slope is of the angle that the transformer turns by on the angle given: 0 where it does nothing, "
+        "-1 where it undoes it. False where it is no more accurate than the CNN alone, or undoes less than half.",
         seeds=tuple(seeds),
         columns=("network", "parameters", "rate", "localization's", "upright", "turned", "slope", "correlation"),
         rows=tuple(
-            (name, _size(trained[name][0]), rate, rate * factors[name] if name in factors else None,
+            (name, _size(trained[name][0]), *_rates(chosen[name], name != ALONE),
              *_accuracies(curves[name]), *_means(applied.get(name)))
             for name in recipes
         ),
         checks=decide(curves, {name: [each.slope for each in own] for name, own in applied.items()}),
-        settings=settings | {"widths": WIDTHS, "rates": RATES, "factors": FACTORS},
-        figure=draw_study(ANGLES, curves, applied_to(rotate), applied, *_example(trained[ARMS["rotation"]][0], rotate)),
+        settings=settings | {"widths": WIDTHS, "rates": RATES, "rate": RATE, "factors": FACTORS},
+        figure=draw_study(ANGLES, curves, applied_to(rotate), applied, *_example(trained[ROTATION][0], rotate)),
     )  # fmt: skip
 
 
@@ -92,10 +95,10 @@ def decide(
 ) -> tuple[Check, ...]:
     """Paired by seed: each transformer is more accurate than the CNN alone on turned digits, and turns them back."""
     far = [ANGLES.index(angle) for angle in FAR]
-    gains = {name: (curves[name] - curves[ALONE])[:, far].mean(1) for name in ARMS.values()}
+    gains = {name: (curves[name] - curves[ALONE])[:, far].mean(1) for name in TRANSFORMERS}
     return (
         *(over_seeds(f"accuracy on turned digits, {name} - alone", gain, above=0.0) for name, gain in gains.items()),
-        *(over_seeds(f"slope of applied on given angle, {n}", slopes[n], below=UNDONE) for n in ARMS.values()),
+        *(over_seeds(f"slope of applied on given angle, {n}", slopes[n], below=UNDONE) for n in TRANSFORMERS),
     )
 
 
@@ -108,13 +111,13 @@ def applied_to(rotate: float) -> Float[np.ndarray, " angle"]:
 def applied_angles(run: Run) -> Applied:
     r"""The angle of a run's matrices for each angle given, and how the two go together, digit by digit.
 
-    The angle of $A$ is that of the rotation nearest to it, $\mathrm{atan2}(A_{21} - A_{12}, A_{11} + A_{22})$. A digit's
-    own mean is taken off: what upright is may be another angle for each digit.
+    The angle of $A$ is that of the rotation nearest to it, $\mathrm{atan2}(A_{21} - A_{12}, A_{11} + A_{22})$. A
+    digit's own mean is taken off: what upright is may be another angle for each digit.
     """
     assert run.recipe is not None
     given = applied_to(run.recipe.data.train.augment.rotate)
     x = _judged(run)[0]
-    layer = run.last.eval()[0]
+    layer = _transformer(run)
     matrices = torch.stack([layer.matrices(turned(x, float(angle))) for angle in given]).numpy().astype(np.float64)
     sine, cosine = matrices[..., 1, 0] - matrices[..., 0, 1], matrices[..., 0, 0] + matrices[..., 1, 1]
     degrees = np.rad2deg(np.unwrap(np.arctan2(sine, cosine), axis=0))
@@ -132,9 +135,8 @@ def behind_transformer(kind: str, parameters: int) -> nn.Sequential:
     return nn.Sequential(SpatialTransformer(localization, kind=kind), cnn(1, CLASSES, width=WIDTHS["behind"]))
 
 
-def _recipe(
-    kind: str | None, rate: float, factor: float, seed: int, *, rotate: float, epochs: int, train: int
-) -> Recipe:
+def _recipe(kind: str | None, rates: Rates, seed: int, *, rotate: float, epochs: int, train: int) -> Recipe:
+    rate, factor = rates
     adam = partial(torch.optim.Adam, lr=rate)
     alone = partial(cnn, 1, CLASSES, width=WIDTHS["alone"])
     return Recipe(
@@ -150,13 +152,14 @@ def _recipe(
 
 
 def _tuned(
-    name: str, trials: Mapping[float, list[Recipe]], progress: Progress, window: tuple[float, float]
-) -> float:
-    """The value of the lowest mean loss on turned digits that were not trained on."""
-    named = {f"{name}, {value:g}": recipes for value, recipes in trials.items()}
-    trained = dict(zip(trials, train_arms(named, progress, window).values(), strict=True))
-    losses = {value: float(np.mean([_turned_loss(run) for run in runs])) for value, runs in trained.items()}
-    return min(losses, key=lambda value: (losses[value] != losses[value], losses[value]))
+    name: str, rates: Sequence[Rates], trials: Sequence[Recipe], progress: Progress, window: tuple[float, float]
+) -> Rates:
+    """The rates of the lowest mean loss on turned digits that were not trained on; each has as many of the trials."""
+    arm = f"{name}, tuned"
+    losses = np.reshape(
+        [_turned_loss(run) for run in train_arms({arm: trials}, progress, window)[arm]], (len(rates), -1)
+    )
+    return rates[int(np.nan_to_num(losses.mean(1), nan=np.inf).argmin())]
 
 
 def _turned_loss(run: Run) -> float:
@@ -176,7 +179,16 @@ def _example(run: Run, rotate: float) -> tuple[Images, Tensor]:
     """A digit at five angles, and what the transformer hands on of each."""
     digit = _judged(run)[0][:1]
     given = torch.cat([turned(digit, float(angle)) for angle in np.linspace(-rotate, rotate, 5)])
-    return given, run.last.eval()[0](given)
+    return given, _transformer(run)(given)
+
+
+def _transformer(run: Run) -> Any:
+    return next(run.last.eval().children())
+
+
+def _rates(rates: Rates, localizes: bool) -> tuple[float, float | None]:
+    """The learning rate, and that of the localization network."""
+    return rates[0], rates[0] * rates[1] if localizes else None
 
 
 def _size(run: Run) -> int:
