@@ -1,4 +1,4 @@
-"""Accuracy on upright and turned digits: a CNN with and without augmentation, and the same behind a spatial transformer.
+"""Accuracy on upright and turned digits: a CNN with and without augmentation, alone or behind a spatial transformer.
 
 The digits are those of the folder mnist10k (t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz) in the folder that
 the variable THALWEG_DATA names: 8,000 to train, 2,000 to judge by. Without them it says so.
@@ -10,7 +10,7 @@ import os
 from functools import partial
 from math import prod
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -100,9 +100,9 @@ def main() -> None:
     )
     print(f"  {'':<30} {'parameters':>10}   {'upright':<22} {'turned':<22} {'seconds':>7}")
     for name, recipe in ways(train, chosen.epochs).items():
-        started = perf_counter()
+        started = process_time()
         model = thalweg.train(recipe, device="cpu").last.eval()
-        seconds, size = perf_counter() - started, sum(parameter.numel() for parameter in model.parameters())
+        seconds, size = process_time() - started, sum(parameter.numel() for parameter in model.parameters())
         print(f"  {name:<30} {size:>10,}   {right(model, x, y):<22} {right(model, turned, y):<22} {seconds:>7.0f}")
 
 

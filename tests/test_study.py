@@ -36,6 +36,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "softmax": {"seeds": 2, "epochs": (2, 3), "train": 40},
     "depth": {"seeds": 2, "epochs": 1, "train": 64, "depths": (2, 3, 4)},
     "validation": {"seeds": 2, "epochs": 3, "few": 60, "models": 3},
+    "augmentation": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
+    "spatial-transformer": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
 }
 
 

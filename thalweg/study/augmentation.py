@@ -34,7 +34,6 @@ WIDTH, DEPTH, RATE, BATCH = 8, 3, 0.02, 64
 ANGLES = (0, 10, 20, 30, 40, 50, 60)
 SCALES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
 FAR_ANGLES, FAR_SCALES = (50, 60), (0.6, 1.4)
-JUDGED = 600
 PLAIN, AUGMENTED = "plain", "augmented"
 LOST, REGAINED, COST = 0.1, 0.5, 0.05
 """The least that has to be lost, the share of it that has to come back, and the most that upright digits may cost."""
@@ -66,10 +65,11 @@ def study(
     seeds: Sequence[int],
     progress: Progress,
     *,
-    rotate: float = 60.0,
+    rotate: float | int = 60,
     scale: tuple[float, float] = (0.6, 1.4),
     epochs: int = 25,
     train: int = 800,
+    judged: int = 600,
 ) -> Study:
     """The same network, with the same start and the same digits, trained with and without augmentation."""
     changes = Augment(rotate=rotate, scale=scale)
@@ -78,7 +78,7 @@ def study(
         AUGMENTED: [_recipe(seed, changes, epochs, train) for seed in seeds],
     }
     trained = train_arms(recipes, progress)
-    curves = {name: _curves(runs, train) for name, runs in trained.items()}
+    curves = {name: _curves(runs, train, judged) for name, runs in trained.items()}
     figure, axes = panels(2)
     draw_accuracies(ANGLES, {name: each.angle for name, each in curves.items()}, COLORS, axes[0])
     axes[0].set(xlabel="angle of the test digits in degrees, either way", ylabel="accuracy")
@@ -128,14 +128,14 @@ def decide(plain: Curves, augmented: Curves) -> tuple[Check, ...]:
     return *checks, over_seeds("accuracy upright, plain - augmented", plain.upright - augmented.upright, below=COST)
 
 
-def _curves(runs: list[Run], train: int) -> Curves:
+def _curves(runs: list[Run], train: int, judged: int) -> Curves:
     angle, scale = [], []
     for run in runs:
         assert run.recipe is not None
         x, y = as_images(digits(run.recipe.seed, train=train).test)
-        judged = x[:JUDGED], y[:JUDGED]
-        angle.append(by_angle(run.last, judged, ANGLES))
-        scale.append(by_scale(run.last, judged, SCALES))
+        few = x[:judged], y[:judged]
+        angle.append(by_angle(run.last, few, ANGLES))
+        scale.append(by_scale(run.last, few, SCALES))
     return Curves(np.array(angle), np.array(scale))
 
 

@@ -36,7 +36,6 @@ RATES, RATE, FACTORS = (0.01, 0.02, 0.04), 0.01, (0.03, 0.1, 0.3)
 """The rates of the CNN alone, that of one behind a transformer, and its localization network's as shares of it."""
 ANGLES = (0, 15, 30, 45, 60, 75, 90)
 FAR = (30, 45, 60)
-JUDGED = 600
 ALONE, AFFINE, ROTATION = "CNN alone", "affine transformer", "rotation transformer"
 TRANSFORMERS = (AFFINE, ROTATION)
 ARMS = {ALONE: None, AFFINE: "affine", ROTATION: "rotation"}
@@ -55,7 +54,13 @@ class Applied(NamedTuple):
 
 
 def study(
-    seeds: Sequence[int], progress: Progress, *, rotate: float = 60.0, epochs: int = 30, train: int = 400
+    seeds: Sequence[int],
+    progress: Progress,
+    *,
+    rotate: float | int = 60,
+    epochs: int = 30,
+    train: int = 400,
+    judged: int = 600,
 ) -> Study:
     """The rates are tuned on seeds that are not judged; then all networks are trained under the same seeds."""
     settings: dict[str, Any] = {"rotate": rotate, "epochs": epochs, "train": train}
@@ -63,11 +68,15 @@ def study(
     for number, (name, kind) in enumerate(ARMS.items()):
         rates = [(rate, 1.0) for rate in RATES] if kind is None else [(RATE, factor) for factor in FACTORS]
         trials = [_recipe(kind, each, s, **settings) for each in rates for s in tuning_seeds(seeds)]
-        chosen[name] = _tuned(name, rates, trials, progress, (0.15 * number, 0.15 * (number + 1)))
+        window = (0.15 * number, 0.15 * (number + 1))
+        tuned = train_arms({f"{name}, tuned": trials}, progress, window)
+        chosen[name] = _tuned(rates, tuned[f"{name}, tuned"], judged)
         recipes[name] = [_recipe(kind, chosen[name], seed, **settings) for seed in seeds]
     trained = train_arms(recipes, progress, (0.45, 1.0))
-    curves = {name: np.array([by_angle(r.last, _judged(r), ANGLES) for r in runs]) for name, runs in trained.items()}
-    applied = {name: [applied_angles(run) for run in trained[name]] for name in TRANSFORMERS}
+    curves = {
+        name: np.array([by_angle(r.last, _judged(r, judged), ANGLES) for r in runs]) for name, runs in trained.items()
+    }
+    applied = {name: [applied_angles(run, judged) for run in trained[name]] for name in TRANSFORMERS}
     return Study(
         name="spatial-transformer",
         claim=STUDIES["spatial-transformer"],
@@ -85,7 +94,7 @@ def study(
             for name in recipes
         ),
         checks=decide(curves, {name: [each.slope for each in own] for name, own in applied.items()}),
-        settings=settings | {"widths": WIDTHS, "rates": RATES, "rate": RATE, "factors": FACTORS},
+        settings=settings | {"judged": judged, "widths": WIDTHS, "rates": RATES, "rate": RATE, "factors": FACTORS},
         figure=draw_study(ANGLES, curves, applied_to(rotate), applied, *_example(trained[ROTATION][0], rotate)),
     )  # fmt: skip
 
@@ -102,21 +111,21 @@ def decide(
     )
 
 
-def applied_to(rotate: float) -> Float[np.ndarray, " angle"]:
+def applied_to(rotate: float | int) -> Float[np.ndarray, " angle"]:
     """The nine angles that a transformer is asked about."""
     return np.linspace(-rotate, rotate, 9)
 
 
 @torch.no_grad()
-def applied_angles(run: Run) -> Applied:
-    r"""The angle of a run's matrices for each angle given, and how the two go together, digit by digit.
+def applied_angles(run: Run, judged: int) -> Applied:
+    r"""The angle of a run's matrices at each angle given, for so many digits, and how the two go together in each.
 
     The angle of $A$ is that of the rotation nearest to it, $\mathrm{atan2}(A_{21} - A_{12}, A_{11} + A_{22})$. A
     digit's own mean is taken off: what upright is may be another angle for each digit.
     """
     assert run.recipe is not None
     given = applied_to(run.recipe.data.train.augment.rotate)
-    x = _judged(run)[0]
+    x = _judged(run, judged)[0]
     layer = _transformer(run)
     matrices = torch.stack([layer.matrices(turned(x, float(angle))) for angle in given]).numpy().astype(np.float64)
     sine, cosine = matrices[..., 1, 0] - matrices[..., 0, 1], matrices[..., 0, 0] + matrices[..., 1, 1]
@@ -135,7 +144,7 @@ def behind_transformer(kind: str, parameters: int) -> nn.Sequential:
     return nn.Sequential(SpatialTransformer(localization, kind=kind), cnn(1, CLASSES, width=WIDTHS["behind"]))
 
 
-def _recipe(kind: str | None, rates: Rates, seed: int, *, rotate: float, epochs: int, train: int) -> Recipe:
+def _recipe(kind: str | None, rates: Rates, seed: int, *, rotate: float | int, epochs: int, train: int) -> Recipe:
     rate, factor = rates
     adam = partial(torch.optim.Adam, lr=rate)
     alone = partial(cnn, 1, CLASSES, width=WIDTHS["alone"])
@@ -151,33 +160,28 @@ def _recipe(kind: str | None, rates: Rates, seed: int, *, rotate: float, epochs:
     )
 
 
-def _tuned(
-    name: str, rates: Sequence[Rates], trials: Sequence[Recipe], progress: Progress, window: tuple[float, float]
-) -> Rates:
+def _tuned(rates: Sequence[Rates], trials: Sequence[Run], judged: int) -> Rates:
     """The rates of the lowest mean loss on turned digits that were not trained on; each has as many of the trials."""
-    arm = f"{name}, tuned"
-    losses = np.reshape(
-        [_turned_loss(run) for run in train_arms({arm: trials}, progress, window)[arm]], (len(rates), -1)
-    )
-    return rates[int(np.nan_to_num(losses.mean(1), nan=np.inf).argmin())]
+    losses = np.reshape([_turned_loss(run, judged) for run in trials], (len(rates), -1)).mean(1)
+    return rates[int(np.nan_to_num(losses, nan=np.inf).argmin())]
 
 
-def _turned_loss(run: Run) -> float:
+def _turned_loss(run: Run, judged: int) -> float:
     assert run.recipe is not None
-    return loss(run.last, turned_evenly(_judged(run), run.recipe.data.train.augment.rotate))
+    return loss(run.last, turned_evenly(_judged(run, judged), run.recipe.data.train.augment.rotate))
 
 
-def _judged(run: Run) -> Split:
-    """Digits that the run was not trained on, upright."""
+def _judged(run: Run, count: int) -> Split:
+    """So many digits that the run was not trained on, upright."""
     assert run.recipe is not None
     x, y = as_images(digits(run.recipe.seed, train=len(run.recipe.data.train)).test)
-    return x[:JUDGED], y[:JUDGED]
+    return x[:count], y[:count]
 
 
 @torch.no_grad()
-def _example(run: Run, rotate: float) -> tuple[Images, Tensor]:
+def _example(run: Run, rotate: float | int) -> tuple[Images, Tensor]:
     """A digit at five angles, and what the transformer hands on of each."""
-    digit = _judged(run)[0][:1]
+    digit = _judged(run, 1)[0]
     given = torch.cat([turned(digit, float(angle)) for angle in np.linspace(-rotate, rotate, 5)])
     return given, _transformer(run)(given)
 

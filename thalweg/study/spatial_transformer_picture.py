@@ -13,7 +13,7 @@ from thalweg.study.turned_digits import Images, draw_accuracies
 
 
 def draw_study(
-    angles: Sequence[float],
+    angles: Sequence[float | int],
     curves: dict[str, Float[np.ndarray, "seed angle"]],
     given: Float[np.ndarray, " given"],
     applied: Mapping[str, Sequence[Any]],

@@ -28,36 +28,39 @@ def as_images(split: Split) -> Split:
     return warp(F.pad(ink, [MARGIN] * 4), affine(batch=len(x)), size=(SIDE, SIDE)), y
 
 
-def turned(x: Images, angle: float) -> Images:
+def turned(x: Images, angle: float | int) -> Images:
     """The images, each turned against the clock by so many degrees."""
     return warp(x, affine(angle=angle, batch=len(x), dtype=x.dtype))
 
 
-def scaled(x: Images, scale: float) -> Images:
+def scaled(x: Images, scale: float | int) -> Images:
     """The images, each so many times as large."""
     return warp(x, affine(scale=scale, batch=len(x), dtype=x.dtype))
 
 
-def by_angle(model: nn.Module, split: Split, angles: Sequence[float]) -> list[float]:
+def by_angle(model: nn.Module, split: Split, angles: Sequence[float | int]) -> list[float]:
     """The accuracy at each angle, of digits turned both ways."""
     x, y = split
     return [float(np.mean([accuracy(model, (turned(x, way * angle), y)) for way in _ways(angle)])) for angle in angles]
 
 
-def by_scale(model: nn.Module, split: Split, scales: Sequence[float]) -> list[float]:
+def by_scale(model: nn.Module, split: Split, scales: Sequence[float | int]) -> list[float]:
     """The accuracy at each scale."""
     x, y = split
     return [accuracy(model, (scaled(x, scale), y)) for scale in scales]
 
 
-def turned_evenly(split: Split, widest: float) -> Split:
+def turned_evenly(split: Split, widest: float | int) -> Split:
     """The digits turned by angles that lie evenly between -widest and widest, one each."""
     x, y = split
     return warp(x, affine(angle=torch.linspace(-widest, widest, len(x)))), y
 
 
 def draw_accuracies(
-    places: Sequence[float], accuracies: dict[str, Float[np.ndarray, "seed place"]], colors: Sequence[str], ax: Axes
+    places: Sequence[float | int],
+    accuracies: dict[str, Float[np.ndarray, "seed place"]],
+    colors: Sequence[str],
+    ax: Axes,
 ) -> Axes:
     """The mean over seeds of each network's accuracy, and a band from the lowest seed to the highest."""
     for color, (name, values) in zip(colors, accuracies.items(), strict=False):
@@ -67,5 +70,5 @@ def draw_accuracies(
     return ax
 
 
-def _ways(angle: float) -> tuple[int, ...]:
+def _ways(angle: float | int) -> tuple[int, ...]:
     return (1, -1) if angle else (1,)
