@@ -98,7 +98,7 @@ def main() -> None:
     print(
         f"\n{len(train[1]):,} digits, {chosen.epochs} epochs; judged on {len(y):,}, turned by up to {WIDEST:g} degrees"
     )
-    print(f"  {'':<30} {'parameters':>10}   {'upright':<22} {'turned':<22} {'seconds':>7}")
+    print(f"  {'':<30} {'parameters':>10}   {'upright':<22} {'turned':<22} {'CPU s':>7}")
     for name, recipe in ways(train, chosen.epochs).items():
         started = process_time()
         model = thalweg.train(recipe, device="cpu").last.eval()
