@@ -41,6 +41,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "pooling": {"seeds": 2, "epochs": 1, "train": 32, "test": 50},
     "batch-norm": {"seeds": 2, "epochs": 2, "train": 64, "points": (1,), "rates": (0.01, 0.1), "sizes": (2, 32)},
     "validation": {"seeds": 2, "epochs": 3, "few": 60, "models": 3},
+    "augmentation": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
+    "spatial-transformer": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
 }
 
 
