@@ -20,6 +20,7 @@ from thalweg.core.nest import Nest
 from thalweg.core.randomness import generator
 from thalweg.core.source import Indexed
 from thalweg.data import Augment, Augmented, TableSource, augment, load_table
+from thalweg.diagnosis.laboratory import merged
 from thalweg.nn import cnn, mlp
 
 N = 44
@@ -245,6 +246,22 @@ def test_folds_hold_out_plain_examples() -> None:
 def test_a_recipe_with_augmentation_is_diagnosed() -> None:
     finding = thalweg.diagnose(recipe(epochs=1), budget=6)
     assert finding.cause is not None
+
+
+@pytest.mark.parametrize("part", [None, [9, 3, 30]])
+def test_more_data_are_added_to_an_augmented_split(part: list[int] | None) -> None:
+    """A diagnosis asks whether more examples help: the old ones keep what they get, the new ones are changed too."""
+    whole = Augmented(as_source(examples()), TURN)
+    source = whole if part is None else whole.take(part)
+    more = merged(source, as_source(examples(20)))
+    assert isinstance(more, Augmented)
+    assert len(more) == len(source) + 20
+    numbers = list(range(N)) if part is None else part
+    ids = torch.tensor([*numbers, *range(max(numbers) + 1, max(numbers) + 21)])
+    x, key = torch.cat([examples()[0][numbers], examples(20)[0]]), generator(0, "order", 1).initial_seed()
+    expected = TURN(x, torch.zeros(len(x)), key, ids)[0]
+    places = torch.cat(more.ordered(1, generator(0, "order", 1)))
+    assert torch.allclose(torch.cat([x for x, _ in drawn(more)]), expected[places], atol=1e-6)
 
 
 # --- copies ---

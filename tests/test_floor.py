@@ -151,6 +151,21 @@ def test_classes_stay_classes_when_few_of_their_examples_are_read() -> None:
     assert [reading.perfect.shape for reading in _readings(table[1], table[0])] == [(260, 120)]
 
 
+def test_of_many_examples_every_nth_is_kept_as_it_is_read() -> None:
+    """Whatever the batches: those of the second source go on where the first one's have stopped."""
+    x, y = torch.arange(9001.0)[:, None].repeat(1, 3), torch.arange(9001) % 3
+    y[::7] = -100
+    judge = Judge.of(Recipe(data=Splits(train=(x, y)), model=nn.Flatten, objective=nn.CrossEntropyLoss()))
+    table = _table(judge, [ArraySource((x[:5003], y[:5003]), 32), ArraySource((x[5003:], y[5003:]), 7)])
+    assert table is not None
+    kept = [number for number in range(0, 9001, 3) if number % 7]
+    assert table[0].rows[:, 0].tolist() == kept
+    assert torch.equal(table[1], y[kept])
+    assert [places.tolist() for places in table[2]] == [
+        [number for number in kept if number < 5003], [number - 5003 for number in kept if number >= 5003]
+    ]  # fmt: skip
+
+
 def test_inputs_that_ask_for_gradients_are_read() -> None:
     assert floor(X.clone().requires_grad_(), X[:, :1], nn.MSELoss()) is not None
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from thalweg.core.errors import RecipeError
+from thalweg.core.threads import counting
 from thalweg.nn import LocallyConnected2d, same_outputs, unshared
 from thalweg.nn.local import CONNECTIONS
 
@@ -127,3 +128,13 @@ def test_one_network_is_built_three_ways_with_the_same_outputs(size: Any, kernel
 def test_what_cannot_be_is_said(call: Any, said: str):
     with pytest.raises(RecipeError, match=said):
         call()
+
+
+def test_its_multiplications_are_those_of_the_convolution_that_it_could_be() -> None:
+    convolution, x = nn.Conv2d(2, 3, 3, padding=1), torch.randn(4, 2, 5, 7)
+    counted = []
+    for layer in (convolution, unshared(convolution, (5, 7))):
+        with counting(layer) as work:
+            layer(x)
+        counted.append(work.total)
+    assert counted == [4 * 35 * 3 * 18] * 2

@@ -110,6 +110,10 @@ class Altering(Source, Protocol):
         """The source of the examples as they are."""
         ...
 
+    def around(self, source: Source) -> "Altering":
+        """The same changes of a source that holds these examples in their order, and maybe others behind them."""
+        ...
+
 
 def plain_of(source: Any) -> Any:
     """The source of the examples as they are: of one that changes none, itself.

@@ -54,15 +54,20 @@ def _count(work: Work, module: nn.Module, inputs: Any, output: Any) -> None:
     if not isinstance(given, Tensor):
         return
     for weight in module.parameters(recurse=False):
-        if weight.dim() > 1:  # a matrix or a filter: every row of it gives one number
+        bias = weight.dim() > 2 and weight.shape == given.shape[1:]
+        if weight.dim() > 1 and not bias:  # a matrix or a filter: every row of it gives one number
             places = given.numel() // max(_rows(module, weight, given), 1)
             work.total += places * weight.numel()
 
 
 def _rows(module: nn.Module, weight: Tensor, given: Tensor) -> int:
-    """The numbers that are given at one place: channels of a convolution, units of a linear layer."""
+    """The numbers that are given at one place: channels of a convolution, units of a linear layer; all of an example
+    where each has weights of its own.
+    """
     if isinstance(module, nn.modules.conv._ConvNd):
         return int(module.out_channels)
+    if weight.dim() > 2 and given.shape[1:].numel() == weight.shape[:-1].numel():
+        return given.shape[1:].numel()
     return int(given.shape[-1]) if given.dim() else 1
 
 

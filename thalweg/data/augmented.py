@@ -162,6 +162,14 @@ class Augmented:
         source: Source = self.source
         return source
 
+    def around(self, source: Any) -> "Augmented":
+        """The same of a source that holds these examples in their order; each keeps its number, those behind go on."""
+        if self.numbers is None:
+            return replace(self, source=source)
+        own = self._numbered(torch.cat(self._order(0, None)))
+        rest = torch.arange(len(source) - len(own)) + (int(own.max()) + 1 if len(own) else 0)
+        return replace(self, source=source, numbers=torch.cat([own, rest]))
+
     def differences(self, other: "Augmented") -> list[str]:
         """How two differ, a line each."""
         names = ("augment", "copies", "source")
@@ -223,6 +231,10 @@ class AugmentedStream:
         """The examples as they are."""
         source: Source = self.source
         return source
+
+    def around(self, source: Any) -> "AugmentedStream":
+        """The same of another source."""
+        return replace(self, source=source)
 
     def differences(self, other: "AugmentedStream") -> list[str]:
         """How two differ, a line each."""

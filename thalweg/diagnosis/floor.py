@@ -21,7 +21,7 @@ from torch import Tensor
 
 from thalweg.core.arrays import are_classes
 from thalweg.core.objective import PlainLoss, counted_targets
-from thalweg.core.source import Source
+from thalweg.core.source import Indexed, Source
 from thalweg.diagnosis.references import (
     CONSTANT,
     FOLDS,
@@ -195,9 +195,14 @@ def _finite(judge: Judge, forms: list[Form], output: Tensor, y: Tensor) -> list[
 
 
 def _table(judge: Judge, sources: list[Source]) -> tuple[Inputs, Tensor, list[np.ndarray]] | None:
-    """Inputs and targets of the sources one behind the other, and the places of the examples in each."""
+    """Inputs and targets of the sources one behind the other, and the places of the examples in each.
+
+    Of more than `MOST` examples every n-th is kept as it is read, so that data larger than memory can be compared too.
+    """
     if not isinstance(judge.objective, PlainLoss):
         return None
+    lengths = [len(source) if isinstance(source, Indexed) else MOST for source in sources]
+    step = -(-sum(lengths) // MOST)
     xs, ys, sizes, shapes = [], [], [], set()
     for source in sources:
         sizes.append(0)
@@ -207,7 +212,9 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[Inputs, Tensor, list[np
             x, y = batch
             if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point() or y.is_complex():
                 return None
-            xs.append(flat(x).detach().cpu())
+            if not bool(torch.isfinite(x).all()):
+                return None
+            xs.append(flat(x)[-sum(sizes) % step :: step].detach().cpu().clone())  # not a view of the batch
             shapes.add(tuple(x.shape[1:]))
             ys.append(y.detach().cpu())
             sizes[-1] += len(y)
@@ -217,13 +224,14 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[Inputs, Tensor, list[np
     numbers = y.is_floating_point() and flat(y).shape[1] <= MOST_TARGETS
     if not (are_classes(y) and int(y.max()) < MOST_CLASSES) and not numbers:
         return None
-    if not bool(torch.isfinite(x).all()) or not (are_classes(y) or bool(torch.isfinite(y).all())):
+    if not (are_classes(y) or bool(torch.isfinite(y).all())):
         return None
-    kept = np.arange(0, len(x), -(-len(x) // MOST))
+    kept = np.arange(0, len(y), step)
     if are_classes(y):
         counted = counted_targets(judge.objective.loss, y[kept])
         assert counted is not None
-        kept = kept[(y[kept].numpy() >= 0) & (counted.numpy() > 0)]  # the others are padding, or no label at all
+        known = (y[kept].numpy() >= 0) & (counted.numpy() > 0)  # the others are padding, or no label at all
+        x, kept = x[torch.from_numpy(known)], kept[known]
     if len(kept) < 2 * FOLDS:
         return None
     edges = np.cumsum([0, *sizes])
@@ -231,7 +239,7 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[Inputs, Tensor, list[np
         own - start for own, start in zip(np.split(kept, np.searchsorted(kept, edges[1:-1])), edges, strict=False)
     ]
     shape = shapes.pop() if len(shapes) == 1 else (x.shape[1],)
-    return Inputs(x[kept].double().numpy(), shape), y[kept], places
+    return Inputs(x.double().numpy(), shape), y[kept], places
 
 
 def _losses(judge: Judge, output: Tensor, y: Tensor) -> Losses | None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from thalweg.core.convert import Batching, as_source
 from thalweg.core.errors import RunError, Unsupported
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
-from thalweg.core.source import Indexed, Source, Splits
+from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
 from thalweg.core.wording import counted
 from thalweg.diagnosis.budget import Budget, Cost
 from thalweg.diagnosis.cause import Cause
@@ -239,15 +239,17 @@ def open_indexed(recipe: Recipe, split: Any, name: str) -> Indexed:
 
 
 def merged(first: Indexed, second: Indexed) -> Indexed | None:
-    """Two sources of tensors as one, None where they are of another kind."""
-    if not isinstance(first, ArraySource) or not isinstance(second, ArraySource):
-        first, second = (getattr(source, "arrays", source) for source in (first, second))
-    if not isinstance(first, ArraySource) or not isinstance(second, ArraySource):
+    """Two sources of tensors as one, None where they are of another kind; what the first one changes stays changed."""
+    own, other = (plain_of(source) for source in (first, second))
+    if not isinstance(own, ArraySource) or not isinstance(other, ArraySource):
+        own, other = (getattr(source, "arrays", source) for source in (own, other))
+    if not isinstance(own, ArraySource) or not isinstance(other, ArraySource):
         return None
     try:
-        return first.joined(second)
+        whole = own.joined(other)
     except (RuntimeError, TypeError, ValueError):
         return None
+    return cast(Indexed, first.around(whole)) if isinstance(first, Altering) else whole
 
 
 def first_batch(source: Source) -> Any:

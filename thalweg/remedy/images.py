@@ -58,7 +58,8 @@ def augmented(recipe: Recipe, **settings: Any) -> Recipe:
 
     >>> import torch
     >>> from thalweg import Recipe, Splits
-    >>> recipe = Recipe(Splits(train=(torch.zeros(5, 1, 8, 8), torch.zeros(5))), torch.nn.Flatten, torch.nn.MSELoss())
+    >>> splits = Splits(train=(torch.zeros(5, 1, 8, 8), torch.zeros(5)))
+    >>> recipe = Recipe(data=splits, model=torch.nn.Flatten, objective=torch.nn.MSELoss())
     >>> augmented(augmented(recipe, rotate=10), flip=True).data.train
     Augmented(5 examples, Augment(flip=True, rotate=10))
     """
