@@ -11,7 +11,7 @@ import thalweg
 from thalweg import Recipe, Splits
 from thalweg.core.errors import RecipeError
 from thalweg.diagnosis.growth import bigger_siblings, runs
-from thalweg.nn import PowerNorm, cnn, mlp, normalization
+from thalweg.nn import PowerNorm, SpatialTransformer, cnn, mlp, normalization
 from thalweg.nn.cnn import Residual
 from thalweg.nn.normalization import CENTERED, NORMS
 
@@ -234,3 +234,14 @@ def test_settings_of_a_recipe_reach_the_network(norm: str):
 
 
 SAID = ["kind=cnn", "residual=true", "depth=1", "width=4"]
+
+
+@pytest.mark.parametrize("kind", ["affine", "attention", "rotation"])
+def test_a_spatial_transformer_goes_first_and_begins_as_nothing(kind: str) -> None:
+    net, x = cnn(3, 5, width=4, transformer=kind), torch.rand(2, 3, 9, 11)
+    assert isinstance(net[0], SpatialTransformer)
+    assert net[0].kind == kind
+    assert torch.equal(net[0](x), x)
+    assert net(x).shape == (2, 5)
+    with pytest.raises(RecipeError, match="transformer is 'afine'"):
+        cnn(3, 5, transformer="afine")

@@ -251,3 +251,13 @@ def test_wide_inputs_are_compared_with_a_kernel_machine() -> None:
     assert reached is not None
     assert reached.by == "kernel logistic regression"
     assert reached.high < 0.3
+
+
+def test_large_images_are_compared_in_the_size_that_learners_can_use() -> None:
+    small, y = stripes(120, 2)
+    large = small.repeat_interleave(4, 2).repeat_interleave(4, 3)  # 96 pixels a side
+    judge = Judge.of(Recipe(data=Splits(train=(large, y)), model=nn.Flatten, objective=nn.CrossEntropyLoss()))
+    table = _table(judge, [ArraySource((large, y), 32)])
+    assert table is not None
+    assert table[0].shape == (1, 32, 32)
+    assert table[0].rows.shape == (120, 1024)

@@ -12,12 +12,13 @@ import thalweg
 from thalweg import Recipe, Splits
 from thalweg.core.notices import collecting
 from thalweg.data import Augment, Augmented, augment
-from thalweg.diagnosis import Cause, Finding
+from thalweg.diagnosis import Budget, Cause, Finding
 from thalweg.diagnosis.work import work
 from thalweg.nn import cnn
 from thalweg.recipes import as_toml, expressed
 from thalweg.remedy.catalogue import remedies_for
 from thalweg.remedy.images import augmented, beyond_references, longer, shows_images
+from thalweg.remedy.improve import _Circle
 from thalweg.remedy.race import race
 from thalweg.remedy.remedy import Remedy
 
@@ -125,7 +126,17 @@ def test_images_that_do_as_well_as_references_go_on_to_a_race() -> None:
     assert "a race of 5 candidates" in told
     assert turn.race.ahead
     assert result.ended.startswith("the budget does not hold")
-    assert turn.race.ahead[0].name in result.ended
+    assert any(remedy.name in result.ended for remedy in turn.race.ahead)
+
+
+def test_a_race_leaves_out_what_is_too_dear() -> None:
+    circle = _Circle(recipe(), recipe(), Budget(8.0), "cpu", lambda stage: None, lambda diary: None)
+    candidates = list(beyond_references(recipe().data.train))
+    raced, price = circle.affordable(candidates)
+    prices = [work(one(recipe())) / work(recipe()) for one in candidates]
+    assert {remedy.name for remedy in candidates} - {remedy.name for remedy in raced} == {"4 x as wide"}
+    assert price == pytest.approx(1 + sum(sorted(prices)[:-1]))
+    assert price <= 8 < 1 + sum(prices)
 
 
 def test_a_race_leaves_out_what_changes_nothing() -> None:

@@ -28,6 +28,7 @@ from thalweg.diagnosis.references import (
     SMOOTHING,
     Inputs,
     Learners,
+    as_rows,
     classifiers,
     flat,
     out_of_fold,
@@ -214,8 +215,9 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[Inputs, Tensor, list[np
                 return None
             if not bool(torch.isfinite(x).all()):
                 return None
-            xs.append(flat(x)[-sum(sizes) % step :: step].detach().cpu().clone())  # not a view of the batch
-            shapes.add(tuple(x.shape[1:]))
+            rows, shape = as_rows(x[-sum(sizes) % step :: step].detach().cpu().clone())  # not a view of the batch
+            xs.append(rows)
+            shapes.add(shape)
             ys.append(y.detach().cpu())
             sizes[-1] += len(y)
     if len({x.shape[1] for x in xs}) != 1 or len({y.shape[1:] for y in ys}) != 1:

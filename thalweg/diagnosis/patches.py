@@ -20,8 +20,6 @@ from torch.nn import functional as F
 
 SIDE, FILTERS, DRAWN = 6, 100, 4000
 """The side of a patch in pixels, the filters, and the patches from which the whitening is learned."""
-LARGEST = 32
-"""Images are scaled down until no side is longer: what a patch of six pixels says of a large photo is its noise."""
 SMOOTH, BEYOND = 0.01, 0.25
 """What is added to the variance of a patch, as a share of the images' own, and to the whitening; and the a of above."""
 AT_ONCE = 128
@@ -73,9 +71,4 @@ class PatchFeatures(TransformerMixin, BaseEstimator):
         return torch.cat([F.adaptive_avg_pool2d(each, 2) for each in signs], 1).flatten(1)
 
     def _images(self, rows: np.ndarray) -> Tensor:
-        images = torch.from_numpy(np.asarray(rows)).float().view(-1, *self.shape)
-        height, width = images.shape[2:]
-        scale = LARGEST / max(height, width)
-        if scale >= 1:
-            return images
-        return F.adaptive_avg_pool2d(images, (max(1, round(height * scale)), max(1, round(width * scale))))
+        return torch.from_numpy(np.asarray(rows)).float().view(-1, *self.shape)

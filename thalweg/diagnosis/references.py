@@ -1,7 +1,10 @@
-"""Reference learners: what the loss is compared with, each fitted without the examples that it is asked about."""
+"""Reference learners: what the loss is compared with, each fitted without the examples that it is asked about.
+
+The filters of patches alone are cut from all images, for they see no targets.
+"""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +19,9 @@ FOLDS = 4
 CONSTANT = "the best constant"
 LEAST_SIDE = 6
 """Images have at least so many pixels a side; what is smaller is read as a table."""
+LARGEST = 32
+"""Larger images are scaled down until no side is longer: what a patch of six pixels says of a large photo is its noise,
+and of so many pixels no learner here makes anything."""
 WIDE = 128
 """Inputs of more numbers are too wide for boosted trees, whose time grows with each: a kernel machine replaces them."""
 DIRECTIONS, LANDMARKS = 50, 400
@@ -34,7 +40,7 @@ class Inputs:
     @property
     def images(self) -> bool:
         """Whether an example is (channels, height, width)."""
-        return len(self.shape) == 3 and min(self.shape[1:]) >= LEAST_SIDE
+        return is_image(self.shape)
 
     @property
     def wide(self) -> bool:
@@ -51,6 +57,28 @@ class Inputs:
             features = PatchFeatures((self.shape[0], self.shape[1], self.shape[2]))
             self.patches = features.fit(self.rows).transform(self.rows)
         return self.patches
+
+
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether an example of this shape is an image: channels, height and width.
+
+    >>> is_image((3, 32, 32)), is_image((64,)), is_image((1, 3, 50))
+    (True, False, False)
+    """
+    return len(shape) == 3 and min(shape[1:]) >= LEAST_SIDE
+
+
+def as_rows(x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """A row for each example, images no larger than learners can use, and the shape that a row has.
+
+    >>> rows, shape = as_rows(torch.zeros(5, 3, 64, 48))
+    >>> rows.shape, shape
+    (torch.Size([5, 2304]), (3, 32, 24))
+    """
+    if is_image(x.shape[1:]) and (scale := LARGEST / max(x.shape[2:])) < 1:
+        sides = (max(LEAST_SIDE, round(x.shape[2] * scale)), max(LEAST_SIDE, round(x.shape[3] * scale)))
+        x = torch.nn.functional.adaptive_avg_pool2d(x.float(), sides)
+    return flat(x), tuple(x.shape[1:])
 
 
 PATCHES = "patches"

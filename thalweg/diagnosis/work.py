@@ -19,8 +19,8 @@ OVERHEAD = 20_000
 (docs/log.md)."""
 SIZES: dict[int, tuple[Any, int]] = {}
 """Factories by their identity, each with the number of parameters of its models."""
-MULTIPLIED: dict[tuple[int, str], tuple[Any, int]] = {}
-"""The same with the multiplications for one example, by what an example looks like."""
+MULTIPLIED: dict[tuple[int, int], tuple[Any, Any, int]] = {}
+"""Factories and train splits by their identities, each pair with the multiplications for one example."""
 MOST_KEPT = 64
 
 
@@ -102,16 +102,19 @@ def _multiplications(recipe: Recipe) -> int:
 
     Shapes alone go through the model: nothing is computed.
     """
+    key, own = (id(recipe.model), id(recipe.data.train)), (recipe.model, recipe.data.train)
+    known = MULTIPLIED.get(key)
+    if known is None or known[0] is not own[0] or known[1] is not own[1]:
+        known = _keep(MULTIPLIED, key, (*own, _counted_once(recipe)))
+    return known[2]
+
+
+def _counted_once(recipe: Recipe) -> int:
     model = _sketched(recipe)
     if model is None or not any(isinstance(module, nn.modules.conv._ConvNd) for module in model.modules()):
         return 0
     try:
-        x = next(iter(_train(recipe).batches(0, 0, None)))[0]
-        key = (id(recipe.model), str(map_tensors(lambda tensor: tuple(tensor.shape[1:]), x)))
-        known = MULTIPLIED.get(key)
-        if known is None or known[0] is not recipe.model:
-            known = _keep(MULTIPLIED, key, (recipe.model, _passed(model, x)))
-        return known[1]
+        return _passed(model, next(iter(_train(recipe).batches(0, 0, None)))[0])
     except Exception:  # a user's own code, which may ask for numbers where there are none
         return 0
 

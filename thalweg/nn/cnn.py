@@ -25,6 +25,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
 from thalweg.nn.normalization import CENTERED, NORMS, normalization
+from thalweg.nn.spatial_transformer import IDENTITY, SpatialTransformer
 
 POOLS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}
 LINKED = 2
@@ -66,6 +67,7 @@ def cnn(
     pool: str | None = "max",
     norm: str | None = "batch",
     residual: bool = False,
+    transformer: str | None = None,
     dropout: float = 0.0,
 ) -> nn.Sequential:
     """A convolutional network `(batch, channels, height, width) -> (batch, outputs)` of `depth` blocks.
@@ -74,7 +76,8 @@ def cnn(
     and then `pool`: "max", "mean" or None, over 2 x 2 pixels. `stride` (of a block's first convolution), `kernel` and
     `padding` are in pixels; without a padding it is half the kernel, by which a stride of 1 keeps the size. Pooling
     rounds up, so that an image too small to be halved again goes through as it is. `norm` is None or a name that
-    `normalization` knows, before each activation. `residual` adds a link around every two convolutions. `dropout`
+    `normalization` knows, before each activation. `residual` adds a link around every two convolutions. `transformer`
+    puts a `SpatialTransformer` of that kind ("affine", "attention", "rotation") before the first block. `dropout`
     silences features before the last layer only: between batch norms it would shift their statistics (Li et al. 2019).
     Raises `RecipeError` for a knob out of its range.
 
@@ -91,9 +94,10 @@ def cnn(
     padding = _padding(kernel, padding, residual)
     check_choice("cnn", "pool", pool, (*POOLS, None))
     check_choice("cnn", "norm", norm, (*NORMS, None))
+    check_choice("cnn", "transformer", transformer, (*IDENTITY, None))
     check_dropout("cnn", dropout)
     widths = [channels] + [width * 2**block for block in range(depth)]
-    blocks = []
+    blocks: list[nn.Module] = [] if transformer is None else [SpatialTransformer(channels, kind=transformer)]
     for pair in pairwise(widths):
         layers = [_convolution(*pair, kernel, stride, padding, norm)]
         layers += [_convolution(pair[1], pair[1], kernel, 1, padding, norm) for _ in range(1, convolutions)]

@@ -16,13 +16,13 @@ from thalweg.core.nest import Nest
 from thalweg.data import Augment, Augmented, augment
 from thalweg.diagnosis import Cause
 from thalweg.diagnosis.growth import deeper, wider
+from thalweg.diagnosis.references import is_image
 from thalweg.optim import schedule_by_name
 from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
 
 TURNED: dict[str, Any] = {"rotate": 10.0, "scale": 0.1, "shift": 0.1}
 MIRRORED: dict[str, Any] = {"flip": True, "shift": 0.1}
-LEAST_SIDE = 6
 LONGER = 2
 
 
@@ -36,7 +36,7 @@ def shows_images(batch: Nest) -> bool:
     x = batch[0] if isinstance(batch, tuple | list) and len(batch) == 2 else None
     if not isinstance(x, Tensor) or x.dim() != 4 or not x.is_floating_point():
         return False
-    return x.shape[1] <= 4 and min(x.shape[2:]) >= LEAST_SIDE
+    return x.shape[1] <= 4 and is_image(x.shape[1:])
 
 
 def augmentations() -> Iterator[Remedy]:

@@ -184,11 +184,13 @@ class _Circle:
         """Prove the remedies of the last finding one after another until one helps; says what kept it from one."""
         finding, proofs = self.diary[-1].finding, list[Proof]()
         remedies = self.raced([remedy for remedy in finding.remedies if not self.has(remedy)])
+        dear = None
         for remedy in remedies:
             pairs = max(PAIRS, pairs_for(len(remedies)))
             price = self.price(remedy, pairs)
             if not self.left.holds(price, self.seconds(price)):
-                return f"the budget does not hold the {price:.3g} trainings that proving '{remedy.name}' costs"
+                dear = dear or f"the budget does not hold the {price:.3g} trainings that proving '{remedy.name}' costs"
+                continue
             self.progress(Stage(f"proving: {remedy.name}"))
             proof = prove(
                 self.recipe,
@@ -206,7 +208,7 @@ class _Circle:
             self.progress(Stage(f"{remedy.name}: {says}: {proof.sentence}"))
             if proof.helped:
                 return None
-        return None
+        return dear
 
     def raced(self, remedies: list[Remedy]) -> list[Remedy]:
         """The remedies to prove: of a network that reads images the best of a race of these and what may help beyond.
@@ -221,9 +223,8 @@ class _Circle:
         known = {part for remedy in remedies for part in remedy.parts}
         more = [one for one in beyond_references(batch) if not self.has(one) and not known & set(one.parts)]
         changes = [one for one in more if (changed := one(self.recipe)) is not self.recipe and runs(changed, batch)]
-        candidates = [*remedies, *changes]
-        price = self.unit + sum(self.unit_of(one(self.recipe)) for one in candidates)
-        if len(candidates) < 2 or not self.left.holds(price, self.seconds(price)):
+        candidates, price = self.affordable([*remedies, *changes])
+        if len(candidates) < 2:
             return remedies
         self.progress(Stage(f"a race of {len(candidates)} candidates", self.seconds(price)))
         result = race(self.recipe, candidates, self.device, self.tell)
@@ -232,6 +233,16 @@ class _Circle:
         self.keep(tuple(self.diary))
         self.progress(Stage(f"the race: {result.sentence}"))
         return result.ahead[:PROVED]
+
+    def affordable(self, candidates: list[Remedy]) -> tuple[list[Remedy], float]:
+        """As many of the candidates as the budget holds a race of, the dearest left out, and the price of that race."""
+        prices = {remedy.name: self.unit_of(remedy(self.recipe)) for remedy in candidates}
+        while True:
+            price = self.unit + sum(prices[remedy.name] for remedy in candidates)
+            if not candidates or self.left.holds(price, self.seconds(price)):
+                return candidates, price
+            dearest = max(candidates, key=lambda remedy: prices[remedy.name])
+            candidates = [remedy for remedy in candidates if remedy is not dearest]
 
     def unit_of(self, recipe: Recipe) -> float:
         """One training of a recipe in multiples of one of the recipe that came in."""

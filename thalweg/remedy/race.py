@@ -1,7 +1,7 @@
 """A race: every candidate trained once, on a seed that neither a diagnosis nor a proof uses, to see which to prove.
 
-The order of the losses is all that is taken from it. A proof has seeds of its own, so that luck in the race helps no
-remedy there.
+The order of the losses is all that is taken from it. A proof has seeds of its own, so that a lucky seed in the race
+helps no remedy there. Both judge by the same validation examples; data that neither has read judge at the end.
 """
 
 from collections.abc import Sequence

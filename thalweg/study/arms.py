@@ -84,7 +84,7 @@ def train_loss(run: Run) -> float:
     return loss(run.last, run.recipe.data.train)
 
 
-def test_error(run: Run) -> float:
+def error_on_test(run: Run) -> float:
     """The share of wrong answers of the last weights on the test split."""
     assert run.recipe is not None
     return 1 - accuracy(run.last, run.recipe.data.test)

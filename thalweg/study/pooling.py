@@ -24,7 +24,7 @@ from thalweg.core.source import Splits
 from thalweg.core.threads import counting
 from thalweg.nn import cnn
 from thalweg.optim import schedule_by_name
-from thalweg.study.arms import Progress, accuracy, test_error, train_arms, tuned_rate, tuning_seeds
+from thalweg.study.arms import Progress, accuracy, error_on_test, train_arms, tuned_rate, tuning_seeds
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import CLASSES, digits, images
 from thalweg.study.interval import over_seeds
@@ -59,7 +59,7 @@ def study(seeds: Sequence[int], progress: Progress, *, epochs: int = 10, train: 
         def trial(rate: float, net: dict[str, Any] = net) -> list[Recipe]:
             return [_recipe(net, rate, tuning, epochs, train, test)]
 
-        rates[name] = tuned_rate(name, RATES, trial, progress, (0.08 * number, 0.08 * (number + 1)), test_error)
+        rates[name] = tuned_rate(name, RATES, trial, progress, (0.08 * number, 0.08 * (number + 1)), error_on_test)
     recipes = {name: [_recipe(net, rates[name], s, epochs, train, test) for s in seeds] for name, net in ARMS.items()}
     runs = train_arms(recipes, progress, (0.32, 0.95))
     scores = {name: np.array([[shifted(run, by) for run in arm] for by in SHIFTS]) for name, arm in runs.items()}

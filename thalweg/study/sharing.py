@@ -18,7 +18,7 @@ from torch import nn
 
 from thalweg.core.source import Splits
 from thalweg.nn import same_outputs
-from thalweg.study.arms import Progress, test_error, train_arms, tuned_rate, tuning_seeds
+from thalweg.study.arms import Progress, error_on_test, train_arms, tuned_rate, tuning_seeds
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import CLASSES, digits, images
 from thalweg.study.interval import over_seeds
@@ -50,7 +50,7 @@ def study(
         def trial(rate: float, way: str = way) -> list[Recipe]:
             return [_recipe(way, rate, tuning, middle, sizes, steps, moved)]
 
-        rates[name] = tuned_rate(name, RATES, trial, progress, (0.06 * number, 0.06 * (number + 1)), test_error)
+        rates[name] = tuned_rate(name, RATES, trial, progress, (0.06 * number, 0.06 * (number + 1)), error_on_test)
     recipes = {
         f"{name}, {size} digits": [_recipe(way, rates[name], seed, size, sizes, steps, moved) for seed in seeds]
         for name, way in ARMS.items()
@@ -58,7 +58,7 @@ def study(
     }
     runs = train_arms(recipes, progress, (0.18, 1.0))
     scores = {
-        name: np.array([[1 - test_error(run) for run in runs[f"{name}, {size} digits"]] for size in sizes])
+        name: np.array([[1 - error_on_test(run) for run in runs[f"{name}, {size} digits"]] for size in sizes])
         for name in ARMS
     }
     parameters = {name: count_parameters(way) for name, way in ARMS.items()}
