@@ -469,3 +469,19 @@ def test_pictures_that_are_none_are_named(kept: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps(whole))
     assert [photo.shape for photo in read_photos(file, rows)] == [(HEIGHT, WIDTH, 3)] * len(rows)
     assert read_photos(file, [*rows, 10**6]) == read_photos(tmp_path / "none.json", rows) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda path: path.unlink(), "there is no such file"),
+        (lambda path: path.write_bytes(b"no image"), "cannot identify image file"),
+        (lambda path: Image.new("RGB", (8, 8), "white").save(path), "its content is another"),
+    ],
+)
+def test_a_file_that_changes_while_images_are_decoded_anew_is_named(photos: Path, change: Any, why: str) -> None:
+    source = thalweg.load("photos", assignments=["data.cache=off"]).data.train
+    path = source.store.files.paths[int(source.store.rows[int(source.ids[0])])]
+    change(path)
+    with pytest.raises(DataError, match=f"{path.name} has changed since the run began: {why}"):
+        source.inputs(source.ids[:1])

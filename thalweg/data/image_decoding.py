@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.passing import passed
 from thalweg.data.image_files import Head, faults, fitted, pillow, read_head, read_pixels, reading, reason
 
@@ -244,13 +244,32 @@ class ImageStore:
         return 1.0 if deep else 255.0
 
     def images(self, places: Int[np.ndarray, " some"]) -> Shaped[Tensor, "some channel height width"]:
-        """Some of the images."""
+        """Some of the images.
+
+        Raises `DataError` for a file that is no longer what it was when all of them were read first.
+        """
         if self.pixels is not None:
             return torch.index_select(self.pixels, 0, torch.from_numpy(places))
+        with reading():
+            return torch.from_numpy(np.stack([self._decoded_anew(int(place)) for place in places]))
+
+    def _decoded_anew(self, place: int) -> ByChannel:
         assert self.files is not None
         assert self.rows is not None
-        with reading():
-            return torch.from_numpy(np.stack([self.files.decoded(int(self.rows[place]))[0] for place in places]))
+        file = int(self.rows[place])
+        path = self.files.paths[file]
+        try:
+            image, digest = self.files.decoded(file)
+        except faults() as error:
+            why = reason(path, error)
+        else:
+            if np.array(digest, "S16") == self.digests[place]:
+                return image
+            why = "its content is another"
+        raise DataError(
+            f"{path} has changed since the run began: {why}. Images that are decoded anew for each batch have to stay "
+            "as they are: put it back, or begin anew."
+        )
 
     def statistics(self, places: Int[np.ndarray, " some"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The mean and the deviation of each channel over some of the images, of values brought to [0, 1]."""
