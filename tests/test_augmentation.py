@@ -244,6 +244,7 @@ FLIP, MIX = Augment(flip=True), Augment(mixup=0.2, classes=3)
         (MIX, images(2), torch.zeros(2, 3).long(), "one class for each example"),
         (MIX, images(2), torch.tensor([0, 3]), "0 to 2, but the targets go from 0 to 3. .*classes=4"),
         (MIX, images(2), torch.tensor([0, -100]), "from -100 to 0"),
+        (Augment(crop=6), images(2), torch.zeros(2), "crop=6 moves images of 5 x 7 out of sight. Give 5 at most"),
         (Augment(mixup=0.2), images(2), torch.tensor([0, 3]), "say how many classes.*classes=4"),
     ],
 )

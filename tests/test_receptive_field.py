@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 
 import thalweg
 from thalweg.core.errors import DataError, RecipeError
@@ -401,3 +402,9 @@ def test_what_cannot_be_is_said() -> None:
         gradient_support(net, (1, 8, 8), "4", (1, 1))
     with pytest.raises(DataError, match="hold uint8 numbers"):
         effective_field(net, torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_lazy_layers_are_shown_an_image_first() -> None:
+    lazy = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.LazyConv2d(4, 3))
+    assert receptive_field(lazy, (1, 9, 9)).last.size == (5, 5)
+    assert all(map(is_lazy, lazy.parameters()))  # left as it was

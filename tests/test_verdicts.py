@@ -217,3 +217,19 @@ def test_an_improvement_without_validation_and_test_says_that_it_has_no_scores()
     assert result.before == result.after == {}
     assert result.judged_on == "no data: there is neither a test nor a validation split"
     assert result.diary[0].finding.cause is Cause.OPTIMIZATION
+
+
+def test_too_few_examples_say_nothing_where_nothing_is_found() -> None:
+    draw = np.random.default_rng(3)
+    x = torch.from_numpy(draw.normal(size=(30, 4))).float()
+    y = torch.from_numpy(draw.integers(0, 2, 30))
+    few = Recipe(
+        data=Splits(train=(x[:24], y[:24]), validation=(x[24:], y[24:])),
+        model=partial(nn.Linear, 4, 2),
+        objective=nn.CrossEntropyLoss(),
+        optimizer=partial(torch.optim.Adam, lr=0.01),
+        epochs=10,
+    )
+    finding = thalweg.diagnose(few)
+    assert finding.cause is Cause.UNDECIDED
+    assert "too few" in finding.mechanism

@@ -208,6 +208,10 @@ def _check_batch(augment: Augment, x: Any, y: Nest, ids: Tensor) -> None:
             f"Inputs to augment are {describe(x)}, but {augment} is for images (batch, channel, height, width). Give "
             "x.view(-1, channels, height, width), and let the model flatten them."
         )
+    if image and augment.crop > (side := min(x.shape[-2:])):
+        raise DataError(
+            f"crop={augment.crop} moves images of {x.shape[-2]} x {x.shape[-1]} out of sight. Give {side} at most."
+        )
     if len(ids) != len(x):
         raise DataError(f"{len(x)} examples were to be augmented by {len(ids)} numbers of examples. Give one for each.")
     if augment.moves and any(leaf.dim() > 2 and leaf.shape[-2:] == x.shape[-2:] for leaf in leaves(y)):

@@ -239,6 +239,19 @@ def class_folders(root: Path) -> list[Path]:
     raise DataError(f"{root} holds {holds}. Put the images of each class into a folder of its name: {root}/cat/1.png.")
 
 
+def _say_what_is_left_out(folder: Path, names: list[str]) -> None:
+    """Files that are no images, and folders, whose images would be easily missed."""
+    inner = [name for name in names if (folder / name).is_dir()]
+    if files := [name for name in names if name not in set(inner)]:
+        notice(f"Left out of {folder}: {listed(files, 3)}, which are no images ({', '.join(ENDINGS)}).")
+    if inner:
+        lost = sum(is_image(file) for name in inner for file in (folder / name).rglob("*"))
+        notice(
+            f"Left out of {folder}: what lies in folders below it ({listed(inner, 3)}), {counted(lost, 'image')}. Put "
+            "images into the folder of their class itself."
+        )
+
+
 def images_in(folder: Path) -> list[Path]:
     """The images of a class; what else lies there is said.
 
@@ -249,7 +262,7 @@ def images_in(folder: Path) -> list[Path]:
     others = [item.name for item in files if item not in set(images)]
     if images:
         if others:
-            notice(f"Left out of {folder}: {listed(others, 3)}, which are no images ({', '.join(ENDINGS)}).")
+            _say_what_is_left_out(folder, others)
         return images
     inner = [item.name for item in files if item.is_dir()]
     if inner:

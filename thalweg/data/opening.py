@@ -108,7 +108,10 @@ def _read(path: Path) -> bytes:
         if not folder.is_dir():
             mend = f" The folder {folder} does not exist either; paths count from {Path.cwd()}."
         else:
-            mend = did_you_mean(path.name, _tables(folder)) or f" The folder {folder.absolute()} holds no table."
+            mend = (
+                did_you_mean(path.name, _tables(folder))
+                or f" The folder {folder.absolute()} holds no table, and no folder of that name."
+            )
         raise DataError(f"There is no file {path}.{mend}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Check that it is a file and may be read.") from None

@@ -30,6 +30,9 @@ from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
 
+MUCH = 0.25
+"""The share of the way from the best constant to the floor that may not be lost unseen where nothing is found."""
+
 
 @no_type_check
 def find_cause(
@@ -126,7 +129,8 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
     if (late := _overfits_late(lab, run, floor, validation)) is not None:
         kept = "the run keeps the weights of its best epoch"
         return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), cured=kept)
-    return _nothing_before(finding, mismatch, floor, unknown=_unknown(on_train, on_validation, between))
+    unknown = _unknown(on_train, on_validation, between) or _too_few(on_validation, floor)
+    return _nothing_before(finding, mismatch, floor, unknown=unknown)
 
 
 def worth_asking(above: Score, losses: ExampleLosses, floor: Floor) -> bool:
@@ -148,6 +152,16 @@ def _unknown(on_train: Score, on_validation: Score, between: bool) -> str | None
     if isnan(on_train.low) or isnan(on_validation.low):
         return "the losses have no interval: too few examples, or a loss that is one number for a batch of all"
     return None
+
+
+def _too_few(on_validation: Score, floor: Floor) -> str | None:
+    """Whether so few examples judge that much may be lost unseen: then that nothing was found says nothing."""
+    if floor.siblings or not on_validation.high > MUCH * max(floor.way, abs(floor.null) / 2):
+        return None
+    return (
+        f"the validation loss lies {on_validation} above the floor: it may be as good as the references, or far worse, "
+        "and these are too few examples to tell"
+    )
 
 
 def _train_loss(lab: Laboratory, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None) -> Finding:

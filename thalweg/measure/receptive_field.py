@@ -8,6 +8,7 @@ for kernel k, dilation d, stride s and padding p (Araujo, Norris & Sim, "Computi
 Neural Networks", Distill, 2019). Two 3 x 3 layers see 5 x 5. Where paths meet, the union is seen.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, did_you_mean
@@ -119,6 +121,16 @@ class ReceptiveField:
         return "\n".join(text)
 
 
+def _with_shapes(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    """The model; of one with lazy layers a copy that has seen an image, so that these know their shapes."""
+    if not any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        return model
+    own = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        forward(own, torch.zeros(1, *shape))
+    return own
+
+
 @no_type_check
 def receptive_field(model: nn.Module, input_shape: Sequence[int]) -> ReceptiveField:
     """What the units of each layer of a model see of an image of `input_shape`, (channels, height, width).
@@ -141,7 +153,7 @@ def receptive_field(model: nn.Module, input_shape: Sequence[int]) -> ReceptiveFi
     Raises `RecipeError` for what is no module or no shape, `DataError` where the model cannot read such an image.
     """
     shape = as_input_shape(input_shape)
-    model = as_module(model)
+    model = _with_shapes(as_module(model), shape)
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     image = torch.rand(1, *shape, generator=generator(0, "pixels")).to(like)
     found: list[tuple[str, nn.Module, Any, tuple[int, ...]]] = []

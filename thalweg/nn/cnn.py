@@ -95,6 +95,8 @@ def cnn(
     check_choice("cnn", "pool", pool, (*POOLS, None))
     check_choice("cnn", "norm", norm, (*NORMS, None))
     check_choice("cnn", "transformer", transformer, (*IDENTITY, None))
+    if not isinstance(residual, bool):
+        raise RecipeError(f"cnn: residual is {residual!r}, but it is True or False. Give residual=True for links.")
     check_dropout("cnn", dropout)
     widths = [channels] + [width * 2**block for block in range(depth)]
     blocks: list[nn.Module] = [] if transformer is None else [SpatialTransformer(channels, kind=transformer)]

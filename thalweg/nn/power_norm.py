@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
@@ -206,8 +205,12 @@ class _Normalized(torch.autograd.Function):
         return normalized
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise RecipeError(
+                "A gradient of PowerNorm's gradient was asked for, but that is an estimate by running values and has "
+                "none. Take a norm that is differentiated exactly: normalization('rms', ...) or 'layer'."
+            )
         (gradient,) = gradients
         normalized, scale, warming, rate, count = ctx.saved_tensors
         along = _mean(gradient * normalized, count)

@@ -64,11 +64,12 @@ def augmented_examples(run: Run) -> dict[str, Any] | None:
     train = loaded(run.recipe.data.train)
     if not isinstance(train, Augmented):
         return None
-    some = train.take(range(min(SHOWN, len(train))))
+    places = torch.linspace(0, len(train) - 1, min(SHOWN, len(train))).long()  # files come class by class
+    some = train.take(places)
     x, y = next(iter(some.plain().batches(0, 0, None)))
     if not isinstance(x, Tensor) or x.dim() != 4 or x.shape[1] not in (1, 3):
         return None
-    ids = torch.arange(len(x))
+    ids = places if train.numbers is None else train.numbers[places]
     keys = [stream_seed(run.recipe.seed, "order", epoch) for epoch in range(1, EPOCHS + 1)]
     if train.copies:
         keys = [train.key_of_copy(copy) for copy in range(1, min(train.copies, EPOCHS) + 1)]

@@ -34,6 +34,11 @@ class Evidence:
         """The value, low and high of each quantity by split and name."""
         return scores_of(self.evaluation)
 
+    @property
+    def photos(self) -> bool:
+        """Whether the run was trained on images from files, whose pictures are kept beside the predictions."""
+        return any((self.folder / "predictions").glob("*-images.json"))
+
     def predictions(self, split: str) -> Path:
         """Where the predictions of a split are, if there are any."""
         return self.folder / "predictions" / f"{split}.csv"

@@ -17,9 +17,9 @@ MOST, LARGEST, MOST_ROWS = 24, 96, 3
 """Pictures of a kind that are drawn, and their side in pixels; more is not what thalweg writes."""
 LEGEND = (
     "Each column is an example, true class → predicted class, mistakes first. Lit pixels move the answer most (its "
-    "slope by pixel); "
+    "slope by pixel)"
 )
-COVERED = "where covering a square of the image costs the answer is orange, where it helps is blue. "
+COVERED = "; where covering a square of the image costs the answer is orange, where it helps is blue. "
 DEEPER = (
     "Made from noise by gradient ascent, so that the mean activation of one filter rises: what that filter answers to. "
     "These are the filters that tell the examples apart best."
@@ -94,7 +94,7 @@ def _examples(found: dict[str, Any]) -> tuple[Picture, Prose] | None:
     tall = lines * tiles_height(len(rows), len(rows), False, height / width) + 20
     drawn = picture(lambda ax: looks_grid(rows, ax), "examples, their saliency and occlusion", tall)
     split = clean(found.get("split", "held-out data"), 20)
-    note = f"{LEGEND}{COVERED if covered else ''}Of {split}: the surest mistakes, then the surest right answers."
+    note = f"{LEGEND}{COVERED if covered else '. '}Of {split}: the surest mistakes, then the surest right answers."
     return replace(drawn, inked=len(rows[0][1]) != 3), Prose(note, quiet=True)
 
 

@@ -74,7 +74,8 @@ def _said(text: Any) -> str:
 def _following(evidence: Evidence, cause: str) -> list[str]:
     """What to do where the finding names no command."""
     if cause == "NONE" and evidence.target and evidence.recipe.get("origin"):
-        return [f"thalweg predict {shlex.quote(_name(evidence))} new.csv"]
+        new = "new_photos" if evidence.photos else "new.csv"
+        return [f"thalweg predict {shlex.quote(_name(evidence))} {new}"]
     if cause == "NONE":
         return ["It is ready to use: thalweg.load_run, with the folder of this run and its recipe, gives the model."]
     return texts(evidence.finding.get("would_decide"))
