@@ -7,6 +7,19 @@ from thalweg.measure.calibration import (
     reliability,
     temperature,
 )
+from thalweg.measure.curvature import (
+    Certainty,
+    CriticalPoint,
+    Density,
+    Extremes,
+    Kind,
+    Trace,
+    critical_point,
+    extreme_eigenvalues,
+    hessian,
+    hessian_trace,
+    spectral_density,
+)
 from thalweg.measure.field.support import EffectiveField, effective_field, gradient_support
 from thalweg.measure.gradient import gradient_norm
 from thalweg.measure.inside import Maximized, feature_maps, first_layer_filters, maximize, occlusion, saliency
@@ -15,23 +28,33 @@ from thalweg.measure.receptive_field import LayerField, ReceptiveField, receptiv
 
 __all__ = [
     "METRICS",
+    "Certainty",
+    "CriticalPoint",
+    "Density",
     "EffectiveField",
+    "Extremes",
+    "Kind",
     "LayerField",
     "Maximized",
     "Metric",
     "ReceptiveField",
     "Reliability",
+    "Trace",
     "accuracy",
     "advised_temperature",
     "auc",
     "balanced_accuracy",
+    "critical_point",
     "effective_field",
     "expected_calibration_error",
+    "extreme_eigenvalues",
     "f1",
     "feature_maps",
     "first_layer_filters",
     "gradient_norm",
     "gradient_support",
+    "hessian",
+    "hessian_trace",
     "mae",
     "maximize",
     "occlusion",
@@ -40,5 +63,6 @@ __all__ = [
     "reliability",
     "rmse",
     "saliency",
+    "spectral_density",
     "temperature",
 ]
