@@ -84,6 +84,22 @@ def cut(batch: Nest, count: int) -> list[Nest] | None:
     return [map_tensors(_run(start, end), batch) for start, end in pairwise(edges)]
 
 
+def joined(batches: list[Nest]) -> Nest | None:
+    """Batches as one, example after example; None where their tensors do not fit together.
+
+    >>> x, y = joined([(torch.zeros(5, 3), torch.zeros(5)), (torch.ones(2, 3), torch.ones(2))])
+    >>> x.shape, y.sum()
+    (torch.Size([7, 3]), tensor(2.))
+    """
+    columns = [list(leaves(batch)) for batch in batches]
+    if len({tuple((t.shape[1:], t.dtype, t.dim() > 0) for t in column) for column in columns}) != 1 or not columns[0]:
+        return None
+    if any(not t.dim() or len(t) != len(column[0]) for column in columns for t in column):
+        return None
+    together = iter([torch.cat(rows) for rows in zip(*columns, strict=True)])
+    return map_tensors(lambda _: next(together), batches[0])
+
+
 def _run(start: int, end: int) -> Any:
     return lambda tensor: tensor[start:end]
 

@@ -16,7 +16,7 @@ class Kind(Enum):
     LOCAL_MINIMUM = "A local minimum: every way out goes up. Lower loss lies elsewhere, or takes another model."
     SADDLE = "A saddle: the gradient is zero, and there is a way down. Take it: thalweg.measure.escape."
     LOCAL_MAXIMUM = "A local maximum: every way out goes down. Take one: thalweg.measure.escape."
-    DEGENERATE = "A flat region: there are directions in which the loss does not change, and no way down is shown."
+    DEGENERATE = "Flat: along some directions the loss does not change, so that none of the other names is shown."
 
     @property
     def sentence(self) -> str:
@@ -34,6 +34,7 @@ class Certainty(Enum):
     EXACT All eigenvalues were computed.
     """
 
+    MEASURED = "The gradient is longer than chance and rounding make it."
     EXACT = "All eigenvalues were computed."
     HELD_OUT = "What was found on one half of the data holds on the other."
     PROBED = "Eigenvalues leave it open; the loss itself was followed along the flat directions."

@@ -13,13 +13,15 @@ from thalweg.core.errors import DataError, RecipeError, ThalwegError
 from thalweg.core.nest import count_examples
 from thalweg.core.objective import name_of
 from thalweg.core.step import Step
-from thalweg.measure.curvature.evaluation import Part, cut, place, read_batches
+from thalweg.measure.curvature.evaluation import Part, cut, joined, place, read_batches
 from thalweg.measure.curvature.settings import differentiable, in_format, mode_of, trainable
 from thalweg.measure.curvature.surface import Saved, Surface, close
 from thalweg.measure.looking import as_module, looking
 
 STILL = 1e-6
 """The relative difference of two passes that are still called the same; sums over threads may differ in last bits."""
+JOINED = 512
+"""Batches are joined up to about so many examples."""
 SAMPLE = 64
 """From so many examples the room is known that a graph of all would take."""
 
@@ -72,7 +74,7 @@ def surface(
             )
             with explained(at):
                 at.parts = _weighed(at)
-                at.parts = [piece for part in at.parts for piece in _fitting(at, part)]
+                at.parts = [piece for part in _merged(at) for piece in _fitting(at, part)]
                 passes = [_pass(at) for _ in range(2)]
                 check_twice(at)
             check_still(at, *passes)
@@ -149,6 +151,31 @@ def _weighed(at: Surface) -> list[Part]:
     if not counted:
         raise DataError("The weights of all examples of the evaluation set are 0. Give at least one that counts.")
     return counted
+
+
+def _merged(at: Surface) -> list[Part]:
+    """Small parts joined, where the loss is a mean over examples: fewer and larger passes compute the same faster."""
+    if at.training or len(at.parts) < 2:
+        return at.parts
+    runs: list[list[Part]] = [[]]
+    for part in at.parts:
+        if runs[-1] and count_examples(runs[-1][0].batch) * len(runs[-1]) >= JOINED:
+            runs.append([])
+        runs[-1].append(part)
+    return [part for run in runs for part in _join(at, run)]
+
+
+def _join(at: Surface, run: list[Part]) -> list[Part]:
+    batch = joined([part.batch for part in run]) if len(run) > 1 else None
+    if batch is None:
+        return run
+    with torch.no_grad():
+        value, weight = at._measured(batch)
+        apart = [at._measured(part.batch)[0] for part in run]
+    total = sum(part.weight for part in run)
+    mean = sum(part.weight * each for part, each in zip(run, apart, strict=True)) / total
+    same = close(weight, total, 1e-4) and abs(value - mean) <= 1e-4 * max(map(abs, apart))
+    return [Part(batch, weight)] if same else run
 
 
 def _fitting(at: Surface, part: Part) -> list[Part]:

@@ -119,6 +119,8 @@ class Judged:
             self.notes.append(
                 "The gradient is not zero on these data, but no longer than by chance: with more data it could be told."
             )
+        if kind is Kind.DEGENERATE and descent is not None:
+            self.notes.append("The lowest eigenvalue is negative: there is a way down.")
         if kind is Kind.NOT_STATIONARY and ratio is not None and ratio < 1e-3:
             self.notes.append("Gradient-flat: Hg is nearly 0 though g is not, so minimizing |g|^2 would stop here.")
         if not spectrum.converged:
@@ -161,7 +163,7 @@ class Judged:
         """The kind, how sure it is, the held-out curvature, and a way down."""
         if not stationary:
             way = -gradient / gradient.norm()
-            return Kind.NOT_STATIONARY, Certainty.LIKELY if self.tolerance is None else Certainty.EXACT, None, way
+            return Kind.NOT_STATIONARY, Certainty.MEASURED, None, way
         down, up = spectrum.values[0] < -tau, spectrum.values[-1] > tau
         if not spectrum.exact and not (down and up):
             spectrum = self.start_again()
