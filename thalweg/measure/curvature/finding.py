@@ -134,6 +134,8 @@ def _newton(at: Surface) -> float:
     for _ in range(NEWTON):
         delta, scale = solve(at, gradient)
         theta, norm = at.theta, float(gradient.norm())
+        if norm <= 10 * torch.finfo(at.dtype).eps * scale * max(float(theta.norm()), 1.0):
+            break
         shorter = None
         for halving in range(HALVINGS):
             candidate = theta + delta / 2**halving
