@@ -161,7 +161,7 @@ def test_a_way_down_by_luck_is_not_believed() -> None:
     examples[:, 1] = -3.0
     point = thalweg.critical_point(Place(*[0.0] * 150), quadratic, examples)
     assert (point.kind, point.certainty) == (Kind.SADDLE, Certainty.HELD_OUT)
-    assert point.held_out == pytest.approx((-3.0, 0.0))
+    assert point.held_out == pytest.approx((-3.0, 0.0), abs=1e-6)
 
 
 def test_lanczos_says_the_same_as_all_eigenvalues(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,12 +336,12 @@ def test_critical_points_of_each_kind_are_found(objective: Any, start: tuple[flo
 def test_a_network_is_led_to_a_critical_point(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = classes(examples=40)
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    net = nn.Sequential(nn.Linear(5, 2), nn.Tanh(), nn.Linear(2, 3))
     train(net, x, y)
     for most in (1500, 10):  # by eigenvectors, by MINRES
         monkeypatch.setattr("thalweg.measure.curvature.finding.MOST_DENSE", most)
         model = copy.deepcopy(net)
-        found = find_critical_point(model, CROSS, (x, y), weight_decay=0.01)
+        found = find_critical_point(model, CROSS, (x, y), weight_decay=0.01, steps=50)
         assert found.after < 1e-5 * found.before
         assert found.converged
         assert "critical point" in str(found)
