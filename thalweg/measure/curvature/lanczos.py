@@ -17,10 +17,13 @@ from torch import Tensor
 
 from thalweg.core.device import available
 
+FEWEST_STEPS = 3
 MOST_STEPS = 200
 """Lanczos ends here, converged or not; the residuals say how near it came."""
 TOLERANCE = 1e-3
 """Of a Ritz value: its residual may be so much of it."""
+FLOOR = 1e-5
+"""Of the largest Ritz value: so small a residual is small enough, or an end at 0 would never be reached."""
 
 Product = Callable[[Tensor], Tensor]
 
@@ -76,8 +79,8 @@ def lanczos(
 ) -> Krylov:
     r"""Steps from `start` until the residuals of the smallest and of the largest Ritz value are small enough.
 
-    Small enough is $\beta |s_m| \le$ `tolerance` $|\theta|$, or $\sqrt{\epsilon}$ of the largest $|\theta|$ where a
-    value is nearer to 0 than that. None goes on for `most` steps. Where the space is exhausted (an operator with few
+    Small enough is $\beta |s_m| \le$ `tolerance` $|\theta|$, or 1e-5 of the largest $|\theta|$ where a value is
+    nearer to 0 than that. None goes on for `most` steps. Where the space is exhausted (an operator with few
     different eigenvalues), it goes on from a new direction.
 
     >>> scale = torch.arange(1.0, 102.0)
@@ -101,8 +104,8 @@ def lanczos(
         scale = max(scale, abs(diagonal[step]), beta)
         exhausted = beta <= 10 * torch.finfo(start.dtype).eps * scale
         beside[step] = 0.0 if exhausted else beta
-        if _due(step) or exhausted or step == most - 1:
-            ends = _ends_hold(diagonal[: step + 1], beside[: step + 1], tolerance, torch.finfo(start.dtype).eps)
+        if step == most - 1 or (tolerance is not None and _due(step)):
+            ends = _ends_hold(diagonal[: step + 1], beside[: step + 1], tolerance)
             converged = step + 1 == n or (ends and not exhausted)
             if tolerance is not None and converged:
                 break
@@ -121,12 +124,12 @@ def random_start(n: int, like: Tensor, stream: torch.Generator) -> Float[Tensor,
 
 def _due(step: int) -> bool:
     """At which steps the residuals are looked at: often while that costs little."""
-    return step >= 3 and (step < 60 or step % 4 == 0)
+    return step >= FEWEST_STEPS and (step < 60 or step % 4 == 0)
 
 
-def _ends_hold(diagonal: np.ndarray, beside: np.ndarray, tolerance: float | None, eps: float) -> bool:
+def _ends_hold(diagonal: np.ndarray, beside: np.ndarray, tolerance: float | None) -> bool:
     values, vectors = _eigen(diagonal, beside[:-1])
-    floor = np.sqrt(eps) * np.abs(values).max()
+    floor = FLOOR * np.abs(values).max()
     residuals = beside[-1] * np.abs(vectors[-1])
     wanted = TOLERANCE if tolerance is None else tolerance
     return all(residuals[end] <= max(wanted * abs(values[end]), floor) for end in (0, -1))

@@ -16,7 +16,7 @@ from thalweg.core.passing import passed
 from thalweg.core.randomness import generator, untouched
 from thalweg.measure.curvature.density import Density
 from thalweg.measure.curvature.evaluation import read_batches
-from thalweg.measure.curvature.lanczos import TOLERANCE, Krylov, lanczos, random_start
+from thalweg.measure.curvature.lanczos import FLOOR, TOLERANCE, Krylov, lanczos, random_start
 from thalweg.measure.curvature.opening import Decay, surface
 from thalweg.measure.curvature.settings import trainable
 from thalweg.measure.curvature.surface import Surface
@@ -72,9 +72,8 @@ def ends_of(spaces: list[Krylov]) -> Spectrum:
     """The spectrum as runs of Lanczos know it: the values of each run that hold, and the outermost ones of all."""
     lowest = min(spaces, key=lambda space: float(space.values[0]))
     highest = max(spaces, key=lambda space: float(space.values[-1]))
-    eps = torch.finfo(lowest.basis.dtype).eps
     scale = float(max(abs(lowest.values[0]), abs(highest.values[-1])))
-    held = lowest.residuals <= np.maximum(TOLERANCE * np.abs(lowest.values), np.sqrt(eps) * scale)
+    held = lowest.residuals <= np.maximum(TOLERANCE * np.abs(lowest.values), FLOOR * scale)
     numbers = [number for number in range(lowest.steps - 1) if held[number] or number == 0]
     values = [float(lowest.values[number]) for number in numbers] + [float(highest.values[-1])]
     vectors = [lowest.vector(number) for number in numbers] + [highest.vector(highest.steps - 1)]
@@ -172,7 +171,7 @@ def extreme_eigenvalues(
 ) -> Extremes:
     r"""The smallest and the largest eigenvalue of the Hessian, by sign and not by magnitude, by Lanczos.
 
-    Stops where both residuals are $\le$ `tolerance` $|\lambda|$ (or the rounding of the format); the error of an
+    Stops where both residuals are $\le$ `tolerance` $|\lambda|$, or 1e-5 of the larger; the error of an
     eigenvalue is of the order of the residual's square. Raises `RecipeError` as `hessian` does.
 
     >>> x, y = torch.eye(3), torch.zeros(3, 1)
