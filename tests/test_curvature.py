@@ -107,7 +107,13 @@ def test_penalty_and_decay_are_added() -> None:
     assert thalweg.critical_point(nn.Linear(3, 1), MSE, (x, y), weight_decay=2.0).objective > 0
 
 
-def test_graphs_made_anew_and_graphs_kept_give_the_same() -> None:
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches stay as they are given."""
+    monkeypatch.setattr("thalweg.measure.curvature.opening.JOINED", 0)
+
+
+def test_graphs_made_anew_and_graphs_kept_give_the_same(apart: None) -> None:
     x, y = classes()
     with surface(net(), CROSS, [(x[:20], y[:20]), (x[20:], y[20:])]) as at:
         v = torch.randn(at.size)
@@ -117,6 +123,19 @@ def test_graphs_made_anew_and_graphs_kept_give_the_same() -> None:
         at.budget = at.over(at.parts[:1]).budget = 1.0
         torch.testing.assert_close(at.product(v), kept)
         assert not at.kept
+
+
+def test_uneven_batches_count_by_their_examples_joined_or_not(apart: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = classes()
+    batches = [(x[:30], y[:30]), (x[30:], y[30:])]
+    whole, uneven = hessian(net(), CROSS, (x, y)), hessian(net(), CROSS, batches)
+    torch.testing.assert_close(uneven, whole)
+    monkeypatch.setattr("thalweg.measure.curvature.opening.JOINED", 512)
+    with surface(net(), CROSS, batches) as at:
+        assert [part.weight for part in at.parts] == [37.0]
+    spread = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 9.0]))  # a mean by class: joined, it is another loss
+    with surface(net(), spread, batches) as at:
+        assert [part.weight for part in at.parts] == [30.0, 7.0]
 
 
 def test_a_batch_that_does_not_fit_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ from thalweg.measure.curvature.surface import Surface
 
 STEPS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Of the length of theta, at least 1."""
+SETTLING = 12
+"""So many Newton steps at most: with one Hessian each takes away all but a share s of what is left."""
 BASIS, MIXED, SOUGHT, ROUNDS = 8, 12, 4, 8
 """How many vectors of the null space are tried, how many mixtures, how many ways down are sought, in so many rounds."""
 
@@ -55,10 +57,13 @@ class Valley:
         return max(1.0, float(self.theta.norm()))
 
     def settled(self, theta: Tensor) -> Tensor:
-        """The point after two Newton steps in the other directions."""
-        for _ in range(2 if len(self.others) else 0):
-            slope = self.others @ self.at.gradient_at(theta)
-            theta = theta - (slope / self.curvatures) @ self.others
+        """The point after Newton steps in the other directions, until they change nothing any more."""
+        eps = torch.finfo(self.at.dtype).eps
+        for _ in range(SETTLING if len(self.others) else 0):
+            step = (self.others @ self.at.gradient_at(theta)) / self.curvatures
+            theta = theta - step @ self.others
+            if not float(step.norm()) > 10 * eps * self.radius:
+                break
         return theta
 
     def change(self, direction: Tensor, step: float, foot: float, slope: float) -> int:
