@@ -164,15 +164,13 @@ def test_a_way_down_by_luck_is_not_believed() -> None:
     assert point.held_out == pytest.approx((-3.0, 0.0), abs=1e-6)
 
 
-def test_lanczos_says_the_same_as_all_eigenvalues(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lanczos_says_the_same_as_all_eigenvalues() -> None:
     x, y = classes(examples=97)
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
     train(net, x, y)
     whole = thalweg.critical_point(net, CROSS, (x, y), weight_decay=0.01)
-    monkeypatch.setattr("thalweg.measure.curvature.spectrum.MOST_DENSE", 10)
-    monkeypatch.setattr(verdict, "MOST_DENSE", 10)
-    ends = thalweg.critical_point(net, CROSS, (x, y), weight_decay=0.01)
+    ends = thalweg.critical_point(net, CROSS, (x, y), weight_decay=0.01, exact=False)
     assert not ends.exact
     assert ends.kind is whole.kind
     assert (ends.smallest, ends.largest) == pytest.approx((whole.smallest, whole.largest), rel=1e-3, abs=1e-4)
@@ -180,20 +178,48 @@ def test_lanczos_says_the_same_as_all_eigenvalues(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_minimum_by_lanczos_takes_two_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thalweg.measure.curvature.spectrum.MOST_DENSE", 10)
-    monkeypatch.setattr(verdict, "MOST_DENSE", 10)
     values = torch.linspace(1, 2, 50).double()
     starts = []
     monkeypatch.setattr(verdict, "random_start", lambda *of: starts.append(of) or random_start(*of))
-    monkeypatch.setattr(verdict, "PERTURBED", 0)
     monkeypatch.setattr(verdict.Judged, "raised", lambda self, theta, objective: 1.0)
-    point = thalweg.critical_point(*diagonal(values), NO_DATA)
+    point = thalweg.critical_point(*diagonal(values), NO_DATA, exact=False)
     assert (point.kind, point.certainty) == (Kind.LOCAL_MINIMUM, Certainty.LIKELY)
     assert len(starts) == 2
     values[0] = -1.0
     starts.clear()
-    assert thalweg.critical_point(*diagonal(values), NO_DATA).kind is Kind.SADDLE
+    assert thalweg.critical_point(*diagonal(values), NO_DATA, exact=False).kind is Kind.SADDLE
     assert len(starts) == 1
+
+
+def test_flat_within_the_noise_is_not_decided() -> None:
+    """Two inputs that are one: the sum of their weights is fitted, their difference is flat."""
+    x, y = regression(examples=83)
+    x[:, 1] = x[:, 0]
+    linear = nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.linalg.pinv(x).mm(y).T).add_(1e-3)
+    point = thalweg.critical_point(linear, MSE, (x, y))
+    assert (point.kind, point.certainty) == (Kind.DEGENERATE, Certainty.UNSURE)
+    assert any("cannot be followed" in note for note in point.notes)
+    assert find_critical_point(linear, MSE, (x, y)).converged
+    point = thalweg.critical_point(linear, MSE, (x, y))
+    assert (point.kind, point.certainty) == (Kind.DEGENERATE, Certainty.PROBED)
+
+
+def test_an_orbit_of_minima_is_flat() -> None:
+    """Turning the hidden units of a linear network changes nothing, not even with weight decay: a curved valley."""
+    x, _ = regression(examples=50)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Linear(2, 1, bias=False)).double()
+    true = torch.tensor([[1.0, 2.0, -1.0]]).double()
+    data = (x.double(), x.double() @ true.T)
+    with torch.no_grad():  # near to a fit
+        net[0].weight[:1], net[1].weight[0, 0] = true / 1.5, 1.5
+    assert find_critical_point(net, MSE, data, weight_decay=0.01).converged
+    point = thalweg.critical_point(net, MSE, data, weight_decay=0.01)
+    assert point.loss < 0.01
+    assert sum(abs(value) < 1e-9 for value in point.eigenvalues) == 1
+    assert (point.kind, point.certainty) == (Kind.DEGENERATE, Certainty.PROBED)
 
 
 def test_the_smallest_eigenvalue_of_a_mini_batch_is_biased_down() -> None:

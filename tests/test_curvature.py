@@ -295,6 +295,14 @@ def test_the_residuals_bound_the_error_and_stop_the_steps() -> None:
     assert not hard.converged
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_an_end_near_zero_is_not_taken_for_zero(seed: int) -> None:
+    stream = torch.Generator().manual_seed(seed)
+    values = torch.cat([1e-4 * torch.randn(2000, generator=stream), torch.tensor([-0.002, 0.7, 1.0])])
+    space = lanczos(lambda v: values * v, torch.randn(2003, generator=stream))
+    assert space.values[[0, -1]].tolist() == pytest.approx([-0.002, 1.0], abs=1e-5)
+
+
 def test_few_different_eigenvalues_exhaust_the_space_and_it_goes_on() -> None:
     values = torch.tensor([2.0] * 7 + [-1.0] * 3).double()
     start = torch.zeros(10).double()

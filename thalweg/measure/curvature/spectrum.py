@@ -98,8 +98,13 @@ def exact_surface(model: nn.Module, objective: Any, batches: Any, **restraints: 
         yield at
 
 
+def is_dense(size: int, exact: bool | None) -> bool:
+    """Whether all eigenvalues are computed: as asked, else for a small model."""
+    return size <= MOST_DENSE if exact is None else exact
+
+
 @contextmanager
-def fitting(model: nn.Module, objective: Any, batches: Any, exact: bool, **restraints: Any) -> Iterator[Surface]:
+def fitting(model: nn.Module, objective: Any, batches: Any, exact: bool | None, **restraints: Any) -> Iterator[Surface]:
     """The surface in float64 for a model small enough for all eigenvalues, else in its own format.
 
     Raises `RecipeError` where `exact` is asked of a model too large for it.
@@ -110,7 +115,7 @@ def fitting(model: nn.Module, objective: Any, batches: Any, exact: bool, **restr
             f"exact=True asks for all eigenvalues of a model of {size:,} parameters, but that is for {MOST_EXACT:,} at "
             "most. Leave it out: Lanczos finds both ends."
         )
-    opened = exact_surface if exact or size <= MOST_DENSE else surface
+    opened = exact_surface if is_dense(size, exact) else surface
     with opened(model, objective, batches, **restraints) as at:
         yield at
 

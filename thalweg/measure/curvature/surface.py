@@ -122,7 +122,7 @@ class Surface:
         with self._elsewhere(theta):
             for part, share in shares(self.parts):
                 total.add_(self._flat(self._gradients(self._bare(part.batch), graph=False)), alpha=share)
-            return total + self._restraining(self._flat, None)
+            return self._restrained(total, self._flat, None)
 
     @contextmanager
     def _elsewhere(self, theta: Tensor) -> Iterator[None]:
@@ -137,7 +137,7 @@ class Surface:
 
     def gradient(self) -> Float[Tensor, " n"]:
         """The gradient of the objective; its graph is kept where it fits."""
-        return self.data_gradient() + self._restraining(self._flat, None)
+        return self._restrained(self.data_gradient(), self._flat, None)
 
     def data_gradient(self) -> Float[Tensor, " n"]:
         """The gradient of the loss alone."""
@@ -154,7 +154,7 @@ class Surface:
         pieces = self._pieces(v)
         for number, (_, share) in enumerate(shares(self.parts)):
             self._add(total, self._graph(number), pieces, share)
-        return total + self._restraining(lambda gradients: self._of(gradients, pieces), v)
+        return self._restrained(total, lambda gradients: self._of(gradients, pieces), v)
 
     def of_parts(self, what: Callable[["Surface"], Any]) -> Iterator[tuple[float, Any]]:
         """A quantity of each part alone, with the part's weight; no graph is kept."""
@@ -202,14 +202,13 @@ class Surface:
     def _decays(self) -> bool:
         return isinstance(self.decay, Tensor) or self.decay != 0
 
-    def _restraining(self, what: Callable[[list[Tensor | None]], Tensor], v: Tensor | None) -> Tensor:
-        """What penalty and decay add to a gradient (v is None) or to a product."""
-        total = self._zeros()
+    def _restrained(self, total: Tensor, what: Callable[[list[Tensor | None]], Tensor], v: Tensor | None) -> Tensor:
+        """A gradient (v is None) or a product, with what penalty and decay add to it."""
         if self._decays():
-            total += self.decay * (self.theta if v is None else v)
+            total = total + self.decay * (self.theta if v is None else v)
         cost = self._restraint()
         if isinstance(cost, Tensor) and cost.requires_grad:
-            total += what(self._gradients(cost))
+            total = total + what(self._gradients(cost))
         return total
 
     def _graph(self, number: int) -> list[Tensor | None]:

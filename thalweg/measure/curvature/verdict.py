@@ -22,7 +22,7 @@ from thalweg.measure.curvature.opening import Decay
 from thalweg.measure.curvature.point import CriticalPoint
 from thalweg.measure.curvature.probing import Probes, probe
 from thalweg.measure.curvature.settings import trainable
-from thalweg.measure.curvature.spectrum import MOST_DENSE, Spectrum, all_of, dense, ends_of, fitting
+from thalweg.measure.curvature.spectrum import Spectrum, all_of, dense, ends_of, fitting, is_dense
 from thalweg.measure.curvature.spread import Curvature, curvature_along, gradient_noise, held_out
 from thalweg.measure.curvature.surface import Surface
 from thalweg.measure.looking import as_module
@@ -42,7 +42,7 @@ def critical_point(
     penalty: Any = None,
     weight_decay: Decay = 0.0,
     training: bool = False,
-    exact: bool = False,
+    exact: bool | None = None,
     tolerance: float | None = None,
     seed: int = 0,
 ) -> CriticalPoint:
@@ -55,8 +55,8 @@ def critical_point(
 
     - The gradient is zero where $|g|^2 \le 2\, \mathrm{tr}(\mathrm{Cov})/N$, what it would be by chance, or where it is
       no more than the rounding of the weights; `tolerance` (of $|g|$) replaces both.
-    - Up to 1,500 parameters, or 5,000 with `exact=True`, all eigenvalues are computed in float64. Beyond that Lanczos
-      finds both ends, from two random starts before anything is called a minimum.
+    - Up to 1,500 parameters, or 5,000 with `exact=True`, all eigenvalues are computed in float64. Beyond that, or with
+      `exact=False`, Lanczos finds both ends, from two random starts before anything is called a minimum.
     - A negative eigenvalue makes a saddle only where the direction found on half of the data has a curvature below -2
       standard errors on the other half.
     - Flat directions are followed on the loss itself, the other directions giving way.
@@ -80,7 +80,7 @@ def critical_point(
     eps = max(torch.finfo(parameter.dtype).eps for parameter in trainable(as_module(model)).values())
     restraints = {"penalty": penalty, "weight_decay": weight_decay, "training": training}
     with fitting(model, objective, batches, exact, **restraints) as at:
-        return Judged(at, seed, exact or at.size <= MOST_DENSE, eps, tolerance).point()
+        return Judged(at, seed, is_dense(at.size, exact), eps, tolerance).point()
 
 
 @dataclass(eq=False)
@@ -114,7 +114,7 @@ class Judged:
         spread = Curvature(0.0, 0.0) if pieces is None else curvature_along(at, pieces, lowest)
         tau = max(spectrum.residual, math.sqrt(torch.finfo(at.dtype).eps) * scale, 2 * spread.error)
         raised = self.raised(theta, objective)
-        kind, certainty, held, descent = self.kind(norm <= allowed, spectrum, tau, gradient, pieces)
+        kind, certainty, held, descent = self.kind(norm <= allowed, norm <= rounding, spectrum, tau, gradient, pieces)
         if kind is not Kind.NOT_STATIONARY and norm > rounding and self.tolerance is None:
             self.notes.append(
                 "The gradient is not zero on these data, but no longer than by chance: with more data it could be told."
@@ -158,7 +158,7 @@ class Judged:
         return float(np.mean([self.at.value_at(theta + step) > objective for step in steps]))
 
     def kind(
-        self, stationary: bool, spectrum: Spectrum, tau: float, gradient: Tensor, pieces: list[Part] | None
+        self, stationary: bool, zero: bool, spectrum: Spectrum, tau: float, gradient: Tensor, pieces: list[Part] | None
     ) -> tuple[Kind, Certainty, Curvature | None, Tensor | None]:
         """The kind, how sure it is, the held-out curvature, and a way down."""
         if not stationary:
@@ -183,6 +183,11 @@ class Judged:
             return Kind.SADDLE, sure, held, descent
         if not (np.abs(spectrum.values) <= tau).any():
             return (Kind.LOCAL_MINIMUM if up else Kind.LOCAL_MAXIMUM), sure, held, descent
+        if not zero:
+            self.notes.append(
+                "Flat directions decide it, but with a gradient that is not quite 0 they cannot be followed."
+            )
+            return Kind.DEGENERATE, Certainty.UNSURE, held, descent
         probes = probe(self.at, spectrum, tau, gradient, generator(self.seed, "curvature", "probes"))
         return self.probed(probes, bool(up), bool(down)), Certainty.PROBED, held, descent if down else probes.direction
 
