@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from thalweg.core.objective import Losses, Moment, objective
     from thalweg.core.source import Source, Splits
     from thalweg.diagnosis import Cause, Finding
+    from thalweg.measure.curvature import critical_point
     from thalweg.measure.receptive_field import receptive_field
     from thalweg.recipes import load, load_run, predict, resume
     from thalweg.remedy import Proof, Remedy, diagnose, improve, prove
@@ -35,7 +36,7 @@ _ROOMS = {
     "thalweg.core.objective": ("Losses", "Moment", "objective"),
     "thalweg.core.source": ("Source", "Splits"),
     "thalweg.diagnosis": ("Cause", "Finding"),
-    "thalweg.measure": ("receptive_field",),
+    "thalweg.measure": ("critical_point", "receptive_field"),
     "thalweg.recipes": ("load", "load_run", "predict", "resume"),
     "thalweg.remedy": ("Proof", "Remedy", "diagnose", "improve", "prove"),
     "thalweg.training": (
@@ -73,6 +74,7 @@ __all__ = [
     "ThalwegError",
     "Unsupported",
     "cases",
+    "critical_point",
     "cross_validate",
     "diagnose",
     "evaluate",
