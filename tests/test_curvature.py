@@ -388,7 +388,9 @@ X, Y = regression()
         (nn.Linear(3, 1), MSE, (X, Y), {"weight_decay": -1.0}, "at least 0 and finite"),
         (nn.Linear(3, 1), MSE, (X, Y), {"weight_decay": {"wait": 1.0}}, "'wait', which is no trained parameter"),
         (nn.Sequential(nn.Linear(3, 1), nn.Dropout()), MSE, (X, Y), {"training": True}, "dropout on"),
-        (nn.Linear(2, 1), MSE, (X, Y), {}, "cannot be differentiated twice"),
+        (nn.Linear(2, 1), MSE, (X, Y), {}, "cannot be computed over this evaluation set"),
+        (nn.Linear(3, 1), 5, (X, Y), {}, "The objective is 5"),
+        (nn.Linear(3, 1), lambda o, t: (o > t).float().mean(), (X, Y), {}, "has no gradient"),
         (nn.Linear(3, 71), MSE, (X, Y.expand(-1, 71)), {"exact": True}, None),
         (nn.Linear(3, 1501), MSE, (X, Y.expand(-1, 1501)), {"exact": True}, "5,000 at most"),
         (nn.Linear(3, 1), MSE, (X, Y), {"tolerance": float("nan")}, "at least 0 and finite"),
@@ -422,6 +424,12 @@ def test_a_gradient_without_a_gradient_is_said() -> None:
 
     with pytest.raises(RecipeError, match="cannot be differentiated twice"):
         hessian(Model(3, 1), MSE, (X, Y))
+
+
+def test_arrays_and_one_example_do() -> None:
+    whole = hessian(nn.Linear(3, 1), MSE, (X, Y))
+    torch.testing.assert_close(hessian(nn.Linear(3, 1), MSE, (X.numpy(), Y.numpy())), whole)
+    assert thalweg.critical_point(nn.Linear(3, 1), MSE, (X[:1], Y[:1])).gradient_noise is None
 
 
 def test_weights_that_are_all_zero_are_said() -> None:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from thalweg.core.errors import DataError
-from thalweg.core.nest import Nest, as_tuples, count_examples, leaves, map_tensors, to_device
+from thalweg.core.nest import Nest, as_tuples, count_examples, leaves, map_columns, map_tensors, to_device
 from thalweg.core.source import Source
 
 
@@ -56,7 +57,11 @@ def read_batches(batches: Any) -> list[Nest]:
     for number, batch in enumerate(found):
         if any(leaf.dim() and not len(leaf) for leaf in leaves(batch)):
             raise DataError(f"Batch {number} of the evaluation set holds no example. Leave it out.")
-    return found
+    return [map_columns(_as_tensor, batch) for batch in found]
+
+
+def _as_tensor(column: Any) -> Any:
+    return torch.as_tensor(column) if isinstance(column, np.ndarray) else column
 
 
 def place(batch: Nest, device: torch.device, dtype: torch.dtype) -> Nest:

@@ -52,6 +52,11 @@ def surface(
     tensor([3., 2.])
     """
     parameters = trainable(as_module(model))
+    if not callable(objective):
+        raise RecipeError(
+            f"The objective is {objective!r}, but it is a loss (output, target) or one marked by @thalweg.objective. "
+            "Give for instance nn.CrossEntropyLoss()."
+        )
     found = torch.float64 if any(p.dtype == torch.float64 for p in parameters.values()) else torch.float32
     dtype = found if dtype is None else dtype
     with looking(model):
@@ -72,8 +77,9 @@ def surface(
                 mode_of(model, training),
                 _room(device),
             )
-            with explained(at):
+            with explained(at, "be computed over this evaluation set"):
                 at.parts = _weighed(at)
+            with explained(at, "be differentiated twice"):
                 at.parts = [piece for part in _merged(at) for piece in _fitting(at, part)]
                 passes = [_pass(at) for _ in range(2)]
                 check_twice(at)
@@ -85,8 +91,8 @@ def surface(
 
 
 @contextmanager
-def explained(at: Surface) -> Iterator[None]:
-    """What torch says of a model that it cannot differentiate twice, as a `RecipeError`."""
+def explained(at: Surface, what: str) -> Iterator[None]:
+    """What torch says where a model cannot be computed, or not be differentiated twice, as a `RecipeError`."""
     try:
         yield
     except ThalwegError:
@@ -94,16 +100,23 @@ def explained(at: Surface) -> Iterator[None]:
     except (RuntimeError, NotImplementedError, IndexError, TypeError, ValueError) as error:
         if "out of memory" in str(error):
             raise
+        mend = "layers and losses whose gradient has a gradient" if "twice" in what else "batches that the model reads"
         raise RecipeError(
-            f"{name_of(at.step.objective.inner)} of this model cannot be differentiated twice: "
-            f"{str(error).splitlines()[0][:200]} Take layers and losses whose gradient has a gradient, and batches of "
-            "the shapes that the model reads."
+            f"{name_of(at.step.objective.inner)} of this model cannot {what}: {str(error).splitlines()[0][:200]} Take "
+            f"{mend}."
         ) from error
 
 
 def check_twice(at: Surface) -> None:
     """Refuse a function marked once-differentiable, which torch would pass over as if it were constant."""
-    gradients = at.kept[0] if 0 in at.kept else at._gradients(at._bare(at.parts[0].batch))
+    with torch.enable_grad():
+        loss = at._bare(at.parts[0].batch)
+    if not loss.requires_grad and at.step.penalty is None:
+        raise RecipeError(
+            f"{name_of(at.step.objective.inner)} has no gradient in the model's parameters: there is no error surface. "
+            "Give the loss that was trained, not a metric."
+        )
+    gradients = at.kept[0] if 0 in at.kept else at._gradients(loss)
     waiting: list[Any] = [gradient.grad_fn for gradient in gradients if gradient is not None]
     seen: set[Any] = set()
     while waiting:
