@@ -157,9 +157,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, as `write_own` does; what is not finite becomes null, which JSON can say."""
-    write_own(path, (json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+    """Write a value as JSON, as `write_own` does; what is not finite becomes null, which JSON can say.
+
+    Without an indent it is one line: pictures would have a line for each number.
+    """
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(plain(value), indent=indent, separators=separators, ensure_ascii=False, allow_nan=False)
+    write_own(path, f"{text}\n".encode())
 
 
 def write_lines(path: Path, rows: Iterable[Any]) -> None:

@@ -121,9 +121,9 @@ def _keep_looks(run: Run, held_out: dict[str, Source]) -> None:
     assert run.path is not None
     found = look_inside(run, held_out[name], name) if (name := next(reversed(held_out), None)) else None
     if found is not None:
-        write_json(run.path / "inside.json", found)
+        write_json(run.path / "inside.json", found, indent=None)
     if (examples := augmented_examples(run)) is not None:
-        write_json(run.path / "augmentation.json", examples)
+        write_json(run.path / "augmentation.json", examples, indent=None)
 
 
 def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pairs | None]) -> None:

@@ -29,7 +29,7 @@ def keep_shown(folder: Path, split: str, source: ImageSource, frame: "DataFrame"
         shown = resized(image, small).transpose(1, 2, 0)
         pictures[str(row)] = base64.b64encode(np.ascontiguousarray(shown).tobytes()).decode("ascii")
     shape = {"height": small[1], "width": small[2], "channels": small[0]}
-    write_json(folder / f"{split}-images.json", {**shape, "images": pictures})
+    write_json(folder / f"{split}-images.json", {**shape, "images": pictures}, indent=None)
 
 
 def worst_rows(source: ImageSource, frame: "DataFrame") -> list[int]:
