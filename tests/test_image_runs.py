@@ -49,8 +49,10 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trained(*arguments: str) -> Path:
+    before = set(Path("runs").glob("*"))
     assert main(["train", *QUICK, *arguments, "--quiet"]) == 0
-    return sorted(Path("runs").iterdir())[-1]
+    (made,) = set(Path("runs").glob("*")) - before  # two of one second are in no order by name
+    return made
 
 
 @pytest.fixture(scope="module")
