@@ -276,11 +276,8 @@ def _opened(split: Any) -> Source:
 
 
 def _order_of(source: Any) -> Order | None:
-    """What says which examples the batches of a source hold; of one over arrays, the arrays do."""
-    if isinstance(source, Ordered):
-        return source.ordered
-    arrays = getattr(source, "arrays", None)
-    return arrays.ordered if isinstance(arrays, ArraySource) else None
+    """What says which examples the batches of a source hold; None where it does not."""
+    return source.ordered if isinstance(source, Ordered) else None
 
 
 def _check(source: Any, augment: Any, copies: Any) -> None:
