@@ -1,9 +1,9 @@
 """Causes: what can hold a network back, in the order in which they are asked."""
 
-from enum import Enum
+from thalweg.core.spoken import Spoken
 
 
-class Cause(Enum):
+class Cause(Spoken):
     """What holds a network back; `str` is the name, `sentence` what the report prints.
 
     >>> print(Cause.MODEL_BIAS)
@@ -20,11 +20,3 @@ class Cause(Enum):
     MISMATCH = "The test data differ from the training data in a way that costs."
     NONE = "Nothing stands out: both losses are as small as these data are known to allow."
     UNDECIDED = "The experiments do not decide it."
-
-    @property
-    def sentence(self) -> str:
-        """What the report prints."""
-        return self.value
-
-    def __str__(self) -> str:
-        return self.name

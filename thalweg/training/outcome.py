@@ -1,9 +1,9 @@
 """How a run ended; each outcome carries the sentence that is shown, and what to do next."""
 
-from enum import Enum
+from thalweg.core.spoken import Spoken
 
 
-class Outcome(Enum):
+class Outcome(Spoken):
     """The way a run ended.
 
     >>> print(Outcome.DIVERGED)
@@ -19,14 +19,6 @@ class Outcome(Enum):
     FAILED = "The run raised an error: run.error, or 'error' in its run.json, says which."
 
     @property
-    def sentence(self) -> str:
-        """What the report prints."""
-        return self.value
-
-    @property
     def good(self) -> bool:
         """Whether the run went to its own end."""
         return self in (Outcome.FINISHED, Outcome.STOPPED_EARLY)
-
-    def __str__(self) -> str:
-        return self.name

@@ -1,9 +1,9 @@
 """What kinds of points there are on an error surface, and how sure it is which one a point is."""
 
-from enum import Enum
+from thalweg.core.spoken import Spoken
 
 
-class Kind(Enum):
+class Kind(Spoken):
     """The kind of a point; `str` is the name, `sentence` what it means for whoever trains.
 
     >>> print(Kind.SADDLE)
@@ -18,16 +18,8 @@ class Kind(Enum):
     LOCAL_MAXIMUM = "A local maximum: every way out goes down. Take one: thalweg.measure.escape."
     DEGENERATE = "Flat: along some directions the loss does not change, so that none of the other names is shown."
 
-    @property
-    def sentence(self) -> str:
-        """What it means."""
-        return self.value
 
-    def __str__(self) -> str:
-        return self.name
-
-
-class Certainty(Enum):
+class Certainty(Spoken):
     """How sure a kind is; `str` is the name, `sentence` why.
 
     >>> print(Certainty.EXACT, Certainty.EXACT.sentence)
@@ -40,11 +32,3 @@ class Certainty(Enum):
     PROBED = "Eigenvalues leave it open; the loss itself was followed along the flat directions."
     LIKELY = "Lanczos found it from random starts, not from all eigenvalues."
     UNSURE = "The data or the steps are too few to tell."
-
-    @property
-    def sentence(self) -> str:
-        """Why it is so sure."""
-        return self.value
-
-    def __str__(self) -> str:
-        return self.name
