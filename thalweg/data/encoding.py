@@ -22,15 +22,16 @@ from torch import Tensor
 from thalweg.core.errors import DataError
 from thalweg.core.notices import notice
 from thalweg.data.cells import as_cells, as_texts
+from thalweg.data.encoded_target import EncodedTarget, as_floats
 from thalweg.data.places import listed, where
-from thalweg.data.schema import Column, Kind, Label, Schema, TargetKind
+from thalweg.data.schema import Column, Kind, Schema, TargetKind
 from thalweg.data.table import GAP, Table, read_features, read_rows
 
 Ids = Int[np.ndarray, " _example"]
 
 
 @dataclass(frozen=True)
-class Encoding:
+class Encoding(EncodedTarget):
     """A schema with the statistics of the rows that were trained on: all that prediction needs.
 
     `seen` marks, for each column of categories, those that training rows hold.
@@ -73,21 +74,6 @@ class Encoding:
         """How many inputs an example has."""
         return len(self.feature_names)
 
-    @property
-    def outputs(self) -> int:
-        """How many outputs a model needs."""
-        return self.schema.target.outputs
-
-    @property
-    def task(self) -> str:
-        """ "classification" or "regression"."""
-        return self.schema.target.task
-
-    @property
-    def labels(self) -> tuple[Label, ...]:
-        """The classes in the order of the outputs, of the type they came in; none for regression."""
-        return self.schema.target.labels
-
     def inputs(self, frame: pd.DataFrame) -> Float[Tensor, "batch ..."]:
         """The inputs of a frame's rows; categories that training never saw are zeros, and said.
 
@@ -104,18 +90,6 @@ class Encoding:
         """
         return self.encode_target(read_rows(frame, self.schema))
 
-    def restore(self, values: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-        r"""Outputs or targets of a regression in the target's own units, in double precision; of classes as they are.
-
-        Single precision loses the differences between large numbers of a small spread, and any metric with them.
-
-        Where there are twice as many columns as numbers to predict, the second half are the logarithms of variances
-        $\ln \sigma^2$ of a Gaussian: $\ln \sigma^2 + 2 \ln s$ with the scale $s$ of the target.
-        """
-        if self.schema.target.kind is not TargetKind.NUMBERS:
-            return values
-        return restored(values, self.target_means, self.target_scales)
-
     def encode(self, table: Table) -> Float[Tensor, "batch ..."]:
         """The inputs of a table that was read by this schema."""
         means, scales = np.array(self.means), np.array(self.scales)
@@ -124,19 +98,15 @@ class Encoding:
             np.divide(table.numbers - means, scales, out=scaled, where=(scales > 0) & ~np.isnan(table.numbers))
         self._check_range(table, scaled)
         if self.schema.layout is not None:
-            return _tensor(scaled).reshape(len(table), *self.schema.layout)
+            return as_floats(scaled).reshape(len(table), *self.schema.layout)
         gaps = [np.isnan(table.numbers[:, i]) for i, column in enumerate(self.schema.numbers) if column.gaps]
         slots = [self._slots(i, table.codes[:, i]) for i in range(len(self.schema.categories))]
-        return _tensor(np.concatenate([scaled, *(gap[:, None] for gap in gaps), *slots], axis=1))
+        return as_floats(np.concatenate([scaled, *(gap[:, None] for gap in gaps), *slots], axis=1))
 
     def encode_target(self, table: Table) -> Shaped[Tensor, "batch ..."]:
         """The targets of a table that was read by this schema."""
         assert table.target is not None
-        if self.schema.target.kind is TargetKind.CLASSES:
-            return torch.from_numpy(table.target.astype(np.int64))
-        if self.schema.target.kind is TargetKind.SOFT:
-            return _tensor(table.target)
-        return _tensor((table.target - np.array(self.target_means)) / np.array(self.target_scales))
+        return self.encode_values(table.target)
 
     def announce_unseen(self, frame: pd.DataFrame, table: Table) -> None:
         """Say which rows of a frame hold what training never saw: categories, and gaps in columns that had none."""
@@ -200,16 +170,6 @@ class Encoding:
         return (slot[:, None] == np.arange(count + column.gaps)) & known
 
 
-def restored(values: Shaped[Tensor, "..."], means: Sequence[float], scales: Sequence[float]) -> Float[Tensor, "..."]:
-    """Scaled numbers in their own units, in double precision, and logarithms of variances behind them, if any."""
-    values = values.double()
-    scale = values.new_tensor(scales)
-    numbers = values[..., : len(scales)] * scale + values.new_tensor(means)
-    if not _doubled(values, scale):
-        return numbers
-    return torch.cat([numbers, values[..., len(scales) :] + 2 * scale.log()], -1)
-
-
 def numbers_of(name: str, values: Any, count: int) -> tuple[float, ...]:
     """Statistics out of a file, one for each column.
 
@@ -220,11 +180,6 @@ def numbers_of(name: str, values: Any, count: int) -> tuple[float, ...]:
     if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
         raise ValueError(f"'{name}' is {str(values)[:40]}, not all of it numbers")
     return tuple(map(float, values))
-
-
-def _doubled(values: Tensor, scales: Tensor) -> bool:
-    """Whether values have a logarithm of a variance beside each number."""
-    return values.shape[-1] == 2 * len(scales)
 
 
 def fit_encoding(table: Table, train_ids: Ids | None = None) -> Encoding:
@@ -267,7 +222,3 @@ def _mean_and_deviation(known: Float[np.ndarray, " value"]) -> tuple[float, floa
         return float(known[0]), 0.0
     size = float(np.abs(known).max())  # numbers near 1e300 have no square
     return float(np.mean(known / size)) * size, float(np.std(known / size)) * size
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(torch.get_default_dtype())

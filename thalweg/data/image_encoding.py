@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from thalweg.data.encoding import numbers_of, restored
-from thalweg.data.schema import Label, Target, TargetKind, target_from_json
+from thalweg.data.encoded_target import EncodedTarget
+from thalweg.data.encoding import numbers_of
+from thalweg.data.schema import Target, TargetKind, target_from_json
 from thalweg.data.targets import TargetValues
 
 Images = Shaped[Tensor, "image channel height width"]
@@ -72,7 +72,7 @@ class ImageSchema:
 
 
 @dataclass(frozen=True)
-class ImageEncoding:
+class ImageEncoding(EncodedTarget):
     """A schema with the statistics of the images that were trained on: all that prediction needs.
 
     >>> schema = ImageSchema((1, 1, 2), Target(("class",), TargetKind.CLASSES, ("cat", "dog")))
@@ -99,21 +99,6 @@ class ImageEncoding:
         """How many inputs an example has."""
         return prod(self.schema.layout)
 
-    @property
-    def outputs(self) -> int:
-        """How many outputs a model needs."""
-        return self.schema.target.outputs
-
-    @property
-    def task(self) -> str:
-        """ "classification" or "regression"."""
-        return self.schema.target.task
-
-    @property
-    def labels(self) -> tuple[Label, ...]:
-        """The classes in the order of the outputs."""
-        return self.schema.target.labels
-
     def encode(self, images: Images) -> Float[Tensor, "image channel height width"]:
         """The inputs of images that are of this size and have these channels."""
         full = 1.0 if images.is_floating_point() else 255.0
@@ -125,17 +110,7 @@ class ImageEncoding:
 
     def encode_target(self, target: TargetValues) -> Shaped[Tensor, "image ..."]:
         """Targets: int64 classes, a distribution over classes, or scaled numbers `(image, d)`."""
-        if self.schema.target.kind is TargetKind.CLASSES:
-            return torch.from_numpy(target.astype(np.int64))
-        if self.schema.target.kind is TargetKind.NUMBERS:
-            target = (target - np.array(self.target_means)) / np.array(self.target_scales)
-        return torch.from_numpy(np.ascontiguousarray(target)).to(torch.get_default_dtype())
-
-    def restore(self, values: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-        """Outputs or targets of a regression in the target's own units; of classes as they are."""
-        if self.schema.target.kind is not TargetKind.NUMBERS:
-            return values
-        return restored(values, self.target_means, self.target_scales)
+        return self.encode_values(target)
 
     def to_json(self) -> dict[str, Any]:
         """The encoding in plain values, floats exact."""
