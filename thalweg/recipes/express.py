@@ -146,12 +146,11 @@ def _augmentation(train: Any) -> Section:
     """What happens to the images of a train split, and is not what happens to none."""
     if not isinstance(train, Augmented):
         return {}
-    usual = {name: parameter.default for name, parameter in augmentation_parameters().items()}
-    set_to = {name: getattr(train.augment, name, train.copies) for name in usual}
+    set_to = vars(train.augment) | {"copies": train.copies}
     return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in set_to.items()
-        if value != usual[name]
+        name: list(set_to[name]) if isinstance(set_to[name], tuple) else set_to[name]
+        for name, parameter in augmentation_parameters().items()
+        if set_to[name] != parameter.default
     }
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from thalweg.core.randomness import generator
+from thalweg.measure.field.windows import of_axis
 
 PASSED = {
     "relu",
@@ -125,18 +126,13 @@ def _mean_pool(func: Any, given: dict[str, Any], dims: int) -> Any:
     values = given["input"]
     for dim, count in enumerate(counts):
         side, padding = (
-            _at(given.get(name, otherwise), dim) for name, otherwise in (("kernel_size", 1), ("padding", 0))
+            of_axis(given.get(name, otherwise), dim) for name, otherwise in (("kernel_size", 1), ("padding", 0))
         )
-        stride = _at(given["stride"], dim) if given.get("stride") else side
-        gap = _at(given.get("dilation", 1), dim)
+        stride = of_axis(given["stride"], dim) if given.get("stride") else side
+        gap = of_axis(given.get("dilation", 1), dim)
         axis = values.dim() - dims + dim
         span = (side - 1) * gap + 1
         after = (count - 1) * stride + span - values.shape[axis] - padding
         edges = [0, 0] * (values.dim() - 1 - axis) + [padding, after]
         values = functional.pad(values, edges).unfold(axis, span, stride)[..., ::gap].mean(-1)
     return (values, out[1]) if indexed else values
-
-
-def _at(value: Any, dim: int) -> int:
-    values = value if isinstance(value, list | tuple) else [value]
-    return int(values[dim if len(values) > 1 else 0])

@@ -22,7 +22,7 @@ from thalweg.measure.field.tracing import (
     varying,
 )
 from thalweg.measure.field.units import Units, side_by_side
-from thalweg.measure.field.windows import adaptive, transposed_window, weighted, window
+from thalweg.measure.field.windows import adaptive, of_axis, transposed_window, weighted, window
 
 NORMS = """native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm
 native_group_norm native_layer_norm _fused_rms_norm hardswish hardswish_ _prelu_kernel _to_copy rrelu_with_noise
@@ -146,7 +146,7 @@ def convolving(call: Call) -> Field | None:
     make = transposed_window if given["transposed"] else window
 
     def seen(units: Units, dim: int, count: int) -> Units:
-        stride, padding, dilation = (_at(given[name], dim) for name in ("stride", "padding", "dilation"))
+        stride, padding, dilation = (of_axis(given[name], dim) for name in ("stride", "padding", "dilation"))
         return make(units, count, sides[dim], stride, padding, dilation)
 
     return _over(call, field, len(sides), seen)
@@ -157,9 +157,11 @@ def pooling(call: Call) -> Field | None:
     field, given = call.field("self"), call.arguments
 
     def seen(units: Units, dim: int, count: int) -> Units:
-        side = _at(given["kernel_size"], dim)
-        stride = _at(given["stride"], dim) if given.get("stride") else side
-        return window(units, count, side, stride, _at(given.get("padding", 0), dim), _at(given.get("dilation", 1), dim))
+        side = of_axis(given["kernel_size"], dim)
+        stride = of_axis(given["stride"], dim) if given.get("stride") else side
+        return window(
+            units, count, side, stride, of_axis(given.get("padding", 0), dim), of_axis(given.get("dilation", 1), dim)
+        )
 
     return None if field is None else _over(call, field, _dims(call), seen)
 
@@ -259,12 +261,6 @@ def _combined(call: Call, parts: list[tuple[Field, list[int]]]) -> Field | None:
             return None
         axes.append(pair)
     return Field.of(axes)
-
-
-def _at(value: Any, dim: int) -> int:
-    """The number of one dimension, where one may be said for all."""
-    values = value if isinstance(value, list | tuple) else [value]
-    return int(values[dim if len(values) > 1 else 0])
 
 
 def _dims(call: Call) -> int:

@@ -1,5 +1,7 @@
 """Which units the output units of a window, a transposed window, a resize, or an adaptive pool read."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -55,3 +57,13 @@ def weighted(units: Units, weights: Tensor) -> Units:
 
 def _inside(taps: Int[Tensor, "new taps"], count: int) -> Int[Tensor, "new taps"]:
     return torch.where((taps >= 0) & (taps < count), taps, -1)
+
+
+def of_axis(value: Any, axis: int) -> int:
+    """The number of one axis, where one may be said for all.
+
+    >>> of_axis([3, 5], 1), of_axis([3], 1), of_axis(2, 1)
+    (5, 3, 2)
+    """
+    values = value if isinstance(value, list | tuple) else [value]
+    return int(values[axis if len(values) > 1 else 0])
