@@ -1,7 +1,7 @@
 """Flaws: what a check has seen that is not as it should be, as values.
 
-A check tests one mechanism and measures one number of it. What it sees is a flaw; whether the flaw costs anything is for
-the losses to say, so it ranks among the causes only where the loss that it raises is too high.
+A check tests one mechanism and measures one number of it. What it sees is a flaw; whether the flaw costs anything is
+for the losses to say, so it ranks among the causes only where the loss that it raises is too high.
 """
 
 from dataclasses import asdict, dataclass
