@@ -39,6 +39,7 @@ def test_a_run_folder_holds_all_that_a_run_leaves(tmp_path: Path) -> None:
         "preprocessing.json",
         "recipe.json",
         "run.json",
+        *(f"trajectory/epoch-00000{epoch}.safetensors" for epoch in range(5)),
     ]
     about = json.loads((run.path / "run.json").read_text())
     assert (about["status"], about["epochs"], about["name"]) == ("FINISHED", 4, "iris")

@@ -3,6 +3,7 @@
 recipe.toml | recipe.py   as given          recipe.json         as resolved: each field, its fingerprint
 run.json                  how it ended      metrics.jsonl       the history, a line for each epoch
 checkpoints/best.safetensors, last.safetensors                  the weights, and checkpoints while it trains
+trajectory/epoch-*.safetensors                                  weights along the training
 .lock                                                           held by the process that trains in it
 preprocessing.json        what turns a table into tensors       evaluation.json, predictions
 """

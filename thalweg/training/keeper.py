@@ -11,6 +11,7 @@ from thalweg.core.notices import notice
 from thalweg.training.build import Training
 from thalweg.training.folder import RunFolder
 from thalweg.training.outcome import Outcome
+from thalweg.training.trajectory import Trajectory
 from thalweg.training.weights import adopt_buffers
 
 State = dict[str, Any]
@@ -26,6 +27,12 @@ class Keeper:
         self.best_epoch = 0
         self.best_loss = math.inf
         self.best_state: State | None = None
+        self.trajectory = None if folder is None else Trajectory(folder.path, training.model)
+
+    def begin(self) -> None:
+        """Keep where the training begins."""
+        if self.trajectory is not None and not self.history:
+            self.trajectory.keep(0)
 
     def keep(self, row: dict[str, Any]) -> None:
         """Add an epoch's row; a lower validation loss makes its weights the best."""
@@ -38,6 +45,8 @@ class Keeper:
         elif not math.isfinite(loss):
             notice(f"The validation loss is not finite in epoch {row['epoch']}; such an epoch is never the best.")
         self._add(row)
+        if self.trajectory is not None:
+            self.trajectory.keep(row["epoch"])
 
     def keep_unfinished(self, loss: float) -> None:
         """Add the row of an epoch that was broken off, for this loss of it is not finite."""

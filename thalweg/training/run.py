@@ -1,5 +1,6 @@
 """The run: what training gave."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from thalweg.core.errors import RunError
 from thalweg.core.wording import counted
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
+from thalweg.training.trajectory import read_trajectory
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,25 @@ class Run:
     def seconds(self) -> float:
         """The time the epochs took."""
         return float(sum(row["seconds"] for row in self.history))
+
+    def trajectory(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The weights along the training, `(epoch, state)`, as the run folder keeps them; epoch 0 is before the start.
+
+        Raises `RunError` for a run without a folder, and for one whose folder keeps none.
+        """
+        if self.path is None:
+            raise RunError(
+                "This run was not written, so it has no trajectory. Give it a folder: train(recipe, out=...)."
+            )
+        found = False
+        for point in read_trajectory(self.path):
+            found = True
+            yield point
+        if not found:
+            raise RunError(
+                f"The run {self.path.name} keeps no weights along its training: its model is too large for it, or they "
+                "were taken away. Its best and last weights are run.model and run.last."
+            )
 
     def _present(self, model: nn.Module | None) -> nn.Module:
         if model is None:

@@ -148,6 +148,7 @@ def _ended(
         preprocessing = getattr(plain_of(training.source), "encoding", None)
         if folder is not None:
             folder.begin(keeper.history)
+            keeper.begin()
             if preprocessing is not None:
                 folder.keep_preprocessing(preprocessing)
         status, stopped = went(training, keeper, saver, progress)
