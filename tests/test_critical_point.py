@@ -386,3 +386,15 @@ def test_a_gradient_flat_end_is_said() -> None:
 def test_a_number_of_steps_below_zero_is_said() -> None:
     with pytest.raises(RecipeError, match="at least 0"):
         find_critical_point(Place(0.0), function(lambda x: x**2), NO_DATA, steps=-1)
+
+
+def test_a_small_network_that_multiplies_much_is_asked_by_lanczos(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(3 * 36, 2))
+    batches = [(torch.randn(8, 1, 8, 8), torch.randint(0, 2, (8,))) for _ in range(2)]
+    parameters, passes = 30 + 218, 16 * (36 * 27 + 216)
+    monkeypatch.setattr("thalweg.measure.curvature.spectrum.MOST_MULTIPLIED", parameters * passes - 1)
+    assert not thalweg.critical_point(network, nn.CrossEntropyLoss(), batches).exact
+    assert thalweg.critical_point(network, nn.CrossEntropyLoss(), batches, exact=True).exact
+    monkeypatch.setattr("thalweg.measure.curvature.spectrum.MOST_MULTIPLIED", parameters * passes)
+    assert thalweg.critical_point(network, nn.CrossEntropyLoss(), batches).exact

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.source import Splits
@@ -60,6 +61,14 @@ def plain(**changes: Any) -> Recipe:
     return recipe.but(**changes)
 
 
+def at_zero() -> nn.Module:
+    """A network of one hidden layer whose weights are all zero: no layer gives the other a gradient."""
+    network = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+    for parameter in network.parameters():
+        nn.init.zeros_(parameter)
+    return network
+
+
 def darkened(images: np.ndarray) -> np.ndarray:
     """Images as another camera would take them: less contrast, on a grey ground."""
     return 0.45 * images + 0.4
@@ -86,6 +95,12 @@ CASES: dict[str, Case] = {
             Cause.OPTIMIZATION,
             "a learning rate a hundred times too high",
             lambda: plain(optimizer=partial(torch.optim.Adam, lr=0.3)),
+        ),
+        Case(
+            "at-a-saddle",
+            Cause.OPTIMIZATION,
+            "all weights begin at zero, which is a saddle",
+            lambda: plain(model=at_zero, optimizer=partial(torch.optim.SGD, lr=0.1)),
         ),
         Case(
             "too-few-examples",

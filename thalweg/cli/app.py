@@ -22,6 +22,7 @@ from thalweg.cli.diagnose import diagnose
 from thalweg.cli.evaluate import evaluate
 from thalweg.cli.exits import FAILED, FINE, USAGE, Terminated, interrupted
 from thalweg.cli.improve import improve
+from thalweg.cli.landscape import landscape
 from thalweg.cli.predict import predict
 from thalweg.cli.report import report
 from thalweg.cli.resume import resume
@@ -42,7 +43,7 @@ Results go to stdout, progress and notices to stderr. Exit codes: 0 fine, 1 the 
 
 app = App(name="thalweg", help=HELP, version=__version__, help_format="plaintext", suppress_keyboard_interrupt=False)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-COMMANDS = (train, resume, diagnose, improve, evaluate, predict, report, compare, runs, study)
+COMMANDS = (train, resume, diagnose, improve, evaluate, predict, landscape, report, compare, runs, study)
 for command in COMMANDS:
     app.command(command)
 

@@ -71,6 +71,7 @@ def show_finding(finding: "Finding") -> None:
     """A finding as a person reads it."""
     from thalweg.cli.show import wide_console
     from thalweg.core.wording import counted
+    from thalweg.diagnosis.standstill import says_of
 
     console = wide_console()
     console.print(f"[bold]{finding.cause}[/bold]  {finding.cause.sentence}", soft_wrap=True)
@@ -78,6 +79,8 @@ def show_finding(finding: "Finding") -> None:
     for name in ("floor", "train", "validation", "test"):
         if name in finding.losses:
             console.print(f"  {name:<11}{finding.losses[name]}", markup=False)
+    if finding.stopped_at is not None:
+        console.print(f"Where it stopped: {says_of(finding.stopped_at)}", soft_wrap=True, markup=False)
     for experiment in finding.experiments:
         console.print(f"{experiment.question} {experiment.answer}. {experiment.says}", soft_wrap=True, markup=False)
     if finding.would_decide:

@@ -15,14 +15,17 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from thalweg.core.description import describe_piece
 from thalweg.core.randomness import untouched
+from thalweg.diagnosis.escaping import EscapingSaddles
 from thalweg.diagnosis.finding import Arm
 from thalweg.diagnosis.growth import reinitialized
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
+from thalweg.measure.curvature.kinds import Kind
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
 from thalweg.training.rate import Scheduled, as_rate
 
 ADAM, LONGER = "Adam at its usual rate", "trained 3 x as long"
+ESCAPING = "escaping from the saddle"
 UNSCHEDULED, ANEW = "without its schedule", "layers initialized anew"
 DECADES = 5
 """The learning rate is raised and lowered at most so far."""
@@ -160,6 +163,13 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
         factor = float(f"{10**decades:.3g}")
         return f"learning rate x {factor:g}", at_rate(lab.recipe, factor)
 
+    stopped = lab.known_so_far.stopped_at
+    if (
+        stopped is not None
+        and stopped.kind in (Kind.SADDLE, Kind.LOCAL_MAXIMUM)
+        and lab.affords(lab.recipe, seed, ESCAPING)
+    ):
+        yield ESCAPING, lab.recipe.but(optimizer=EscapingSaddles(lab.recipe))
     for step in (1, -1) if isfinite(losses[0]) else (-1, 1):
         for decades in range(step, step * (DECADES + 1), step):
             if not lab.affords(lab.recipe, seed, at(decades)[0]):
@@ -170,6 +180,8 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
             if before - now < HARDLY * abs(now) if isfinite(now) else step > 0:  # a smaller rate may still be finite
                 break
     best = min(losses, key=losses.__getitem__)
+    if isfinite(losses[0]) and losses[0] - losses[best] < HARDLY * abs(losses[0]):
+        best = 0
     name, tuned = at(best) if best else ("", lab.recipe)
     others = [at(best + 0.5), at(best - 0.5)]
     if tuned.schedule is not None:

@@ -6,7 +6,7 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.notices import collecting
-from thalweg.diagnosis.arms import ADAM, ANEW, LONGER, UNSCHEDULED
+from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.fitting import BIGGER, FRESH, SAME, bigger_arms
 from thalweg.diagnosis.generalizing import FEEDS, RESTRAINS, STRENGTHS
@@ -50,7 +50,7 @@ def planned(lab: Laboratory) -> list[Planned]:
         arms.append(like_it(SAME, UNSCHEDULED))
     if reinitialized(lab.recipe, first_batch(lab.train)) is not None:
         arms.append(like_it(SAME, ANEW))
-    arms += [like_it(SAME, ADAM), like_it(SAME, LONGER, 3.0)]
+    arms += [like_it(SAME, ESCAPING), like_it(SAME, ADAM), like_it(SAME, LONGER, 3.0)]
     arms.append(like_it(SAME, f"the best of these, and the recipe as it is, on {FRESH} fresh seeds", 2.0 * FRESH))
     bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.affords_once(arm[1])]
     arms += [Planned(BIGGER, name, lab.price_of(recipe), lab.seconds_of(recipe)) for name, recipe in bigger]

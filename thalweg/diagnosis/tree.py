@@ -27,6 +27,7 @@ from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
 from thalweg.diagnosis.plan import FIRST, planned
 from thalweg.diagnosis.siblings import siblings_floor
 from thalweg.diagnosis.stage import Progress, Stage
+from thalweg.diagnosis.standstill import stopped_at
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
 
@@ -114,14 +115,14 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
     finding = finding.but(reference=None if floor.siblings else floor)
     mismatch = ask_mismatch(lab, run, floor)
     if train is None or validation is None:
-        return _train_loss(lab, finding, floor, grow)
+        return _train_loss(lab, run, finding, floor, grow)
     on_train, on_validation = (
         above_floor(losses, floor, theirs) for losses, theirs in zip((train, validation), floor.values, strict=True)
     )
     if mismatch is not None and mismatch.harms and mismatch.effect.low > max(on_train.high, on_validation.high):
         return _mismatch(finding, mismatch)  # what is lost on test is more than all that is lost before it
     if worth_asking(on_train, train, floor):
-        return _train_loss(lab, finding, floor, grow)
+        return _train_loss(lab, run, finding, floor, grow)
     above = worth_asking(on_validation, validation, floor) or floor.siblings  # siblings say nothing of restraint
     if above and higher_on(validation, train).low > 0:
         return _validation_loss(lab, finding, floor, on_validation, validation.mean()[0])
@@ -164,7 +165,11 @@ def _too_few(on_validation: Score, floor: Floor) -> str | None:
     )
 
 
-def _train_loss(lab: Laboratory, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None) -> Finding:
+def _train_loss(
+    lab: Laboratory, run: Run, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None
+) -> Finding:
+    lab.progress(Stage("where it came to a standstill"))
+    finding = lab.known_so_far = finding.but(stopped_at=stopped_at(lab, run))
     fitting = explain_train_loss(lab, floor, grow)
     finding = finding.but(ranked=fitting.ranked, experiments=fitting.experiments)
     if fitting.would_decide is not None:

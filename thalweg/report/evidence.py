@@ -28,6 +28,7 @@ class Evidence:
     tensors: dict[str, tuple[int, ...]]
     inside: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
+    landscape: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -69,6 +70,7 @@ def read_evidence(folder: Path) -> Evidence:
         tensors=_read_tensors(folder / "checkpoints" / "best.safetensors"),
         inside=read_object(folder / "inside.json"),
         augmentation=read_object(folder / "augmentation.json"),
+        landscape=read_object(folder / "landscape.json"),
     )
 
 

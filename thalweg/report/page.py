@@ -5,6 +5,7 @@ from typing import Any
 
 from thalweg.core.files import write_own
 from thalweg.report.blocks import Section
+from thalweg.report.error_surface import landscape_section
 from thalweg.report.evidence import Evidence, read_evidence
 from thalweg.report.looks import augmentation, looks
 from thalweg.report.performance import curves, predictions, scores
@@ -20,7 +21,7 @@ def write_report(folder: Path) -> Path:
     """Write `report.html` into a run folder, from the files that are there, and give its path.
 
     It reads run.json, recipe.json, metrics.jsonl, evaluation.json, preprocessing.json, predictions/*.csv, inside.json,
-    augmentation.json, the head of checkpoints/best.safetensors, finding.json, proofs/*.json and diary.json; without a
+    augmentation.json, landscape.json, the head of checkpoints/best.safetensors, finding.json, proofs/*.json and diary.json; without a
     file, its section is left out.
 
     >>> import tempfile
@@ -64,6 +65,7 @@ def sections(evidence: Evidence) -> list[Section]:
     """All sections in their order, those without content too."""
     reasons = [losses(evidence), causes(evidence), experiments(evidence), proofs(evidence), diary(evidence)]
     worth = [curves(evidence), scores(evidence), *predictions(evidence), looks(evidence), augmentation(evidence)]
+    worth.append(landscape_section(evidence.landscape))
     first = reasons if evidence.finding else []
     last = [] if evidence.finding else reasons
     curve, *others = worth

@@ -12,8 +12,12 @@ from torch import Tensor, nn
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
+from thalweg.core.nest import Nest, count_examples, to_device
+from thalweg.core.objective import Moment
 from thalweg.core.passing import passed
 from thalweg.core.randomness import generator, untouched
+from thalweg.core.step import Step
+from thalweg.core.threads import counting
 from thalweg.measure.curvature.density import Density
 from thalweg.measure.curvature.evaluation import read_batches
 from thalweg.measure.curvature.lanczos import FLOOR, TOLERANCE, Krylov, lanczos, random_start
@@ -21,10 +25,12 @@ from thalweg.measure.curvature.opening import Decay, surface
 from thalweg.measure.curvature.settings import trainable
 from thalweg.measure.curvature.surface import Surface
 from thalweg.measure.curvature.trace import Trace, hutch
-from thalweg.measure.looking import as_module
+from thalweg.measure.looking import as_module, looking
 
 MOST_DENSE, MOST_EXACT = 1500, 5000
 """So many parameters have all eigenvalues computed; by `exact=True` so many more."""
+MOST_MULTIPLIED = 8e9
+"""Unless asked, all eigenvalues are left out where that many passes multiply more: convolutions in float64 are slow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +104,23 @@ def exact_surface(model: nn.Module, objective: Any, batches: Any, **restraints: 
         yield at
 
 
-def is_dense(size: int, exact: bool | None) -> bool:
-    """Whether all eigenvalues are computed: as asked, else for a small model."""
-    return size <= MOST_DENSE if exact is None else exact
+def multiplications(model: nn.Module, objective: Any, batches: list[Nest]) -> int:
+    """What one pass over the evaluation set multiplies; 0 where that cannot be counted."""
+    device = next(iter(trainable(as_module(model)).values())).device
+    with looking(model), torch.no_grad(), counting(model) as work:
+        try:
+            Step(model, objective)(to_device(batches[0], device), Moment())
+        except Exception:  # whatever it is, opening the surface says it better
+            return 0
+    return work.total * sum(map(count_examples, batches)) // max(count_examples(batches[0]), 1)
 
 
 @contextmanager
-def fitting(model: nn.Module, objective: Any, batches: Any, exact: bool | None, **restraints: Any) -> Iterator[Surface]:
-    """The surface in float64 for a model small enough for all eigenvalues, else in its own format.
+def fitting(
+    model: nn.Module, objective: Any, batches: Any, exact: bool | None, **restraints: Any
+) -> Iterator[tuple[Surface, bool]]:
+    """The surface, in float64 where all eigenvalues are to be computed, and whether they are: as asked, else for small
+    models. A filter is used at every place of an image, so that few weights may multiply much.
 
     Raises `RecipeError` where `exact` is asked of a model too large for it.
     """
@@ -115,9 +130,12 @@ def fitting(model: nn.Module, objective: Any, batches: Any, exact: bool | None, 
             f"exact=True asks for all eigenvalues of a model of {size:,} parameters, but that is for {MOST_EXACT:,} at "
             "most. Leave it out: Lanczos finds both ends."
         )
-    opened = exact_surface if is_dense(size, exact) else surface
-    with opened(model, objective, batches, **restraints) as at:
-        yield at
+    with untouched():
+        read = read_batches(batches)
+    if exact is None:
+        exact = size <= MOST_DENSE and size * multiplications(model, objective, read) <= MOST_MULTIPLIED
+    with (exact_surface if exact else surface)(model, objective, read, **restraints) as at:
+        yield at, exact
 
 
 @no_type_check
@@ -141,7 +159,7 @@ def hessian(
     tensor([[5.]], dtype=torch.float64)
     """
     restraints = {"penalty": penalty, "weight_decay": weight_decay, "training": training}
-    with fitting(model, objective, batches, True, **restraints) as at:
+    with fitting(model, objective, batches, True, **restraints) as (at, _):
         return dense(at).double()
 
 

@@ -22,7 +22,7 @@ from thalweg.measure.curvature.opening import Decay
 from thalweg.measure.curvature.point import CriticalPoint
 from thalweg.measure.curvature.probing import Probes, probe
 from thalweg.measure.curvature.settings import trainable
-from thalweg.measure.curvature.spectrum import Spectrum, all_of, dense, ends_of, fitting, is_dense
+from thalweg.measure.curvature.spectrum import Spectrum, all_of, dense, ends_of, fitting
 from thalweg.measure.curvature.spread import Curvature, curvature_along, gradient_noise, held_out
 from thalweg.measure.curvature.surface import Surface
 from thalweg.measure.looking import as_module
@@ -55,8 +55,9 @@ def critical_point(
 
     - The gradient is zero where $|g|^2 \le 2\, \mathrm{tr}(\mathrm{Cov})/N$, what it would be by chance, or where it is
       no more than the rounding of the weights; `tolerance` (of $|g|$) replaces both.
-    - Up to 1,500 parameters, or 5,000 with `exact=True`, all eigenvalues are computed in float64. Beyond that, or with
-      `exact=False`, Lanczos finds both ends, from two random starts before anything is called a minimum.
+    - Up to 1,500 parameters (fewer of convolutions), or 5,000 with `exact=True`, all eigenvalues are computed in
+      float64. Beyond that, or with `exact=False`, Lanczos finds both ends, from two random starts before anything is
+      called a minimum.
     - A negative eigenvalue makes a saddle only where the direction found on half of the data has a curvature below -2
       standard errors on the other half.
     - Flat directions are followed on the loss itself, the other directions giving way.
@@ -79,8 +80,8 @@ def critical_point(
         )
     eps = max(torch.finfo(parameter.dtype).eps for parameter in trainable(as_module(model)).values())
     restraints = {"penalty": penalty, "weight_decay": weight_decay, "training": training}
-    with fitting(model, objective, batches, exact, **restraints) as at:
-        return Judged(at, seed, is_dense(at.size, exact), eps, tolerance).point()
+    with fitting(model, objective, batches, exact, **restraints) as (at, exact):
+        return Judged(at, seed, exact, eps, tolerance).point()
 
 
 @dataclass(eq=False)

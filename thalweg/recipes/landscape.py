@@ -1,0 +1,130 @@
+"""The error surface around the weights of a run, as plain values for the report: where it stopped, and how it got there.
+
+Looked at is the surface that was trained, on some of the train examples: the weights at the end, lines and planes
+through them, and the points along the training that the run has kept.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from thalweg.core.convert import Batching, as_source
+from thalweg.core.device import resolve_device
+from thalweg.core.errors import RecipeError, RunError
+from thalweg.core.files import write_json
+from thalweg.core.notices import notice
+from thalweg.measure import CriticalPoint, critical_point, escape, spectral_density
+from thalweg.measure.curvature.escaping import Escape
+from thalweg.measure.landscape import Course, along, critical_points, plane
+from thalweg.training import Run, evaluate
+from thalweg.training.minimized import MOST_EXAMPLES, Minimized, minimized
+from thalweg.training.weights import save_weights
+
+COURSE, GRID = 512, 25
+"""The examples on which points along the training are judged and planes are drawn, and the points to a side of these."""
+ESCAPED = "escaped.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """The point at which a run stopped, the course that led there, and all that the report draws, as plain values."""
+
+    point: CriticalPoint
+    course: Course
+    drawn: dict[str, Any]
+    escaped: Escape | None = None
+    validation: tuple[float, float] | None = None
+    """The validation loss before and after the escape."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `landscape.json` and `--json` hold them."""
+        away = None if self.escaped is None else self.escaped.to_json() | {"validation": self.validation}
+        return {"point": self.point.to_json(), "course": self.course.to_json(), "escape": away, **self.drawn}
+
+
+def landscape(
+    run: Run,
+    *,
+    examples: int = MOST_EXAMPLES,
+    checkpoints: int = 9,
+    escaping: bool = False,
+    device: str | torch.device = "auto",
+    progress: Callable[[str], None] = lambda what: None,
+) -> Landscape:
+    """Look at the surface around a run's last weights, on so many train examples; kept in its folder where it has one.
+
+    `checkpoints` of the points along the training are judged too. `escaping` moves a copy of the weights off a saddle,
+    and keeps it as `checkpoints/escaped.safetensors`. Raises `RecipeError` for a model that cannot be differentiated
+    twice and for counts that are none, `DataError` for a loss that is not finite.
+
+    >>> import tempfile, thalweg
+    >>> run = thalweg.train(thalweg.load("iris", assignments=["epochs=4", "model.width=4"]), out=tempfile.mkdtemp())
+    >>> found = landscape(run, checkpoints=2)
+    >>> found.course.epochs, len(found.drawn["planes"])
+    ((0, 4), 2)
+    """
+    assert run.recipe is not None
+    for name, count in (("examples", examples), ("checkpoints", checkpoints)):
+        if count < 2:
+            raise RecipeError(f"{name}={count}, but the surface is told by some: give at least 2.")
+    model = copy.deepcopy(run.last).to(resolve_device(device))
+    whole, some = (minimized(run.recipe, model, most) for most in (examples, min(examples, COURSE)))
+    progress("the point at which it stopped")
+    point = critical_point(model, whole.objective, whole.batches, **whole.restraints)
+    drawn: dict[str, Any] = {"examples": whole.examples, "of": whole.of}
+    if not point.exact:
+        progress("the spectrum")
+        density = spectral_density(model, some.objective, some.batches, **some.restraints)
+        drawn["density"] = {"nodes": density.nodes.tolist(), "weights": density.weights.tolist()}
+    progress("the steepest and the lowest direction")
+    drawn["lines"] = along(model, some.objective, some.batches, **some.restraints).to_json()
+    path = _path(run)
+    progress("planes through the weights")
+    drawn["planes"] = [
+        plane(model, some.objective, some.batches, path=of, points=GRID, **some.restraints).to_json()
+        for of in ([path] if len(path) > 2 else []) + [None]
+    ]
+    progress(f"the course of the training, by {min(checkpoints, len(path))} of its points")
+    course = critical_points(model, some.objective, some.batches, path, most=checkpoints, **some.restraints)
+    found = Landscape(point, course, drawn)
+    if escaping:
+        progress("a way down")
+        found = _escaped(run, model, whole, found)
+    if run.path is not None:
+        write_json(run.path / "landscape.json", found.to_json(), indent=None)
+    return found
+
+
+def _path(run: Run) -> list[tuple[int, dict[str, Any]]]:
+    """The weights along the training; those of the best and the last epoch where no others are kept."""
+    try:
+        return list(run.trajectory())
+    except RunError as error:
+        notice(str(error))
+        ends = {run.best_epoch: run.model, len(run.history): run.last}
+        return [(epoch, copy.deepcopy(model.state_dict())) for epoch, model in ends.items()]
+
+
+def _escaped(run: Run, model: nn.Module, seen: Minimized, found: Landscape) -> Landscape:
+    """The same with a way down that was taken, where there is one, by a copy of the weights that is kept."""
+    assert run.recipe is not None
+    before = _validation(run, model)
+    done = escape(model, seen.objective, seen.batches, point=found.point, **seen.restraints)
+    after = _validation(run, model)
+    if done.moved and run.path is not None:
+        save_weights(model, run.path / "checkpoints" / ESCAPED)
+    losses = None if before is None or after is None else (before, after)
+    return Landscape(found.point, found.course, found.drawn, done, losses)
+
+
+def _validation(run: Run, model: nn.Module) -> float | None:
+    recipe = run.recipe
+    if recipe is None or recipe.data.validation is None:
+        return None
+    source = as_source(recipe.data.validation, "validation", Batching(recipe.batch_size, recipe.collate))
+    moved = Run(recipe, run.history, run.status, model.eval(), model, run.best_epoch)
+    return evaluate(moved, source)["loss"][0]
