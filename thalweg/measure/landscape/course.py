@@ -11,12 +11,15 @@ from thalweg.core.passing import passed
 from thalweg.measure.curvature.evaluation import read_batches
 from thalweg.measure.curvature.opening import Decay
 from thalweg.measure.curvature.point import CriticalPoint
+from thalweg.measure.curvature.settings import trainable
 from thalweg.measure.curvature.verdict import critical_point
 from thalweg.measure.landscape.path import read_path, standing
 from thalweg.measure.landscape.plain import plain
 from thalweg.measure.looking import as_module
 
 SPACINGS = ("log", "even")
+MOST_EXACT = 300
+"""So many parameters have all eigenvalues computed at each point: no more products than Lanczos takes."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,9 @@ def critical_points(
 
     `path` is a list of state dicts, first to last, or `{epoch: state dict}`; the buffers in them count too. One point
     costs a few hundred gradients, so no more than `most` are looked at, the first and the last among them: evenly
-    spaced in the logarithm of their number, since early epochs differ most, or `spacing="even"`. The model is left as
-    it was found. Raises `RecipeError` for a path that is empty or of another model, and as `critical_point` does.
+    spaced in the logarithm of their number, since early epochs differ most, or `spacing="even"`. `exact` is that of
+    `critical_point`, but None computes all eigenvalues up to 300 parameters only. The model is left as it was found.
+    Raises `RecipeError` for a path that is empty or of another model, and as `critical_point` does.
 
     >>> import torch
     >>> x = torch.tensor([[1.0], [2.0]])
@@ -106,6 +110,8 @@ def critical_points(
     stops = read_path(path, as_module(model))
     read = read_batches(batches)
     taken = chosen(len(stops), most, spacing)
+    size = sum(parameter.numel() for parameter in trainable(model).values())
+    exact = size <= MOST_EXACT if exact is None else exact
     restraints = {"penalty": penalty, "weight_decay": weight_decay, "training": training}
     points = []
     for count, number in enumerate(taken):

