@@ -130,10 +130,14 @@ def spectrum(point: Any, density: Any = None, ax: "Axes | None" = None) -> "Axes
     else:
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
-    sided = [PALETTE["validation" if value < -tau else "soft" if value <= tau else "train"] for value in values]
     if not found.get("exact"):
         ax.scatter(
-            values, np.full(len(values), 0.02), marker="|", s=60, color=sided, transform=ax.get_xaxis_transform()
+            values,
+            np.full(len(values), 0.02),
+            marker="|",
+            s=60,
+            color=PALETTE["ink"],
+            transform=ax.get_xaxis_transform(),
         )
     _signed_ticks(ax, tau, float(edges[0]), float(edges[-1]))
     ax.set_xlabel("eigenvalue")

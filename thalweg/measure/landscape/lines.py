@@ -26,9 +26,9 @@ from thalweg.measure.landscape.filters import check_direction, flat
 from thalweg.measure.landscape.plain import plain
 
 POINTS = 41
-TOLD, MOST_TOLD = 1.0, 4.0
+TOLD, MOST_TOLD = 4.0, 16.0
 """A line goes on until the objective has changed by so much of itself, and ends before it has changed by the second."""
-FLOOR = 1e-3
+FLOOR = 1e-5
 """Of the change over the whole length of theta: a smaller one is not gone for, or an objective of 0 would show none."""
 
 
@@ -105,8 +105,8 @@ def along(
     eigenvalue, by Lanczos (`seed` is that of its start).
 
     A line goes from `-reach` to `reach`, in multiples of the direction. None lets each go to where the objective has
-    about doubled, or changed by a thousandth of what it changes over the length of theta, where that is more; at most
-    to the length of theta (at least 1). `points` of each are computed, an odd number, so that t = 0 is one.
+    changed by 4 to 16 times itself (where that is almost 0, by a small share of what it changes over the length of
+    theta); at most to the length of theta (at least 1). `points` of each are computed, an odd number, t = 0 among them.
 
     Raises `RecipeError` for directions of another shape, or of length 0, and for a reach or points that are not
     positive, and as `critical_point` does.

@@ -32,7 +32,7 @@ from thalweg.measure.landscape.plain import plain
 from thalweg.measure.landscape.statistics import far_surface
 from thalweg.measure.looking import as_module
 
-MARGIN = 1.3
+MARGIN = 1.4
 """The side of a grid around a path, in multiples of the path's longer side."""
 LINE = 1e-12
 """Of the variance: a second principal direction of less is rounding, and the path a straight line."""
