@@ -1,11 +1,11 @@
-"""The error surface around the weights of a run, as plain values for the report: where it stopped, and how it got there.
+"""The error surface around the weights of a run, as plain values for the report: where it stopped, and how it came.
 
 Looked at is the surface that was trained, on some of the train examples: the weights at the end, lines and planes
 through them, and the points along the training that the run has kept.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from thalweg.training.minimized import MOST_EXAMPLES, Minimized, minimized
 from thalweg.training.weights import save_weights
 
 COURSE, GRID = 512, 25
-"""The examples on which points along the training are judged and planes are drawn, and the points to a side of these."""
+"""The examples on which points along the training are judged and planes are drawn, and the points to a side."""
 ESCAPED = "escaped.safetensors"
 
 
@@ -84,10 +84,7 @@ def landscape(
     drawn["lines"] = along(model, some.objective, some.batches, **some.restraints).to_json()
     path = _path(run)
     progress("planes through the weights")
-    drawn["planes"] = [
-        plane(model, some.objective, some.batches, path=of, points=GRID, **some.restraints).to_json()
-        for of in ([path] if len(path) > 2 else []) + [None]
-    ]
+    drawn["planes"] = list(_planes(model, some, path))
     progress(f"the course of the training, by {min(checkpoints, len(path))} of its points")
     course = critical_points(model, some.objective, some.batches, path, most=checkpoints, **some.restraints)
     found = Landscape(point, course, drawn)
@@ -99,14 +96,24 @@ def landscape(
     return found
 
 
-def _path(run: Run) -> list[tuple[int, dict[str, Any]]]:
+def _planes(model: nn.Module, seen: Minimized, path: dict[int, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The plane in which the training went, and one of two random directions; one that is none is left out and said."""
+    for along_it in (path, None):
+        try:
+            found = plane(model, seen.objective, seen.batches, path=along_it, points=GRID, **seen.restraints)
+            yield found.to_json()
+        except RecipeError as error:
+            notice(f"A plane is left out: {error}")
+
+
+def _path(run: Run) -> dict[int, dict[str, Any]]:
     """The weights along the training; those of the best and the last epoch where no others are kept."""
     try:
-        return list(run.trajectory())
+        return dict(run.trajectory())
     except RunError as error:
         notice(str(error))
         ends = {run.best_epoch: run.model, len(run.history): run.last}
-        return [(epoch, copy.deepcopy(model.state_dict())) for epoch, model in ends.items()]
+        return {epoch: copy.deepcopy(model.state_dict()) for epoch, model in ends.items()}
 
 
 def _escaped(run: Run, model: nn.Module, seen: Minimized, found: Landscape) -> Landscape:

@@ -21,8 +21,8 @@ def write_report(folder: Path) -> Path:
     """Write `report.html` into a run folder, from the files that are there, and give its path.
 
     It reads run.json, recipe.json, metrics.jsonl, evaluation.json, preprocessing.json, predictions/*.csv, inside.json,
-    augmentation.json, landscape.json, the head of checkpoints/best.safetensors, finding.json, proofs/*.json and diary.json; without a
-    file, its section is left out.
+    augmentation.json, landscape.json, the head of checkpoints/best.safetensors, finding.json, proofs/*.json and
+    diary.json; without a file, its section is left out.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())

@@ -9,6 +9,7 @@ Every q is made orthogonal to all before it, twice: without that, eigenvalues th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -51,12 +52,17 @@ class Krylov:
     @property
     def values(self) -> np.ndarray:
         """The Ritz values, smallest first."""
-        return self.ritz()[0]
+        return self.whole[0]
 
     @property
     def residuals(self) -> np.ndarray:
         """The residual of each Ritz value: an eigenvalue lies no further from it."""
-        return self.last * np.abs(self.ritz()[1][-1])
+        return self.last * np.abs(self.whole[1][-1])
+
+    @cached_property
+    def whole(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues and eigenvectors of the tridiagonal matrix."""
+        return self.ritz()
 
     def ritz(self, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Eigenvalues and eigenvectors of the tridiagonal matrix, or of its first `steps` rows."""
@@ -69,7 +75,7 @@ class Krylov:
 
     def vector(self, number: int) -> Float[Tensor, " n"]:
         """The Ritz vector of Ritz value `number`, of length 1."""
-        weights = torch.as_tensor(self.ritz()[1][:, number], dtype=self.basis.dtype, device=self.basis.device)
+        weights = torch.as_tensor(self.whole[1][:, number].copy(), dtype=self.basis.dtype, device=self.basis.device)
         vector = weights @ self.basis
         return vector / vector.norm()
 
@@ -136,7 +142,9 @@ def _ends_hold(diagonal: np.ndarray, beside: np.ndarray, tolerance: float | None
 
 
 def _eigen(diagonal: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
+    from scipy.linalg import eigh_tridiagonal
+
+    values, vectors = eigh_tridiagonal(diagonal, beside, lapack_driver="stev")
     return values, vectors
 
 

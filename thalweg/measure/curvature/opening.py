@@ -13,6 +13,7 @@ from thalweg.core.errors import DataError, RecipeError, ThalwegError
 from thalweg.core.nest import count_examples
 from thalweg.core.objective import name_of
 from thalweg.core.step import Step
+from thalweg.core.threads import counting, fitting_threads
 from thalweg.measure.curvature.evaluation import Part, cut, joined, place, read_batches
 from thalweg.measure.curvature.settings import differentiable, in_format, mode_of, trainable
 from thalweg.measure.curvature.surface import Saved, Surface, close
@@ -77,17 +78,18 @@ def surface(
                 mode_of(model, training),
                 _room(device),
             )
-            with explained(at, "be computed over this evaluation set"):
+            with explained(at, "be computed over this evaluation set"), counting(model) as work:
                 at.parts = _weighed(at)
-            with explained(at, "be differentiated twice"):
-                at.parts = [piece for part in _merged(at) for piece in _fitting(at, part)]
-                passes = [_pass(at) for _ in range(2)]
-                check_twice(at)
-            check_still(at, *passes)
-            try:
-                yield at
-            finally:
-                at.forget()
+            with fitting_threads(work.total // len(at.parts)):
+                with explained(at, "be differentiated twice"):
+                    at.parts = [piece for part in _merged(at) for piece in _fitting(at, part)]
+                    passes = [_pass(at) for _ in range(2)]
+                    check_twice(at)
+                check_still(at, *passes)
+                try:
+                    yield at
+                finally:
+                    at.forget()
 
 
 @contextmanager
