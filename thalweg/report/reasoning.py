@@ -83,6 +83,11 @@ def causes(evidence: Evidence) -> Section:
         blocks.append(Table(["cause", "share", "what the runs say"], ranked, plain=(0, 2)))
     if any(share != "–" for _, share, _ in ranked):
         blocks.append(Prose(SHARE, quiet=True))
+    stopped = mapping(evidence.finding.get("stopped_at"))
+    if "sentence" in stopped:
+        norm, most = (quantity(stopped.get(name)) for name in ("gradient_norm", "tolerance"))
+        where = f"Where the training stopped: {_told(stopped['sentence'])}"
+        blocks.append(Prose(f"{where} The gradient's length is {norm}, and counts as 0 up to {most}.", quiet=True))
     return Section("causes", "What holds it back", [*blocks, *_remedies(evidence)])
 
 
