@@ -1,5 +1,6 @@
 """Values of thalweg.measure as figures read them: the value itself, or the plain values that its `to_json` gives."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
+LARGEST = 1e100
 COLORS = ("train", "validation", "test", "good")
 
 
@@ -35,12 +37,22 @@ def row_of(holder: Mapping[str, Any], key: str) -> "np.ndarray":
 
     given = holder.get(key)
     values = given.tolist() if isinstance(given, np.ndarray) else given
-    found = np.array([number(value) for value in values] if isinstance(values, list | tuple) else [])
+    found = np.array([drawable(value) for value in values] if isinstance(values, list | tuple) else [])
     if not found.size or not np.isfinite(found).any():
         raise DataError(
             f"There are no numbers under {key!r} to draw. Give a value of thalweg.measure, or its to_json()."
         )
     return found
+
+
+def drawable(value: Any) -> float:
+    """The number, NaN for what is none, and for one so large that arithmetic with it would overflow.
+
+    >>> drawable(3), drawable(1e200)
+    (3.0, nan)
+    """
+    found = number(value)
+    return found if abs(found) < LARGEST else math.nan
 
 
 def cycled(count: int) -> list[str]:
