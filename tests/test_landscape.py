@@ -147,11 +147,11 @@ def convolutional() -> nn.Module:
 
 @pytest.mark.parametrize(("make", "shape"), [(convolutional, (1, 5, 6)), (Sequence, (7, 5)), (net, (5,))])
 def test_models_of_other_kinds_are_left_as_they_were(make: Any, shape: tuple[int, ...]) -> None:
-    model, (x, y) = make().train(), (torch.randn(37, *shape), torch.randint(0, 3, (37,)))
+    model, (x, y) = make().train(), (torch.randn(29, *shape), torch.randint(0, 3, (29,)))
     before = copy.deepcopy(model.state_dict())
     path = [
         copy.deepcopy(make().state_dict()) | {k: v + 0.1 * n for k, v in before.items() if v.is_floating_point()}
-        for n in (3, 1, 2)
+        for n in (3, 1)
     ]
     random = torch.get_rng_state()
     lines = along(model, CROSS, (x, y), points=5)
@@ -376,7 +376,7 @@ def test_batch_norm_does_not_feel_the_scale_of_the_weights() -> None:
 
 def test_the_course_says_of_each_epoch_what_critical_point_says() -> None:
     (x, y), model = classes(), net(norm=True)
-    path = trained(model, x, y, epochs=4)
+    path = trained(model, x, y, epochs=2)
     found = critical_points(model, CROSS, (x, y), path, weight_decay=0.1)
     twin = net(norm=True)
     for epoch, point in zip(found.epochs, found.points, strict=True):
@@ -385,8 +385,8 @@ def test_the_course_says_of_each_epoch_what_critical_point_says() -> None:
         assert (point.objective, point.gradient_norm) == pytest.approx((alone.objective, alone.gradient_norm))
         assert point.minima_ratio == pytest.approx(alone.minima_ratio)
     plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert [point["epoch"] for point in plain["points"]] == [0, 1, 2, 3, 4]
-    assert plain["said"] == "All 5 weights of the path."
+    assert [point["epoch"] for point in plain["points"]] == [0, 1, 2]
+    assert plain["said"] == "All 3 weights of the path."
 
 
 def test_of_a_long_course_some_epochs_are_looked_at() -> None:

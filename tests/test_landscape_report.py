@@ -137,8 +137,10 @@ def test_the_spectrum_counts_every_eigenvalue_once_and_colours_ways_down() -> No
     density = {"nodes": [-1.0, 0.0, 5.0], "weights": [0.1, 0.6, 0.3]}
     heights = [bar.get_height() for bar in spectrum(point | {"exact": False}, density).patches]
     assert sorted(height for height in heights if 0 < height < 1) == pytest.approx([0.1, 0.3, 0.6])
-    for flat in ([0.0], [0.0, 0.0], [7.0], [-7.0]):
-        spectrum({"eigenvalues": flat, "tau": 0.0, "exact": True}).figure.savefig("/dev/null", format="png")
+    for flat in ([0.0], [0.0, 0.0], [7.0], [-7.0], [None, 7.0]):
+        ax = spectrum({"eigenvalues": flat, "exact": True})
+        assert np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()
+        ax.figure.savefig("/dev/null", format="png")
 
 
 def test_the_course_is_drawn_in_the_order_of_its_epochs() -> None:
@@ -244,5 +246,5 @@ def drawn_small(draw: Any, title: str, tall: int, caption: str) -> Picture:
 
 @pytest.mark.parametrize(("key", "bad"), list(product(("point", "lines", "planes", "course"), ([1e308, -1e308], "a"))))
 def test_numbers_at_the_ends_of_what_there_is_leave_pictures(key: str, bad: Any) -> None:
-    for value in spoiled(kept()[key], bad)[:40:4]:
+    for value in spoiled(kept()[key], bad)[:40:13]:
         landscape_section({key: value})

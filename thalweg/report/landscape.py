@@ -109,7 +109,8 @@ def spectrum(point: Any, density: Any = None, ax: "Axes | None" = None) -> "Axes
 
     found = plain_of(point)
     values = row_of(found, "eigenvalues")
-    tau = max(number(found.get("tau")), 1e-6 * float(np.abs(values).max()), 1e-30)
+    values = values[np.isfinite(values)]
+    tau = max(1e-30, 1e-6 * float(np.abs(values).max()), drawable(found.get("tau")))  # NaN last: it is passed over
     nodes, weights = (values, np.full(len(values), 1 / len(values))) if found.get("exact") else (values[:0], values[:0])
     if density is not None and not found.get("exact"):
         given = density if isinstance(density, Mapping) else {"nodes": density.nodes, "weights": density.weights}
@@ -124,7 +125,7 @@ def spectrum(point: Any, density: Any = None, ax: "Axes | None" = None) -> "Axes
                   for left, right in pairwise(edges)]  # fmt: skip
         ax.bar(edges[:-1], heights, np.diff(edges), align="edge", color=colors, linewidth=0)
         ax.set_yscale("log")
-        ax.set_ylim(min(float(heights[heights > 0].min()) / 2, 0.5 / max(number(found.get("parameters")), 1)), 1.5)
+        ax.set_ylim(min(float(heights[heights > 0].min()) / 2, 0.5 / max(1.0, drawable(found.get("parameters")))), 1.5)
         plain_ticks(ax.yaxis)
         ax.set_ylabel("share of the eigenvalues")
     else:
