@@ -25,6 +25,7 @@ def plain_of(value: Any) -> Mapping[str, Any]:
 
 
 def listed(value: Any, key: str) -> list[Mapping[str, Any]]:
+    """The parts under a name; `DataError` where there is none."""
     found = plain_of(value).get(key)
     if not isinstance(found, list) or not found or not all(isinstance(item, Mapping) for item in found):
         raise DataError(f"There are no {key} to draw. Give a value of thalweg.measure, or its to_json().")
@@ -56,9 +57,11 @@ def drawable(value: Any) -> float:
 
 
 def cycled(count: int) -> list[str]:
+    """So many colours, over again where they run out."""
     return [PALETTE[COLORS[place % len(COLORS)]] for place in range(count)]
 
 
 def bare(ax: "Axes") -> "Axes":
+    """The axes without a frame above and to the right."""
     ax.spines[["top", "right"]].set_visible(False)
     return ax
