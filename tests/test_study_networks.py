@@ -1,5 +1,6 @@
 """The studies of networks: sharing, pooling and batch norm come out false where their effect is taken out."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+import thalweg
+from thalweg.core.randomness import generator
 from thalweg.nn import cnn
 from thalweg.study import batch_norm, pooling, run_study, sharing
 from thalweg.study.digits import digits, images
@@ -113,20 +116,29 @@ def test_batch_norm_is_false_where_it_is_the_other_way_round():
     assert passed(study.checks) == [False] * 5
 
 
-def test_the_surface_of_a_quadratic_is_as_smooth_as_its_curvature(monkeypatch: pytest.MonkeyPatch):
-    """A loss of one weight, 4 w^2 at w = 1: the gradient 8 changes by 8 for each unit of way."""
-    model = nn.Linear(1, 1, bias=False)
-    nn.init.ones_(model.weight)
-    monkeypatch.setattr(batch_norm, "cross_entropy", lambda output, y: 4 * output.square().mean())
-    monkeypatch.setattr(
-        batch_norm, "gradient",
-        lambda model, x, y: torch.autograd.grad(4 * model(x).square().mean(), model.weight)[0].flatten(),
-    )  # fmt: skip
-    measured = batch_norm._along(model, torch.ones(3, 1), torch.zeros(3))
-    places = [1 - far * batch_norm.RATE * 8 for far in batch_norm.ALONG]
-    losses = [4 * place**2 for place in places]
-    assert measured == pytest.approx((max(losses) - min(losses), 8 * (1 - min(places)), 8.0), rel=1e-4)
-    assert float(model.weight.detach()) == 1.0  # put back
+def test_the_surface_is_looked_at_around_the_rate_in_training_mode():
+    """The median over the same batches, by a loop of its own."""
+    x, y = torch.randn(160, 64), torch.randint(0, 10, (160,))
+    recipe = batch_norm._recipe(True, 3, epochs=1, train=160)
+    run = thalweg.train(recipe.but(data=thalweg.Splits(train=(x, y))), device="cpu")
+    random, expected = generator(3, "surfaces"), []
+    for _ in range(batch_norm.DRAWS):
+        ids = torch.randperm(160, generator=random)[: batch_norm.BATCH]
+        losses, changes, first = [], [], None
+        for far in (0.0, *batch_norm.ALONG):
+            model = copy.deepcopy(run.last).train()
+            if first is not None:
+                start = nn.utils.parameters_to_vector(model.parameters()).detach()
+                nn.utils.vector_to_parameters(start - far * batch_norm.RATE * first, model.parameters())
+            loss = nn.functional.cross_entropy(model(x[ids]), y[ids])
+            gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+            first = gradient if first is None else first
+            losses.append(loss.item())
+            changes.append(float((gradient - first).norm()))
+        ways = [far * batch_norm.RATE * float(first.norm()) for far in batch_norm.ALONG]
+        losses, changes = losses[1:], changes[1:]
+        expected.append((max(losses) - min(losses), max(changes), max(np.array(changes) / np.array(ways))))
+    assert batch_norm.along_steps(run) == pytest.approx(np.median(expected, axis=0), rel=1e-3)
 
 
 @pytest.mark.parametrize(

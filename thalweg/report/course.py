@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from thalweg.core.errors import DataError
 from thalweg.report.drawing import PALETTE, axes, plain_ticks
 from thalweg.report.landscape import shades
-from thalweg.report.measured import bare, cycled, listed, plain_of, row_of
+from thalweg.report.measured import bare, cycled, drawable, listed, plain_of, row_of
 from thalweg.report.wording import label, number
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def smoothness_bands(arms: Any, quantity: str = "losses", ax: "Axes | None" = No
 def _course(course: Any) -> tuple[list[float], list[float], list[float]]:
     points = sorted(listed(course, "points"), key=lambda point: number(point.get("epoch")))
     epochs, norms, ratios = (
-        [number(point.get(key)) for point in points] for key in ("epoch", "gradient_norm", "minima_ratio")
+        [drawable(point.get(key)) for point in points] for key in ("epoch", "gradient_norm", "minima_ratio")
     )
     return epochs, norms, ratios
 

@@ -155,8 +155,11 @@ def _last(rows: list[dict[str, Any]], name: str) -> str:
 
 def _drawn(draw: Any, title: str, tall: int, caption: str = "") -> Picture | None:
     """The picture, or None where the values cannot be drawn."""
+    import numpy as np
+
     try:
-        return picture(draw, title, tall, caption)
+        with np.errstate(all="ignore"):
+            return picture(draw, title, tall, caption)
     except (DataError, ValueError, OverflowError):
         return None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from thalweg.core.errors import DataError
 from thalweg.report.drawing import PALETTE, axes, plain_ticks
-from thalweg.report.measured import bare, cycled, listed, plain_of, row_of
+from thalweg.report.measured import bare, cycled, drawable, listed, plain_of, row_of
 from thalweg.report.wording import label, number
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def loss_plane(plane: Any, ax: "Axes | None" = None) -> "Axes":
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)
     _draw_path(ax, [point for point in found.get("path") or [] if isinstance(point, Mapping)])
-    shares, names = found.get("shares"), list(found.get("names") or ("", ""))
+    shares, names = found.get("shares"), [*(found.get("names") or ()), "", ""]
     for which, place in ((ax.set_xlabel, 0), (ax.set_ylabel, 1)):
         share = number(shares[place]) if isinstance(shares, list | tuple) and len(shares) == 2 else math.nan
         explained = f" ({share:.0%} of the variance)" if share > 0 else ""
@@ -109,7 +109,8 @@ def spectrum(point: Any, density: Any = None, ax: "Axes | None" = None) -> "Axes
 
     found = plain_of(point)
     values = row_of(found, "eigenvalues")
-    tau = max(number(found.get("tau")), 1e-6 * float(np.abs(values).max()), 1e-30)
+    values = values[np.isfinite(values)]
+    tau = max(1e-30, 1e-6 * float(np.abs(values).max()), drawable(found.get("tau")))  # NaN last: it is passed over
     nodes, weights = (values, np.full(len(values), 1 / len(values))) if found.get("exact") else (values[:0], values[:0])
     if density is not None and not found.get("exact"):
         given = density if isinstance(density, Mapping) else {"nodes": density.nodes, "weights": density.weights}
@@ -124,7 +125,7 @@ def spectrum(point: Any, density: Any = None, ax: "Axes | None" = None) -> "Axes
                   for left, right in pairwise(edges)]  # fmt: skip
         ax.bar(edges[:-1], heights, np.diff(edges), align="edge", color=colors, linewidth=0)
         ax.set_yscale("log")
-        ax.set_ylim(min(float(heights[heights > 0].min()) / 2, 0.5 / max(number(found.get("parameters")), 1)), 1.5)
+        ax.set_ylim(min(float(heights[heights > 0].min()) / 2, 0.5 / max(1.0, drawable(found.get("parameters")))), 1.5)
         plain_ticks(ax.yaxis)
         ax.set_ylabel("share of the eigenvalues")
     else:
@@ -154,7 +155,7 @@ def _grid(found: Mapping[str, Any], columns: int, rows: int) -> "np.ndarray":
             f"The losses of a plane are {rows} rows of {columns}, as long as y and x, at least 2 each. Give "
             "measure.plane(...), or its to_json()."
         )
-    grid = np.array([[number(value) for value in row] for row in listed])
+    grid = np.array([[drawable(value) for value in row] for row in listed])
     if not np.isfinite(grid).any():
         raise DataError("No loss of the plane is finite. Take a smaller reach.")
     return grid
@@ -179,7 +180,7 @@ def shades() -> Any:
 
 
 def _draw_path(ax: "Axes", path: list[Mapping[str, Any]]) -> None:
-    places = [(number(point.get("x")), number(point.get("y"))) for point in path]
+    places = [(drawable(point.get("x")), drawable(point.get("y"))) for point in path]
     if not places:
         ax.plot([0], [0], "+", color=PALETTE["validation"], markersize=11, markeredgewidth=2)
         return

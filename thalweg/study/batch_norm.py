@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from thalweg.core.randomness import generator
 from thalweg.core.source import Splits
+from thalweg.measure import smoothness
 from thalweg.study.arms import Progress, loss, train_arms, train_loss
-from thalweg.study.batch_size import gradient
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import digits
 from thalweg.study.interval import over_seeds
@@ -68,7 +68,7 @@ def study(
         progress, (0.0, 0.2),
     )  # fmt: skip
     surfaces = {
-        name: np.array([[smoothness(run) for run in early[f"{name}, epoch {end}"]] for end in points]) for name in ARMS
+        name: np.array([[along_steps(run) for run in early[f"{name}, epoch {end}"]] for end in points]) for name in ARMS
     }
     runs = train_arms(
         {f"{name}, rate {rate:g}": [recipe(norm, s, rate=rate) for s in seeds]
@@ -148,29 +148,16 @@ def largest_rate(rates: Sequence[float], losses: Float[np.ndarray, " rate"]) -> 
     return float(max(trained, default=rates[0] ** 2 / rates[1]))
 
 
-def smoothness(run: Run) -> Float[np.ndarray, " measure"]:
-    """The three measures along the gradient of a batch in training mode, the median of some batches."""
+def along_steps(run: Run) -> Float[np.ndarray, " measure"]:
+    """The three measures along the gradient of a batch, by that batch's statistics; the median of some batches."""
     assert run.recipe is not None
     x, y = run.recipe.data.train
-    model, random = copy.deepcopy(run.last).train(), generator(run.recipe.seed, "surfaces")
-    measured = []
+    random, rates, measured = generator(run.recipe.seed, "surfaces"), [far * RATE for far in ALONG], []
     for _ in range(DRAWS):
         ids = torch.randperm(len(y), generator=random)[:BATCH]
-        measured.append(_along(model, x[ids], y[ids]))
+        found = smoothness(run.last, nn.CrossEntropyLoss(), (x[ids], y[ids]), steps=rates)
+        measured.append((found.spread, found.change, found.effective))
     return np.median(measured, axis=0)
-
-
-def _along(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, float]:
-    start, first = nn.utils.parameters_to_vector(model.parameters()).detach(), gradient(model, x, y)
-    losses, changes, ways = [], [], []
-    for far in ALONG:
-        nn.utils.vector_to_parameters(start - far * RATE * first, model.parameters())
-        with torch.no_grad():
-            losses.append(float(cross_entropy(model(x), y)))
-        changes.append(float((gradient(model, x, y) - first).norm()))
-        ways.append(far * RATE * float(first.norm()))
-    nn.utils.vector_to_parameters(start, model.parameters())
-    return max(losses) - min(losses), max(changes), max(np.array(changes) / np.array(ways))
 
 
 def gap(run: Run, size: int) -> float:
@@ -197,7 +184,7 @@ def draw_surfaces(
     ax.set_xticks(list(points), [str(point) for point in points])
     ax.set_ylim(top=ax.get_ylim()[1] * 100)
     ax.set_title("along the gradient: lower is smoother", fontsize=10)
-    ax.legend(frameon=False, fontsize=7, ncols=1, loc="upper left")
+    ax.legend(frameon=False, fontsize=7, ncols=1, loc="upper left", handlelength=4)
     return ax
 
 

@@ -96,10 +96,10 @@ def _scaled(direction: Tensor, tensor: Tensor, vectors: bool) -> Tensor:
     if tensor.dim() <= 1:
         if not vectors:
             return torch.zeros_like(direction)
-        return direction * (tensor.norm() / direction.norm().clamp(min=torch.finfo(direction.dtype).tiny))
+        return direction / direction.norm().clamp(min=torch.finfo(direction.dtype).tiny) * tensor.norm()
     rows, filters = direction.reshape(len(direction), -1), tensor.reshape(len(tensor), -1)
     lengths = rows.norm(dim=1, keepdim=True).clamp(min=torch.finfo(direction.dtype).tiny)
-    return (rows * (filters.norm(dim=1, keepdim=True) / lengths)).reshape(direction.shape)
+    return (rows / lengths * filters.norm(dim=1, keepdim=True)).reshape(direction.shape)
 
 
 def _apart(direction: Tensor, other: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ from thalweg.measure.landscape.filters import check_direction, flat
 from thalweg.measure.landscape.plain import plain
 
 POINTS = 41
-TOLD, MOST_TOLD = 4.0, 16.0
-"""A line goes on until the objective has changed by so much of itself, and ends before it has changed by the second."""
+TOLD, MOST_TOLD = 4.0, 4.0
+"""A line goes on until the objective has changed by so many times itself, and ends before it is as many times that."""
 FLOOR = 1e-5
 """Of the change over the whole length of theta: a smaller one is not gone for, or an objective of 0 would show none."""
 
