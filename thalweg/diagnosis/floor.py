@@ -22,6 +22,7 @@ from torch import Tensor
 from thalweg.core.arrays import are_classes
 from thalweg.core.objective import PlainLoss, counted_targets
 from thalweg.core.source import Indexed, Source
+from thalweg.diagnosis.natural import Natural, natural_errors
 from thalweg.diagnosis.references import (
     CONSTANT,
     FOLDS,
@@ -65,6 +66,8 @@ class Floor:
     judged: tuple[float, float, float]
     null: float
     siblings: bool = False
+    natural: "Natural | None" = None
+    """What references reach in errors that no loss can bend."""
 
     @property
     def way(self) -> float:
@@ -101,13 +104,33 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
         reached = _reached(judge, x, y, seed)
     if reached is None:
         return None
-    losses, low = reached
+    losses, low, errors = reached
     means = {name: mean_interval(values, weights) for name, (values, weights) in losses.items()}
     best = min(means, key=lambda name: means[name][0])
     values = losses[best][0]
+    return Floor(
+        low,
+        means[best][0],
+        best,
+        _by_source(places, values),
+        means[best],
+        means[CONSTANT][0],
+        natural=_natural(places, errors),
+    )
+
+
+def _by_source(places: list[np.ndarray], values: np.ndarray) -> "tuple[Known, ...]":
+    """The values of all examples, those of each source."""
     parts = np.split(values, np.cumsum([len(own) for own in places])[:-1])
-    known = tuple(Known(own, part) for own, part in zip(places, parts, strict=True))
-    return Floor(low, means[best][0], best, known, means[best], means[CONSTANT][0])
+    return tuple(Known(own, part) for own, part in zip(places, parts, strict=True))
+
+
+def _natural(places: list[np.ndarray], errors: dict[str, np.ndarray]) -> "Natural | None":
+    if CONSTANT not in errors:
+        return None
+    means = {name: float(values.mean()) for name, values in errors.items()}
+    best = min(means, key=means.__getitem__)
+    return Natural(best, _by_source(places, errors[best]), means[best], means[CONSTANT])
 
 
 Form = Callable[[Tensor], Tensor]
@@ -165,8 +188,10 @@ def _yes_or_no(y: Tensor) -> Tensor | None:
 Losses = tuple[np.ndarray, np.ndarray | None]
 
 
-def _reached(judge: Judge, x: Inputs, y: Tensor, seed: int) -> tuple[dict[str, Losses], float] | None:
-    """The losses of each learner's examples and their weights, and the least that this loss can be.
+def _reached(
+    judge: Judge, x: Inputs, y: Tensor, seed: int
+) -> tuple[dict[str, Losses], float, dict[str, np.ndarray]] | None:
+    """The losses of each learner's examples and their weights, the least that this loss can be, and natural errors.
 
     Each learner is read in the form that suits it best: in any form it has not seen the examples. None where the loss
     takes no learner's output.
@@ -178,14 +203,16 @@ def _reached(judge: Judge, x: Inputs, y: Tensor, seed: int) -> tuple[dict[str, L
         forms = [form for form in reading.forms if _losses(judge, form(constant), y) is not None]
         if not forms:
             continue
-        reached, seen = dict[str, Losses](), _finite(judge, forms, reading.perfect, y)
+        reached, errors, seen = dict[str, Losses](), dict[str, np.ndarray](), _finite(judge, forms, reading.perfect, y)
         for name, build in reading.learners.items():
             output = out_of_fold(build, x.read_by(name), reading.targets, seed)
             if output is None or not (read := _finite(judge, forms, output, y)):
                 return None
             reached[name] = min(read, key=lambda losses: mean_interval(*losses)[0])
             seen += read
-        return reached, 0.0 if min(values.min() for values, _ in seen) >= 0 else float("-inf")
+            if (wrong := natural_errors(output, reading.targets)) is not None:
+                errors[name] = wrong
+        return reached, 0.0 if min(values.min() for values, _ in seen) >= 0 else float("-inf"), errors
     return None
 
 

@@ -1,0 +1,95 @@
+r"""The natural error: how wrong outputs are on a scale that no loss can bend.
+
+A program is trained by the loss that it has, and a faulty loss judges itself well. So beside it stands what anyone
+would ask of the outputs: of classes whether the largest output is the right one (0 or 1), of numbers the squared error
+in variances of the targets, $(f(x) - y)^2 / \mathrm{Var}(y) $, whose mean is $1 - R^2$. A softmax too many changes
+neither.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.core.arrays import are_classes
+from thalweg.core.nest import to_device
+from thalweg.core.objective import apply
+from thalweg.core.source import Source
+from thalweg.training import Run
+
+CUTS = (0.0, 0.5)
+"""Where a yes begins, of logits and of probabilities; the cut that is right more often is meant."""
+
+
+def natural_errors(output: Any, y: Any) -> np.ndarray | None:
+    """The natural error of each example; None where outputs cannot be read as predictions of these targets.
+
+    >>> natural_errors(torch.tensor([[0.0, 2.0], [3.0, 1.0]]), torch.tensor([1, 1])).tolist()
+    [0.0, 1.0]
+    >>> natural_errors(torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 2.0])).tolist()  # the variance is 1/4
+    [0.0, 4.0]
+    """
+    if not isinstance(output, Tensor) or not isinstance(y, Tensor) or not len(y) or output.is_complex():
+        return None
+    output, y = output.detach().double().cpu(), y.detach().cpu()
+    if not bool(torch.isfinite(output).all()):
+        return None
+    if are_classes(y):
+        return _of_classes(output, y.long())
+    if not y.is_floating_point() or y.is_complex():
+        return None
+    y = y.double()
+    if output.numel() == 2 * y.numel() and output.dim() == 2:  # means, and behind them their spreads
+        output = output[:, : output.shape[1] // 2]
+    if output.numel() != y.numel():
+        return None
+    output, y = output.reshape(len(y), -1), y.reshape(len(y), -1)
+    if set(y.unique().tolist()) == {0.0, 1.0}:
+        return _of_answers(output, y)
+    variance = y.var(0, correction=0).clamp_min(1e-12)
+    return np.asarray(((output - y).square() / variance).mean(1).numpy())
+
+
+def _of_classes(output: Tensor, y: Tensor) -> np.ndarray | None:
+    if output.dim() == y.dim() and output.numel() == y.numel() and int(y.max()) <= 1:
+        return _of_answers(output.reshape(len(y), -1), y.reshape(len(y), -1).double())
+    if output.dim() == 2 and output.shape[1] == 1 and y.dim() == 1 and int(y.max()) <= 1:
+        return _of_answers(output, y[:, None].double())
+    if y.dim() != 1 or output.dim() != 2 or output.shape[1] <= int(y.max()):
+        return None
+    return np.asarray((output.argmax(1) != y).double().numpy())
+
+
+def _of_answers(output: Tensor, y: Tensor) -> np.ndarray:
+    wrong = [((output > cut).double() != y).double().mean(1) for cut in CUTS]
+    return np.asarray(min(wrong, key=lambda errors: float(errors.mean())).numpy())
+
+
+def errors_of(run: Run, source: Source, device: torch.device) -> np.ndarray | None:
+    """The natural errors of a run's best model on a split, in its order; None where they cannot be told."""
+    outputs, targets = list[Any](), list[Any]()
+    model = run.model.to(device).eval()
+    with torch.no_grad():
+        for batch in source.batches(0, 0, None):
+            if not isinstance(batch, tuple | list) or len(batch) != 2:
+                return None
+            output, target = apply(model, to_device(batch[0], device)), batch[1]
+            if not isinstance(output, Tensor) or not isinstance(target, Tensor) or len(output) != len(target):
+                return None
+            outputs.append(output.cpu())
+            targets.append(target.cpu())
+    if len({tuple(output.shape[1:]) for output in outputs}) != 1 or len({tuple(y.shape[1:]) for y in targets}) != 1:
+        return None
+    return natural_errors(torch.cat(outputs), torch.cat(targets))
+
+
+@dataclass(frozen=True, eq=False)
+class Natural:
+    """What the best reference reaches out of fold in natural errors, on each source, and the best constant's mean."""
+
+    by: str
+    errors: tuple[Any, ...]
+    mean: float
+    null: float
