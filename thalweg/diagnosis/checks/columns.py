@@ -127,7 +127,7 @@ def useless_columns(rows: Rows) -> list[Flaw]:
         )
     varying = np.flatnonzero(~constant)
     first: dict[bytes, int] = {}
-    copies = [(j, first[key]) for j in varying if first.setdefault(key := _essence(x[:, j]), j) != j]
+    copies = [(j, first[key]) for j in varying.tolist() if first.setdefault(key := _essence(x[:, j]), j) != j]
     if copies:
         pairs = ", ".join(f"{rows.column(j)} is {rows.column(i)}" for j, i in copies[:SHOWN])
         found.append(
