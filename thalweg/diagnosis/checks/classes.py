@@ -68,12 +68,12 @@ def absent_classes(train: Rows, judged: Rows) -> list[Flaw]:
     found = []
     unseen = ~np.isin(theirs, ours)
     if unseen.mean() >= UNSEEN:
-        names = ", ".join(map(str, np.unique(theirs[unseen])[:SHOWN].tolist()))
+        shown = ", ".join(map(str, np.unique(theirs[unseen])[:SHOWN].tolist()))
         found.append(
             Flaw(
                 Cause.DATA,
                 f"classes of {judged.split} that train lacks",
-                f"{unseen.mean():.1%} of the {judged.split} examples are of a class without a train example: {names}",
+                f"{unseen.mean():.1%} of the {judged.split} examples are of a class without a train example: {shown}",
                 float(unseen.mean()),
                 "0",
                 "Split so that every class is trained on (stratified), or leave these examples out",
@@ -184,14 +184,20 @@ def neglected_classes(run: Run, known: Opinions, source: Source, judged: Rows) -
 
 def _says(run: Run, source: Source) -> np.ndarray | None:
     """The class that a run's model says of each example of a source."""
-    own = next((parameter.device for parameter in run.model.parameters()), torch.device("cpu"))
-    said: list[Tensor] = []
-    model = run.model.eval()
-    with torch.no_grad():
-        for batch in source.batches(0, 0, None):
-            output = apply(model, to_device(batch[0], own))
-            if not isinstance(output, Tensor) or output.dim() not in (1, 2):
-                return None
-            single = output.dim() == 1 or output.shape[1] == 1
-            said.append((output.flatten() > 0).long().cpu() if single else output.argmax(1).cpu())
-    return torch.cat(said).numpy()
+    model, was, said = run.model, run.model.training, list[Tensor]()
+    own = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    model.eval()
+    try:
+        with torch.no_grad():
+            for batch in source.batches(0, 0, None):
+                output = apply(model, to_device(batch[0], own))
+                if not isinstance(output, Tensor) or output.dim() not in (1, 2):
+                    return None
+                said.append(output.float().cpu())
+    finally:
+        model.train(was)
+    outputs = torch.cat(said)
+    if outputs.dim() == 2 and outputs.shape[1] > 1:
+        return outputs.argmax(1).numpy()
+    shares = bool(((outputs >= 0) & (outputs <= 1)).all())
+    return (outputs.flatten() > (0.5 if shares else 0.0)).long().numpy()

@@ -129,8 +129,8 @@ def target_scale(recipe: Recipe, source: Indexed, rows: Rows) -> list[Flaw]:
         Flaw(
             Cause.DATA,
             "targets far from unit scale",
-            f"The targets have a mean of {rows.targets.mean():.3g} and a root mean square of {rms:.3g}, a new model says "
-            f"{said:.2g}: training has to learn the scale first, at the learning rate's pace",
+            f"The targets have a mean of {rows.targets.mean():.3g} and a root mean square of {rms:.3g}, a new model "
+            f"says {said:.2g}: training has to learn the scale first, at the learning rate's pace",
             rms,
             f"about 1: between {TARGET_SMALL:g} and {TARGET_LARGE:g}",
             "Standardize the targets by their mean and deviation in train, and predictions back",
@@ -255,7 +255,7 @@ def _own_statistics(number: float, n: int, split: str) -> Flaw:
     return Flaw(
         Cause.DATA,
         f"{split} standardized by its own statistics",
-        f"The means of all columns of {split} are 0 to {number:.0e}, where {n:,} other examples give about {n**-0.5:.2g}",
+        f"The means of all columns of {split} are 0 to {number:.0e}, where {n:,} others give about {n**-0.5:.2g}",
         number,
         f"about {n**-0.5:.1g}",
         "Standardize by the mean and deviation of train: one new example has no statistics of its own",
