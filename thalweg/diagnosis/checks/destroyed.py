@@ -13,15 +13,16 @@ from thalweg.diagnosis.checks.data_rows import Rows
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.references import PATCHES, Inputs, as_rows, classifiers
 
-MOST, COPIES, FEWEST, KEPT, LEAST_SKILL = 800, 2, 100, 0.25, 0.3
-"""Examples that are changed, how often, how many at least; the share of skill that is left of a destroyed signal, and
-the skill that the learners need without any change to say so."""
+MOST, COPIES, FEWEST = 800, 2, 100
+"""Examples that are changed, how often, and how many at least."""
+KEPT, LEAST_SKILL = 0.25, 0.3
+"""The share of skill that a destroyed signal leaves at most; the skill that learners need without any change."""
 
 
 def destroyed_signal(train: Indexed, rows: Rows) -> list[Flaw]:
-    """Learners fitted to augmented examples, asked of plain ones, against learners fitted to plain: number, what is kept.
+    """Learners fitted to augmented examples against learners fitted to plain ones: number, the share of skill kept.
 
-    A linear learner and one over patches; the better of both counts, so that changes which a network could see through
+    Both are asked of plain examples. A linear learner and one over patches; the better of both counts, so that changes which a network could see through
     are not blamed.
     """
     if not isinstance(train, Altering) or not rows.classes or rows.x is None or rows.tokens:

@@ -3,7 +3,8 @@ r"""Labels that are wrong, told apart from classes that overlap; and targets far
 Learners that did not see an example say what its label is. Where classes overlap they err too, but they know where: of
 the examples they are surest of, fewer are contradicted than of the others. A wrong label comes anywhere, so with noise
 the surest are contradicted as often as the rest. With $r_1$ and $r_2$ the shares contradicted among the surest two
-fifths and the next two fifths, and $c = r_1 / (1 - \sum_k \pi_k^2)$ against chance, overlapping classes were found to have
+fifths and the next two fifths, and $c = r_1 / (1 - \sum_k \pi_k^2)$ against chance, overlapping classes were found to
+have
 
 $$ r_1 / r_2 \le \rho(c) = \max(b, b + 0.75 c - 0.1), \qquad b = 0.4 \ldots 0.5, $$
 
@@ -26,7 +27,7 @@ BEYOND, LEAST, LEVEL, SIGNAL = 2.33, 0.02, 0.01, 0.8
 said, surely so at this level; and the share of chance's errors beyond which the learners know too little to speak."""
 SHOWN = 5
 ROBUST, GAP, LEAST_OUTLIERS, MOST_OUTLIERS = 8.0, 0.3, 0.003, 0.05
-"""Residuals of targets beyond so many robust deviations, against those of half as many up to there; and their shares."""
+"""Residuals beyond so many robust deviations, how often at most those of half as many up to there; and their shares."""
 
 
 def wrong_labels(known: Opinions, rows: Rows) -> list[Flaw]:
@@ -39,8 +40,9 @@ def wrong_labels(known: Opinions, rows: Rows) -> list[Flaw]:
         return []
     share, doubted, pair = confident_joint(known)
     low, high = _interval(share, len(known.y))
+    names = known.classes
     shown = ", ".join(
-        f"{rows.example(int(known.rows[i]))} (labelled {known.classes[known.y[i]]}, rather {known.classes[known.says[i]]})"
+        f"{rows.example(int(known.rows[i]))} (labelled {names[known.y[i]]}, rather {names[known.says[i]]})"
         for i in doubted[:SHOWN]
     )
     first, second = known.classes[pair[0]], known.classes[pair[1]]
@@ -166,7 +168,7 @@ def far_targets(rows: Rows, seed: int = 0) -> list[Flaw]:
             f"the inputs say, with a gap before them: examples {shown}",
             share,
             "0",
-            "Look these examples up and correct or leave them out, or take a loss that weighs outliers less (Huber, L1)",
+            "Look these examples up and correct or leave them out, or take a loss that outliers move less (Huber, L1)",
             "rare events that are real and matter",
             Sure.LIKELY,
             Raises.TRAIN,

@@ -1,9 +1,9 @@
 """Scales: inputs and targets far from 1, and splits that were not prepared alike.
 
-What counts is what the first layer with weights reads, whatever the model does before it; a layer that normalizes is an
-excuse. Splits are compared by the changes that a forgotten or repeated step of preparation makes, and by no others: a
-factor of eight and more, a negative, another of the usual ranges, a standardization that one side lacks. What else moves
-between splits is a real shift.
+What counts is what the first layer with weights reads, whatever the model does before it; a layer that normalizes is
+an excuse. Splits are compared by the changes that a forgotten or repeated step of preparation makes, and by no others:
+a factor of eight and more, a negative, another of the usual ranges, a standardization that one side lacks. What else
+moves between splits is a real shift.
 """
 
 import numpy as np
