@@ -13,6 +13,8 @@ FAR = 3.0
 """So many times the range of all other values it lies away from the nearest."""
 DENSE = 0.25
 """Running numbers fill at least such a share of the whole numbers between the first and the last."""
+MOST_COMPARED, EQUAL = 512, 1e-10
+"""Columns that are compared by pairs at most, and the correlation, less than 1, that makes two equal."""
 SHOWN = 3
 
 
@@ -126,9 +128,7 @@ def useless_columns(rows: Rows) -> list[Flaw]:
             )
         )
     varying = np.flatnonzero(~constant)
-    first: dict[bytes, int] = {}
-    copies = [(j, first[key]) for j in varying.tolist() if first.setdefault(key := _essence(x[:, j]), j) != j]
-    if copies:
+    if copies := _copies(x[:, varying], varying):
         pairs = ", ".join(f"{rows.column(j)} is {rows.column(i)}" for j, i in copies[:SHOWN])
         found.append(
             _note(
@@ -143,12 +143,18 @@ def useless_columns(rows: Rows) -> list[Flaw]:
     return found
 
 
-def _essence(column: np.ndarray) -> bytes:
-    """A column but for scale and shift, to six digits."""
-    centred = column - column.mean()
-    scaled = centred / np.abs(centred).max()
-    leading = scaled[np.flatnonzero(np.abs(scaled) > 1e-3)[0]]
-    return np.round(scaled * np.sign(leading), 6).tobytes() if len(np.unique(column)) > 2 else column.tobytes()
+def _copies(x: np.ndarray, names: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of columns, the later first, that are equal but for scale and shift."""
+    if not 2 <= x.shape[1] <= MOST_COMPARED or len(x) < 3:
+        return []
+    scaled = x - x.mean(0)
+    scaled /= np.sqrt((scaled**2).sum(0))
+    few = np.array([len(np.unique(column[:100])) <= 2 for column in x.T])
+    alike = scaled.T @ scaled
+    equal = np.where(few, alike > 1 - EQUAL, np.abs(alike) > 1 - EQUAL)  # yes and no of one question are no copies
+    later, earlier = np.nonzero(np.tril(equal, -1))
+    first = dict(zip(later[::-1].tolist(), earlier[::-1].tolist(), strict=True))
+    return [(int(names[j]), int(names[i])) for j, i in sorted(first.items())]
 
 
 def running_numbers(rows: Rows) -> list[Flaw]:

@@ -22,12 +22,12 @@ from thalweg.diagnosis.checks.opinions import Opinions
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 
 PART = 0.4
-BEYOND, LEAST, LEVEL, SIGNAL = 2.33, 0.02, 0.01, 0.8
+BEYOND, LEAST, LEVEL, SIGNAL = 1.8, 0.02, 0.01, 0.55
 """Deviations by which the surest are contradicted beyond what overlap gives; the least share of wrong labels that is
 said, surely so at this level; and the share of chance's errors beyond which the learners know too little to speak."""
 SHOWN = 5
-ROBUST, GAP, LEAST_OUTLIERS, MOST_OUTLIERS = 8.0, 0.3, 0.003, 0.05
-"""Residuals beyond so many robust deviations, how often at most those of half as many up to there; and their shares."""
+ROBUST, JUMP, FEWEST_OUTLIERS, MOST_OUTLIERS = 8.0, 3.0, 4, 0.05
+"""Residuals beyond so many robust deviations, so many times the next smaller one; how many at least, and what share."""
 
 
 def wrong_labels(known: Opinions, rows: Rows) -> list[Flaw]:
@@ -134,8 +134,9 @@ def _interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
 def far_targets(rows: Rows, seed: int = 0) -> list[Flaw]:
     """Targets far from what trees that did not see them say: number, their share.
 
-    Residuals are measured by their median deviation. Heavy tails go on without a gap, so targets are said to be
-    outliers only where residuals of half that size are much rarer.
+    Residuals are measured by their median deviation. Heavy tails go on without a gap (of a tail with exponent
+    $\alpha$ the largest $k$ residuals are $g$ times the next one with probability $g^{-\alpha k}$), so targets are said
+    to be outliers only where there is one.
     """
     if rows.x is None or rows.targets is None or rows.classes or rows.targets.shape[1] != 1 or len(rows.kept) < 100:
         return []
@@ -146,26 +147,29 @@ def far_targets(rows: Rows, seed: int = 0) -> list[Flaw]:
 
     ranked = np.argsort(np.argsort(y)) / len(y)  # trees of ranks are not moved by the outliers themselves
     x = features(rows)
-    count = int(np.clip(400_000_000 / (x.size + 1) / 4, 30, 100))
-    trees = ExtraTreesRegressor(count, bootstrap=True, oob_score=True, min_samples_leaf=3, random_state=seed, n_jobs=1)
+    grown = int(np.clip(1e8 / (x.size + 1), 30, 100))
+    trees = ExtraTreesRegressor(grown, bootstrap=True, oob_score=True, min_samples_leaf=3, random_state=seed, n_jobs=1)
     said = np.quantile(y, np.clip(trees.fit(x, ranked).oob_prediction_, 0, 1))
     residual = np.abs(y - said - np.median(y - said))
     scale = 1.4826 * float(np.median(residual))
     if scale <= 0:
         return []
-    far = residual > ROBUST * scale
-    between = (residual > ROBUST / 2 * scale) & ~far
-    share = float(far.mean())
-    if far.sum() < 3 or not LEAST_OUTLIERS <= share <= MOST_OUTLIERS or between.sum() > GAP * far.sum():
+    worst = np.argsort(-residual)
+    ordered = residual[worst[: int(MOST_OUTLIERS * len(y)) + 2]]
+    jumps = ordered[FEWEST_OUTLIERS - 1 : -1] / np.maximum(ordered[FEWEST_OUTLIERS:], scale)
+    if not len(jumps) or jumps.max() < JUMP:
         return []
-    worst = np.argsort(-residual)[:SHOWN]
-    shown = ", ".join(f"{rows.example(int(i))} ({y[i]:.4g}, expected about {said[i]:.4g})" for i in worst)
+    count = int(jumps.argmax()) + FEWEST_OUTLIERS
+    if ordered[count - 1] < ROBUST * scale:
+        return []
+    share = count / len(y)
+    shown = ", ".join(f"{rows.example(int(i))} ({y[i]:.4g}, expected about {said[i]:.4g})" for i in worst[:SHOWN])
     return [
         Flaw(
             Cause.DATA,
             "targets far out",
-            f"{share:.1%} of the train targets ({int(far.sum())}) lie more than {ROBUST:g} robust deviations from what "
-            f"the inputs say, with a gap before them: examples {shown}",
+            f"{share:.1%} of the train targets ({count}) lie {ordered[count - 1] / scale:.3g} robust deviations and "
+            f"more from what the inputs say, {jumps.max():.2g} times as far as the next: examples {shown}",
             share,
             "0",
             "Look these examples up and correct or leave them out, or take a loss that outliers move less (Huber, L1)",

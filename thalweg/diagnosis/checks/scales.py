@@ -165,10 +165,9 @@ def prepared_otherwise(train: Rows, judged: Rows) -> list[Flaw]:
     varying = (x.std(0) > 1e-9) & (other.std(0) > 1e-9)
     if not varying.any():
         return []
-    x, other = x[:, varying], other[:, varying]
     if train.image:
         return _image_prepared(x, other, judged.split)
-    return _table_prepared(x, other, judged.split)
+    return _table_prepared(x[:, varying], other[:, varying], judged.split)
 
 
 def _image_prepared(x: np.ndarray, other: np.ndarray, split: str) -> list[Flaw]:
@@ -217,8 +216,10 @@ def _table_prepared(x: np.ndarray, other: np.ndarray, split: str) -> list[Flaw]:
     if one and means and all(each > FACTOR or each < 1 / FACTOR for each in (factor, robust)):
         return [_prepared("factor", f"{factor:.3g} times train's in every column", factor, split)]
     standard, their_standard = _standardized(mean, deviation), _standardized(their_mean, theirs)
-    moved = (np.abs(np.log(ratio)) > np.log(FAR)) | (np.abs(their_mean - mean) > 5 * np.maximum(deviation, theirs))
-    if len(mean) >= 2 and standard != their_standard and moved.mean() > 0.6:
+    far = np.maximum(
+        np.abs(np.log(ratio)) / np.log(FAR), np.abs(their_mean - mean) / (5 * np.maximum(deviation, theirs))
+    )
+    if len(mean) >= 2 and standard != their_standard and np.mean(far > 0.4) > 0.6 and np.mean(far > 1) > 0.25:
         which = "as they were read, and those of train standardized" if standard else "standardized, those of train not"
         worst = float(ratio[np.abs(np.log(ratio)).argmax()])
         return [_prepared("standardization", which, worst, split)]

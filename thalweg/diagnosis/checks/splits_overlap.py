@@ -95,7 +95,7 @@ def _beyond(count: int, n: int, usual: float) -> bool:
 def nearly_shared(train: Rows, judged: Rows) -> list[Flaw]:
     """Inputs of a judged split that all but equal one in train: number, their share.
 
-    Distances are of standardized columns, to the nearest neighbour in train; nearly equal is what lies within `NEAR` of
+    Distances are of standardized columns (pixels: as they are), to the nearest neighbour in train; nearly equal is what lies within `NEAR` of
     the usual distance within train, and equal inputs are not counted here. Said where it is far more common than within
     train, for neighbours in a dense region are near by nature.
     """
@@ -111,6 +111,8 @@ def nearly_shared(train: Rows, judged: Rows) -> list[Flaw]:
         return []
     mean, scale = x.mean(0), x.std(0)
     varying = scale > 1e-12
+    if train.image:
+        scale = np.full_like(scale, x.std())
     x, asked = (x[:, varying] - mean[varying]) / scale[varying], (asked[:, varying] - mean[varying]) / scale[varying]
     own = np.arange(len(x))[:: max(1, len(x) // MOST_ASKED)]
     within, _ = _nearest(x[own], x, own)
