@@ -13,7 +13,7 @@ from thalweg.diagnosis.checks.data_rows import Rows
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.references import PATCHES, Inputs, as_rows, classifiers
 
-MOST, COPIES, FEWEST = 500, 2, 100
+MOST, COPIES, FEWEST = 300, 2, 100
 """Examples that are changed, how often, and how many at least."""
 KEPT, LEAST_SKILL = 0.25, 0.3
 """The share of skill that a destroyed signal leaves at most; the skill that learners need without any change."""

@@ -132,7 +132,7 @@ def _interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def far_targets(rows: Rows, seed: int = 0) -> list[Flaw]:
-    """Targets far from what trees that did not see them say: number, their share.
+    r"""Targets far from what trees that did not see them say: number, their share.
 
     Residuals are measured by their median deviation. Heavy tails go on without a gap (of a tail with exponent
     $\alpha$ the largest $k$ residuals are $g$ times the next one with probability $g^{-\alpha k}$), so targets are said

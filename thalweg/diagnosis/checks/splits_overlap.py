@@ -95,9 +95,9 @@ def _beyond(count: int, n: int, usual: float) -> bool:
 def nearly_shared(train: Rows, judged: Rows) -> list[Flaw]:
     """Inputs of a judged split that all but equal one in train: number, their share.
 
-    Distances are of standardized columns (pixels: as they are), to the nearest neighbour in train; nearly equal is what lies within `NEAR` of
-    the usual distance within train, and equal inputs are not counted here. Said where it is far more common than within
-    train, for neighbours in a dense region are near by nature.
+    Distances are of standardized columns (pixels: as they are), to the nearest neighbour in train; nearly equal is what
+    lies within `NEAR` of the usual distance within train, and equal inputs are not counted here. Said where it is far
+    more common than within train, for neighbours in a dense region are near by nature.
     """
     if train.x is None or judged.x is None or train.tokens or train.x.shape[1:] != judged.x.shape[1:]:
         return []
@@ -128,7 +128,7 @@ def nearly_shared(train: Rows, judged: Rows) -> list[Flaw]:
     ):
         return []
     rows = np.flatnonzero(near)[:SHOWN]
-    pairs = ", ".join(f"{judged.example(chosen[i])} is near train {train.example(int(twin[i]))}" for i in rows)
+    pairs = ", ".join(f"{judged.example(int(chosen[i]))} is near train {train.example(int(twin[i]))}" for i in rows)
     return [
         Flaw(
             Cause.DATA,
