@@ -1,7 +1,7 @@
 """What learners of another kind say of the labels: probabilities of examples that they did not see.
 
-Three learners, randomized trees (each example by the trees that were grown without it), logistic regression and nearest
-neighbours (out of fold), and of these the mean of whichever come near the best in likelihood.
+Three learners, randomized trees (each example by the trees that were grown without it), logistic regression (of images:
+over patches) and nearest neighbours (out of fold), and of these the mean of whichever come near the best in likelihood.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from thalweg.diagnosis.checks.data_rows import Rows, features
-from thalweg.diagnosis.references import Inputs, classifiers, out_of_fold
+from thalweg.diagnosis.patches import PatchFeatures
+from thalweg.diagnosis.references import PATCHES, Inputs, classifiers, out_of_fold
 
 MOST_FITTED, LEAST_OF_CLASS, MOST_CLASSES = 3000, 5, 100
 NEAR = 1.15
@@ -35,6 +36,7 @@ class Opinions:
     classes: np.ndarray
     shares: np.ndarray
     voices: tuple[str, ...]
+    shape: tuple[int, ...] = ()
 
     @property
     def says(self) -> np.ndarray:
@@ -49,7 +51,7 @@ class Opinions:
     @cached_property
     def learner(self) -> Any:
         """The learner that does best, fitted to all of these rows."""
-        return _build(self.voices[0], self.x).fit(self.x, self.y)
+        return _build(self.voices[0], Inputs(self.x, self.shape)).fit(self.x, self.y)
 
     def asked(self, rows: Rows) -> np.ndarray:
         """The likeliest class, as a place among `classes`, of the rows of another split."""
@@ -78,9 +80,9 @@ def opinions(rows: Rows, seed: int = 0) -> Opinions | None:
     x, y = features(rows)[chosen], np.searchsorted(names, rows.y[chosen])
     if len(np.unique(y)) < len(names) or not np.ptp(x, axis=0).any():
         return None
-    scale = x.std(0)
-    x = x[:, scale > 0]
-    said = {name: _said(name, x, y, seed) for name in ("trees", "logistic regression", "nearest neighbours")}
+    inputs = Inputs(x, rows.shape if rows.image else (x.shape[1],))
+    linear = f"{PATCHES} and logistic regression" if rows.image else "logistic regression"
+    said = {name: _said(name, inputs, y, seed) for name in ("trees", linear, "nearest neighbours")}
     heard = {name: shares for name, shares in said.items() if shares is not None}
     if not heard:
         return None
@@ -88,15 +90,15 @@ def opinions(rows: Rows, seed: int = 0) -> Opinions | None:
     best = min(loss.values())
     voices = tuple(sorted((name for name in heard if loss[name] <= NEAR * best), key=lambda name: loss[name]))
     shares = np.mean([heard[name] for name in voices], axis=0)
-    return Opinions(features(rows)[chosen], y, chosen, names, shares, voices)
+    return Opinions(x, y, chosen, names, shares, voices, inputs.shape)
 
 
-def _said(name: str, x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray | None:
+def _said(name: str, inputs: Inputs, y: np.ndarray, seed: int) -> np.ndarray | None:
     if name == "trees":
-        trees = _trees(x, oob_score=True).fit(x, y)
+        trees = _trees(inputs.rows, oob_score=True).fit(inputs.rows, y)
         shares = np.nan_to_num(trees.oob_decision_function_, nan=1 / len(trees.classes_))
         return 0.99 * shares + 0.01 / shares.shape[1]
-    logarithms = out_of_fold(classifiers(Inputs(x, (x.shape[1],)))[name], x, torch.from_numpy(y), seed)
+    logarithms = out_of_fold(classifiers(inputs)[name], inputs.read_by(name), torch.from_numpy(y), seed)
     if logarithms is None or logarithms.shape[1] != y.max() + 1:
         return None
     shares = logarithms.double().exp().numpy()
@@ -110,5 +112,12 @@ def _trees(x: np.ndarray, **settings: Any) -> Any:
     return ExtraTreesClassifier(count, bootstrap=True, min_samples_leaf=2, random_state=0, n_jobs=1, **settings)
 
 
-def _build(name: str, x: np.ndarray) -> Any:
-    return _trees(x) if name == "trees" else classifiers(Inputs(x, (x.shape[1],)))[name]()
+def _build(name: str, inputs: Inputs) -> Any:
+    from sklearn.pipeline import make_pipeline
+
+    if name == "trees":
+        return _trees(inputs.rows)
+    learner = classifiers(inputs)[name]()
+    if not name.startswith(PATCHES):
+        return learner
+    return make_pipeline(PatchFeatures((inputs.shape[0], inputs.shape[1], inputs.shape[2])), learner)
