@@ -94,6 +94,17 @@ def test_many_examples_are_kept_in_part_and_hashed_whole() -> None:
     np.testing.assert_allclose(rows.x, x[rows.kept])
 
 
+def test_of_examples_that_must_be_decoded_a_part_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thalweg.diagnosis.checks.data_rows.MOST_DECODED", 20)
+    x, y = normal(50, 2), np.arange(50) % 2
+    examples = [(torch.from_numpy(row), int(label)) for row, label in zip(x, y, strict=True)]
+    rows = read_rows(as_source(examples), "train")
+    assert rows is not None
+    assert rows.length == 50
+    assert [rows.example(i) for i in range(3)] == [0, 3, 6]
+    np.testing.assert_allclose(rows.x, x[::3])
+
+
 @pytest.mark.parametrize(
     ("y", "kind"),
     [

@@ -21,8 +21,8 @@ from thalweg.core.nest import Nest, count_examples, leaves
 from thalweg.core.source import Indexed, Named, Source, plain_of
 from thalweg.diagnosis.references import as_rows, flat, is_image
 
-MOST, MOST_READ = 4000, 20_000
-"""Examples that are kept as rows; and those that are read where each may have to be decoded from a file."""
+MOST, MOST_READ, MOST_DECODED = 4000, 200_000, 20_000
+"""Examples that are kept as rows; those that are read; and those that are read where each may have to be decoded."""
 MOST_NUMBERS = 16_000_000
 """Numbers that are kept as rows: of very wide examples fewer are kept."""
 MOST_TARGETS = 32
@@ -93,8 +93,9 @@ def read_rows(source: Source, split: str) -> Rows | None:
     plain: Any = plain_of(source)
     length = len(plain) if isinstance(plain, Indexed) else 0
     places = np.arange(length)
-    if length > MOST_READ and not _in_arrays(plain):
-        places = places[:: -(-length // MOST_READ)]
+    most = MOST_READ if _in_arrays(plain) else MOST_DECODED
+    if length > most:
+        places = places[:: -(-length // most)]
         plain = plain.take(places)
     known = _known(plain)
     batches: Iterator[Nest] = iter(plain.batches(0, 0, None))
