@@ -1,5 +1,7 @@
 """Columns that are not what they seem: numbers that are none, placeholders, constants, copies, running numbers."""
 
+from functools import partial
+
 import numpy as np
 
 from thalweg.core.wording import counted
@@ -15,6 +17,8 @@ DENSE = 0.25
 """Running numbers fill at least such a share of the whole numbers between the first and the last."""
 MOST_COMPARED, EQUAL = 512, 1e-10
 """Columns that are compared by pairs at most, and the correlation, less than 1, that makes two equal."""
+MANY = 64
+"""So many nameless columns are likely pixels or counts, some of which never change."""
 SHOWN = 3
 
 
@@ -116,31 +120,36 @@ def useless_columns(rows: Rows) -> list[Flaw]:
     assert rows.x is not None
     x, found = np.nan_to_num(rows.x), []
     constant = np.ptp(x, axis=0) == 0
-    if constant.any():
+    if constant.any() and (rows.names or len(constant) < MANY):
         found.append(
             _note(
                 "constant inputs",
-                f"{counted(int(constant.sum()), 'input')} of {len(constant)} is the same in all {len(x):,} train "
-                f"examples: {_named(rows, np.flatnonzero(constant))}",
+                f"Of {len(constant)} inputs {int(constant.sum())} never changed in the {len(x):,} train examples that were "
+                f"read: {_named(rows, np.flatnonzero(constant))}",
                 float(constant.sum()),
                 "Leave them out",
                 "examples in use that differ there",
             )
         )
     varying = np.flatnonzero(~constant)
-    if copies := _copies(x[:, varying], varying):
+    copies = [pair for pair in _copies(x[:, varying], varying) if not all(map(partial(_marks_gaps, rows), pair))]
+    if copies:
         pairs = ", ".join(f"{rows.column(j)} is {rows.column(i)}" for j, i in copies[:SHOWN])
         found.append(
             _note(
                 "inputs twice",
-                f"{counted(len(copies), 'input')} of {len(constant)} repeats another in every train example, but for "
-                f"scale: {pairs}",
+                f"Of {len(constant)} inputs {len(copies)} repeated another in every train example, but for scale: {pairs}",
                 float(len(copies)),
                 "Leave the copies out: a penalty counts them twice, and no model learns more from them",
                 "examples in use where they differ",
             )
         )
     return found
+
+
+def _marks_gaps(rows: Rows, j: int) -> bool:
+    """Whether an input says that another is missing, as several do at once."""
+    return bool(rows.names) and rows.names[j].endswith("(missing)")
 
 
 def _copies(x: np.ndarray, names: np.ndarray) -> list[tuple[int, int]]:

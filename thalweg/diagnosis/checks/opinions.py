@@ -4,6 +4,7 @@ Three learners, randomized trees (each example by the trees that were grown with
 over patches) and nearest neighbours (out of fold), and of these the mean of whichever come near the best in likelihood.
 """
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,7 +52,9 @@ class Opinions:
     @cached_property
     def learner(self) -> Any:
         """The learner that does best, fitted to all of these rows."""
-        return _build(self.voices[0], Inputs(self.x, self.shape)).fit(self.x, self.y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a learner need not be at its best
+            return _build(self.voices[0], Inputs(self.x, self.shape)).fit(self.x, self.y)
 
     def asked(self, rows: Rows) -> np.ndarray:
         """The likeliest class, as a place among `classes`, of the rows of another split."""

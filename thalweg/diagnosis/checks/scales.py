@@ -216,10 +216,8 @@ def _table_prepared(x: np.ndarray, other: np.ndarray, split: str) -> list[Flaw]:
     if one and means and all(each > FACTOR or each < 1 / FACTOR for each in (factor, robust)):
         return [_prepared("factor", f"{factor:.3g} times train's in every column", factor, split)]
     standard, their_standard = _standardized(mean, deviation), _standardized(their_mean, theirs)
-    far = np.maximum(
-        np.abs(np.log(ratio)) / np.log(FAR), np.abs(their_mean - mean) / (5 * np.maximum(deviation, theirs))
-    )
-    if len(mean) >= 2 and standard != their_standard and np.mean(far > 0.4) > 0.6 and np.mean(far > 1) > 0.25:
+    far = _moved(x, other)
+    if len(far) >= 2 and standard != their_standard and np.mean(far > 0.4) > 0.6 and np.mean(far > 1) > 0.25:
         which = "as they were read, and those of train standardized" if standard else "standardized, those of train not"
         worst = float(ratio[np.abs(np.log(ratio)).argmax()])
         return [_prepared("standardization", which, worst, split)]
@@ -232,6 +230,19 @@ def _table_prepared(x: np.ndarray, other: np.ndarray, split: str) -> list[Flaw]:
 def _quartiles(x: np.ndarray) -> np.ndarray:
     low, high = np.quantile(x, [0.25, 0.75], axis=0)
     return np.asarray(high - low)
+
+
+def _moved(x: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How far each column moved, 1 being far: by its quartiles, which tails do not move."""
+    width, their_width = _quartiles(x), _quartiles(other)
+    some = (width > 0) & (their_width > 0)
+    width, their_width = width[some], their_width[some]
+    shift = np.abs(np.median(other, axis=0) - np.median(x, axis=0))[some]
+    return np.asarray(
+        np.maximum(
+            np.abs(np.log(their_width / width)) / np.log(FAR), 1.35 * shift / (5 * np.maximum(width, their_width))
+        )
+    )
 
 
 def _standardized(mean: np.ndarray, deviation: np.ndarray) -> bool:
