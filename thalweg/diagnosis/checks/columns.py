@@ -124,8 +124,8 @@ def useless_columns(rows: Rows) -> list[Flaw]:
         found.append(
             _note(
                 "constant inputs",
-                f"Of {len(constant)} inputs {int(constant.sum())} never changed in the {len(x):,} train examples that were "
-                f"read: {_named(rows, np.flatnonzero(constant))}",
+                f"Of {len(constant)} inputs {int(constant.sum())} never changed in {len(x):,} train examples: "
+                f"{_named(rows, np.flatnonzero(constant))}",
                 float(constant.sum()),
                 "Leave them out",
                 "examples in use that differ there",
@@ -138,7 +138,8 @@ def useless_columns(rows: Rows) -> list[Flaw]:
         found.append(
             _note(
                 "inputs twice",
-                f"Of {len(constant)} inputs {len(copies)} repeated another in every train example, but for scale: {pairs}",
+                f"Of {len(constant)} inputs {len(copies)} repeated another in every train example, but for scale: "
+                f"{pairs}",
                 float(len(copies)),
                 "Leave the copies out: a penalty counts them twice, and no model learns more from them",
                 "examples in use where they differ",
