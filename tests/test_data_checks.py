@@ -14,6 +14,7 @@ from sklearn import datasets
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from thalweg import cases
 from thalweg.core.convert import as_source
 from thalweg.core.source import Splits
 from thalweg.data import Augment, Augmented, load_table
@@ -227,6 +228,13 @@ def test_constant_and_repeated_columns_are_noted() -> None:
     assert columns.useless_columns(rows_of(images, normal(100, 1))) == []
 
 
+def test_rare_values_that_coincide_and_marks_of_gaps_are_no_copies() -> None:
+    x = normal(100, 3)
+    x[:, 1:] = 0
+    x[7, 1], x[7, 2] = 1, 5
+    assert columns.useless_columns(rows_of(x, normal(100, 1))) == []
+
+
 def test_a_running_number_is_noted() -> None:
     x = normal(200, 3)
     assert columns.running_numbers(rows_of(x, normal(200, 1))) == []
@@ -374,6 +382,20 @@ def test_equal_inputs_with_other_labels() -> None:
     assert flaw.number == 0.05
     assert flaw.raises is Raises.TRAIN
     assert "class 0" in flaw.says
+
+
+def test_heavy_tails_are_not_taken_for_another_standardization() -> None:
+    x = np.random.default_rng(1001).standard_cauchy((700, 4))
+    ours, validation, test = split(x, np.arange(700) % 2, seed=1)
+    for name, judged in (("validation", validation), ("test", test)):
+        assert scales.prepared_otherwise(rows_of(*ours), rows_of(*judged, name)) == []
+
+
+@pytest.mark.parametrize("name", ["healthy", "shifted-test"])
+def test_the_cases_that_are_told_by_experiments_have_no_flaw_in_their_data(name: str) -> None:
+    recipe = cases.get(name)
+    sources = [as_source(getattr(recipe.data, split)) for split in ("train", "validation", "test")]
+    assert [flaw.says for flaw in data_flaws(recipe, *sources)] == []  # type: ignore[arg-type]
 
 
 def test_groups_and_times_of_a_table(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ DENSE = 0.25
 """Running numbers fill at least such a share of the whole numbers between the first and the last."""
 MOST_COMPARED, EQUAL = 512, 1e-10
 """Columns that are compared by pairs at most, and the correlation, less than 1, that makes two equal."""
+LEAST_TOLD = 10
+"""Examples in which a column must be other than usual before a copy of it is told from chance."""
 MANY = 64
 """So many nameless columns are likely pixels or counts, some of which never change."""
 SHOWN = 3
@@ -159,8 +161,9 @@ def _copies(x: np.ndarray, names: np.ndarray) -> list[tuple[int, int]]:
         return []
     scaled = x - x.mean(0)
     scaled /= np.sqrt((scaled**2).sum(0))
-    few = np.array([len(np.unique(column[:100])) <= 2 for column in x.T])
-    alike = scaled.T @ scaled
+    few = np.array([len(np.unique(column)) <= 2 for column in x.T])
+    told = (x != np.median(x, axis=0)).sum(0) >= LEAST_TOLD
+    alike = np.where(told[:, None] & told, scaled.T @ scaled, 0.0)
     equal = np.where(few, alike > 1 - EQUAL, np.abs(alike) > 1 - EQUAL)  # yes and no of one question are no copies
     later, earlier = np.nonzero(np.tril(equal, -1))
     first = dict(zip(later[::-1].tolist(), earlier[::-1].tolist(), strict=True))
