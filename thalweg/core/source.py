@@ -2,8 +2,8 @@
 
 A split of the data is whatever keeps the protocol `Source`. What a source can do beyond giving batches it shows by
 keeping a larger protocol: `Batched` ones leave the batch size to the recipe, `Indexed` ones have numbered examples and
-give subsets, `Described` ones know the group or the time of an example, `Fitted` ones carry statistics that must be
-learned from training examples alone.
+give subsets, `Described` ones know the group or the time of an example, `Named` ones what its numbers are called,
+`Fitted` ones carry statistics that must be learned from training examples alone.
 """
 
 from collections.abc import Iterator
@@ -81,6 +81,16 @@ class Described(Source, Protocol):
 
     def meta(self, ids: Any) -> dict[str, Any]:
         """What is known of these examples, one array each: "group" (a speaker, a patient), "time", "label"."""
+        ...
+
+
+@runtime_checkable
+class Named(Source, Protocol):
+    """A source that knows what its inputs are called."""
+
+    @property
+    def feature_names(self) -> list[str]:
+        """The name of every number of an example, in order."""
         ...
 
 

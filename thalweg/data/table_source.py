@@ -27,7 +27,7 @@ class TableSource:
     """Rows of a table as batches `(x, y)`, or `(x, (y, w))` where the schema has a column of weights.
 
     `ids` are rows of `frame` and of `table`, the same rows as numbers; they are encoded once, when first asked for. It
-    keeps core's protocols `Source`, `Indexed`, `Batched`, `Described`, `Fitted` and `Restoring`.
+    keeps core's protocols `Source`, `Indexed`, `Batched`, `Described`, `Named`, `Fitted` and `Restoring`.
 
     >>> from thalweg.data.inference import infer_roles, infer_schema
     >>> frame = pd.DataFrame({"size": [1, 2, 3, 6], "kind": list("abab")})
@@ -82,6 +82,11 @@ class TableSource:
     def rows(self) -> pd.DataFrame:
         """The rows as they were read, with all their columns."""
         return self.frame.iloc[self.ids]
+
+    @property
+    def feature_names(self) -> list[str]:
+        """The name of every input, in order."""
+        return self.encoding.feature_names
 
     @cached_property
     def arrays(self) -> ArraySource:

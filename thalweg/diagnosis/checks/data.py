@@ -1,0 +1,111 @@
+"""The checks of data: what is wrong with the examples of a recipe, whatever the model makes of them.
+
+Each check tests one mechanism. A check that cannot be asked (no table, no classes, no test data) is left out, and one
+that fails is said and left out too: a diagnosis goes on without it.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from thalweg.core.notices import notice
+from thalweg.core.source import Indexed, Source
+from thalweg.diagnosis.checks.classes import absent_classes, exchanged_labels, few_examples, neglected_classes
+from thalweg.diagnosis.checks.columns import not_finite, placeholders, running_numbers, useless_columns
+from thalweg.diagnosis.checks.data_rows import Rows, read_rows
+from thalweg.diagnosis.checks.destroyed import destroyed_signal
+from thalweg.diagnosis.checks.label_leak import label_leak
+from thalweg.diagnosis.checks.label_noise import far_targets, wrong_labels
+from thalweg.diagnosis.checks.opinions import opinions
+from thalweg.diagnosis.checks.scales import input_scale, prepared_otherwise, target_scale
+from thalweg.diagnosis.checks.splits_overlap import (
+    contradictions,
+    nearly_shared,
+    shared_groups,
+    shared_inputs,
+    time_backwards,
+)
+from thalweg.diagnosis.flaw import Flaw
+from thalweg.training import Recipe, Run
+
+Check = Callable[[], list[Flaw]]
+
+
+def data_flaws(
+    recipe: Recipe, train: Indexed, validation: Indexed, test: Source | None = None, *, run: Run | None = None
+) -> tuple[Flaw, ...]:
+    """The flaws of the data: of the train split, of the others beside it, of labels, targets, scales and augmentation.
+
+    With a `run` its model is asked too, whether it neglects a class.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from thalweg.core.arrays import ArraySource
+    >>> from thalweg.core.source import Splits
+    >>> x = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+    >>> y = (x[:, 0] > 0).long()
+    >>> recipe = Recipe(
+    ...     data=Splits(train=(x, y)), model=partial(torch.nn.Linear, 3, 2), objective=torch.nn.CrossEntropyLoss()
+    ... )
+    >>> split = lambda ids: ArraySource((x[ids], y[ids]), 32)
+    >>> [flaw.mechanism for flaw in data_flaws(recipe, split(slice(200)), split(slice(150, 300)))]
+    ['train examples in validation']
+    """
+    from threadpoolctl import threadpool_limits
+
+    found: list[Flaw] = []
+    with threadpool_limits(1):  # on a busy machine several threads wait for each other
+        for check in _checks(recipe, train, validation, test, run):
+            found += _asked(check)
+    return tuple(found)
+
+
+def _checks(
+    recipe: Recipe, train: Indexed, validation: Indexed, test: Source | None, run: Run | None
+) -> Iterator[Check]:
+    rows = _told(partial(read_rows, train, "train"))
+    if rows is None:
+        return
+    others = [_told(partial(read_rows, validation, "validation"))]
+    others += [] if test is None else [_told(partial(read_rows, test, "test"))]
+    judged = [other for other in others if other is not None]
+    for each in (rows, *judged):
+        yield partial(not_finite, each)
+    yield from (partial(check, rows) for check in (placeholders, useless_columns, running_numbers, few_examples))
+    yield partial(contradictions, rows)
+    for other in judged:
+        pairs = (shared_inputs, nearly_shared, shared_groups, time_backwards, absent_classes, prepared_otherwise)
+        yield from (partial(check, rows, other) for check in pairs)
+    yield partial(input_scale, recipe, train, rows)
+    yield partial(target_scale, recipe, train, rows)
+    yield partial(destroyed_signal, train, rows)
+    yield partial(label_leak, rows, *_named(judged))
+    yield partial(far_targets, rows)
+    known = _told(partial(opinions, rows))
+    if known is None:
+        return
+    yield partial(wrong_labels, known, rows)
+    for other in judged:
+        yield partial(exchanged_labels, known, other)
+        if run is not None and other.split == "validation":
+            yield partial(neglected_classes, run, known, validation, other)
+
+
+def _named(judged: list[Rows]) -> tuple[Rows | None, Rows | None]:
+    by_split = {rows.split: rows for rows in judged}
+    return by_split.get("validation"), by_split.get("test")
+
+
+def _asked(check: Check) -> list[Flaw]:
+    found: list[Flaw] | None = _told(check)
+    return found or []
+
+
+def _told(ask: Callable[[], Any]) -> Any:
+    """What a question gives; None where it fails, which is said."""
+    try:
+        return ask()
+    except Exception as error:
+        name = getattr(getattr(ask, "func", ask), "__name__", "a check")
+        notice(f"The check of data {name} could not be asked: {type(error).__name__}: {error}")
+        return None

@@ -1,0 +1,249 @@
+"""Splits that share what they should not: equal or nearly equal inputs, groups, a time that runs backwards.
+
+Equal inputs are what few values give by chance. So the share of judged examples whose input is also in train is held
+against the share of train examples whose input is once more in train, and against how many values the inputs take: only
+where neither explains it is it said.
+"""
+
+import math
+
+import numpy as np
+
+from thalweg.core.wording import counted
+from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.checks.data_rows import Rows, features
+from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+
+FEWEST, LEVEL = 3, 1e-4
+"""So many shared examples at least, and how seldom chance may give as many."""
+RICH = 4.0
+"""Inputs are rich where their columns together tell so many times the bits apart that number the examples."""
+NEAR = 0.05
+"""Nearly equal: at this share of the usual distance between neighbours."""
+MOST_ASKED, SHOWN = 1000, 3
+LEAST_CONTRADICTED = 0.005
+
+
+def shared_inputs(train: Rows, judged: Rows) -> list[Flaw]:
+    """Inputs of a judged split that are in train: number, their share."""
+    inside = np.isin(judged.hashes, train.hashes)
+    count, share = int(inside.sum()), float(inside.mean())
+    if count < FEWEST:
+        return []
+    _, which, sizes = np.unique(train.hashes, return_inverse=True, return_counts=True)
+    usual = float((sizes[which] > 1).mean())
+    rich = is_rich(train)
+    if not (rich or _beyond(count, len(inside), max(usual, 1 / len(train.hashes)))):
+        return []
+    if not rich and share < 2 * usual:
+        return []
+    places = judged.places[np.flatnonzero(inside)[:SHOWN]]
+    pairs = ", ".join(f"{place} is train {_twin(train, judged, place)}" for place in places.tolist())
+    return [
+        Flaw(
+            Cause.DATA,
+            f"train examples in {judged.split}",
+            f"{share:.1%} of the {judged.split} examples ({count:,} of {len(inside):,}) have an input that is in train "
+            f"too (within train {usual:.1%} are repeated): {judged.split} {pairs}",
+            share,
+            "0, or what few values give by chance",
+            f"Take the copies out before splitting, or keep them on one side: the {judged.split} loss counts examples "
+            "that were trained on",
+            "inputs that repeat by nature and will do so in use",
+            Sure.MEASURED,
+            Raises.NONE_SEEN,
+        )
+    ]
+
+
+def _twin(train: Rows, judged: Rows, place: int) -> int:
+    at = int(np.flatnonzero(judged.places == place)[0])
+    return int(train.places[np.flatnonzero(train.hashes == judged.hashes[at])[0]])
+
+
+def is_rich(rows: Rows) -> bool:
+    """Whether inputs take so many values that two equal ones are no chance.
+
+    >>> import torch
+    >>> from thalweg.core.arrays import ArraySource
+    >>> from thalweg.diagnosis.checks.data_rows import read_rows
+    >>> few = torch.randint(0, 2, (200, 3)).float()
+    >>> is_rich(read_rows(ArraySource((few, torch.zeros(200)), None), "train"))
+    False
+    """
+    if rows.x is None:
+        return False
+    _, first = np.unique(rows.hashes[rows.kept], return_index=True)
+    x = rows.x[first]
+    if len(x) < 10:
+        return False
+    bits, most = 0.0, 0
+    for j in range(x.shape[1]):
+        counts = np.unique(x[:, j], return_counts=True)[1]
+        bits -= math.log2(float(((counts / len(x)) ** 2).sum()))
+        most = max(most, len(counts))
+    return (not rows.tokens and most > 0.5 * len(x) and most > 50) or bits > RICH * math.log2(len(rows.hashes) ** 2)
+
+
+def _beyond(count: int, n: int, usual: float) -> bool:
+    """Whether chance seldom gives so many of `n` where `usual` is the share."""
+    from scipy.stats import binom
+
+    return bool(binom.sf(count - 1, n, min(1.5 * usual, 1.0)) < LEVEL)
+
+
+def nearly_shared(train: Rows, judged: Rows) -> list[Flaw]:
+    """Inputs of a judged split that all but equal one in train: number, their share.
+
+    Distances are of standardized columns (pixels: as they are), to the nearest neighbour in train; nearly equal is what
+    lies within `NEAR` of the usual distance within train, and equal inputs are not counted here. Said where it is far
+    more common than within train, for neighbours in a dense region are near by nature.
+    """
+    if train.x is None or judged.x is None or train.tokens or train.x.shape[1:] != judged.x.shape[1:]:
+        return []
+    if train.x.shape[1] < 2 or len(train.x) < 50 or not is_rich(train):
+        return []
+    x, asked = features(train), features(judged)
+    equal = np.isin(judged.hashes[judged.kept], train.hashes)
+    step = max(1, len(asked) // MOST_ASKED)
+    chosen = np.flatnonzero(~equal)[::step]
+    if not len(chosen):
+        return []
+    mean, scale = x.mean(0), x.std(0)
+    varying = scale > 1e-12
+    if train.image:
+        scale = np.full_like(scale, x.std())
+    x, asked = (x[:, varying] - mean[varying]) / scale[varying], (asked[:, varying] - mean[varying]) / scale[varying]
+    own = np.arange(len(x))[:: max(1, len(x) // MOST_ASKED)]
+    within, _ = _nearest(x[own], x, own)
+    distance, twin = _nearest(asked[chosen], x, None)
+    limit = NEAR * float(np.median(within))
+    near = distance <= limit
+    usual = float((within <= limit).mean())
+    if (
+        limit <= 0
+        or near.sum() < FEWEST
+        or near.mean() < 0.01
+        or not _beyond(int(near.sum()), len(near), usual + 0.003)
+    ):
+        return []
+    rows = np.flatnonzero(near)[:SHOWN]
+    pairs = ", ".join(f"{judged.example(int(chosen[i]))} is near train {train.example(int(twin[i]))}" for i in rows)
+    return [
+        Flaw(
+            Cause.DATA,
+            f"train examples, hardly changed, in {judged.split}",
+            f"{near.mean():.1%} of the {judged.split} examples lie within {NEAR:.0%} of the usual distance from one in "
+            f"train, {usual:.1%} of the train examples from another: {judged.split} {pairs}",
+            float(near.mean()),
+            f"about {usual:.1%}",
+            "Keep what comes from one original on one side of the split",
+            "copies that will come in use as well",
+            Sure.LIKELY,
+            Raises.NONE_SEEN,
+        )
+    ]
+
+
+def _nearest(asked: np.ndarray, among: np.ndarray, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The distance to the nearest row and its place; with `own` another than the row itself."""
+    square = (asked**2).sum(1)[:, None] + (among**2).sum(1)[None] - 2 * asked @ among.T
+    if own is not None:
+        square[np.arange(len(own)), own] = np.inf
+    nearest = square.argmin(1)
+    return np.sqrt(((asked - among[nearest]) ** 2).sum(1)), nearest
+
+
+def contradictions(rows: Rows) -> list[Flaw]:
+    """Equal inputs with different labels inside train: number, the share that no model can get right.
+
+    Silent where inputs take few values, for there equal inputs are no sign of a fault.
+    """
+    if not rows.classes or rows.targets is None or not is_rich(rows):
+        return []
+    labels = rows.targets
+    order = np.lexsort((labels, rows.hashes))
+    pairs = np.stack([rows.hashes[order].astype(np.uint64), labels[order].astype(np.uint64)], 1)
+    kinds, counts = np.unique(pairs, axis=0, return_counts=True)
+    _, which = np.unique(kinds[:, 0], return_inverse=True)
+    total, most = np.bincount(which, counts), np.zeros(which.max() + 1)
+    np.maximum.at(most, which, counts)
+    lost = total - most
+    share = float(lost.sum() / len(labels))
+    if lost.sum() < FEWEST or share < LEAST_CONTRADICTED:
+        return []
+    worst = np.unique(kinds[:, 0])[np.argsort(-lost)[:SHOWN]]
+    shown = "; ".join(_disagreement(rows, key) for key in worst)
+    return [
+        Flaw(
+            Cause.DATA,
+            "equal inputs with different labels",
+            f"{share:.1%} of the train examples have the input of another with another label, so that no model gets "
+            f"both right: {shown}",
+            share,
+            "0",
+            "Look these examples up and correct or leave out one of each; or add the input that tells them apart",
+            "labels that are drawn by chance for the same input (a rating, a coin)",
+            Sure.MEASURED,
+            Raises.TRAIN,
+        )
+    ]
+
+
+def _disagreement(rows: Rows, key: np.uint64) -> str:
+    assert rows.targets is not None
+    at = np.flatnonzero(rows.hashes == key)
+    other = at[np.flatnonzero(rows.targets[at] != rows.targets[at[0]])[0]]
+    return f"{rows.places[at[0]]} is class {rows.targets[at[0]]} and {rows.places[other]} class {rows.targets[other]}"
+
+
+def shared_groups(train: Rows, judged: Rows) -> list[Flaw]:
+    """Groups (a speaker, a patient) that are on both sides: number, the share of judged examples that are of one."""
+    ours, theirs = train.known.get("group"), judged.known.get("group")
+    if ours is None or theirs is None:
+        return []
+    both = np.isin(theirs, ours)
+    if not both.any():
+        return []
+    names = np.unique(theirs[both])
+    shown = ", ".join(map(repr, names[:SHOWN].tolist()))
+    return [
+        Flaw(
+            Cause.DATA,
+            f"groups of train in {judged.split}",
+            f"{both.mean():.1%} of the {judged.split} examples belong to a group that is in train too "
+            f"({counted(len(names), 'group')}, such as {shown})",
+            float(both.mean()),
+            "0",
+            "Split by group, so that a model is judged on groups that it never met",
+            "a model that will only ever meet these groups",
+            Sure.CERTAIN,
+            Raises.NONE_SEEN,
+        )
+    ]
+
+
+def time_backwards(train: Rows, judged: Rows) -> list[Flaw]:
+    """Train examples from after the judged ones: number, the share later than the middle of the judged ones."""
+    ours, theirs = train.known.get("time"), judged.known.get("time")
+    if ours is None or theirs is None:
+        return []
+    rank = np.unique(np.concatenate([ours, theirs]), return_inverse=True)[1]
+    ours, theirs = rank[: len(ours)], rank[len(ours) :]
+    later = float((ours > np.median(theirs)).mean())
+    if later < 0.05:
+        return []
+    return [
+        Flaw(
+            Cause.DATA,
+            f"train is later than {judged.split}",
+            f"{later:.1%} of the train examples are later than the middle one of {judged.split}, so that the future is "
+            "trained on and the past predicted",
+            later,
+            "0",
+            "Split by time: train on the earliest, judge on the latest",
+            "examples whose time does not matter",
+            Sure.CERTAIN,
+            Raises.NONE_SEEN,
+        )
+    ]
