@@ -1,0 +1,112 @@
+"""Ranking: which of the flaws that checks have seen is the cause, and which are notes. Harm decides.
+
+A flaw raises some loss, it says which. It is the cause where that loss lies above what the data allow, in the loss that
+judges or in the natural error, and where the check is certain or has measured it; a flaw without harm is a note,
+however large. Flaws that are only likely are for experiments to decide.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.compare import lower_by
+from thalweg.diagnosis.finding import Ranked, Score
+from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.floor import SHARE_OF_LOSS, SHARE_OF_WAY, Floor, Known
+from thalweg.training.evaluate import ExampleLosses
+
+IN_THE_FLOOR = ("wrong labels", "equal inputs with different labels", "targets far out")
+"""What every learner suffers from, so that the floor itself lies higher: the number is the share of the examples."""
+MATERIAL = 0.05
+"""Of the examples: so many wrong labels are worth a finding."""
+FIRST = (Cause.WIRING, Cause.DATA)
+
+
+@dataclass(frozen=True, eq=False)
+class Gaps:
+    """Where the loss is lost: how far each split lies above the floor, in the judge's loss and in natural errors.
+
+    None where that cannot be told. `mismatched` says that test costs more than validation.
+    """
+
+    train: bool | None
+    validation: bool | None
+    mismatched: bool
+    natural: tuple[Score | None, Score | None] = (None, None)
+
+    def raised(self, raises: Raises) -> bool:
+        """Whether the loss that a flaw raises is too high; one that cannot be told is."""
+        if raises is Raises.TEST:
+            return self.mismatched
+        if raises is Raises.NONE_SEEN:
+            return False
+        return self.train is not False or (raises is Raises.VALIDATION and self.validation is not False)
+
+    @property
+    def largest(self) -> float:
+        """The larger of the natural gaps, 0 where none is known."""
+        return max([0.0, *(gap.value for gap in self.natural if gap is not None)])
+
+
+def natural_gap(errors: np.ndarray | None, floor: Floor | None, number: int) -> Score | None:
+    """How far a run's natural errors on a source lie above those of the references on the same examples."""
+    if errors is None or floor is None or floor.natural is None:
+        return None
+    theirs: Known = floor.natural.errors[number]
+    if not len(theirs.places) or theirs.places.max() >= len(errors):
+        return None
+    own = errors[theirs.places]
+    ones = np.ones(len(own))
+    return lower_by([ExampleLosses(own, ones, None)], [ExampleLosses(theirs.losses, ones, None)])
+
+
+def is_material(gap: Score | None, floor: Floor | None) -> bool | None:
+    """Whether a natural gap is beyond noise and more than a trifle; None where it is not known."""
+    if gap is None or floor is None or floor.natural is None:
+        return None
+    way = max(floor.natural.null - floor.natural.mean, SHARE_OF_WAY * floor.natural.null)
+    level = floor.natural.mean + gap.value
+    return gap.low > 0 and gap.value > min(SHARE_OF_LOSS * level, SHARE_OF_WAY * way)
+
+
+def either(first: bool | None, second: bool | None) -> bool | None:
+    """Whether one of two answers is yes; None where none is known.
+
+    >>> either(False, None), either(None, None), either(False, True)
+    (False, None, True)
+    """
+    known = [answer for answer in (first, second) if answer is not None]
+    return any(known) if known else None
+
+
+def decisive(flaws: tuple[Flaw, ...], gaps: Gaps) -> list[Flaw]:
+    """The flaws that are the cause, the surest first: those of the program, then those of the data."""
+    found = [flaw for flaw in flaws if flaw.cause in FIRST and _decides(flaw, gaps)]
+    order = list(Sure)
+    return sorted(found, key=lambda flaw: (order.index(flaw.sure), FIRST.index(flaw.cause)))
+
+
+def _decides(flaw: Flaw, gaps: Gaps) -> bool:
+    if flaw.mechanism in IN_THE_FLOOR:
+        return flaw.number >= max(MATERIAL, gaps.largest)
+    return flaw.sure is not Sure.LIKELY and gaps.raised(flaw.raises)
+
+
+def suspected(flaws: tuple[Flaw, ...], gaps: Gaps) -> list[Flaw]:
+    """The flaws that may be the cause and wait for an experiment."""
+    return [flaw for flaw in flaws if flaw.sure is Sure.LIKELY and gaps.raised(flaw.raises)]
+
+
+def ranked_of(flaw: Flaw) -> Ranked:
+    """A flaw among the causes; one that shows on the test data alone is a mismatch, whatever made it."""
+    return Ranked(cause_of(flaw), None, f"{flaw.says} (healthy: {flaw.healthy})")
+
+
+def cause_of(flaw: Flaw) -> Cause:
+    """The cause that a flaw is.
+
+    >>> cause_of(Flaw(Cause.DATA, "negative", "inverted", 1.0, "", "", "", raises=Raises.TEST))
+    <Cause.MISMATCH: 'The test data differ from the training data in a way that costs.'>
+    """
+    return Cause.MISMATCH if flaw.raises is Raises.TEST else flaw.cause
