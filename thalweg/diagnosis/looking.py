@@ -1,4 +1,4 @@
-"""What a probe looks at between two steps: losses of fresh batches, what goes through the layers, where a move leads."""
+"""What a probe looks at between two steps: losses of fresh batches, what goes through layers, where a move leads."""
 
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,8 +14,8 @@ from thalweg.diagnosis.stretch import Along
 from thalweg.measure.propagation import LayerSignal, kept_as_it_is, layers_of, propagation
 from thalweg.training.build import Training, forward
 
-EXAMPLES = 512
-"""Layers are looked at with at most so many examples, of at most four batches."""
+EXAMPLES, MOST = 128, 16
+"""Layers are looked at with so many examples, or somewhat more: as many batches as that takes, and no more than that."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Looking:
                 self.weights += own
         order = generator(self.training.recipe.seed, "order", 0)
         drawn = self.training.source.batches(0, 0, order)
-        for batch in islice(drawn, 1 if self.few else 4):
+        for batch in islice(drawn, MOST):
             self.fresh.append(to_device(batch, self.training.device))
             if sum(map(count_examples, self.fresh)) >= EXAMPLES:
                 break

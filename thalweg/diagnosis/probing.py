@@ -183,7 +183,7 @@ def _stretch(looking: Looking, number: int, resting: bool = False) -> Stretch:
     looking.put(states[-1])
     trained, judged = looking.loss(batches=2), looking.loss(evaluated=True, batches=2)
     step = looking.training.step
-    penalty = 0.0 if step.penalty is None else float(step.cost(step.penalty))
+    penalty = 0.0 if step.penalty is None else float(torch.as_tensor(step.cost(step.penalty)).detach())
     after = _surely(looking)
     return Stretch(steps, before, after, whole, single, iterate, average, noise, trained, judged, penalty)
 
