@@ -15,7 +15,7 @@ from thalweg.measure.propagation import LayerSignal, kept_as_it_is, layers_of, p
 from thalweg.training.build import Training, forward
 
 EXAMPLES, MOST = 128, 16
-"""Layers are looked at with so many examples, or somewhat more: as many batches as that takes, and no more than that."""
+"""Layers are looked at with so many examples, or somewhat more: as many batches as that takes, up to the second."""
 
 
 @dataclass

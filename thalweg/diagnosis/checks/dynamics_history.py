@@ -198,8 +198,8 @@ def _overfitting(seen: Seen) -> Iterator[Flaw]:
     if best < 0.75 * len(values) and rises and losses[-1] < losses[best]:
         yield Flaw(
             Cause.OVERFITTING, "validation loss rises",
-            f"The validation loss was lowest in epoch {best + 1}, {values[best]:.3g}, and rose to {late:.3g}, while the "
-            f"train loss fell from {losses[best]:.3g} to {losses[-1]:.3g}", rise / seen.scale,
+            f"The validation loss was lowest in epoch {best + 1}, {values[best]:.3g}, and rose to {late:.3g}, while "
+            f"the train loss fell from {losses[best]:.3g} to {losses[-1]:.3g}", rise / seen.scale,
             "a validation loss that ends near its lowest",
             "More data or augmentation, a penalty, weight decay or dropout; the weights of the best epoch are kept",
             "with half of the validation examples as training data the validation loss is no lower", Sure.MEASURED,

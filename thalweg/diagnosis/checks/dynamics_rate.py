@@ -45,7 +45,7 @@ def _too_low(seen: Seen) -> Iterator[Flaw]:
     if seen.fell >= 0.5 or _rises_later(seen):
         return
     found = [_longer(stretch, seen.scale) for stretch in (probe.begin, probe.last)]
-    moves = [probe.last.move(k) for k in range(len(probe.layers))]
+    moves = [stretch.move(k) for stretch in (probe.begin, probe.last) for k in range(len(probe.layers))]
     most = max((move for move in moves if isfinite(move)), default=float("nan"))
     still = probe.total is not None and most * probe.total < HARDLY
     factor = min((f for f in found if f is not None), default=None) if None not in found else None
@@ -100,7 +100,8 @@ def _too_high(seen: Seen) -> Iterator[Flaw]:
     rise = median(rises) if rises else 0.0
     drop = (last.iterate - last.average) / seen.scale if isfinite(last.average) else 0.0
     turned = isfinite(last.turn) and last.turn < TURNED
-    if rise > RISES * seen.scale and median(smaller) < rise / 2 and seen.fell < 0.5:
+    reached = 0.5 if seen.history else 0.05
+    if rise > RISES * seen.scale and median(smaller) < rise / 2 and seen.fell < reached:
         says = (
             f"A step raises the loss of other examples by {rise:.3g} (median), a tenth of it by {median(smaller):.3g}"
         )
