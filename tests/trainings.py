@@ -265,6 +265,7 @@ def initialized(net: Callable[[], nn.Module], how: Callable[[Tensor], Any]) -> C
             if isinstance(module, nn.Linear):
                 with torch.no_grad():
                     how(module.weight)
+                    module.bias.zero_()
         return model
 
     return made
@@ -301,6 +302,7 @@ def per_step(optimizer: Any) -> Any:
     return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.8)
 
 
+LOGISTIC = partial(nn.Linear, 10, 2)
 SIGMOIDS = partial(dense, 64, *[32] * 8, 10, act=nn.Sigmoid)
 FAULTY: dict[str, Faulty] = {
     "deep sigmoid": Faulty({"model": SIGMOIDS}, {"vanishing gradient"}, {"model": Residual}),
@@ -327,7 +329,7 @@ FAULTY: dict[str, Faulty] = {
     "inputs too large": Faulty(
         {"data": far_away(), "model": partial(dense, 64, 64, 10, act=nn.Sigmoid)},
         {"inputs saturate the first layer"},
-        {"data": splits(digits())},
+        {"data": splits(digits()), "optimizer": partial(Adam, lr=1e-2)},
     ),
     "all weights equal": Faulty(
         {"model": initialized(MLP, partial(nn.init.constant_, val=0.01))}, {"symmetric units"}, {"model": MLP}
@@ -343,16 +345,21 @@ FAULTY: dict[str, Faulty] = {
         {"optimizer": partial(SGD, lr=2.0)}, {"learning rate too high"}, {"optimizer": partial(SGD, lr=0.1)}
     ),
     "swinging": Faulty(
-        {"optimizer": partial(SGD, lr=1.2), "model": partial(nn.Linear, 64, 10), "batch_size": None, "epochs": 60},
+        {"data": splits(doubtful()), "optimizer": partial(SGD, lr=20.0), "model": LOGISTIC, "batch_size": None,
+         "epochs": 60},
         {"oscillation"},
-        {"optimizer": partial(SGD, lr=0.3), "epochs": 120},
+        {"optimizer": partial(SGD, lr=1.0)},
     ),
     "batches of 1": Faulty(
-        {"batch_size": 1, "optimizer": partial(Adam, lr=0.02), "epochs": 5}, {"noisy steps"}, {"optimizer": ADAM}
+        {"data": splits(doubtful()), "model": LOGISTIC, "batch_size": 1, "optimizer": partial(SGD, lr=1.0), "epochs": 4},
+        {"noisy steps"},
+        {"optimizer": partial(SGD, lr=0.01)},
     ),
     "schedule by step": Faulty({"schedule": PerStep(per_step)}, {"learning rate dies too early"}, {"schedule": None}),
     "endless warm-up": Faulty(
-        {"schedule": WarmUp(20_000), "optimizer": partial(SGD, lr=0.1)}, {"warm-up never ends"}, {"schedule": None, "epochs": 25}
+        {"schedule": WarmUp(20_000), "optimizer": partial(SGD, lr=0.1)},
+        {"warm-up never ends"},
+        {"schedule": None, "epochs": 25},
     ),
     "few epochs": Faulty({"epochs": 6, "optimizer": partial(Adam, lr=3e-4)}, {"too few steps"}, {"epochs": 80}),
     "few steps": Faulty({"batch_size": None, "epochs": 15}, {"too few steps"}, {"epochs": 200}),
@@ -360,13 +367,15 @@ FAULTY: dict[str, Faulty] = {
         {"model": partial(dense, 64, 64, 64, 10, drop=0.95)}, {"dropout too strong"}, {"model": MLP}
     ),
     "decay": Faulty(
-        {"optimizer": partial(SGD, lr=0.1, weight_decay=0.3)}, {"weights pulled to 0"}, {"optimizer": partial(SGD, lr=0.1), "epochs": 25}
+        {"optimizer": partial(SGD, lr=0.1, weight_decay=0.3)},
+        {"weights pulled to 0"},
+        {"optimizer": partial(SGD, lr=0.1), "epochs": 25},
     ),
     "penalty": Faulty(
         {"penalty": heavy_weights}, {"weights pulled to 0", "penalty outweighs the loss"}, {"penalty": small_weights}
     ),
     "overfitting": Faulty(
-        {"data": few_wrong(), "epochs": 60}, {"validation loss rises"}, {"data": splits(digits()), "epochs": 15}
+        {"data": few_wrong(), "epochs": 100}, {"validation loss rises"}, {"data": splits(digits()), "epochs": 15}
     ),
     "no signal": Faulty({"data": splits((torch.zeros(ALL, 64), digits()[1]))}, {"plateau"}, {"data": splits(digits())}),
 }  # fmt: skip

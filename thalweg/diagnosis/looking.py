@@ -1,7 +1,7 @@
 """What a probe looks at between two steps: losses of fresh batches, what goes through layers, where a move leads."""
 
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from statistics import fmean
 
 import torch
@@ -14,8 +14,11 @@ from thalweg.diagnosis.stretch import Along
 from thalweg.measure.propagation import LayerSignal, kept_as_it_is, layers_of, propagation
 from thalweg.training.build import Training, forward
 
-EXAMPLES, MOST = 128, 16
-"""Layers are looked at with so many examples, or somewhat more: as many batches as that takes, up to the second."""
+EXAMPLES, MOST, ENOUGH = 128, 24, 64
+"""Layers are looked at with so many examples, or somewhat more: as many batches as that takes, up to the second.
+
+A loss is told by the third, at least.
+"""
 
 
 @dataclass
@@ -46,6 +49,13 @@ class Looking:
             if sum(map(count_examples, self.fresh)) >= EXAMPLES:
                 break
 
+    @property
+    def judging(self) -> list[Nest]:
+        """The fresh batches by which a loss is told."""
+        sizes = accumulate(map(count_examples, self.fresh))
+        needed = next((place for place, size in enumerate(sizes, 1) if size >= ENOUGH), len(self.fresh))
+        return self.fresh[: 1 if self.few else needed]
+
     def by_layer(self, tensors: list[Tensor]) -> list[float]:
         """The length of what each layer has of these tensors."""
         if not tensors:
@@ -68,14 +78,14 @@ class Looking:
         """Put weights in place."""
         torch._foreach_copy_(list[Tensor](self.weights), weights)
 
-    def loss(self, evaluated: bool = False, batches: int | None = None) -> float:
-        """The mean loss of the fresh batches, each time with the same noise, in training mode with the penalty."""
+    def loss(self, evaluated: bool = False) -> float:
+        """The mean loss of fresh batches, each time with the same noise, in training mode with the penalty."""
         step, moment = self.training.step, self.moment(evaluated)
         values = []
         with kept_as_it_is(step), untouched():
             step.train(not evaluated)
             seed_everything(self.training.recipe.seed, "probe")
-            for batch in self.fresh[:batches]:
+            for batch in self.judging:
                 minimized, losses = forward(step, batch, moment)
                 values.append(float((losses.mean() if evaluated else minimized).detach()))
                 self.cost += 1 / 3
@@ -87,6 +97,11 @@ class Looking:
         noise = torch.Generator(device).manual_seed(stream_seed(self.training.recipe.seed, "probe"))
         return Moment(at.step, at.steps, max(at.epoch, 1), not evaluated, noise)
 
+    def penalty(self) -> float:
+        """What the penalty adds to the loss; 0 without one."""
+        step = self.training.step
+        return 0.0 if step.penalty is None else float(torch.as_tensor(step.cost(step.penalty)).detach())
+
     def signals(self) -> tuple[LayerSignal, ...]:
         """What goes through the layers with the fresh batches."""
         step, moment = self.training.step, self.moment()
@@ -95,12 +110,12 @@ class Looking:
             self.cost += len(self.fresh)
             return propagation(self.training.model, lambda batch: forward(step, batch, moment)[0], self.fresh)
 
-    def along(self, start: list[Tensor], end: list[Tensor], factors: tuple[float, ...], few: bool) -> Along:
+    def along(self, start: list[Tensor], end: list[Tensor], factors: tuple[float, ...]) -> Along:
         """The losses along a move of the weights, which are put back."""
         own, move = self.copy(), torch._foreach_sub(end, start)
         losses = []
         for factor in factors:
             self.put(list(torch._foreach_add(start, torch._foreach_mul(move, factor))))
-            losses.append(self.loss(batches=1 if few else 2))
+            losses.append(self.loss())
         self.put(own)
         return Along(factors, tuple(losses))

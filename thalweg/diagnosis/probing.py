@@ -76,7 +76,7 @@ def _probed(recipe: Recipe, run: Run | None, training: Training, most: int, bega
     total = training.moment.steps
     number = most if total is None else max(FEWEST, min(most, int(SHARE * total)))
     looking = Looking(training, few=number < most)
-    first = looking.loss()
+    first, penalty = looking.loss(), looking.penalty()
     lengths = looking.lengths()
     begin = _stretch(looking, number)
     end, cost, ended = None, looking.cost, lengths
@@ -89,7 +89,7 @@ def _probed(recipe: Recipe, run: Run | None, training: Training, most: int, bega
             cost += looking.cost
     names = tuple(looking.names)
     pairs = tuple(zip(lengths, ended, strict=True))
-    return Probe(names, begin, end, first, total, pairs, cost, perf_counter() - began)
+    return Probe(names, begin, end, first, penalty, total, pairs, cost, perf_counter() - began)
 
 
 def _adopts(training: Training, run: Run) -> bool:
@@ -173,17 +173,16 @@ def _stretch(looking: Looking, number: int, resting: bool = False) -> Stretch:
     states = [*recorder.states, looking.copy()]
     if not steps or not all(isfinite(step.loss) for step in steps) or not _finite(states[-1]):
         return Stretch(steps, before, _surely(looking), noise=noise)
-    whole = looking.along(start, states[-1], WHOLE, looking.few)
+    whole = looking.along(start, states[-1], WHOLE)
     stride = max(1, (len(states) - 1) // POINTS)
     places = list(range(len(states) - 2, -1, -stride))[: 2 if looking.few else POINTS]
-    single = tuple(looking.along(states[k], states[k + 1], SINGLE, looking.few) for k in places)
+    single = tuple(looking.along(states[k], states[k + 1], SINGLE) for k in places)
     late = states[len(states) // 2 :]
     iterate = fmean(_at(looking, states[k]) for k in {len(states) // 2, (3 * len(states)) // 4, len(states) - 1})
     average = _at(looking, [torch.stack(parts).mean(0) for parts in zip(*late, strict=True)])
     looking.put(states[-1])
-    trained, judged = looking.loss(batches=2), looking.loss(evaluated=True, batches=2)
-    step = looking.training.step
-    penalty = 0.0 if step.penalty is None else float(torch.as_tensor(step.cost(step.penalty)).detach())
+    trained, judged = looking.loss(), looking.loss(evaluated=True)
+    penalty = looking.penalty()
     after = _surely(looking)
     return Stretch(steps, before, after, whole, single, iterate, average, noise, trained, judged, penalty)
 
@@ -201,7 +200,7 @@ def _finite(weights: list[Tensor]) -> bool:
 
 def _at(looking: Looking, weights: list[Tensor]) -> float:
     looking.put(weights)
-    return looking.loss(batches=1 if looking.few else 2)
+    return looking.loss()
 
 
 def _rest(looking: Looking) -> float:

@@ -97,13 +97,15 @@ class Probe:
 
     `layers` names the layers with weights that are trained, `lengths` the lengths of their weights when the training
     begins and ends; `total` is the number of steps of a whole training, None where that cannot be told. `first` is the
-    loss of fresh batches before the first step. `cost` counts what the probe took, in steps.
+    loss of fresh batches before the first step, `penalty` what of it is penalty; `cost` is what the probe took, in
+    steps.
     """
 
     layers: tuple[str, ...]
     begin: Stretch
     end: Stretch | None
     first: float
+    penalty: float
     total: int | None
     lengths: tuple[tuple[float, float], ...]
     cost: float

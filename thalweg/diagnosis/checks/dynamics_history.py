@@ -16,8 +16,8 @@ from thalweg.training import Outcome
 
 ROWS = 5
 """Fewer epochs show no course."""
-FALLS, MATTERS = 0.1, 0.02
-"""A loss still falls that fell in the last fifth by so much of itself, and by so much of its scale."""
+FALLS, MATTERS, MUCH = 0.1, 0.02, 0.04
+"""A loss still falls that fell in the last fifth by so much of itself and so much of its scale, or by the third."""
 FLAT = 0.02
 """A loss that fell by less of its scale has not moved."""
 ROSE = 0.1
@@ -154,7 +154,8 @@ def _unfinished(seen: Seen) -> Iterator[Flaw]:
         courses.append(validation)
     falls = [_late_fall(np.array(course, dtype=float)) for course in courses]
     for (fall, sure), course in zip(falls, courses, strict=True):
-        if not (fall > FALLS * abs(course[-1]) and fall > MATTERS * seen.scale and sure):
+        material = fall > FALLS * abs(course[-1]) and fall > MATTERS * seen.scale
+        if not (sure and (material or fall > MUCH * seen.scale)):
             return
     fall, last = falls[-1][0], courses[-1][-1]
     steps, few = seen.probe.total, False

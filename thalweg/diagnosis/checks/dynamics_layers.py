@@ -15,6 +15,8 @@ GROWN = 100.0
 """A network that is not normalized gives out so many times what it reads: healthy ones less than 3 at the beginning."""
 DEAD, FLAT, EQUAL = 0.7, 0.5, 0.5
 """Shares of a layer's units: of 35 healthy trainings at most .31 were dead, none flat, none equal."""
+DIES = 0.9
+"""Where so many units are dead, that is why no gradient comes back."""
 FAR = 5.0
 """Inputs of such a size saturate what would not be saturated by inputs of size 1."""
 FEW = 4
@@ -33,7 +35,7 @@ def layer_flaws(seen: Seen) -> Iterator[Flaw]:
     dead = list(_dead(seen))
     flat = list(_saturated(seen))
     yield from (*dead, *flat)
-    if not dead:
+    if not any(flaw.number >= DIES for flaw in dead):
         yield from _vanishing(seen)
 
 
@@ -63,7 +65,7 @@ def _not_finite(seen: Seen) -> Flaw | None:
 
 def _exploding(seen: Seen) -> Iterator[Flaw]:
     layers = [layer for layer in seen.probe.begin.before if isfinite(layer.input) and layer.input > 0]
-    if len(layers) < 2 or seen.learnt:
+    if len(layers) < 2:
         return
     read = layers[0].input
     top = max(layers, key=lambda layer: layer.deviation)

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 from math import isfinite
-from statistics import median
+from statistics import fmean, median
+from typing import Any
+
+from torch import nn
 
 from thalweg.core.wording import counted
 from thalweg.diagnosis.cause import Cause
@@ -18,14 +21,18 @@ HARDLY = 0.01
 """A training whose steps together, all in one direction, move no layer by more than this share stands still."""
 RISES = 0.02
 """A step after which the loss of other examples is higher by this share of the scale is too long."""
+LEAPS = 1.0
+"""The mean loss of three steps is so many times the scale above that of the untrained network."""
 NOISY = 0.05
 """The loss at the mean of the last weights lies so far below those at them, as a share of the scale."""
 TURNED = -0.2
 """The cosine between a gradient and the one before it where steps jump across a valley."""
 HIGH = 0.4
 """A train loss, without noise, that is still so much of its scale is high."""
-SHRUNK = 0.4
+SHRUNK = 0.7
 """Layers that are so much shorter than when they were made have been pulled to 0."""
+STRONG = 0.75
+"""A rate of dropout at which a unit hardly ever sees what another says."""
 
 
 def rate_flaws(seen: Seen) -> Iterator[Flaw]:
@@ -99,6 +106,8 @@ def _too_high(seen: Seen) -> Iterator[Flaw]:
     smaller = [along.losses[1] - along.losses[0] for along in last.single if isfinite(along.losses[0])]
     rise = median(rises) if rises else 0.0
     drop = (last.iterate - last.average) / seen.scale if isfinite(last.average) else 0.0
+    first = [step.loss for step in seen.probe.begin.steps]
+    highest = max(map(fmean, zip(first, first[1:], first[2:], strict=False)))
     turned = isfinite(last.turn) and last.turn < TURNED
     reached = 0.5 if seen.history else 0.05
     if rise > RISES * seen.scale and median(smaller) < rise / 2 and seen.fell < reached:
@@ -106,6 +115,9 @@ def _too_high(seen: Seen) -> Iterator[Flaw]:
             f"A step raises the loss of other examples by {rise:.3g} (median), a tenth of it by {median(smaller):.3g}"
         )
         name, number, healthy = "learning rate too high", rise / seen.scale, "a step lowers it or leaves it"
+    elif highest - seen.probe.first > LEAPS * seen.scale and seen.fell < 0.5:
+        says = f"The loss leaps in the first steps, from {seen.probe.first:.3g} to {highest:.3g}"
+        name, number, healthy = "learning rate too high", highest / seen.scale, "first steps that lower the loss"
     elif drop > NOISY and turned:
         says = (
             f"Successive gradients point against one another (mean cosine {last.turn:.2f}), and the loss at the mean "
@@ -138,16 +150,22 @@ def _restrained(seen: Seen) -> Iterator[Flaw]:
     The cause is MODEL_BIAS, for a network without its restraint is a larger one: so the experiments count it too.
     """
     last = seen.probe.end
-    if last is None or not isfinite(last.judged) or seen.probe.first <= 0:
+    first = seen.probe.first - seen.probe.penalty
+    if last is None or not isfinite(last.judged) or first <= 0:
         return
-    share = last.judged / seen.scale
+    share = last.judged / first
     noise = (last.trained - last.penalty - last.judged) / seen.scale
     before = sum(first**2 for first, _ in seen.probe.lengths) ** 0.5
     after = sum(length**2 for _, length in seen.probe.lengths) ** 0.5
     shrunk = after / before if before else 1.0
     if share < HIGH and noise < HIGH:
         return
-    if noise > 0.15 and last.trained > 1.3 * last.judged:
+    strong = max((float(m.p) for m in _dropouts(seen)), default=0.0)
+    if strong > STRONG:
+        says = f"A dropout layer drops {strong:.0%} of what goes through it, and the loss without dropout is still "
+        says += f"{share:.0%} of what it was"
+        name, number, mend = "dropout too strong", strong, "Lower the dropout rate, to 0.2 or to 0"
+    elif noise > 0.15 and last.trained > 1.3 * last.judged:
         says = f"In training mode the loss is {last.trained - last.penalty:.3g}, in evaluation mode {last.judged:.3g}, "
         says += "and that is still high: what is dropped in training keeps the network from fitting"
         name, number, mend = "dropout too strong", noise, "Lower the dropout rate, to 0.2 or to 0"
@@ -170,3 +188,9 @@ def _restrained(seen: Seen) -> Iterator[Flaw]:
         "without it the train loss is no lower",
         Sure.LIKELY,
     )
+
+
+def _dropouts(seen: Seen) -> list[Any]:
+    """The dropout layers of the model."""
+    model = None if seen.run is None else seen.run.final
+    return [] if model is None else [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
