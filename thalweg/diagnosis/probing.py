@@ -20,7 +20,7 @@ from torch import Tensor
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
-from thalweg.core.nest import Nest
+from thalweg.core.nest import Nest, count_examples
 from thalweg.core.randomness import seed_everything, untouched
 from thalweg.core.threads import fitting_threads
 from thalweg.diagnosis.looking import Looking
@@ -85,11 +85,17 @@ def _probed(recipe: Recipe, run: Run | None, training: Training, most: int, bega
         if _adopts(other, run):
             looking = Looking(other, few=number < most)
             ended = looking.lengths()
-            end = _stretch(looking, max(FEWEST, number // 2), resting=True)
+            end = _stretch(looking, _late(number, looking, total), resting=True)
             cost += looking.cost
     names = tuple(looking.names)
     pairs = tuple(zip(lengths, ended, strict=True))
     return Probe(names, begin, end, first, penalty, total, pairs, cost, perf_counter() - began)
+
+
+def _late(number: int, looking: Looking, total: int | None) -> int:
+    """The steps of the last stretch: of small batches more, for their noise takes many to be seen."""
+    size = max(count_examples(looking.fresh[0]), 1)
+    return max(FEWEST, number // 2, min(int(SHARE * (total or 0)) // 2, number * 32 // (2 * size)))
 
 
 def _adopts(training: Training, run: Run) -> bool:
@@ -116,8 +122,11 @@ class Recorder:
     looking: Looking
     number: int
     rows: list[dict[str, Any]] = field(default_factory=list)
-    states: list[list[Tensor]] = field(default_factory=list)
     gradient: list[Tensor] | None = None
+    last: list[Tensor] = field(default_factory=list)
+    pairs: list[tuple[list[Tensor], list[Tensor]]] = field(default_factory=list)
+    mean: list[Tensor] = field(default_factory=list)
+    counted: int = 0
 
     def gradients(self) -> list[Tensor] | None:
         """The gradients that are in place; None where there are none at all."""
@@ -127,8 +136,8 @@ class Recorder:
         return [torch.zeros_like(w) if w.grad is None else w.grad.detach().to_dense().clone() for w in weights]
 
     def keep(self) -> None:
-        """Keep the weights that a step begins with, of the later half of the steps."""
-        self.states = [*self.states, self.looking.copy()][-max(POINTS, self.number // 2) - 1 :]
+        """Keep the weights that a step begins with."""
+        self.last = self.looking.copy()
 
     def note(self, loss: float, gradient: list[Tensor] | None) -> None:
         """Note a step by its loss and its gradient."""
@@ -146,12 +155,20 @@ class Recorder:
         """Whether there are enough steps, or the last one had no finite loss."""
         return len(self.rows) >= self.number or (bool(self.rows) and not isfinite(self.rows[-1]["loss"]))
 
+    @torch.no_grad()
     def moved(self) -> None:
-        """Note by how much the step has moved the weights."""
-        before, now = self.states[-1], [weight.detach() for weight in self.looking.weights]
-        moves = self.looking.by_layer(list(torch._foreach_sub(now, before)))
-        lengths = self.looking.by_layer(before)
+        """Note by how much the step has moved the weights; of the later half keep their mean, and some steps whole."""
+        now = [weight.detach() for weight in self.looking.weights]
+        moves = self.looking.by_layer(list(torch._foreach_sub(now, self.last)))
+        lengths = self.looking.by_layer(self.last)
         self.rows[-1]["moves"] = tuple(m / length if length else nan for m, length in zip(moves, lengths, strict=True))
+        left, stride = self.number - len(self.rows), max(1, self.number // 2 // POINTS)
+        if left <= self.number // 2:
+            self.counted += 1
+            self.mean = self.mean or [torch.zeros_like(weight) for weight in now]
+            torch._foreach_lerp_(self.mean, now, 1 / self.counted)
+            if left % stride == 0 and left // stride < (2 if self.looking.few else POINTS):
+                self.pairs.append((self.last, self.looking.copy()))
 
 
 def _cosine(first: list[Tensor], second: list[Tensor]) -> float:
@@ -170,17 +187,15 @@ def _stretch(looking: Looking, number: int, resting: bool = False) -> Stretch:
         noise = _rest(looking)
     go(looking, recorder)
     steps = tuple(ProbedStep(**row) for row in recorder.rows)
-    states = [*recorder.states, looking.copy()]
-    if not steps or not all(isfinite(step.loss) for step in steps) or not _finite(states[-1]):
+    own = looking.copy()
+    if not steps or not recorder.pairs or not all(isfinite(step.loss) for step in steps) or not _finite(own):
         return Stretch(steps, before, _surely(looking), noise=noise)
-    whole = looking.along(start, states[-1], WHOLE)
-    stride = max(1, (len(states) - 1) // POINTS)
-    places = list(range(len(states) - 2, -1, -stride))[: 2 if looking.few else POINTS]
-    single = tuple(looking.along(states[k], states[k + 1], SINGLE) for k in places)
-    late = states[len(states) // 2 :]
-    iterate = fmean(_at(looking, states[k]) for k in {len(states) // 2, (3 * len(states)) // 4, len(states) - 1})
-    average = _at(looking, [torch.stack(parts).mean(0) for parts in zip(*late, strict=True)])
-    looking.put(states[-1])
+    whole = looking.along(start, own, WHOLE)
+    single = tuple(looking.along(*pair, SINGLE) for pair in recorder.pairs)
+    iterate = fmean(along.losses[-1] for along in single)
+    looking.put(recorder.mean)
+    average = looking.loss()
+    looking.put(own)
     trained, judged = looking.loss(), looking.loss(evaluated=True)
     penalty = looking.penalty()
     after = _surely(looking)
@@ -196,11 +211,6 @@ def _surely(looking: Looking) -> tuple[LayerSignal, ...]:
 
 def _finite(weights: list[Tensor]) -> bool:
     return all(bool(weight.isfinite().all()) for weight in weights)
-
-
-def _at(looking: Looking, weights: list[Tensor]) -> float:
-    looking.put(weights)
-    return looking.loss()
 
 
 def _rest(looking: Looking) -> float:
