@@ -203,10 +203,7 @@ class Track:
     def learn(self, delta: Tensor | None, gradients: list[Tensor | None]) -> None:
         """Note a backward pass."""
         if delta is not None:
-            delta = delta.detach().float()
-            self.signal += float(delta.reshape(len(delta), -1).norm(dim=1).mean()) * self.examples
-            reached = self._by_unit(delta.abs(), torch.amax)
-            self.reached = reached if self.reached is None else torch.maximum(self.reached, reached)
+            self.feel(delta)
         given = [torch.zeros_like(w) if g is None else g for w, g in zip(self.weights, gradients, strict=True)]
         if any(gradient is not None for gradient in gradients):
             now = [gradient.to_dense() if gradient.is_sparse else gradient for gradient in given]
@@ -214,6 +211,13 @@ class Track:
                 now if self.gradients is None else [a + b for a, b in zip(self.gradients, now, strict=True)]
             )
         self.output = None
+
+    def feel(self, delta: Tensor) -> None:
+        """Note the gradient by what it gave."""
+        delta = delta.detach().float()
+        self.signal += float(delta.reshape(len(delta), -1).norm(dim=1).mean()) * self.examples
+        reached = self._by_unit(delta.abs(), torch.amax)
+        self.reached = reached if self.reached is None else torch.maximum(self.reached, reached)
 
     def _by_unit(self, values: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
         axis = self.axis if values.dim() > 1 else -1

@@ -105,7 +105,7 @@ def _too_high(seen: Seen) -> Iterator[Flaw]:
     rises = [along.losses[2] - along.losses[0] for along in last.single if isfinite(along.losses[0])]
     smaller = [along.losses[1] - along.losses[0] for along in last.single if isfinite(along.losses[0])]
     rise = median(rises) if rises else 0.0
-    drop = (last.iterate - last.average) / seen.scale if isfinite(last.average) else 0.0
+    drop = (last.iterate - last.average) / seen.scale if seen.probe.end and isfinite(last.average) else 0.0
     first = [step.loss for step in seen.probe.begin.steps]
     highest = max(map(fmean, zip(first, first[1:], first[2:], strict=False)))
     turned = isfinite(last.turn) and last.turn < TURNED
