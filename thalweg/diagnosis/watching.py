@@ -1,7 +1,7 @@
 """watch: look over the shoulder of a training loop of your own, and say what is not as it should be.
 
 Nothing is changed: the loop clears, goes backward and steps as it does. Hooks at the optimizer and at a few small
-parameters see each step; the layers are looked at in steps that lie ever farther apart (1, 2, 3, 5, 8, ...), so that
+parameters see each step; the layers are looked at in steps that lie ever farther apart (1, 2, 4, 8, ...), so that
 it costs a few percent. What is found is a sign, and no proof: an experiment (`thalweg.diagnose`) would be one.
 """
 
@@ -23,9 +23,9 @@ from thalweg.diagnosis.checks.watched import Record, Sample, Sign, signs
 from thalweg.measure.propagation import Track, kept_as_it_is, layers_of
 from thalweg.measure.saturation import Saturations
 
-SENTINELS = 3
-"""So many small parameters of each optimizer are looked at in every step."""
-APART = 1.5
+ALL, EVERY = 16, 8
+"""A few small parameters are looked at in so many first steps, then in every such step."""
+APART = 2
 """A step at which the layers are looked at is followed by one that many times later."""
 SYNC = 16
 """On a device numbers are read so rarely, for reading one waits for all that it has to do."""
@@ -35,8 +35,9 @@ SYNC = 16
 def watch(model: nn.Module, optimizer: Any) -> "Watching":
     """Watch a training loop of your own and say what is not as it should be.
 
-    Write `with thalweg.watch(model, optimizer) as w:` around it, and `print(w)` behind it. `optimizer` is one, or a list of several. `w.step(loss)` after each step is optional: with it the course of the
-    loss is judged too. `w.findings` are the signs, none of them proved; `w.to_json()` gives plain values.
+    Write `with thalweg.watch(model, optimizer) as w:` around it, and `print(w)` behind it. `optimizer` is one, or a
+    list of several. `w.step(loss)` after each step is optional: with it the course of the loss is judged too.
+    `w.findings` are the signs, none of them proved; `w.to_json()` gives plain values.
 
     >>> x, y = torch.randn(64, 3), torch.randn(64, 1)
     >>> net = nn.Linear(3, 1)
@@ -91,9 +92,9 @@ class Sentinel:
             self.expected = there + gradient.detach()
         self.calls += 1
 
-    def after_step(self) -> None:
-        """The optimizer has stepped by the gradient that is there."""
-        gradient = self.weight.grad
+    def after_step(self, looks: bool) -> None:
+        """The optimizer has stepped by the gradient that is there; the next step is looked at, or not."""
+        gradient = self.weight.grad if looks else None
         given = gradient is not None and not gradient.is_sparse and bool(gradient.any())
         self.stepped = self.expected = gradient.detach().clone() if given and gradient is not None else None
         self.calls, self.cleared = 0, True
@@ -110,6 +111,7 @@ class Watching:
     _sampling: list[Any] = field(default_factory=list, repr=False)
     _tracks: dict[str, Track] = field(default_factory=dict, repr=False)
     _saturations: Saturations = field(default_factory=Saturations, repr=False)
+    _slopes: dict[nn.Module, float | None] = field(default_factory=dict, repr=False)
     _before: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _given: tuple[Any, Any] | None = field(default=None, repr=False)
     _next: int = 0
@@ -182,7 +184,9 @@ class Watching:
     def _backward(self, sentinel: Sentinel, gradient: Tensor) -> None:
         sentinel.total += 1
         self.record.backwards = max(self.record.backwards, sentinel.total)
-        if not gradient.is_sparse:
+        if sentinel.stepped is None or gradient.is_sparse:
+            sentinel.calls += 1
+        else:
             sentinel.before(gradient)
 
     def _pre_step(self, sentinels: list[Sentinel], optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -191,12 +195,13 @@ class Watching:
         if not any(callable(given) for given in (*args[1:], *kwargs.values())):  # a closure goes backward inside
             met = [sentinel for sentinel in sentinels if sentinel.calls]
             record.stale += not met
+            record.looked += any(sentinel.stepped is not None for sentinel in met)
             record.uncleared += any(not sentinel.cleared for sentinel in met)
         record.evaluating += not self.model.training
         record.rates.append(float(optimizer.param_groups[0]["lr"]))
         record.note_turn([(s.stepped, s.weight.grad) for s in sentinels])
         if record.broken is None and (self._device.type == "cpu" or record.steps % SYNC == 0):
-            self._look_for_breaks(sentinels)
+            self._look_for_breaks(sentinels[-1:])
         if self._sampling:
             self._before = {name: _flat(module) for name, module in layers_of(self.model) if name in self._tracks}
 
@@ -204,7 +209,7 @@ class Watching:
         if self._sampling and self._tracks:
             self._sample()
         for sentinel in sentinels:
-            sentinel.after_step()
+            sentinel.after_step(self.record.steps < ALL or self.record.steps % EVERY == EVERY - 1)
         if not self._sampling and self.record.steps >= self._next:
             self._arm()
 
@@ -247,7 +252,7 @@ class Watching:
         for name, module in layers_of(self.model):
             with suppress(RuntimeError, TypeError):  # a scripted module takes no hooks
                 self._sampling.append(module.register_forward_hook(partial(see, name)))
-        self._sampling += self._saturations.hooked(self.model)
+        self._sampling += self._saturations.hooked(self.model, self._slopes)
 
     def _disarm(self) -> None:
         for handle in self._sampling:
@@ -268,7 +273,7 @@ class Watching:
         self.record.samples.append(Sample(self.record.steps, layers, moves))
         self._disarm()
         self._tracks, self._before = {}, {}
-        self._next = max(self.record.steps + 1, int(APART * self.record.steps))
+        self._next = APART * self.record.steps
 
 
 def _learn(track: Track, examples: int, delta: Tensor) -> None:
@@ -287,14 +292,9 @@ def _holds(module: nn.Module) -> bool:
 
 
 def _smallest(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[nn.Parameter]:
-    """Small parameters of the model that an optimizer trains: of its first, its middle and its last layers."""
+    """Small parameters of the model that an optimizer trains: of its first layers and of its last."""
     held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     own = [weight for weight in model.parameters() if id(weight) in held and weight.requires_grad]
-    parts = [own[: len(own) // 3 + 1], own[len(own) // 3 : 2 * len(own) // 3 + 1], own[2 * len(own) // 3 :]]
-    smallest: dict[int, nn.Parameter] = {}
+    halves = [half for half in (own[: (len(own) + 1) // 2], own[len(own) // 2 :]) if half]
     size: Callable[[nn.Parameter], int] = nn.Parameter.numel
-    for part in parts[:SENTINELS]:
-        if part:
-            weight = min(part, key=size)
-            smallest[id(weight)] = weight
-    return list(smallest.values())
+    return list({id(weight): weight for weight in (min(half, key=size) for half in halves)}.values())

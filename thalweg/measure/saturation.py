@@ -86,13 +86,16 @@ class Saturations(TorchFunctionMode):
         mean = torch.stack([share for share in seen if share.shape == shape]).mean(0)
         return float((mean >= MOST).float().mean())
 
-    def hooked(self, model: nn.Module) -> list[Any]:
-        """Hooks at the modules without weights that saturate by their behaviour."""
+    def hooked(self, model: nn.Module, known: dict[nn.Module, float | None] | None = None) -> list[Any]:
+        """Hooks at the modules without weights that saturate by their behaviour; what is known of them is kept."""
+        known = {} if known is None else known
         handles = list[Any]()
         for module in model.modules():
             bare = next(module.children(), None) is None and next(module.parameters(), None) is None
             drawing = isinstance(module, nn.modules.dropout._DropoutNd | nn.Identity)
-            if bare and not drawing and (steepest := saturates(module.forward)) is not None:
+            if bare and module not in known:
+                known[module] = None if drawing else saturates(module.forward)
+            if (steepest := known.get(module)) is not None:
                 self.known[module] = steepest
                 handles.append(module.register_forward_pre_hook(self._enter))
                 handles.append(module.register_forward_hook(self._leave, always_call=True))

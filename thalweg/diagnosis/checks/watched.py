@@ -53,6 +53,8 @@ class Record:
     forwards: int = 0
     backwards: int = 0
     steps: int = 0
+    looked: int = 0
+    """Steps in which it was looked whether the gradient had been cleared."""
     uncleared: int = 0
     stale: int = 0
     evaluating: int = 0
@@ -109,7 +111,7 @@ class Record:
         for before, now in pairs:
             if before is not None and now is not None and not now.is_sparse and now.numel() > 1:
                 dot = torch.nn.functional.cosine_similarity(before.reshape(-1), now.detach().reshape(-1), dim=0)
-                self.turns = [*self.turns[-99:], dot]
+                self.turns = [*self.turns[-19:], dot]
                 return
 
 
@@ -122,7 +124,7 @@ def signs(record: Record) -> tuple[Sign, ...]:
     """What a record shows, the faults of the loop first."""
     found = [*_loop(record), *_weights(record), *_broken(record)]
     if record.broken is None:
-        found += [*_layers(record), *_course(record)]
+        found += [*_exploding(record), *_layers(record), *_course(record)]
     return tuple(found)
 
 
@@ -141,11 +143,12 @@ def _loop(record: Record) -> Iterator[Sign]:
             float(record.backwards), "a step after one or a few backward passes",
             "Call optimizer.step() after loss.backward()", "the optimizer that steps is another one", Sure.CERTAIN,
         )  # fmt: skip
-    if record.uncleared >= SOME and record.uncleared > OFTEN * steps:
+    if record.uncleared >= SOME and record.uncleared > OFTEN * record.looked:
         yield _sign(
             Cause.WIRING, "missing zero_grad",
-            f"In {record.uncleared} of {counted(steps, 'step')} the gradient of the step before was still there, and "
-            "the new one was added to it", float(record.uncleared), "gradients that are cleared after each step",
+            f"In {record.uncleared} of {record.looked} steps that were looked at the gradient of the step before was "
+            "still there, and the new one was added to it", float(record.uncleared),
+            "gradients that are cleared after each step",
             "Call optimizer.zero_grad() before loss.backward()", "gradients that are cleared between two steps",
             Sure.CERTAIN,
         )  # fmt: skip
@@ -208,6 +211,19 @@ def _broken(record: Record) -> Iterator[Sign]:
     )  # fmt: skip
 
 
+def _exploding(record: Record) -> Iterator[Sign]:
+    """Whether numbers grew from layer to layer in the first step."""
+    first = record.samples[0].layers if record.samples else ()
+    top = max(first, key=lambda layer: layer.deviation, default=None)
+    if top is not None and len(first) > 1 and 0 < first[0].input * GROWN <= top.deviation:
+        yield _sign(
+            Cause.OPTIMIZATION, "exploding signal",
+            f"'{top.name}' gave out {top.deviation / first[0].input:.3g} times the size of the inputs at first",
+            top.deviation / first[0].input, "less than 10", "Initialize by fan-in, or normalize",
+            "initialized by fan-in it comes to the same loss", Sure.MEASURED,
+        )  # fmt: skip
+
+
 def _layers(record: Record) -> Iterator[Sign]:
     """What the layers show in the last few looks."""
     looks = [sample for sample in record.samples if sample.layers][-LATE:]
@@ -236,15 +252,6 @@ def _layers(record: Record) -> Iterator[Sign]:
             f"The gradient that reaches '{looks[-1].layers[0].name}' is {max(shares):.2g} of the largest", max(shares),
             "above 0.01", "Normalize the layers, add residual connections, or initialize for the activation",
             "with normalized layers nothing changes", Sure.MEASURED,
-        )  # fmt: skip
-    first = record.samples[0].layers
-    top = max(first, key=lambda layer: layer.deviation, default=None)
-    if top is not None and len(first) > 1 and 0 < first[0].input * GROWN <= top.deviation:
-        yield _sign(
-            Cause.OPTIMIZATION, "exploding signal",
-            f"'{top.name}' gave out {top.deviation / first[0].input:.3g} times the size of the inputs at first",
-            top.deviation / first[0].input, "less than 10", "Initialize by fan-in, or normalize",
-            "initialized by fan-in it comes to the same loss", Sure.MEASURED,
         )  # fmt: skip
     fast = [min((m for m in sample.moves.values() if isfinite(m)), default=0.0) for sample in looks]
     if fast and min(fast) > FAST:
@@ -275,7 +282,7 @@ def _share(layers: tuple[LayerSignal, ...]) -> float:
 
 def _learnt(record: Record) -> bool:
     losses = [loss for loss in record.read_losses() if isfinite(loss)]
-    return len(losses) >= COURSE and 0 < fmean(losses[-10:]) < 0.1 * fmean(losses[:3])
+    return len(losses) >= COURSE and 0 < fmean(losses[-10:]) < 0.1 * losses[0]
 
 
 def _course(record: Record) -> Iterator[Sign]:
@@ -289,6 +296,7 @@ def _course(record: Record) -> Iterator[Sign]:
     scale = max(abs(parts[0]), max(parts) - min(parts), 1e-30)
     begin = fmean(losses[:3])
     rise, fall = (min(spread[-2:]) - min(spread)) / scale, (max(begin, spread[0]) - min(spread)) / scale
+    leap = max(map(fmean, zip(losses[:40], losses[1:40], losses[2:40], strict=False)))
     rates = record.rates
     dead = (
         sum(rate < GONE * max(rates) for rate in rates) / len(rates) if rates and rates[-1] < GONE * max(rates) else 0
@@ -296,6 +304,13 @@ def _course(record: Record) -> Iterator[Sign]:
     if rise > 0.3 and min(spread[-2:]) > 1.5 * abs(min(spread)):
         name, says, number = "divergence", f"The loss rose from {min(spread):.3g} to {spread[-1]:.3g}", rise
         mend = "Lower the learning rate, warm it up, or clip the gradient"
+    elif leap > losses[0] + abs(losses[0]) and fmean(losses[-10:]) > OFTEN * losses[0]:
+        name, says, number = (
+            "learning rate too high",
+            f"The loss leaps from {losses[0]:.3g} to {leap:.3g} at first",
+            leap,
+        )
+        mend = "Lower the learning rate tenfold"
     elif dead > OFTEN and len(rates) >= 2 * COURSE and fall < OFTEN:
         name, says, number = (
             "learning rate dies too early",
@@ -321,9 +336,9 @@ def _swings(record: Record, losses: list[float], scale: float) -> bool:
     """Whether losses and gradients turn around at each step."""
     late = torch.tensor(losses[len(losses) // 2 :], dtype=torch.float64)
     late = late - late.mean()
-    if float(late.std()) < 0.05 * scale or not record.turns:
-        return False
-    turn = float(torch.stack([turn.cpu() for turn in record.turns]).mean())
+    turn = float(torch.stack([turn.cpu() for turn in record.turns]).mean()) if record.turns else 0.0
+    if turn < -0.8 or float(late.std()) < 0.05 * scale:
+        return turn < -0.8
     return float((late[1:] * late[:-1]).mean() / late.square().mean()) < -0.5 and turn < -0.3
 
 
