@@ -304,6 +304,9 @@ def _course(record: Record) -> Iterator[Sign]:
     if rise > 0.3 and min(spread[-2:]) > 1.5 * abs(min(spread)):
         name, says, number = "divergence", f"The loss rose from {min(spread):.3g} to {spread[-1]:.3g}", rise
         mend = "Lower the learning rate, warm it up, or clip the gradient"
+    elif _swings(record, losses, scale):
+        name, says, number = "oscillation", "The loss goes up and down from step to step, and so do the gradients", -1.0
+        mend = "Lower the learning rate"
     elif leap > losses[0] + abs(losses[0]) and fmean(losses[-10:]) > OFTEN * losses[0]:
         name, says, number = (
             "learning rate too high",
@@ -318,9 +321,6 @@ def _course(record: Record) -> Iterator[Sign]:
             dead,
         )
         mend = "Let the rate fall over the whole run; a scheduler made for epochs is not stepped each batch"
-    elif _swings(record, losses, scale):
-        name, says, number = "oscillation", "The loss goes up and down from step to step, and so do the gradients", -1.0
-        mend = "Lower the learning rate"
     elif fall < 0.02 and len(losses) >= 4 * COURSE:
         name, says, number = "plateau", f"The loss has fallen by {max(fall, 0.0):.1%} in {len(losses)} steps", fall
         mend = "Try other learning rates, and look whether the targets can be told from the inputs"
