@@ -351,7 +351,8 @@ FAULTY: dict[str, Faulty] = {
         {"optimizer": partial(SGD, lr=1.0)},
     ),
     "batches of 1": Faulty(
-        {"data": splits(doubtful()), "model": LOGISTIC, "batch_size": 1, "optimizer": partial(SGD, lr=0.2), "epochs": 5},
+        {"data": splits(doubtful()), "model": LOGISTIC,
+         "optimizer": partial(SGD, lr=0.2), "batch_size": 1, "epochs": 5},
         {"noisy steps"},
         {"optimizer": partial(SGD, lr=0.01)},
     ),
