@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from thalweg.core.errors import DataError, RecipeError, RunError, ThalwegError, Unsupported
     from thalweg.core.objective import Losses, Moment, objective
     from thalweg.core.source import Source, Splits
-    from thalweg.diagnosis import Cause, Finding
+    from thalweg.diagnosis import Cause, Finding, watch
     from thalweg.measure.curvature import critical_point
     from thalweg.measure.receptive_field import receptive_field
     from thalweg.recipes import load, load_run, predict, resume
@@ -35,7 +35,7 @@ _ROOMS = {
     "thalweg.core.errors": ("DataError", "RecipeError", "RunError", "ThalwegError", "Unsupported"),
     "thalweg.core.objective": ("Losses", "Moment", "objective"),
     "thalweg.core.source": ("Source", "Splits"),
-    "thalweg.diagnosis": ("Cause", "Finding"),
+    "thalweg.diagnosis": ("Cause", "Finding", "watch"),
     "thalweg.measure": ("critical_point", "receptive_field"),
     "thalweg.recipes": ("load", "load_run", "predict", "resume"),
     "thalweg.remedy": ("Proof", "Remedy", "diagnose", "improve", "prove"),
@@ -94,6 +94,7 @@ __all__ = [
     "resume",
     "train",
     "train_many",
+    "watch",
 ]
 
 

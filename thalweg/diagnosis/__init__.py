@@ -7,6 +7,7 @@ from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.plan import Planned, plan
 from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.diagnosis.tree import Interrupted, find_cause
+from thalweg.diagnosis.watching import watch
 
 __all__ = [
     "Arm",
@@ -24,4 +25,5 @@ __all__ = [
     "Stage",
     "find_cause",
     "plan",
+    "watch",
 ]
