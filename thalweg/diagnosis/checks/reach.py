@@ -1,0 +1,247 @@
+r"""What a model's outputs can be, and the lowest loss that such outputs reach, whatever the inputs.
+
+The range is found by behaviour: copies of the model with larger and larger weights of random signs are asked for many
+outputs. A head that is bounded shows the same ends each time, any other one grows. The lowest loss over outputs that are
+free is found by descent on the outputs themselves,
+
+$$ L_{free} = \min_z L(z, t), \qquad L_{head} = \min_z L(h(z), t), \qquad L_{const} = \min_c L(h(c), t), $$
+
+with h the head's own form: the identity, a range, or a softmax. What a head costs is $L_{head} - L_{free}$.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from math import inf, isfinite
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.core.nest import Nest, map_tensors
+from thalweg.diagnosis.checks.examined import Examined, Unasked
+
+Form = Callable[[Tensor], Tensor]
+SCALES = (3.0, 9.0, 27.0)
+"""By so much the weights of the copies are larger."""
+SURE = 30.0
+"""A logit that leaves no doubt."""
+STEPS = 120
+MOST_NUMBERS = 16384
+"""Numbers of the outputs that are descended on; fewer examples where each has many."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least and the largest number that the outputs come to; infinite where they grow with the weights."""
+
+    low: float
+    high: float
+
+    @property
+    def bounded(self) -> bool:
+        return isfinite(self.low) or isfinite(self.high)
+
+
+@dataclass
+class Reach:
+    """The head of a model, and the losses that free outputs, those of the head, and a constant reach."""
+
+    examined: Examined
+
+    @cached_property
+    def outputs(self) -> list[Tensor]:
+        """Outputs of copies with larger and larger weights, as far as they are finite."""
+        e = self.examined
+        found = []
+        for scale in SCALES:
+            draw = e.generator(f"range {scale}")
+            model = wild(e.fresh(), scale, draw)
+            noisy = map_tensors(partial(_noise, draw=draw), e.x)
+            try:
+                outputs = [e.judged(model, x) for x in (e.x, noisy)]
+            except Unasked:
+                outputs = [e.judged(model, e.x)]
+            kept = [o for o in outputs if isinstance(o, Tensor) and bool(o.isfinite().all())]
+            if kept:
+                found.append(torch.cat([o.reshape(-1, *o.shape[1:]) for o in kept]))
+        return found
+
+    @cached_property
+    def range(self) -> Range:
+        """Where the outputs can lie; an end is one of the range where it stays while the weights grow threefold."""
+        if len(self.outputs) < 2:
+            return Range(-inf, inf)
+        (low, high), (low2, high2) = ((float(o.min()), float(o.max())) for o in self.outputs[-2:])
+        slack = 0.02 * max(high - low, high2 - low2, 1e-6)
+        if isfinite(low) and max(abs(v) for v in (low, high, low2, high2)) == 0:
+            return Range(-inf, inf)
+        closed = abs(low - low2) <= 0.02 * max(abs(low), 0.05), abs(high - high2) <= 0.02 * max(abs(high), 0.05)
+        if closed[0] and closed[1]:
+            return Range(min(low, low2) - slack / 100, max(high, high2) + slack / 100)
+        grows = high2 - low2 > 1.5 * (high - low)
+        return Range(min(low, low2) if closed[0] and grows else -inf, max(high, high2) if closed[1] and grows else inf)
+
+    @cached_property
+    def softmax_axis(self) -> int | None:
+        """The axis along which all outputs are positive and sum to 1; None where there is none."""
+        outputs = [self.examined.output, *self.outputs]
+        for axis in range(1, outputs[0].dim()):
+            if all(_sums_to_one(o, axis) for o in outputs) and outputs[0].shape[axis] > 1:
+                return axis
+        return None
+
+    @property
+    def logarithms(self) -> bool:
+        """Whether outputs are the logarithms of probabilities along axis 1."""
+        outputs = [self.examined.output, *self.outputs]
+        return all(o.dim() > 1 and _sums_to_one(o.exp(), 1) for o in outputs)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The examples that are descended on."""
+        e = self.examined
+        count = max(2, min(e.n, MOST_NUMBERS // max(e.output[0].numel(), 1)))
+        return torch.arange(e.n, device=e.device)[:count]
+
+    @cached_property
+    def target(self) -> Tensor:
+        """Their targets."""
+        return self.examined.y[self.rows]
+
+    @property
+    def head(self) -> Form:
+        """The head's form."""
+        axis = self.softmax_axis
+        if axis is not None:
+            return lambda z: z.softmax(axis)
+        if self.logarithms:
+            return lambda z: z.log_softmax(1)
+        low, high = self.range.low, self.range.high
+        return (lambda z: z.clamp(low, high)) if self.range.bounded else free
+
+    @cached_property
+    def free(self) -> float:
+        """The lowest loss of free outputs; minus infinity where it has no lower bound."""
+        return self.lowest(free)
+
+    @cached_property
+    def reached(self) -> float:
+        """The lowest loss of outputs of the head's form."""
+        return self.lowest(self.head)
+
+    @cached_property
+    def constant(self) -> float:
+        """The lowest loss of one output for all examples, of the head's form."""
+        return self.lowest(self.head, same=True)
+
+    def lowest(self, form: Form, same: bool = False) -> float:
+        """The lowest loss that descent on the outputs finds, from the model's own outputs and from the targets'."""
+        best = inf
+        output = self.examined.output[self.rows]
+        for start in [output, *self._guesses(form)]:
+            z = start.float()
+            z = z.mean(0, keepdim=True) if same else z
+            value, end = self._descended(z, form, same)
+            best = min(best, value)
+            if not same and form is free and value == value:
+                far = self._value(form, 1e3 * end, same)
+                if far < -100.0 and far < 10 * value:
+                    return -inf
+        return best
+
+    def _guesses(self, form: Form) -> list[Tensor]:
+        """Outputs that are right in the forms that losses read: the targets, their logits."""
+        e, y = self.examined, self.target
+        if e.classes:
+            hot = torch.nn.functional.one_hot(y.long(), e.output.shape[1]).movedim(-1, 1).float()
+            return [SURE * hot]
+        if e.numbers:
+            y = y.reshape(e.output[self.rows].shape).float()
+            zero_one = bool(((y >= 0) & (y <= 1)).all())
+            return [y, *([SURE * (2 * y - 1)] if zero_one and form is free else [])]
+        return []
+
+    def _descended(self, z: Tensor, form: Form, same: bool) -> tuple[float, Tensor]:
+        """Adam on the outputs, its rate falling to 0; the lowest loss on the way, and where it was."""
+        scale = float(z.std()) if z.numel() > 1 else 0.0
+        y = self.target
+        scale = max(scale, float(y.float().std()) if y.is_floating_point() and y.numel() > 1 else 1.0, 1e-3)
+        z = z.clone().requires_grad_()
+        m, v = torch.zeros_like(z), torch.zeros_like(z)
+        best, where = inf, z.detach().clone()
+        for step in range(STEPS):
+            loss = self._loss(form, z, same)
+            if not isinstance(loss, Tensor) or not loss.requires_grad:
+                break
+            value = float(loss)
+            if value < best:
+                best, where = value, z.detach().clone()
+            (gradient,) = torch.autograd.grad(loss, z, allow_unused=True)
+            if gradient is None or not bool(gradient.isfinite().all()):
+                break
+            m = 0.8 * m + 0.2 * gradient
+            v = 0.95 * v + 0.05 * gradient.square()
+            with torch.no_grad():
+                corrected = (v / (1 - 0.95 ** (step + 1))).sqrt() + 1e-12
+                z -= 0.3 * scale * (1 - step / STEPS) * m / (1 - 0.8 ** (step + 1)) / corrected
+        return best, where
+
+    def _loss(self, form: Form, z: Tensor, same: bool) -> Tensor:
+        with torch.enable_grad():
+            output = form(z.expand(len(self.target), *z.shape[1:]) if same else z)
+            return self.examined.loss(output.to(self.examined.output.dtype), self.target)
+
+    def _value(self, form: Form, z: Tensor, same: bool) -> float:
+        value = float(self._loss(form, z, same))
+        return value if value == value else inf
+
+
+def free(z: Tensor) -> Tensor:
+    """Outputs that may be any number."""
+    return z
+
+
+def wild(model: nn.Module, scale: float, draw: torch.Generator) -> nn.Module:
+    """The model with larger weights of random signs, and none of them zero."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.is_floating_point() and weight.numel():
+                noise = torch.randn(weight.shape, generator=draw).to(weight)
+                size = max(float(weight.float().std()) if weight.numel() > 1 else float(weight.abs().max()), 0.1)
+                weight.copy_(scale * (weight.abs() * noise.sign() + 0.3 * size * noise))
+    return model
+
+
+def perturbed(model: nn.Module, draw: torch.Generator, share: float = 0.5) -> nn.Module:
+    """The model with noise on its weights, so that none is zero: a head that begins at 0 is no flaw."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.is_floating_point() and weight.numel():
+                size = float(weight.float().std()) if weight.numel() > 1 else float(weight.abs().max())
+                noise = torch.randn(weight.shape, generator=draw).to(weight)
+                weight.add_(share * max(size, 0.05) * noise)
+    return model
+
+
+def _noise(leaf: Tensor, draw: torch.Generator) -> Tensor:
+    if not leaf.is_floating_point():
+        return leaf.clone()
+    noise = torch.randn(leaf.shape, generator=draw).to(leaf)
+    return leaf + 10 * (leaf.float().std() if leaf.numel() > 1 else 1.0) * noise
+
+
+def _sums_to_one(output: Tensor, axis: int) -> bool:
+    sums = output.float().sum(axis)
+    return bool((output >= -1e-6).all() and (sums - 1).abs().max() < 1e-3)
+
+
+def batch_axis_sums(output: Tensor) -> bool:
+    """Whether outputs are positive and sum to 1 over the examples, as a softmax over the wrong axis gives them."""
+    return output.dim() > 1 and len(output) > 1 and _sums_to_one(output, 0)
+
+
+def shifted(nest: Nest) -> Nest:
+    """The same rows, each one place further: every example has the inputs of another."""
+    return map_tensors(lambda leaf: leaf.roll(1, 0), nest)
