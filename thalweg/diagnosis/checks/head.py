@@ -27,6 +27,8 @@ def head_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         return [flaw]
     if isinf(reach.free) or not isfinite(reach.reached):
         return []
+    if reach.free < -1e-6 <= reach.reached:
+        return []  # a loss that is negative only for outputs that it is not meant for: the logarithm of probabilities
     gap, way = reach.reached - reach.free, max(reach.constant - reach.free, 1e-12)
     if gap > SHARE * way and gap > 1e-6:
         return [_out_of_reach(e, reach, gap / way)]

@@ -105,24 +105,34 @@ def batch_axis_sums_of(e: Examined, model: nn.Module) -> bool:
 
 
 def _mixed(e: Examined, model: nn.Module, count: int) -> float:
-    """How far the outputs of all but the last example move with its inputs, in their spread; 0 where it cannot be told."""
+    """How far outputs move with the inputs of the first or the last example, which is not theirs, in their spread.
+
+    0 where it cannot be told.
+    """
     x = e.rows(e.x, count)
     before, again = e.judged(model, x), e.judged(model, x)
     if not _by_rows(before, count) or not all(map(torch.equal, leaves(before), leaves(again))):
         return 0.0
     moved = 0.0
-    others = [_last_replaced(x, e.rows(e.x, torch.tensor([count % e.n], device=e.device)))]
-    others.append(_last_replaced(x, map_tensors(_scrambled, e.rows(e.x, torch.tensor([0], device=e.device)))))
-    for other in others:
-        try:
-            after = e.judged(model, other)
-        except Unasked:
-            continue
-        for old, new in zip(leaves(before), leaves(after), strict=True):
-            if old.is_floating_point() and old.shape == new.shape and bool(old.isfinite().all() & new.isfinite().all()):
-                spread = float(old.float().std().clamp_min(1e-12))
-                moved = max(moved, float((old - new)[: count - 1].abs().max()) / spread)
+    for place in (0, count - 1):
+        own = torch.tensor([place], device=e.device)
+        for row in (e.rows(e.x, torch.tensor([count % e.n], device=e.device)), map_tensors(_scrambled, e.rows(x, own))):
+            try:
+                after = e.judged(model, _replaced(x, place, row))
+            except Unasked:
+                continue
+            moved = max(moved, _distance(before, after, torch.arange(count) != place))
     return moved
+
+
+def _distance(before: Any, after: Any, others: Tensor) -> float:
+    """The largest difference of the other examples' outputs, in their spread."""
+    largest = 0.0
+    for old, new in zip(leaves(before), leaves(after), strict=True):
+        if old.is_floating_point() and old.shape == new.shape and bool(old.isfinite().all() & new.isfinite().all()):
+            spread = float(old.float().std().clamp_min(1e-12))
+            largest = max(largest, float((old - new)[others.to(old.device)].abs().max()) / spread)
+    return largest
 
 
 def _by_rows(output: Any, count: int) -> bool:
@@ -130,9 +140,10 @@ def _by_rows(output: Any, count: int) -> bool:
     return bool(parts) and all(part.dim() and len(part) == count for part in parts)
 
 
-def _last_replaced(x: Nest, row: Nest) -> Nest:
+def _replaced(x: Nest, place: int, row: Nest) -> Nest:
+    """The inputs with those of one example replaced."""
     rows = iter(list(leaves(row)))
-    return map_tensors(lambda leaf: torch.cat([leaf[:-1], next(rows)]), x)
+    return map_tensors(lambda leaf: torch.cat([leaf[:place], next(rows), leaf[place + 1 :]]), x)
 
 
 def _scrambled(leaf: Tensor) -> Tensor:

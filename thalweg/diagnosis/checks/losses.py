@@ -116,7 +116,7 @@ def _over_batch(e: Examined, outputs: list[Tensor]) -> Iterator[Flaw]:
     if not e.classes or e.output.dim() != 2 or e.output.shape[1] == e.n or e.output.shape[1] < 2:
         return
     by_class = _noise(e, "columns")[:1]
-    by_example = _noise(e, "rows")[:, :1]
+    by_example = 5 * _noise(e, "rows")[:, :1]
     for o in outputs:
         o = o * 3
         before = float(e.loss(o, e.y))

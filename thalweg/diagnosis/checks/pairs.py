@@ -9,13 +9,11 @@ Data that no such learner can read, or that hold nothing to learn, have $z$ near
 nothing is said. It is said where the targets fit once moved by some rows, or where one split fits and the other does not.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from thalweg.core.nest import leaves
-from thalweg.core.source import Source
+from thalweg.core.source import Indexed, Source
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined, asking, streams_kept, unloaded
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
@@ -24,7 +22,7 @@ from thalweg.training.build import open_split
 SAMPLE, FEWEST = 600, 150
 NEIGHBOURS, WIDEST, WORDS = 7, 200, 200
 PERMUTATIONS = 40
-CLEAR, NOTHING = 8.0, 2.5
+CLEAR, NOTHING = 8.0, 3.0
 """z of a relation beyond doubt, and of none."""
 MOVED = (1, -1, 2, -2, 3, -3)
 
@@ -33,33 +31,46 @@ def pairing_flaws(e: Examined) -> list[Flaw]:
     """Targets that fit the inputs once they are moved by some rows; a split whose pairs fit, beside one whose do not."""
     if not e.tensors or e.whole or not ((e.classes and e.y.dim() == 1) or (e.numbers and e.y[0].numel() <= 8)):
         return []
-    train = _sample(e, e.source, e.recipe.data.train)
-    if train is None:
-        return []
-    weights = [_neighbours(train[0]), _ridge(train[0])]
-    own = _relation(weights, train[1], e)
-    if own < NOTHING:
-        for shift in MOVED:
-            if (found := _relation(weights, train[1].roll(shift, 0), e)) > CLEAR:
-                return [_shifted(shift, own, found)]
+    with streams_kept(e.recipe.data.train):
+        train = _sample(e, e.source)
+    if train is not None and (flaw := _moved(train, e)) is not None:
+        return [flaw]
     if e.recipe.data.validation is None:
         return []
-    other = _sample(e, unloaded(open_split(e.recipe, e.recipe.data.validation, "validation")), e.recipe.data.validation)
-    if other is None:
+    validation = unloaded(open_split(e.recipe, e.recipe.data.validation, "validation"))
+    with streams_kept(e.recipe.data):
+        own, theirs = _sample(e, e.source, mixed=True), _sample(e, validation, mixed=True)
+    if own is None or theirs is None:
         return []
-    theirs = _relation([_neighbours(other[0]), _ridge(other[0])], other[1], e)
-    if own < NOTHING and theirs > CLEAR:
-        return [_apart("train", "validation", own, theirs)]
-    if theirs < NOTHING and own > CLEAR and 2 * len(other[1]) >= len(train[1]):
-        return [_apart("validation", "train", theirs, own)]
+    first, second = (_relation([_neighbours(x), _ridge(x)], y, e) for x, y in (own, theirs))
+    if first < NOTHING and second > CLEAR:
+        return [_apart("train", "validation", first, second)]
+    if second < NOTHING and first > CLEAR and 2 * len(theirs[1]) >= len(own[1]):
+        return [_apart("validation", "train", second, first)]
     return []
 
 
-def _sample(e: Examined, source: Source, split: Any) -> tuple[Tensor, Tensor] | None:
-    """Features and targets of some hundred examples in their own order; None for too few."""
+def _moved(sample: tuple[Tensor, Tensor], e: Examined) -> Flaw | None:
+    """A relation that is clear once the targets are moved, and is not there as they are."""
+    x, y = sample
+    weights = [_neighbours(x), _ridge(x)]
+    own = _relation(weights, y, e)
+    if own > NOTHING:
+        return None
+    shifts = {shift: _relation(weights, y.roll(shift, 0), e) for shift in MOVED}
+    best = max(shifts, key=lambda shift: shifts[shift])
+    return _shifted(best, own, shifts[best]) if shifts[best] > CLEAR else None
+
+
+def _sample(e: Examined, source: Source, mixed: bool = False) -> tuple[Tensor, Tensor] | None:
+    """Features and targets of some hundred examples, the first in their own order or any; None for too few."""
+    if mixed:
+        if not isinstance(source, Indexed):
+            return None
+        source = source.take(torch.randperm(len(source), generator=e.generator("sample"))[:SAMPLE].sort().values)
     xs: list[Tensor] = []
     ys: list[Tensor] = []
-    with asking(), streams_kept(split):
+    with asking():
         for x, y in source.batches(0, 0, None):
             xs.append(torch.cat([_numbers(leaf) for leaf in leaves(x)], 1).cpu())
             ys.append(y.cpu())
@@ -76,6 +87,8 @@ def _sample(e: Examined, source: Source, split: Any) -> tuple[Tensor, Tensor] | 
     if not targets.is_floating_point():
         targets = torch.nn.functional.one_hot(targets.long())
     targets = targets.reshape(len(targets), -1).float()
+    if not bool((targets != targets[:1]).any()):
+        return None
     return features, (targets - targets.mean(0)) / targets.std(0).clamp_min(1e-6)
 
 

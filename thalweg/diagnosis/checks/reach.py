@@ -73,12 +73,11 @@ class Reach:
         if len(self.outputs) < 2:
             return Range(-inf, inf)
         (low, high), (low2, high2) = ((float(o.min()), float(o.max())) for o in self.outputs[-2:])
-        slack = 0.02 * max(high - low, high2 - low2, 1e-6)
         if isfinite(low) and max(abs(v) for v in (low, high, low2, high2)) == 0:
             return Range(-inf, inf)
         closed = abs(low - low2) <= 0.02 * max(abs(low), 0.05), abs(high - high2) <= 0.02 * max(abs(high), 0.05)
         if closed[0] and closed[1]:
-            return Range(min(low, low2) - slack / 100, max(high, high2) + slack / 100)
+            return Range(min(low, low2), max(high, high2))
         grows = high2 - low2 > 1.5 * (high - low)
         return Range(min(low, low2) if closed[0] and grows else -inf, max(high, high2) if closed[1] and grows else inf)
 
@@ -117,8 +116,12 @@ class Reach:
             return lambda z: z.softmax(axis)
         if self.logarithms:
             return lambda z: z.log_softmax(1)
-        low, high = self.range.low, self.range.high
-        return (lambda z: z.clamp(low, high)) if self.range.bounded else free
+        return (lambda z: z) if self.range.bounded else free
+
+    @property
+    def _clamped(self) -> bool:
+        """Whether the head is a range, and no softmax."""
+        return self.softmax_axis is None and not self.logarithms
 
     @cached_property
     def free(self) -> float:
@@ -136,14 +139,18 @@ class Reach:
         return self.lowest(self.head, same=True)
 
     def lowest(self, form: Form, same: bool = False) -> float:
-        """The lowest loss that descent on the outputs finds, from the model's own outputs and from the targets'."""
+        """The lowest loss that descent on the outputs finds, from the model's own outputs and from the targets'.
+
+        A range is kept by putting each step back into it: at its ends a clamp has no gradient to come back by.
+        """
         best = inf
         output = self.examined.output[self.rows]
         for start in [output, *self._guesses(form)]:
             z = start.float()
             z = z.mean(0, keepdim=True) if same else z
-            value, end = self._descended(z, form, same)
-            best = min(best, value)
+            for scale in self._scales(z):
+                value, end = self._descended(z, form, same, scale)
+                best = min(best, value)
             if not same and form is free and value == value:
                 far = self._value(form, 1e3 * end, same)
                 if far < -100.0 and far < 10 * value:
@@ -162,17 +169,27 @@ class Reach:
             return [y, *([SURE * (2 * y - 1)] if zero_one and form is free else [])]
         return []
 
-    def _descended(self, z: Tensor, form: Form, same: bool) -> tuple[float, Tensor]:
-        """Adam on the outputs, its rate falling to 0; the lowest loss on the way, and where it was."""
-        scale = float(z.std()) if z.numel() > 1 else 0.0
+    def _scales(self, z: Tensor) -> list[float]:
+        """How far steps go: by the spread of the outputs, and by that of the targets where they are numbers."""
         y = self.target
-        scale = max(scale, float(y.float().std()) if y.is_floating_point() and y.numel() > 1 else 1.0, 1e-3)
+        own = max(float(z.std()) if z.numel() > 1 else 0.0, 0.1)
+        theirs = float(y.float().std()) if y.is_floating_point() and y.numel() > 1 else 1.0
+        return [own] if 0.3 < theirs / own < 3.0 else [own, max(theirs, 1e-3)]
+
+    def _descended(self, z: Tensor, form: Form, same: bool, scale: float) -> tuple[float, Tensor]:
+        """Adam on the outputs, its rate falling to 0; the lowest loss on the way, and where it was."""
+        low, high = (self.range.low, self.range.high) if form is not free and self._clamped else (-inf, inf)
+        scale = min(scale, high - low)
+        z = z.clamp(low, high)
         z = z.clone().requires_grad_()
         m, v = torch.zeros_like(z), torch.zeros_like(z)
         best, where = inf, z.detach().clone()
         for step in range(STEPS):
-            loss = self._loss(form, z, same)
-            if not isinstance(loss, Tensor) or not loss.requires_grad:
+            try:
+                loss = self._loss(form, z, same)
+            except Unasked:  # outputs that the loss refuses, such as no probabilities
+                break
+            if not loss.requires_grad:
                 break
             value = float(loss)
             if value < best:
@@ -185,6 +202,7 @@ class Reach:
             with torch.no_grad():
                 corrected = (v / (1 - 0.95 ** (step + 1))).sqrt() + 1e-12
                 z -= 0.3 * scale * (1 - step / STEPS) * m / (1 - 0.8 ** (step + 1)) / corrected
+                z.clamp_(low, high)
         return best, where
 
     def _loss(self, form: Form, z: Tensor, same: bool) -> Tensor:
@@ -193,7 +211,10 @@ class Reach:
             return self.examined.loss(output.to(self.examined.output.dtype), self.target)
 
     def _value(self, form: Form, z: Tensor, same: bool) -> float:
-        value = float(self._loss(form, z, same))
+        try:
+            value = float(self._loss(form, z, same))
+        except Unasked:
+            return inf
         return value if value == value else inf
 
 

@@ -74,7 +74,12 @@ SHADOWS = {
     "loss without the output": ("loss without the target", "head without the targets in its range", "no gradient"),
     "training mode in evaluation": ("examples mix",),
     "output without the input": ("no gradient",),
-    "softmax over the batch axis": ("examples mix", "softmax twice", "head without the targets in its range"),
+    "softmax over the batch axis": (
+        "examples mix",
+        "softmax twice",
+        "sigmoid twice",
+        "head without the targets in its range",
+    ),
 }
 """Mechanisms that speak of what another one causes: beside it they say nothing."""
 
