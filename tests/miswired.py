@@ -256,36 +256,130 @@ Both = Callable[[bool], Recipe]
 """The faulty recipe for True, the repaired one for False."""
 
 MISWIRED: dict[str, tuple[str, Both]] = {
-    "softmax into cross-entropy": ("softmax twice", lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.Softmax(1)] * f), CE)),
-    "softmax into smoothed cross-entropy": ("softmax twice", lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.Softmax(1)] * f), nn.CrossEntropyLoss(label_smoothing=0.1))),
-    "sigmoid into cross-entropy": ("sigmoid twice", lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.Sigmoid()] * f), CE)),
-    "sigmoid into its logits": ("sigmoid twice", lambda f: recipe(X, B[:, None], lambda: ended(mlp(6, 1), *[nn.Sigmoid()] * f), BCE)),
-    "sigmoid into logits of labels": ("sigmoid twice", lambda f: recipe(X, LABELS, lambda: ended(mlp(6, 4), *[nn.Sigmoid()] * f), BCE)),
-    "scores into NLL": ("softmax never", lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.LogSoftmax(1)] * (not f)), nn.NLLLoss())),
-    "probabilities into NLL": ("probabilities for log-probabilities", lambda f: recipe(X, C, lambda: ended(mlp(), split(f, nn.Softmax(1), nn.LogSoftmax(1))), nn.NLLLoss())),
-    "softmax over one unit": ("constant output", lambda f: recipe(X, B[:, None], lambda: ended(mlp(6, 1), split(f, nn.Softmax(1), nn.Sigmoid())), nn.BCELoss())),
-    "softmax over the batch": ("softmax over the batch axis", lambda f: recipe(X, F.one_hot(C, 3).float(), lambda: ended(mlp(), nn.Softmax(0 if f else 1)), MSE)),
-    "softmax over the batch before cross-entropy": ("softmax over the batch axis", lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.Softmax(0)] * f), CE)),
-    "softmax for labels": ("softmax for labels that do not exclude each other", lambda f: recipe(X, LABELS, lambda: ended(mlp(6, 4), split(f, nn.Softmax(1), nn.Sigmoid())), nn.BCELoss())),
-    "rectifier on numbers": ("head without the targets in its range", lambda f: recipe(X, Y[:, None], lambda: ended(mlp(6, 1), *[nn.ReLU()] * f), MSE)),
-    "sigmoid on numbers": ("head without the targets in its range", lambda f: recipe(X, 5 * Y[:, None], lambda: ended(mlp(6, 1), *[nn.Sigmoid()] * f), MSE)),
-    "tanh on numbers": ("head without the targets in its range", lambda f: recipe(X, 3 * Y[:, None], lambda: ended(mlp(6, 1), *[nn.Tanh()] * f), nn.L1Loss())),
-    "tanh on positive numbers": ("head without the targets in its range", lambda f: recipe(X, POSITIVE[:, None] * 10, lambda: ended(mlp(6, 1), *[nn.Tanh()] * f), nn.HuberLoss())),
-    "rectifier on scores": ("rectifier on the scores", lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.ReLU()] * f), CE)),
-    "pairs of unlike shapes": ("broadcast in the loss", lambda f: recipe(X, Y, lambda: ended(mlp(6, 1), *[nn.Flatten(0)] * (not f)), MSE)),
-    "pairs of unlike shapes, targets in a column": ("broadcast in the loss", lambda f: recipe(X, split(f, Y[:, None], Y), lambda: ended(mlp(6, 1), nn.Flatten(0)), nn.L1Loss())),
-    "one output for all targets": ("fewer outputs than targets", lambda f: recipe(X, LABELS + Y[:, None], lambda: mlp(6, split(f, 1, 4)), MSE)),
-    "negative squares": ("flipped sign", lambda f: recipe(X, Y[:, None], lambda: mlp(6, 1), split(f, flipped(MSE), MSE))),
+    "softmax into cross-entropy": (
+        "softmax twice",
+        lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.Softmax(1)] * f), CE),
+    ),
+    "softmax into smoothed cross-entropy": (
+        "softmax twice",
+        lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.Softmax(1)] * f), nn.CrossEntropyLoss(label_smoothing=0.1)),
+    ),
+    "sigmoid into cross-entropy": (
+        "sigmoid twice",
+        lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.Sigmoid()] * f), CE),
+    ),
+    "sigmoid into its logits": (
+        "sigmoid twice",
+        lambda f: recipe(X, B[:, None], lambda: ended(mlp(6, 1), *[nn.Sigmoid()] * f), BCE),
+    ),
+    "sigmoid into logits of labels": (
+        "sigmoid twice",
+        lambda f: recipe(X, LABELS, lambda: ended(mlp(6, 4), *[nn.Sigmoid()] * f), BCE),
+    ),
+    "scores into NLL": (
+        "softmax never",
+        lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.LogSoftmax(1)] * (not f)), nn.NLLLoss()),
+    ),
+    "probabilities into NLL": (
+        "probabilities for log-probabilities",
+        lambda f: recipe(X, C, lambda: ended(mlp(), split(f, nn.Softmax(1), nn.LogSoftmax(1))), nn.NLLLoss()),
+    ),
+    "softmax over one unit": (
+        "constant output",
+        lambda f: recipe(X, B[:, None], lambda: ended(mlp(6, 1), split(f, nn.Softmax(1), nn.Sigmoid())), nn.BCELoss()),
+    ),
+    "softmax over the batch": (
+        "softmax over the batch axis",
+        lambda f: recipe(X, F.one_hot(C, 3).float(), lambda: ended(mlp(), nn.Softmax(0 if f else 1)), MSE),
+    ),
+    "softmax over the batch before cross-entropy": (
+        "softmax over the batch axis",
+        lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.Softmax(0)] * f), CE),
+    ),
+    "softmax for labels": (
+        "softmax for labels that do not exclude each other",
+        lambda f: recipe(X, LABELS, lambda: ended(mlp(6, 4), split(f, nn.Softmax(1), nn.Sigmoid())), nn.BCELoss()),
+    ),
+    "rectifier on numbers": (
+        "head without the targets in its range",
+        lambda f: recipe(X, Y[:, None], lambda: ended(mlp(6, 1), *[nn.ReLU()] * f), MSE),
+    ),
+    "sigmoid on numbers": (
+        "head without the targets in its range",
+        lambda f: recipe(X, 5 * Y[:, None], lambda: ended(mlp(6, 1), *[nn.Sigmoid()] * f), MSE),
+    ),
+    "tanh on numbers": (
+        "head without the targets in its range",
+        lambda f: recipe(X, 3 * Y[:, None], lambda: ended(mlp(6, 1), *[nn.Tanh()] * f), nn.L1Loss()),
+    ),
+    "tanh on positive numbers": (
+        "head without the targets in its range",
+        lambda f: recipe(X, POSITIVE[:, None] * 10, lambda: ended(mlp(6, 1), *[nn.Tanh()] * f), nn.HuberLoss()),
+    ),
+    "rectifier on scores": (
+        "rectifier on the scores",
+        lambda f: recipe(X, C, lambda: ended(mlp(), *[nn.ReLU()] * f), CE),
+    ),
+    "pairs of unlike shapes": (
+        "broadcast in the loss",
+        lambda f: recipe(X, Y, lambda: ended(mlp(6, 1), *[nn.Flatten(0)] * (not f)), MSE),
+    ),
+    "pairs of unlike shapes, targets in a column": (
+        "broadcast in the loss",
+        lambda f: recipe(X, split(f, Y[:, None], Y), lambda: ended(mlp(6, 1), nn.Flatten(0)), nn.L1Loss()),
+    ),
+    "one output for all targets": (
+        "fewer outputs than targets",
+        lambda f: recipe(X, LABELS + Y[:, None], lambda: mlp(6, split(f, 1, 4)), MSE),
+    ),
+    "negative squares": (
+        "flipped sign",
+        lambda f: recipe(X, Y[:, None], lambda: mlp(6, 1), split(f, flipped(MSE), MSE)),
+    ),
     "negative cross-entropy": ("flipped sign", lambda f: recipe(X, C, mlp, split(f, flipped(CE), CE))),
-    "negative logits": ("flipped sign", lambda f: recipe(X, B[:, None], lambda: mlp(6, 1), split(f, flipped(BCE), BCE))),
-    "positive correlation": ("flipped sign", lambda f: recipe(X, Y[:, None], lambda: mlp(6, 1), lambda o, t: (1 if f else -1) * F.cosine_similarity(o - o.mean(), t - t.mean(), 0).mean())),
-    "a loss of the output alone": ("loss without the target", lambda f: recipe(X, Y[:, None], lambda: mlp(6, 1), lambda o, t: F.mse_loss(o, o.detach() * 0 if f else t))),
-    "a loss of the target alone": ("loss without the output", lambda f: recipe(X, Y[:, None], lambda: mlp(6, 1), lambda o, t: F.mse_loss((0 * o if f else o), t))),
-    "log-softmax over the batch in the loss": ("softmax over the batch axis", lambda f: recipe(X, C, mlp, split(f, column_softmax, CE))),
-    "labels -1 and 1 as logits": ("labels outside of [0, 1]", lambda f: recipe(X, (2 * B - 1 if f else B)[:, None], lambda: mlp(6, 1), BCE)),
-    "labels 1 and 2 as logits": ("labels outside of [0, 1]", lambda f: recipe(X, (B + f)[:, None], lambda: mlp(6, 1), BCE)),
-    "labels 1 and 2 as probabilities": ("labels outside of [0, 1]", lambda f: recipe(X, (B + f)[:, None], lambda: ended(mlp(6, 1), nn.Sigmoid()), nn.BCELoss())),
-    "sum with SGD": ("sum instead of mean", lambda f: recipe(X, 3 * Y[:, None], lambda: mlp(6, 1), nn.MSELoss(reduction="sum" if f else "mean"), optimizer=SGD)),
+    "negative logits": (
+        "flipped sign",
+        lambda f: recipe(X, B[:, None], lambda: mlp(6, 1), split(f, flipped(BCE), BCE)),
+    ),
+    "positive correlation": (
+        "flipped sign",
+        lambda f: recipe(
+            X,
+            Y[:, None],
+            lambda: mlp(6, 1),
+            lambda o, t: (1 if f else -1) * F.cosine_similarity(o - o.mean(), t - t.mean(), 0).mean(),
+        ),
+    ),
+    "a loss of the output alone": (
+        "loss without the target",
+        lambda f: recipe(X, Y[:, None], lambda: mlp(6, 1), lambda o, t: F.mse_loss(o, o.detach() * 0 if f else t)),
+    ),
+    "a loss of the target alone": (
+        "loss without the output",
+        lambda f: recipe(X, Y[:, None], lambda: mlp(6, 1), lambda o, t: F.mse_loss((0 * o if f else o), t)),
+    ),
+    "log-softmax over the batch in the loss": (
+        "softmax over the batch axis",
+        lambda f: recipe(X, C, mlp, split(f, column_softmax, CE)),
+    ),
+    "labels -1 and 1 as logits": (
+        "labels outside of [0, 1]",
+        lambda f: recipe(X, (2 * B - 1 if f else B)[:, None], lambda: mlp(6, 1), BCE),
+    ),
+    "labels 1 and 2 as logits": (
+        "labels outside of [0, 1]",
+        lambda f: recipe(X, (B + f)[:, None], lambda: mlp(6, 1), BCE),
+    ),
+    "labels 1 and 2 as probabilities": (
+        "labels outside of [0, 1]",
+        lambda f: recipe(X, (B + f)[:, None], lambda: ended(mlp(6, 1), nn.Sigmoid()), nn.BCELoss()),
+    ),
+    "sum with SGD": (
+        "sum instead of mean",
+        lambda f: recipe(
+            X, 3 * Y[:, None], lambda: mlp(6, 1), nn.MSELoss(reduction="sum" if f else "mean"), optimizer=SGD
+        ),
+    ),
     "a wide start": ("loss at initialization", lambda f: recipe(X, C, lambda: wide_start(4.0 if f else 0.3), CE)),
     "dropout in evaluation": ("dropout in evaluation", lambda f: recipe(X, C, lambda: Dropping(f), CE)),
     "batch norm in evaluation": ("training mode in evaluation", lambda f: recipe(X, C, lambda: StaysTraining(f), CE)),
@@ -297,23 +391,71 @@ MISWIRED: dict[str, tuple[str, Both]] = {
     "layer made in forward": ("unregistered parameters", lambda f: recipe(X, C, lambda: MadeInForward(not f), CE)),
     "detached": ("no gradient", lambda f: recipe(X, C, lambda: Detached(f), CE)),
     "rounded": ("no gradient", lambda f: recipe(X, C, lambda: Rounding(f), CE)),
-    "head alone in the optimizer": ("not in the optimizer", lambda f: recipe(X, C, mlp, CE, **({"optimizer": head_only} if f else {}))),
+    "head alone in the optimizer": (
+        "not in the optimizer",
+        lambda f: recipe(X, C, mlp, CE, **({"optimizer": head_only} if f else {})),
+    ),
     "rate 0 of a group": ("learning rate 0", lambda f: recipe(X, C, mlp, CE, optimizer=two_groups(0.0 if f else 1e-3))),
-    "no zero_grad": ("gradients not cleared", lambda f: recipe(X, C, mlp, CE, loop=split(f, no_clearing, accumulating_loop))),
+    "no zero_grad": (
+        "gradients not cleared",
+        lambda f: recipe(X, C, mlp, CE, loop=split(f, no_clearing, accumulating_loop)),
+    ),
     "no step": ("no step", lambda f: recipe(X, C, mlp, CE, loop=split(f, no_step, plain_loop))),
     "no backward": ("no backward", lambda f: recipe(X, C, mlp, CE, loop=split(f, no_backward, plain_loop))),
-    "zero_grad before step": ("step without a gradient", lambda f: recipe(X, C, mlp, CE, loop=split(f, cleared_before_step, plain_loop))),
-    "first batch alone": ("only one batch of an epoch", lambda f: recipe(X, C, mlp, CE, loop=split(f, first_batch, plain_loop))),
-    "evaluation mode": ("evaluation mode in training", lambda f: recipe(X, C, lambda: mlp(6, 3, nn.Dropout(0.2)), CE, loop=split(f, evaluating, judging_loop))),
-    "targets of the batch before": ("targets of another batch", lambda f: recipe(X, C, mlp, CE, loop=split(f, stale_targets, plain_loop))),
-    "sorted stream": ("batches of one class", lambda f: recipe(DataLoader(Sorted(C.argsort() if f else torch.arange(N)), batch_size=16), None, mlp, CE)),
-    "sorted loader": ("batches of one class", lambda f: recipe(DataLoader(TensorDataset(X[C.argsort()], C.sort().values), batch_size=16, shuffle=not f), None, mlp, CE)),
-    "batch norm that stays": ("running statistics stay", lambda f: recipe(X, C, lambda: mlp(6, 3, nn.BatchNorm1d(16, momentum=0.0 if f else 0.1)), CE)),
-    "batch norm over two": ("batch norm over few values", lambda f: recipe(X, C, lambda: mlp(6, 3, nn.BatchNorm1d(16)), CE, batch_size=2 if f else 32)),
-    "schedule for each step": ("learning rate spent early", lambda f: recipe(X, C, mlp, CE, epochs=20, schedule=lambda step, steps: 0.5 ** (step if f else step / 50))),
-    "schedule that is a rate": ("schedule gives no multiplier", lambda f: recipe(X, C, mlp, CE, schedule=lambda step, steps: (1e-3 if f else 1.0) * (1 - step / steps))),
+    "zero_grad before step": (
+        "step without a gradient",
+        lambda f: recipe(X, C, mlp, CE, loop=split(f, cleared_before_step, plain_loop)),
+    ),
+    "first batch alone": (
+        "only one batch of an epoch",
+        lambda f: recipe(X, C, mlp, CE, loop=split(f, first_batch, plain_loop)),
+    ),
+    "evaluation mode": (
+        "evaluation mode in training",
+        lambda f: recipe(X, C, lambda: mlp(6, 3, nn.Dropout(0.2)), CE, loop=split(f, evaluating, judging_loop)),
+    ),
+    "targets of the batch before": (
+        "targets of another batch",
+        lambda f: recipe(X, C, mlp, CE, loop=split(f, stale_targets, plain_loop)),
+    ),
+    "sorted stream": (
+        "batches of one class",
+        lambda f: recipe(DataLoader(Sorted(C.argsort() if f else torch.arange(N)), batch_size=16), None, mlp, CE),
+    ),
+    "sorted loader": (
+        "batches of one class",
+        lambda f: recipe(
+            DataLoader(TensorDataset(X[C.argsort()], C.sort().values), batch_size=16, shuffle=not f), None, mlp, CE
+        ),
+    ),
+    "batch norm that stays": (
+        "running statistics stay",
+        lambda f: recipe(X, C, lambda: mlp(6, 3, nn.BatchNorm1d(16, momentum=0.0 if f else 0.1)), CE),
+    ),
+    "batch norm over two": (
+        "batch norm over few values",
+        lambda f: recipe(X, C, lambda: mlp(6, 3, nn.BatchNorm1d(16)), CE, batch_size=2 if f else 32),
+    ),
+    "schedule for each step": (
+        "learning rate spent early",
+        lambda f: recipe(X, C, mlp, CE, epochs=20, schedule=lambda step, steps: 0.5 ** (step if f else step / 50)),
+    ),
+    "schedule that is a rate": (
+        "schedule gives no multiplier",
+        lambda f: recipe(X, C, mlp, CE, schedule=lambda step, steps: (1e-3 if f else 1.0) * (1 - step / steps)),
+    ),
     "targets moved by a row": ("targets moved by some rows", lambda f: moved(int(f))),
     "validation shuffled apart": ("inputs and targets apart", apart),
-    "images through a constant": ("output without the input", lambda f: recipe(IMAGES, B.long(), lambda: ended(nn.Hardtanh(5.0, 5.1) if f else nn.Identity(), nn.Threshold(6.0, 5.0) if f else nn.Identity(), cnn()), CE)),
+    "images through a constant": (
+        "output without the input",
+        lambda f: recipe(
+            IMAGES,
+            B.long(),
+            lambda: ended(
+                nn.Hardtanh(5.0, 5.1) if f else nn.Identity(), nn.Threshold(6.0, 5.0) if f else nn.Identity(), cnn()
+            ),
+            CE,
+        ),
+    ),
 }
 __all__ = ["MISWIRED", "draw", "partial"]

@@ -363,8 +363,20 @@ WELL: dict[str, Callable[[], Recipe]] = {
     "mlp sgd": lambda: recipe(X, C, mlp, CE, optimizer=SGD),
     "linear": lambda: recipe(X, C, lambda: nn.Linear(6, 3), CE),
     "one unit": lambda: recipe(X, C, lambda: nn.Sequential(nn.Linear(6, 1), nn.ReLU(), nn.Linear(1, 3)), CE),
-    "deep": lambda: recipe(X, C, lambda: nn.Sequential(*(m for _ in range(8) for m in (nn.LazyLinear(16), nn.ReLU())), nn.LazyLinear(3)), CE),
-    "deep sigmoid": lambda: recipe(X, C, lambda: nn.Sequential(nn.Linear(6, 16), *(m for _ in range(4) for m in (nn.Sigmoid(), nn.Linear(16, 16))), nn.Linear(16, 3)), CE),
+    "deep": lambda: recipe(
+        X,
+        C,
+        lambda: nn.Sequential(*(m for _ in range(8) for m in (nn.LazyLinear(16), nn.ReLU())), nn.LazyLinear(3)),
+        CE,
+    ),
+    "deep sigmoid": lambda: recipe(
+        X,
+        C,
+        lambda: nn.Sequential(
+            nn.Linear(6, 16), *(m for _ in range(4) for m in (nn.Sigmoid(), nn.Linear(16, 16))), nn.Linear(16, 3)
+        ),
+        CE,
+    ),
     "one hidden word": lambda: recipe(WORDS, HAS, lambda: nn.Sequential(nn.EmbeddingBag(20, 8), nn.Linear(8, 2)), CE),
     "zero head": lambda: recipe(X, C, zero_head, CE),
     "residual with gates at 0": lambda: recipe(X, C, Residual, CE),
@@ -372,23 +384,47 @@ WELL: dict[str, Callable[[], Recipe]] = {
     "cnn dropout": lambda: recipe(IMAGES, B.long(), lambda: cnn(nn.Dropout2d(0.3)), CE),
     "cnn double outputs": lambda: recipe(IMAGES, B[:, None], lambda: cnn(outputs=1), BCE),
     "images of bytes": lambda: recipe((IMAGES * 40 + 128).clamp(0, 255), B.long(), cnn, CE),
-    "segmentation": lambda: recipe(IMAGES, (IMAGES[:, 0] > 0.5).long(), lambda: nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1)), CE),
-    "dice": lambda: recipe(IMAGES, (IMAGES > 0.5).float(), lambda: nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1)), dice),
+    "segmentation": lambda: recipe(
+        IMAGES,
+        (IMAGES[:, 0] > 0.5).long(),
+        lambda: nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1)),
+        CE,
+    ),
+    "dice": lambda: recipe(
+        IMAGES,
+        (IMAGES > 0.5).float(),
+        lambda: nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1)),
+        dice,
+    ),
     "lstm": lambda: recipe(SERIES, SERIES_SUM, Recurrent, MSE),
     "gru": lambda: recipe(SERIES, SERIES_SUM, lambda: Recurrent(nn.GRU), nn.HuberLoss()),
     "rnn": lambda: recipe(SERIES, SERIES_SUM, lambda: Recurrent(nn.RNN), nn.L1Loss()),
     "attention": lambda: recipe(WORDS, HAS, Attention, CE),
-    "next word": lambda: recipe(WORDS[:, :-1], WORDS[:, 1:], lambda: nn.Sequential(nn.Embedding(20, 12), nn.Linear(12, 20)), lambda o, t: F.cross_entropy(o.transpose(1, 2), t)),
+    "next word": lambda: recipe(
+        WORDS[:, :-1],
+        WORDS[:, 1:],
+        lambda: nn.Sequential(nn.Embedding(20, 12), nn.Linear(12, 20)),
+        lambda o, t: F.cross_entropy(o.transpose(1, 2), t),
+    ),
     "regression": lambda: recipe(X, Y[:, None], lambda: mlp(6, 1), MSE),
     "regression squeezed": lambda: recipe(X, Y, lambda: nn.Sequential(mlp(6, 1), nn.Flatten(0)), MSE),
     "regression of large numbers": lambda: recipe(X, 1000 + 50 * Y[:, None], lambda: mlp(6, 1), MSE),
-    "regression squeezed in the loss": lambda: recipe(X, Y, lambda: mlp(6, 1), lambda o, t: F.mse_loss(o.squeeze(1), t)),
+    "regression squeezed in the loss": lambda: recipe(
+        X, Y, lambda: mlp(6, 1), lambda o, t: F.mse_loss(o.squeeze(1), t)
+    ),
     "several numbers": lambda: recipe(X, X @ draw(6, 4, seed=7), lambda: mlp(6, 4), MSE),
     "rectified head": lambda: recipe(X, POSITIVE[:, None], lambda: nn.Sequential(mlp(6, 1), nn.Softplus()), MSE),
-    "relu head on counts": lambda: recipe(X, POSITIVE[:, None].round(), lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1), nn.ReLU()), MSE),
+    "relu head on counts": lambda: recipe(
+        X,
+        POSITIVE[:, None].round(),
+        lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1), nn.ReLU()),
+        MSE,
+    ),
     "tanh head": lambda: recipe(X, Y[:, None].tanh(), lambda: nn.Sequential(mlp(6, 1), nn.Tanh()), MSE),
     "sigmoid head": lambda: recipe(X, Y[:, None].sigmoid(), lambda: nn.Sequential(mlp(6, 1), nn.Sigmoid()), MSE),
-    "scaled sigmoid head": lambda: recipe(X, 10 * Y[:, None].sigmoid(), lambda: nn.Sequential(mlp(6, 1), nn.Sigmoid()), lambda o, t: F.mse_loss(10 * o, t)),
+    "scaled sigmoid head": lambda: recipe(
+        X, 10 * Y[:, None].sigmoid(), lambda: nn.Sequential(mlp(6, 1), nn.Sigmoid()), lambda o, t: F.mse_loss(10 * o, t)
+    ),
     "autoencoder": lambda: recipe(X, X, lambda: nn.Sequential(nn.Linear(6, 2), nn.Linear(2, 6)), MSE),
     "tied autoencoder": lambda: recipe(X, X, Tied, summed_over_features),
     "variational autoencoder": lambda: recipe(X, X, Variational, elbo),
@@ -396,15 +432,21 @@ WELL: dict[str, Callable[[], Recipe]] = {
     "binary probabilities": lambda: recipe(X, B[:, None], lambda: nn.Sequential(mlp(6, 1), nn.Sigmoid()), nn.BCELoss()),
     "binary by two scores": lambda: recipe(X, B.long(), lambda: mlp(6, 2), CE),
     "binary soft targets": lambda: recipe(X, (B * 0.8 + 0.1)[:, None], lambda: mlp(6, 1), BCE),
-    "rare class": lambda: recipe(X, (X[:, 0] > 1.6).float()[:, None], lambda: mlp(6, 1), nn.BCEWithLogitsLoss(pos_weight=torch.tensor(9.0))),
+    "rare class": lambda: recipe(
+        X, (X[:, 0] > 1.6).float()[:, None], lambda: mlp(6, 1), nn.BCEWithLogitsLoss(pos_weight=torch.tensor(9.0))
+    ),
     "hinge": lambda: recipe(X, 2 * B[:, None] - 1, lambda: mlp(6, 1), lambda o, t: (1 - o * t).relu().mean()),
     "soft margin": lambda: recipe(X, 2 * B[:, None] - 1, lambda: mlp(6, 1), nn.SoftMarginLoss()),
     "multi-label": lambda: recipe(X, LABELS, lambda: mlp(6, 4), BCE),
-    "multi-label probabilities": lambda: recipe(X, LABELS, lambda: nn.Sequential(mlp(6, 4), nn.Sigmoid()), nn.BCELoss()),
+    "multi-label probabilities": lambda: recipe(
+        X, LABELS, lambda: nn.Sequential(mlp(6, 4), nn.Sigmoid()), nn.BCELoss()
+    ),
     "log-softmax and NLL": lambda: recipe(X, C, lambda: nn.Sequential(mlp(), nn.LogSoftmax(1)), nn.NLLLoss()),
     "log-softmax and cross-entropy": lambda: recipe(X, C, lambda: nn.Sequential(mlp(), nn.LogSoftmax(1)), CE),
     "softmax and squares": lambda: recipe(X, F.one_hot(C, 3).float(), lambda: nn.Sequential(mlp(), nn.Softmax(1)), MSE),
-    "softmax and its own logarithm": lambda: recipe(X, C, lambda: nn.Sequential(mlp(), nn.Softmax(1)), lambda o, t: F.nll_loss((o + 1e-9).log(), t)),
+    "softmax and its own logarithm": lambda: recipe(
+        X, C, lambda: nn.Sequential(mlp(), nn.Softmax(1)), lambda o, t: F.nll_loss((o + 1e-9).log(), t)
+    ),
     "label smoothing": lambda: recipe(X, C, mlp, nn.CrossEntropyLoss(label_smoothing=0.2)),
     "class weights": lambda: recipe(X, C, mlp, nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 5.0]))),
     "soft classes": lambda: recipe(X, (X[:, :3] * 2).softmax(1), mlp, CE),
@@ -412,8 +454,18 @@ WELL: dict[str, Callable[[], Recipe]] = {
     "multi margin": lambda: recipe(X, C, mlp, nn.MultiMarginLoss()),
     "distances": lambda: recipe(X, C, mlp, distances),
     "cosines": lambda: recipe(X, C, Cosine, CE),
-    "poisson": lambda: recipe(X, torch.poisson(POSITIVE, generator=torch.Generator().manual_seed(0))[:, None], lambda: mlp(6, 1), nn.PoissonNLLLoss()),
-    "poisson rates": lambda: recipe(X, POSITIVE[:, None].round(), lambda: nn.Sequential(mlp(6, 1), nn.Softplus()), nn.PoissonNLLLoss(log_input=False)),
+    "poisson": lambda: recipe(
+        X,
+        torch.poisson(POSITIVE, generator=torch.Generator().manual_seed(0))[:, None],
+        lambda: mlp(6, 1),
+        nn.PoissonNLLLoss(),
+    ),
+    "poisson rates": lambda: recipe(
+        X,
+        POSITIVE[:, None].round(),
+        lambda: nn.Sequential(mlp(6, 1), nn.Softplus()),
+        nn.PoissonNLLLoss(log_input=False),
+    ),
     "gamma": lambda: recipe(X, POSITIVE, lambda: mlp(6, 1), gamma),
     "gaussian": lambda: recipe(X, Y, lambda: mlp(6, 2), gaussian),
     "quantiles": lambda: recipe(X, Y, lambda: mlp(6, 3), pinball),
@@ -425,7 +477,9 @@ WELL: dict[str, Callable[[], Recipe]] = {
     "marked denoising": lambda: recipe(X, C, lambda: mlp(6, 6), denoising),
     "marked contrast": lambda: recipe(X, C, lambda: mlp(6, 8), contrast),
     "batch norm": lambda: recipe(X, C, lambda: mlp(6, 3, nn.BatchNorm1d(16)), CE, optimizer=SGD),
-    "batch norm without statistics": lambda: recipe(X, C, lambda: mlp(6, 3, nn.BatchNorm1d(16, track_running_stats=False)), CE),
+    "batch norm without statistics": lambda: recipe(
+        X, C, lambda: mlp(6, 3, nn.BatchNorm1d(16, track_running_stats=False)), CE
+    ),
     "group norm": lambda: recipe(IMAGES, B.long(), lambda: cnn(nn.GroupNorm(2, 6)), CE),
     "dropout": lambda: recipe(X, C, lambda: mlp(6, 3, nn.Dropout(0.5)), CE),
     "frozen backbone": lambda: recipe(X, C, frozen_backbone, CE),
@@ -435,11 +489,17 @@ WELL: dict[str, Callable[[], Recipe]] = {
     "dict of inputs": lambda: recipe({"words": WORDS, "numbers": X}, HAS, Dictionary, CE),
     "graph": graph,
     "pure noise": lambda: recipe(X, torch.randint(0, 3, (N,), generator=torch.Generator().manual_seed(8)), mlp, CE),
-    "warm-up and cosine": lambda: recipe(X, C, mlp, CE, schedule=lambda step, steps: min((step + 1) / 5, 1 - step / steps)),
-    "step decay": lambda: recipe(X, C, mlp, CE, epochs=30, schedule=partial(torch.optim.lr_scheduler.StepLR, step_size=10)),
+    "warm-up and cosine": lambda: recipe(
+        X, C, mlp, CE, schedule=lambda step, steps: min((step + 1) / 5, 1 - step / steps)
+    ),
+    "step decay": lambda: recipe(
+        X, C, mlp, CE, epochs=30, schedule=partial(torch.optim.lr_scheduler.StepLR, step_size=10)
+    ),
     "averaged whole batch": lambda: recipe(X, C, mlp, CE, batch_size=None, epochs=20),
     "sum with Adam": lambda: recipe(X, C, mlp, nn.CrossEntropyLoss(reduction="sum")),
-    "sum with a small rate": lambda: recipe(X, C, mlp, nn.CrossEntropyLoss(reduction="sum"), optimizer=partial(torch.optim.SGD, lr=2e-3)),
+    "sum with a small rate": lambda: recipe(
+        X, C, mlp, nn.CrossEntropyLoss(reduction="sum"), optimizer=partial(torch.optim.SGD, lr=2e-3)
+    ),
     "sum over the mean": lambda: recipe(X, X, lambda: mlp(6, 6), summed_over_features, optimizer=SGD),
     "loader": lambda: recipe(DataLoader(TensorDataset(X, C), batch_size=16, shuffle=True), None, mlp, CE),
     "loader in its own mixed order": lambda: recipe(DataLoader(TensorDataset(X, C), batch_size=16), None, mlp, CE),

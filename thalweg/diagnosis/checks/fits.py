@@ -51,8 +51,10 @@ def fitting_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         Flaw(
             Cause.WIRING,
             "a few examples are not fitted",
-            f"{len(picked)} examples are not learned by heart: after {count} steps of each of {len(RATES) + 1} optimizers the "
-            f"lowest loss is {best:.4g}, the best constant's {constant:.4g}, and a plain network comes below the middle "
+            f"{len(picked)} examples are not learned by heart: after {count} steps of each of {len(RATES) + 1} "
+            "optimizers the "
+            f"lowest loss is {best:.4g}, the best constant's {constant:.4g}, and a plain network comes below the "
+            "middle "
             f"between that and {lowest:.4g}",
             share,
             "a loss near the targets' own on a few examples",

@@ -58,13 +58,14 @@ def _scores(e: Examined, reach: Reach, loss: str) -> Flaw | None:
     if not e.classes or not isinf(reach.free):
         return None
     if reach.softmax_axis == 1 and reach.reached < -0.5:
-        says = f"The outputs are probabilities, and {loss} takes logarithms of them: the lowest loss is {reach.reached:.3g}"
+        says = f"The outputs are probabilities, and {loss} takes logarithms: the lowest loss is {reach.reached:.3g}"
         mechanism, mend = "probabilities for log-probabilities", "End the model with log_softmax"
         number = reach.reached
     elif not reach.range.bounded and not reach.logarithms and reach.softmax_axis is None:
         number = float(e.loss(e.output, e.y))
         says = (
-            f"{loss} takes logarithms of probabilities, and the outputs are scores without a bound: their loss begins at "
+            f"{loss} takes logarithms of probabilities, and the outputs are scores without a bound: their loss "
+            "begins at "
             f"{number:.3g} and falls for ever as they grow"
         )
         mechanism, mend = "softmax never", "Take nn.CrossEntropyLoss, or end the model with log_softmax"
@@ -84,7 +85,8 @@ def _out_of_reach(e: Examined, reach: Reach, share: float) -> Flaw:
             return Flaw(
                 Cause.WIRING,
                 "softmax for labels that do not exclude each other",
-                f"The outputs of an example sum to 1 and its labels to as much as {float(e.y.sum(1).max()):.3g}, {costs}",
+                f"The outputs of an example sum to 1 and its labels to as much as {float(e.y.sum(1).max()):.3g}, "
+                f"{costs}",
                 reach.reached - reach.free,
                 "a sigmoid for each label",
                 "Take the softmax off, with nn.BCEWithLogitsLoss, or put a sigmoid in its place",
@@ -146,7 +148,8 @@ def clipped_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         Flaw(
             Cause.WIRING,
             "rectifier on the scores",
-            f"{share:.0%} of the scores are exactly 0, cut off by a rectifier at the end of the model, without a gradient",
+            f"{share:.0%} of the scores are exactly 0, cut off by a rectifier at the end of the model, without a "
+            "gradient",
             share,
             "scores of both signs",
             "Take the activation behind the last layer off",

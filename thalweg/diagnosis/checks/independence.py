@@ -83,8 +83,10 @@ def mixing_flaws(e: Examined) -> list[Flaw]:
         what = "the outputs sum to 1 over the examples, "
     else:
         mechanism, what = "examples mix", ""
-        mend = "Check each view, reshape and transpose, and batch_first=True of recurrent and attention layers; a model that "
-        mend += f"is meant to mix says so by an attribute, {MIXES} = True"
+        mend = (
+            "Check each view, reshape and transpose, and batch_first=True of recurrent and attention layers; a model "
+        )
+        mend += f"that is meant to mix says so by an attribute, {MIXES} = True"
     return [
         Flaw(
             Cause.WIRING,

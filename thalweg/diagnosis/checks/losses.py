@@ -17,7 +17,7 @@ from thalweg.diagnosis.checks.reach import Reach
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 
 OUT_OF_PROPORTION = 10.0
-"""A loss at initialization of so many times the best constant's; networks by He's rule begin at up to twice or thrice."""
+"""A loss at initialization of so many times the best constant's; by He's rule it is up to twice or thrice."""
 
 
 def broadcast_flaws(e: Examined) -> list[Flaw]:
@@ -127,7 +127,8 @@ def _over_batch(e: Examined, outputs: list[Tensor]) -> Iterator[Flaw]:
     yield Flaw(
         Cause.WIRING,
         "softmax over the batch axis",
-        f"The loss stays {before:.4g} when all scores of a class grow by one number, and changes when those of an example do",
+        f"The loss stays {before:.4g} when all scores of a class grow by one number, and changes when those of an "
+        "example do",
         before,
         "a loss that changes with the scores of a class against another",
         "Take the softmax over the classes: dim=1",
@@ -152,13 +153,13 @@ def sign_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         return []
     if not isinf(reach.free) and (e.classes or e.two_valued):
         return []  # a distance in the place of a score: small is right
-    right, wrong = compared[0]
+    low, high = compared[0]
     return [
         Flaw(
             Cause.WIRING,
             "flipped sign",
-            f"The loss of right outputs is {right:.4g} and of wrong ones {wrong:.4g}: minimizing it makes them worse",
-            right - wrong,
+            f"The loss of right outputs is {low:.4g} and of wrong ones {high:.4g}: minimizing it makes them worse",
+            low - high,
             "a lower loss for right outputs",
             "Turn the sign of the loss",
             "outputs for which the loss falls as they come closer to the targets",
@@ -185,7 +186,7 @@ def unbounded_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         return []
     low, high = sorted(e.y.unique().tolist())
     lowest = reach.free if not reach.range.bounded else reach.reached
-    if lowest > -20:
+    if lowest > -1:
         return []
     renamed = ((e.y - low) / (high - low)).to(e.y.dtype)
     zeros = torch.zeros_like(e.output) if not reach.range.bounded else e.output
@@ -196,7 +197,8 @@ def unbounded_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         Flaw(
             Cause.WIRING,
             "labels outside of [0, 1]",
-            f"The labels are {low:g} and {high:g}, and {name_of(e.form.inner)} takes them for probabilities: it has no lower "
+            f"The labels are {low:g} and {high:g}, and {name_of(e.form.inner)} takes them for probabilities: it has "
+            "no lower "
             "bound, and falls for ever as the outputs grow",
             high,
             "labels 0 and 1",
@@ -221,7 +223,7 @@ def sum_flaws(e: Examined) -> list[Flaw]:
         return []
     if e.recipe.loop is not None or e.recipe.clip_norm is not None or not follows_scale(e):
         return []
-    size = next(leaf.shape[0] for leaf in [pair_target(e)])
+    size = len(e.full[1])
     losses = own_steps(e, e.full, 10)
     scaled = own_steps(e, e.full, 10, scale=1.0 / size)
     if not losses or not scaled or losses[-1] <= losses[0] or scaled[-1] >= scaled[0]:
@@ -230,7 +232,8 @@ def sum_flaws(e: Examined) -> list[Flaw]:
         Flaw(
             Cause.WIRING,
             "sum instead of mean",
-            f"A batch given twice has {twice / before:.3g} times the loss, so that the step is {size} times that of a mean: "
+            f"A batch given twice has {twice / before:.3g} times the loss, so that the step is {size} times that of "
+            "a mean: "
             f"within 10 steps the loss of a batch goes from {losses[0]:.4g} to {losses[-1]:.4g}",
             twice / before,
             "the same loss for a batch given twice",
@@ -239,12 +242,6 @@ def sum_flaws(e: Examined) -> list[Flaw]:
             Sure.MEASURED,
         )
     ]
-
-
-def pair_target(e: Examined) -> Tensor:
-    """The targets of the batch as training takes it."""
-    full: Tensor = e.full[1]
-    return full
 
 
 def start_flaws(e: Examined, reach: Reach) -> list[Flaw]:
@@ -262,7 +259,8 @@ def start_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         Flaw(
             Cause.OPTIMIZATION,
             "loss at initialization",
-            f"Training begins at a loss of {start:.3g}, {start / constant:.3g} times that of the best constant ({constant:.3g}), "
+            f"Training begins at a loss of {start:.3g}, {start / constant:.3g} times that of the best constant "
+            f"({constant:.3g}), "
             f"and of {scaled:.3g} with standardized inputs",
             start / constant,
             "at most twice the best constant's (ln C for C classes), somewhat more by He's rule",

@@ -48,7 +48,8 @@ def order_flaws(e: Examined) -> list[Flaw]:
         Flaw(
             Cause.WIRING,
             "batches of one class",
-            f"On average {purity:.0%} of a batch are of its commonest class, in a random order {usual:.0%} would be: the "
+            f"On average {purity:.0%} of a batch are of its commonest class, in a random order {usual:.0%} would "
+            "be: the "
             "examples come sorted, and are not shuffled",
             purity,
             f"about {usual:.0%}",

@@ -136,7 +136,8 @@ def _said(seen: Watched, given: int, model: nn.Module) -> Iterator[Flaw]:
             yield Flaw(
                 Cause.WIRING,
                 "gradients not cleared",
-                f"{seen.stale} of {seen.steps - 1} backward passes that follow a step add to the gradient of the step before",
+                f"{seen.stale} of {seen.steps - 1} backward passes that follow a step add to the gradient of the "
+                "step before",
                 seen.stale / (seen.steps - 1),
                 "no gradient left when a backward pass begins after a step",
                 "Call optimizer.zero_grad() once for each step, before backward",
@@ -170,7 +171,8 @@ def _said(seen: Watched, given: int, model: nn.Module) -> Iterator[Flaw]:
         yield Flaw(
             Cause.WIRING,
             "targets of another batch",
-            f"In {seen.strange} of {seen.backward} steps the loss compares the output with the targets of an earlier batch",
+            f"In {seen.strange} of {seen.backward} steps the loss compares the output with the targets of an "
+            "earlier batch",
             seen.strange / seen.backward,
             "each batch's own targets",
             "Give the objective the targets of the batch that the output belongs to",
@@ -193,7 +195,8 @@ def _still(seen: Watched, given: int) -> Flaw:
     return Flaw(
         Cause.WIRING,
         mechanism,
-        f"After {given} batches of the loop no parameter has moved: {why} ({seen.steps} steps, {seen.backward} backward passes)",
+        f"After {given} batches of the loop no parameter has moved: {why} ({seen.steps} steps, {seen.backward} "
+        "backward passes)",
         float(seen.steps),
         "parameters that move with each step",
         mend,
@@ -205,7 +208,8 @@ def _cleared(seen: Watched) -> Flaw:
     return Flaw(
         Cause.WIRING,
         "step without a gradient",
-        f"In {seen.empty} of {seen.steps} steps the gradients are None or 0: they were cleared after backward, or come after it",
+        f"In {seen.empty} of {seen.steps} steps the gradients are None or 0: they were cleared after backward, or "
+        "come after it",
         seen.empty / seen.steps,
         "a gradient at every step",
         "The order is zero_grad, backward, step",

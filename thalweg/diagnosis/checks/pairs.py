@@ -6,7 +6,7 @@ zeros, whatever the targets $T$ are. So one matrix serves all permutations $\pi$
 $$ s = \langle T, W T \rangle, \qquad z = (s - \overline{s_\pi}) / \mathrm{sd}(s_\pi). $$
 
 Data that no such learner can read, or that hold nothing to learn, have $z$ near 0 as well: alone it proves nothing, and
-nothing is said. It is said where the targets fit once moved by some rows, or where one split fits and the other does not.
+nothing is said. Said is where the targets fit once moved by some rows, or where one split fits and the other does not.
 """
 
 import torch
@@ -28,7 +28,7 @@ MOVED = (1, -1, 2, -2, 3, -3)
 
 
 def pairing_flaws(e: Examined) -> list[Flaw]:
-    """Targets that fit the inputs once they are moved by some rows; a split whose pairs fit, beside one whose do not."""
+    """Targets that fit the inputs once moved by some rows; a split whose pairs fit, beside one whose do not."""
     if not e.tensors or e.whole or not ((e.classes and e.y.dim() == 1) or (e.numbers and e.y[0].numel() <= 8)):
         return []
     with streams_kept(e.recipe.data.train):
@@ -42,7 +42,7 @@ def pairing_flaws(e: Examined) -> list[Flaw]:
         own, theirs = _sample(e, e.source, mixed=True), _sample(e, validation, mixed=True)
     if own is None or theirs is None:
         return []
-    first, second = (_relation([_neighbours(x), _ridge(x)], y, e) for x, y in (own, theirs))
+    first, second = (_relation([_neighbours(s[0]), _ridge(s[0])], s[1], e) for s in (own, theirs))
     if first < NOTHING and second > CLEAR:
         return [_apart("train", "validation", first, second)]
     if second < NOTHING and first > CLEAR and 2 * len(theirs[1]) >= len(own[1]):
@@ -81,8 +81,8 @@ def _sample(e: Examined, source: Source, mixed: bool = False) -> tuple[Tensor, T
             return None
         features = torch.cat(xs)[:SAMPLE]
     if features.shape[1] > WIDEST:
-        mixed = torch.randn(features.shape[1], WIDEST, generator=e.generator("projection"))
-        features = (features - features.mean(0)) @ mixed / features.shape[1] ** 0.5
+        projection = torch.randn(features.shape[1], WIDEST, generator=e.generator("projection"))
+        features = (features - features.mean(0)) @ projection / features.shape[1] ** 0.5
     features = (features - features.mean(0)) / features.std(0).clamp_min(1e-6)
     if not targets.is_floating_point():
         targets = torch.nn.functional.one_hot(targets.long())
@@ -137,7 +137,8 @@ def _shifted(shift: int, own: float, found: float) -> Flaw:
     return Flaw(
         Cause.WIRING,
         "targets moved by some rows",
-        f"Learners of neighbours and of ridge regression find nothing in the pairs as they are (z = {own:.1f}), and a clear "
+        f"Learners of neighbours and of ridge regression find nothing in the pairs as they are (z = {own:.1f}), and "
+        "a clear "
         f"relation once the targets are moved by {shift:+d} (z = {found:.1f})",
         float(shift),
         "a relation in the pairs as they are",
@@ -151,7 +152,8 @@ def _apart(broken: str, sound: str, none: float, found: float) -> Flaw:
     return Flaw(
         Cause.WIRING,
         "inputs and targets apart",
-        f"Quick learners find no relation of inputs and targets in the {broken} split (z = {none:.1f}), and a clear one in the "
+        f"Quick learners find no relation of inputs and targets in the {broken} split (z = {none:.1f}), and a clear "
+        "one in the "
         f"{sound} split (z = {found:.1f}): there they were shuffled or sorted apart, or hold something else",
         none,
         f"z as in the {sound} split",

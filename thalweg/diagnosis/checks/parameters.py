@@ -104,11 +104,13 @@ def _cut_off(free: dict[str, nn.Parameter], cut: list[str]) -> Iterator[Flaw]:
     yield Flaw(
         Cause.WIRING,
         "no gradient",
-        f"{counted(len(cut), 'parameter tensor')} ({_named(cut)}), {share:.0%} of what is to be trained, take part in the "
+        f"{counted(len(cut), 'parameter tensor')} ({_named(cut)}), {share:.0%} of what is to be trained, take part "
+        "in the "
         f"output and get no gradient at {COPIES + 1} sets of weights",
         share,
         "a gradient for every parameter that is read",
-        "Look between them and the loss for detach, .data, .item(), no_grad, argmax, round or a product with 0; freeze on "
+        "Look between them and the loss for detach, .data, .item(), no_grad, argmax, round or a product with 0; "
+        "freeze on "
         "purpose by requires_grad_(False)",
         "weights at which their gradient is not 0",
     )
@@ -124,7 +126,8 @@ def _unregistered(strangers: list[nn.Parameter], passes: int, free: dict[str, nn
         f"{sum(weight.numel() for weight in free.values()):,}), so that they are not trained, moved or saved",
         float(numbers),
         "none",
-        "Keep layers in nn.ModuleList or nn.ModuleDict and not in a list or dict, and make them in __init__ and not in forward",
+        "Keep layers in nn.ModuleList or nn.ModuleDict and not in a list or dict, and make them in __init__ and "
+        "not in forward",
         "these parameters in model.parameters()",
     )
 
@@ -138,7 +141,7 @@ def _optimized(e: Examined, strangers: dict[int, nn.Parameter]) -> bool:
 
 
 def optimizer_flaws(e: Examined) -> list[Flaw]:
-    """Parameters that are to be trained, get a gradient, and do not move: the optimizer lacks them, or their rate is 0."""
+    """Parameters to be trained that get a gradient and do not move: no group holds them, or their rate is 0."""
     if e.steps_within(3) < 2 or e.recipe.loop is not None:
         return []
     training = trainee(e, [e.batch, e.other])
@@ -174,7 +177,8 @@ def optimizer_flaws(e: Examined) -> list[Flaw]:
                 Flaw(
                     Cause.WIRING,
                     mechanism,
-                    f"{counted(len(names), 'parameter tensor')} ({_named(names)}), {share:.0%} of what requires a gradient, do "
+                    f"{counted(len(names), 'parameter tensor')} ({_named(names)}), {share:.0%} of what requires a "
+                    "gradient, do "
                     f"not move in the optimizer's steps: they {why}",
                     share,
                     "every parameter that requires a gradient moves",
@@ -216,7 +220,8 @@ def mode_flaws(e: Examined) -> list[Flaw]:
         Flaw(
             Cause.WIRING,
             "training mode in evaluation",
-            f"{counted(len(staying), 'batch norm layer')} ({_named(staying)}) stay in training mode after model.eval(), so that "
+            f"{counted(len(staying), 'batch norm layer')} ({_named(staying)}) stay in training mode after "
+            "model.eval(), so that "
             "what is judged depends on the batch it stands in",
             float(len(staying)),
             "0 layers in training mode",

@@ -101,7 +101,8 @@ def clip_flaws(e: Examined) -> list[Flaw]:
         Flaw(
             Cause.OPTIMIZATION,
             "clip far below the gradient",
-            f"The gradient is at least {min(norms):.3g} long in every epoch and clipped to {clip:g}, so that each step is "
+            f"The gradient is at least {min(norms):.3g} long in every epoch and clipped to {clip:g}, so that each "
+            "step is "
             f"{min(norms) / clip:.0f} times shorter",
             min(norms) / clip,
             "a clip that shortens outliers alone",

@@ -1,8 +1,8 @@
 r"""What a model's outputs can be, and the lowest loss that such outputs reach, whatever the inputs.
 
 The range is found by behaviour: copies of the model with larger and larger weights of random signs are asked for many
-outputs. A head that is bounded shows the same ends each time, any other one grows. The lowest loss over outputs that are
-free is found by descent on the outputs themselves,
+outputs. A head that is bounded shows the same ends each time, any other one grows. The lowest loss of outputs that
+are free is found by descent on the outputs themselves,
 
 $$ L_{free} = \min_z L(z, t), \qquad L_{head} = \min_z L(h(z), t), \qquad L_{const} = \min_c L(h(c), t), $$
 

@@ -60,8 +60,10 @@ def _slow(e: Examined, norms: dict[str, Norm]) -> list[Flaw]:
         Flaw(
             Cause.WIRING,
             "running statistics stay",
-            f"After all {steps} steps {share:.0%} of the initial mean 0 and variance 1 are left in {counted(len(slow), 'batch norm layer')} "
-            f"({name}: momentum {norms[name].momentum:g}), so that evaluation normalizes by numbers that are not the data's",
+            f"After all {steps} steps {share:.0%} of the initial mean 0 and variance 1 are left in "
+            f"{counted(len(slow), 'batch norm layer')} "
+            f"({name}: momentum {norms[name].momentum:g}), so that evaluation normalizes by numbers that are not "
+            "the data's",
             share,
             "less than 1 %",
             "Take momentum=0.1, or None for the mean over all batches; torch's momentum is the share of the new value",
@@ -94,7 +96,8 @@ def _of_few(e: Examined, norms: dict[str, Norm]) -> list[Flaw]:
         Flaw(
             Cause.WIRING,
             "batch norm over few values",
-            f"{counted(len(few), 'batch norm layer')} ({next(iter(few))}) take their mean and variance from {max(few.values())} "
+            f"{counted(len(few), 'batch norm layer')} ({next(iter(few))}) take their mean and variance from "
+            f"{max(few.values())} "
             "values of a batch, which is mostly noise",
             float(max(few.values())),
             "at least 16 values",
@@ -134,7 +137,8 @@ def recalibrated_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         Flaw(
             Cause.WIRING,
             "running statistics are not the data's",
-            f"The trained model has a loss of {before:.4g} on two training batches, and of {after:.4g} once its batch norm "
+            f"The trained model has a loss of {before:.4g} on two training batches, and of {after:.4g} once its "
+            "batch norm "
             "takes mean and variance from these batches",
             before - after,
             "about the same loss",

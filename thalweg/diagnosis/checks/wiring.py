@@ -61,26 +61,20 @@ CHECKS: tuple[Check, ...] = (
 )
 SYMPTOMS: tuple[Check, ...] = (lambda e, reach: fitting_flaws(e, reach), lambda e, _: falling_flaws(e))
 """What a flaw found before would show as well: asked only where none was found."""
+RANGE = "head without the targets in its range"
 SHADOWS = {
     "flipped sign": (
-        "head without the targets in its range",
-        "sigmoid twice",
-        "softmax twice",
-        "labels outside of [0, 1]",
+        RANGE, "sigmoid twice", "softmax twice", "labels outside of [0, 1]", "softmax never",
+        "probabilities for log-probabilities",
     ),
     "broadcast in the loss": ("loss without the target", "a few examples are not fitted"),
-    "labels outside of [0, 1]": ("head without the targets in its range", "sigmoid twice"),
+    "labels outside of [0, 1]": (RANGE, "sigmoid twice"),
     "constant output": ("output without the input", "no gradient"),
-    "loss without the output": ("loss without the target", "head without the targets in its range", "no gradient"),
+    "loss without the output": ("loss without the target", RANGE, "no gradient"),
     "training mode in evaluation": ("examples mix",),
     "output without the input": ("no gradient",),
-    "softmax over the batch axis": (
-        "examples mix",
-        "softmax twice",
-        "sigmoid twice",
-        "head without the targets in its range",
-    ),
-}
+    "softmax over the batch axis": ("examples mix", "softmax twice", "sigmoid twice", RANGE),
+}  # fmt: skip
 """Mechanisms that speak of what another one causes: beside it they say nothing."""
 
 
