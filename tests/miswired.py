@@ -1,7 +1,6 @@
 """Recipes with one fault in their wiring each, the mechanism that has to be said of it, and the same repaired."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +26,6 @@ from wellwired import (
     Y,
     accumulating_loop,
     cnn,
-    draw,
     judging_loop,
     mlp,
     plain_loop,
@@ -370,10 +368,6 @@ MISWIRED: dict[str, tuple[str, Both]] = {
         "labels outside of [0, 1]",
         lambda f: recipe(X, (B + f)[:, None], lambda: mlp(6, 1), BCE),
     ),
-    "labels 1 and 2 as probabilities": (
-        "labels outside of [0, 1]",
-        lambda f: recipe(X, (B + f)[:, None], lambda: ended(mlp(6, 1), nn.Sigmoid()), nn.BCELoss()),
-    ),
     "sum with SGD": (
         "sum instead of mean",
         lambda f: recipe(
@@ -458,4 +452,3 @@ MISWIRED: dict[str, tuple[str, Both]] = {
         ),
     ),
 }
-__all__ = ["MISWIRED", "draw", "partial"]

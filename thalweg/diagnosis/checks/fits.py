@@ -1,7 +1,8 @@
 """Whether a model can fit a handful of examples at all, by its own steps or by others."""
 
 from functools import partial
-from math import inf, isfinite, isinf
+from math import inf, isfinite
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ FEWEST = 60
 
 def fitting_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     """A handful of examples that a plain network fits, and the model by no optimizer better than a constant does."""
-    if not e.tensors or not e.distinct or e.n < 4 or isinf(reach.free) or e.recipe.loop is not None:
+    if not e.tensors or not e.distinct or e.n < 4 or (reach.bottomless and reach.bare) or e.recipe.loop is not None:
         return []
     count = e.steps_within(STEPS)
     if count < FEWEST or not (e.classes or e.numbers):
@@ -33,15 +34,19 @@ def fitting_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         return []
     few = e.rows(e.batch, picked)
     inner = Reach(Examined(e.recipe, e.run, e.device, e.source, e.model, e.form, few, few, few, e.work))
-    constant, lowest = inner.constant, max(inner.reached, -1e9)
-    if not isfinite(constant) or constant - lowest < 1e-6 + 0.01 * abs(constant):
+    quick, right = inner.quick
+    halfway = (quick + right) / 2 if isfinite(quick + right) and right < quick else -inf
+    best = _after(e, few, count, e.recipe.optimizer, e.fresh(), halfway)
+    if best < halfway:
+        return []
+    constant, lowest = inner.constant, inner.reached
+    if not isfinite(constant + lowest) or constant - lowest < 1e-6 + 0.01 * abs(constant):
         return []
     enough = constant - FITS * (constant - lowest)
-    best = inf
     for optimizer in (e.recipe.optimizer, *(partial(torch.optim.Adam, lr=rate) for rate in RATES)):
         for number in range(2):
             model = e.fresh() if number == 0 else perturbed(e.fresh(), e.generator("fits"), 0.3)
-            best = min(best, _after(e, few, count, optimizer, model))
+            best = min(best, _after(e, few, count, optimizer, model, enough))
             if best < enough:
                 return []
     if _reference(e, inner, few) > constant - 0.5 * (constant - lowest):
@@ -78,12 +83,12 @@ def _picked(e: Examined) -> Tensor | None:
     return index
 
 
-def _after(e: Examined, few: Nest, count: int, optimizer: object, model: nn.Module) -> float:
+def _after(e: Examined, few: Nest, count: int, optimizer: Any, model: nn.Module, until: float) -> float:
     """The lowest loss in training or evaluation mode after some steps on a few examples."""
     training = trainee(e, [few], count, model, optimizer=optimizer, clip_norm=None, penalty=None)
-    losses = taken(training)
+    losses = taken(training, until)
     judged = float(e.loss(e.judged(training.model, few[0]), few[1]))
-    finite = [loss for loss in (*losses[-10:], judged) if isfinite(loss)]
+    finite = [loss for loss in (*losses, judged) if isfinite(loss)]
     return min(finite, default=inf)
 
 

@@ -25,7 +25,7 @@ def head_flaws(e: Examined, reach: Reach) -> list[Flaw]:
         return [_single(reach)]
     if (flaw := _scores(e, reach, loss)) is not None:
         return [flaw]
-    if isinf(reach.free) or not isfinite(reach.reached):
+    if reach.bare or isinf(reach.free) or not isfinite(reach.reached):
         return []
     if reach.free < -1e-6 <= reach.reached:
         return []  # a loss that is negative only for outputs that it is not meant for: the logarithm of probabilities
@@ -55,7 +55,7 @@ def _single(reach: Reach) -> Flaw:
 
 def _scores(e: Examined, reach: Reach, loss: str) -> Flaw | None:
     """A likelihood of classes that is given no logarithms of probabilities."""
-    if not e.classes or not isinf(reach.free):
+    if not e.classes or not reach.bottomless:
         return None
     if reach.softmax_axis == 1 and reach.reached < -0.5:
         says = f"The outputs are probabilities, and {loss} takes logarithms: the lowest loss is {reach.reached:.3g}"
@@ -139,7 +139,7 @@ def _ends(kept: Range) -> str:
 
 def clipped_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     """A rectifier on scores of classes: a score of 0 has no gradient, so that what is wrong there is never mended."""
-    if not e.classes or reach.range.low != 0 or isfinite(reach.range.high) or isinf(reach.free):
+    if not e.classes or reach.range.low != 0 or isfinite(reach.range.high) or reach.bottomless:
         return []
     share = float((e.output == 0).float().mean())
     if share < CLIPPED:

@@ -174,7 +174,7 @@ def constant_flaws(e: Examined) -> list[Flaw]:
     largest = 0.0
     for number in range(4):
         draw = e.generator(f"constant {number}")
-        output = e.judged(perturbed(e.fresh(), draw) if number < 2 else wild(e.fresh(), number**2, draw), e.x)
+        output = e.judged(perturbed(e.fresh(), draw) if number < 2 else wild(e.fresh(), float(number**2), draw), e.x)
         if not isinstance(output, Tensor) or (number < 2 and not bool(output.isfinite().all())):
             return []
         size = max(float(output.abs().max()), 1e-12)

@@ -1,7 +1,7 @@
 """The loss as a function of output and target: its sign, its axes, what it depends on, and where it begins."""
 
 from collections.abc import Iterator
-from math import isfinite, isinf
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -151,7 +151,7 @@ def sign_flaws(e: Examined, reach: Reach) -> list[Flaw]:
             compared.append(losses)
     if not compared or not all(right > wrong + 1e-6 * (1 + abs(right)) for right, wrong in compared):
         return []
-    if not isinf(reach.free) and (e.classes or e.two_valued):
+    if not reach.bottomless and (e.classes or e.two_valued):
         return []  # a distance in the place of a score: small is right
     low, high = compared[0]
     return [
@@ -185,8 +185,7 @@ def unbounded_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     if not e.two_valued or set(e.y.unique().tolist()) == {0.0, 1.0}:
         return []
     low, high = sorted(e.y.unique().tolist())
-    lowest = reach.free if not reach.range.bounded else reach.reached
-    if lowest > -1:
+    if not reach.bottomless if reach.bare else reach.reached > -1:
         return []
     renamed = ((e.y - low) / (high - low)).to(e.y.dtype)
     zeros = torch.zeros_like(e.output) if not reach.range.bounded else e.output
@@ -248,7 +247,10 @@ def start_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     """A loss at initialization far above the best constant's, with inputs of any scale."""
     if not (e.classes or (e.two_valued and _is_logistic(e))) or (e.run is None and e.work > 1e9):
         return []
-    constant, start = reach.constant, float(e.loss(e.output, e.y))
+    start = float(e.loss(e.output, e.y))
+    if start < OUT_OF_PROPORTION * reach.quick[0]:
+        return []
+    constant = reach.constant
     if not isfinite(constant) or constant < 0.05 or start < OUT_OF_PROPORTION * constant:
         return []
     plain = map_tensors(_standardized, e.x)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from math import inf
 from typing import Any
 
 import torch
@@ -54,15 +55,19 @@ def trainee(
         return prepare(recipe, e.device)
 
 
-def taken(training: Training) -> list[float]:
-    """Take the steps of one epoch; the loss of each, as training mode has it."""
+def taken(training: Training, until: float = -inf) -> list[float]:
+    """Take the steps of one epoch, or until a loss is below some number; the loss of each, as training mode has it."""
     seed_everything(training.recipe.seed, "noise", 1)
     with asking(), torch.enable_grad():
         if training.recipe.loop is not None:
-            losses: list[float] = []
             run_own_loop(training, 1, training.source.batches(1, 0, None), RunningMean(training.device))
-            return losses
-        return [float(minimized) for minimized, _ in steps(training, 1, RunningMean(training.device))]
+            return []
+        losses: list[float] = []
+        for minimized, _ in steps(training, 1, RunningMean(training.device)):
+            losses.append(float(minimized))
+            if losses[-1] < until:
+                break
+        return losses
 
 
 def own_steps(e: Examined, batch: Nest, count: int, scale: float | None = None) -> list[float]:

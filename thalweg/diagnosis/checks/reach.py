@@ -124,9 +124,43 @@ class Reach:
         return self.softmax_axis is None and not self.logarithms
 
     @cached_property
+    def bottomless(self) -> bool:
+        """Whether the loss has no lower bound where outputs may be any numbers."""
+        return any(self._value(free, 1e3 * sign * z, False) < -100.0 for z in self._far() for sign in (1.0, -1.0))
+
+    def _far(self) -> list[Tensor]:
+        output = self.examined.output[self.rows].float()
+        right = self._guesses(free)
+        return [output, *right, *(z.roll(1, 0) for z in right)]
+
+    @cached_property
     def free(self) -> float:
         """The lowest loss of free outputs; minus infinity where it has no lower bound."""
-        return self.lowest(free)
+        return -inf if self.bottomless else self.lowest(free)
+
+    @cached_property
+    def bare(self) -> bool:
+        """Whether the outputs can be any numbers."""
+        return self.softmax_axis is None and not self.logarithms and not self.range.bounded
+
+    @cached_property
+    def quick(self) -> tuple[float, float]:
+        """The losses of a constant and of right outputs, by the best of some guesses: no less than the lowest."""
+        e, y = self.examined, self.target
+        if e.classes:
+            flat = torch.nn.functional.one_hot(y.long(), e.output.shape[1]).reshape(-1, e.output.shape[1])
+            prior = flat.float().mean(0).clamp_min(1e-6).log()
+            constants = [prior.reshape(1, -1, *[1] * (e.output.dim() - 2)).expand(e.output[:1].shape)]
+        elif e.numbers:
+            y = y.reshape(e.output[self.rows].shape).float()
+            mean = y.mean(0, keepdim=True)
+            share = mean.clamp(1e-4, 1 - 1e-4)
+            constants = [mean, y.median(0, keepdim=True).values, share.logit()]
+        else:
+            return inf, inf
+        constants = [self.head(z) for z in constants]
+        constant = min((self._value(free, z, True) for z in constants), default=inf)
+        return constant, min((self._value(self.head, z, False) for z in self._guesses(self.head)), default=inf)
 
     @cached_property
     def reached(self) -> float:
@@ -149,12 +183,7 @@ class Reach:
             z = start.float()
             z = z.mean(0, keepdim=True) if same else z
             for scale in self._scales(z):
-                value, end = self._descended(z, form, same, scale)
-                best = min(best, value)
-            if not same and form is free and value == value:
-                far = self._value(form, 1e3 * end, same)
-                if far < -100.0 and far < 10 * value:
-                    return -inf
+                best = min(best, self._descended(z, form, same, scale))
         return best
 
     def _guesses(self, form: Form) -> list[Tensor]:
@@ -176,14 +205,14 @@ class Reach:
         theirs = float(y.float().std()) if y.is_floating_point() and y.numel() > 1 else 1.0
         return [own] if 0.3 < theirs / own < 3.0 else [own, max(theirs, 1e-3)]
 
-    def _descended(self, z: Tensor, form: Form, same: bool, scale: float) -> tuple[float, Tensor]:
-        """Adam on the outputs, its rate falling to 0; the lowest loss on the way, and where it was."""
+    def _descended(self, z: Tensor, form: Form, same: bool, scale: float) -> float:
+        """Adam on the outputs, its rate falling to 0; the lowest loss on the way."""
         low, high = (self.range.low, self.range.high) if form is not free and self._clamped else (-inf, inf)
         scale = min(scale, high - low)
         z = z.clamp(low, high)
         z = z.clone().requires_grad_()
         m, v = torch.zeros_like(z), torch.zeros_like(z)
-        best, where = inf, z.detach().clone()
+        best = inf
         for step in range(STEPS):
             try:
                 loss = self._loss(form, z, same)
@@ -191,9 +220,7 @@ class Reach:
                 break
             if not loss.requires_grad:
                 break
-            value = float(loss)
-            if value < best:
-                best, where = value, z.detach().clone()
+            best = min(best, float(loss))
             (gradient,) = torch.autograd.grad(loss, z, allow_unused=True)
             if gradient is None or not bool(gradient.isfinite().all()):
                 break
@@ -203,7 +230,7 @@ class Reach:
                 corrected = (v / (1 - 0.95 ** (step + 1))).sqrt() + 1e-12
                 z -= 0.3 * scale * (1 - step / STEPS) * m / (1 - 0.8 ** (step + 1)) / corrected
                 z.clamp_(low, high)
-        return best, where
+        return best
 
     def _loss(self, form: Form, z: Tensor, same: bool) -> Tensor:
         with torch.enable_grad():
