@@ -141,6 +141,12 @@ class Examined:
         with asking():
             return copy.deepcopy(self.model)
 
+    def rebuilt(self, seed: int) -> nn.Module:
+        """A model from another start."""
+        seed_everything(seed, "checks")
+        with asking():
+            return copy.deepcopy(self.recipe.model()).to(self.device)
+
     def judged(self, model: nn.Module, x: Nest) -> Any:
         """The output in evaluation mode, without a gradient."""
         model.eval()

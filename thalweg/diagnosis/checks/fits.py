@@ -11,7 +11,7 @@ from thalweg.core.nest import Nest, leaves, map_tensors
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined
 from thalweg.diagnosis.checks.moves import taken, trainee
-from thalweg.diagnosis.checks.reach import Reach, perturbed
+from thalweg.diagnosis.checks.reach import Reach, perturbed, standardized
 from thalweg.diagnosis.flaw import Flaw, Sure
 
 HANDFUL = 8
@@ -20,6 +20,8 @@ FITS = 0.1
 RATES = (1e-3, 1e-2, 1e-1)
 STEPS = 150
 FEWEST = 60
+SEEDS = 3
+"""Other starts from which a model that has fitted nothing is trained, on inputs of mean 0 and spread 1."""
 
 
 def fitting_flaws(e: Examined, reach: Reach) -> list[Flaw]:
@@ -32,25 +34,11 @@ def fitting_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     picked = _picked(e)
     if picked is None:
         return []
-    few = e.rows(e.batch, picked)
-    inner = Reach(Examined(e.recipe, e.run, e.device, e.source, e.model, e.form, few, few, few, e.work))
-    quick, right = inner.quick
-    halfway = (quick + right) / 2 if isfinite(quick + right) and right < quick else -inf
-    best = _after(e, few, count, e.recipe.optimizer, e.fresh(), halfway)
-    if best < halfway:
+    apart = (e.y[picked].reshape(len(picked), -1) != e.y[picked[0]].reshape(-1)).any(1).nonzero()[:, 0]
+    failed = [_unfitted(e, index, count) for index in (picked, picked[torch.stack([apart[0] * 0, apart[0]])])]
+    if None in failed:
         return []
-    constant, lowest = inner.constant, inner.reached
-    if not isfinite(constant + lowest) or constant - lowest < 1e-6 + 0.01 * abs(constant):
-        return []
-    enough = constant - FITS * (constant - lowest)
-    for optimizer in (e.recipe.optimizer, *(partial(torch.optim.Adam, lr=rate) for rate in RATES)):
-        for number in range(2):
-            model = e.fresh() if number == 0 else perturbed(e.fresh(), e.generator("fits"), 0.3)
-            best = min(best, _after(e, few, count, optimizer, model, enough))
-            if best < enough:
-                return []
-    if _reference(e, inner, few) > constant - 0.5 * (constant - lowest):
-        return []
+    best, constant, lowest = failed[0] or (inf, inf, inf)
     share = (constant - best) / (constant - lowest)
     return [
         Flaw(
@@ -68,6 +56,42 @@ def fitting_flaws(e: Examined, reach: Reach) -> list[Flaw]:
             Sure.MEASURED,
         )
     ]
+
+
+def _unfitted(e: Examined, picked: Tensor, count: int) -> tuple[float, float, float] | None:
+    """The loss that examples were brought to, a constant's and the lowest, where nothing fits them; None where one does.
+
+    Two examples a network of two units can tell apart as well, if it can tell anything.
+    """
+    few = e.rows(e.batch, picked)
+    inner = Reach(Examined(e.recipe, e.run, e.device, e.source, e.model, e.form, few, few, few, e.work))
+    quick, right = inner.quick
+    halfway = (quick + right) / 2 if isfinite(quick + right) and right < quick else -inf
+    best = _after(e, few, count, e.recipe.optimizer, e.fresh(), halfway)
+    if best < halfway:
+        return None
+    constant, lowest = inner.constant, inner.reached
+    if not isfinite(constant + lowest) or constant - lowest < 1e-6 + 0.01 * abs(constant):
+        return None
+    enough = constant - FITS * (constant - lowest)
+    for optimizer in (e.recipe.optimizer, *(partial(torch.optim.Adam, lr=rate) for rate in RATES)):
+        for number in range(2):
+            model = e.fresh() if number == 0 else perturbed(e.fresh(), e.generator("fits"), 0.3)
+            best = min(best, _after(e, few, count, optimizer, model, enough))
+            if best < enough:
+                return None
+    if best > constant + FITS / 2 * (constant - lowest):
+        return None  # it has not come as far as a constant does: slow, and nothing is known of the rest
+    for seed in range(SEEDS):
+        for rate in RATES:
+            others = (map_tensors(standardized, few[0]), few[1])
+            optimizer = partial(torch.optim.Adam, lr=rate)
+            best = min(best, _after(e, others, count, optimizer, e.rebuilt(seed), enough))
+            if best < enough:
+                return None  # the start, or the scale of the inputs: no matter of the wiring
+    if _reference(e, inner, few) > constant - 0.5 * (constant - lowest):
+        return None
+    return best, constant, lowest
 
 
 def _picked(e: Examined) -> Tensor | None:

@@ -1,6 +1,7 @@
 """Whether an example's output is its own: the same in every pass, and whatever the other examples are."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from thalweg.core.nest import Nest, leaves, map_tensors
+from thalweg.core.objective import apply
 from thalweg.diagnosis.cause import Cause
-from thalweg.diagnosis.checks.examined import Examined, Unasked
-from thalweg.diagnosis.checks.reach import batch_axis_sums, perturbed, wild
+from thalweg.diagnosis.checks.examined import Examined, Unasked, asking
+from thalweg.diagnosis.checks.reach import batch_axis_sums, noisy, perturbed, wild
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 
 DROPPING = {
@@ -172,15 +174,17 @@ def constant_flaws(e: Examined) -> list[Flaw]:
     if not e.tensors or e.n < 3 or not _differ(e.x):
         return []
     largest = 0.0
-    for number in range(4):
+    for number in range(6):
         draw = e.generator(f"constant {number}")
-        output = e.judged(perturbed(e.fresh(), draw) if number < 2 else wild(e.fresh(), float(number**2), draw), e.x)
-        if not isinstance(output, Tensor) or (number < 2 and not bool(output.isfinite().all())):
+        model = perturbed(e.fresh(), draw) if number < 3 else wild(e.fresh(), float(number), draw)
+        for x in (e.x, map_tensors(partial(noisy, draw=draw), e.x)):
+            output = e.judged(model, x)
+            if not isinstance(output, Tensor):
+                return []
+            size = max(float(output.abs().max()), 1e-12)
+            largest = max(largest, float((output - output[:1]).abs().nan_to_num(1.0).max()) / size)
+        if largest > 1e-6 or _has_derivative(e, model):
             return []
-        size = max(float(output.abs().max()), 1e-12)
-        largest = max(largest, float((output - output[:1]).abs().nan_to_num(1.0).max()) / size)
-    if largest > 1e-6:
-        return []
     return [
         Flaw(
             Cause.WIRING,
@@ -192,6 +196,18 @@ def constant_flaws(e: Examined) -> list[Flaw]:
             "weights for which two examples have different outputs",
         )
     ]
+
+
+def _has_derivative(e: Examined, model: nn.Module) -> bool:
+    """Whether an output moves with some floating input, however little."""
+    x = map_tensors(lambda leaf: leaf.clone().requires_grad_(leaf.is_floating_point()), e.x)
+    inputs = [leaf for leaf in leaves(x) if leaf.requires_grad]
+    with asking(), torch.enable_grad():
+        output = apply(model, map_tensors(lambda leaf: leaf * 1 if leaf.is_floating_point() else leaf, x))
+        if not inputs or not output.requires_grad:
+            return False
+        gradients = torch.autograd.grad(output.float().square().sum() + output.sum(), inputs, allow_unused=True)
+    return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
 
 
 def _differ(x: Nest) -> bool:

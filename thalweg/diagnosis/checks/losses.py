@@ -13,7 +13,7 @@ from thalweg.core.signature import argument_names
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined, Unasked
 from thalweg.diagnosis.checks.moves import follows_scale, own_steps
-from thalweg.diagnosis.checks.reach import Reach
+from thalweg.diagnosis.checks.reach import Reach, standardized
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 
 OUT_OF_PROPORTION = 10.0
@@ -253,7 +253,7 @@ def start_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     constant = reach.constant
     if not isfinite(constant) or constant < 0.05 or start < OUT_OF_PROPORTION * constant:
         return []
-    plain = map_tensors(_standardized, e.x)
+    plain = map_tensors(standardized, e.x)
     scaled = float(e.loss(e.judged(e.fresh(), plain), e.y))
     if scaled < OUT_OF_PROPORTION * constant:
         return []  # the inputs' scale alone: a matter of the data
@@ -276,12 +276,6 @@ def start_flaws(e: Examined, reach: Reach) -> list[Flaw]:
 
 def _is_logistic(e: Examined) -> bool:
     return "BCE" in name_of(e.form.inner) or "binary" in name_of(e.form.inner)
-
-
-def _standardized(leaf: Tensor) -> Tensor:
-    if not leaf.is_floating_point() or leaf.numel() < 2:
-        return leaf
-    return (leaf - leaf.mean()) / leaf.std().clamp_min(1e-6)
 
 
 def _noise(e: Examined, purpose: str) -> Tensor:

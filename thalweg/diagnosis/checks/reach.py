@@ -10,7 +10,7 @@ with h the head's own form: the identity, a range, or a softmax. What a head cos
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf, isfinite
@@ -24,6 +24,8 @@ from thalweg.diagnosis.checks.examined import Examined, Unasked
 Form = Callable[[Tensor], Tensor]
 SCALES = (3.0, 9.0, 27.0)
 """By so much the weights of the copies are larger."""
+COPIES = 4
+"""Copies for each scale: the outputs of one may all be far on one side."""
 SURE = 30.0
 """A logit that leaves no doubt."""
 STEPS = 120
@@ -52,20 +54,25 @@ class Reach:
     @cached_property
     def outputs(self) -> list[Tensor]:
         """Outputs of copies with larger and larger weights, as far as they are finite."""
-        e = self.examined
         found = []
         for scale in SCALES:
-            draw = e.generator(f"range {scale}")
-            model = wild(e.fresh(), scale, draw)
-            noisy = map_tensors(partial(_noise, draw=draw), e.x)
-            try:
-                outputs = [e.judged(model, x) for x in (e.x, noisy)]
-            except Unasked:
-                outputs = [e.judged(model, e.x)]
-            kept = [o for o in outputs if isinstance(o, Tensor) and bool(o.isfinite().all())]
+            kept = [output for number in range(COPIES) for output in self._asked(scale, number)]
             if kept:
-                found.append(torch.cat([o.reshape(-1, *o.shape[1:]) for o in kept]))
+                found.append(torch.cat(kept))
         return found
+
+    def _asked(self, scale: float, number: int) -> Iterator[Tensor]:
+        """Outputs of one such copy for the batch, and for noisy inputs where it takes them."""
+        e = self.examined
+        draw = e.generator(f"range {scale} {number}")
+        model = wild(e.fresh(), scale, draw)
+        for x in (e.x, map_tensors(partial(noisy, draw=draw), e.x)):
+            try:
+                output = e.judged(model, x)
+            except Unasked:
+                continue
+            if isinstance(output, Tensor) and bool(output.isfinite().all()):
+                yield output
 
     @cached_property
     def range(self) -> Range:
@@ -273,7 +280,8 @@ def perturbed(model: nn.Module, draw: torch.Generator, share: float = 0.5) -> nn
     return model
 
 
-def _noise(leaf: Tensor, draw: torch.Generator) -> Tensor:
+def noisy(leaf: Tensor, draw: torch.Generator) -> Tensor:
+    """Inputs with noise of ten times their spread; whole numbers stay."""
     if not leaf.is_floating_point():
         return leaf.clone()
     noise = torch.randn(leaf.shape, generator=draw).to(leaf)
@@ -293,3 +301,11 @@ def batch_axis_sums(output: Tensor) -> bool:
 def shifted(nest: Nest) -> Nest:
     """The same rows, each one place further: every example has the inputs of another."""
     return map_tensors(lambda leaf: leaf.roll(1, 0), nest)
+
+
+def standardized(leaf: Tensor) -> Tensor:
+    """Inputs of mean 0 and spread 1, each by its own over the examples; whole numbers stay."""
+    if not leaf.is_floating_point() or len(leaf) < 2:
+        return leaf
+    spread = leaf.std(0)
+    return (leaf - leaf.mean(0)) / torch.where(spread > 1e-6, spread, 1.0)
