@@ -40,3 +40,26 @@ def collecting(known: Iterable[str] = ()) -> Iterator[list[str]]:
         yield notices
     finally:
         _collected.reset(token)
+
+
+class _Known(list[str]):
+    """A collector that knows every message already."""
+
+    def __contains__(self, message: object) -> bool:
+        return True
+
+
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """Let a block's notices go unsaid: another look at a recipe says nothing a second time.
+
+    >>> with collecting() as notices, unsaid():
+    ...     notice("batch_size=64 is larger than the data")
+    >>> notices
+    []
+    """
+    token = _collected.set((_Known(),))
+    try:
+        yield
+    finally:
+        _collected.reset(token)

@@ -1,0 +1,233 @@
+"""Whether every parameter that takes part in the output gets a gradient, stands in the optimizer, and moves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from thalweg.core.objective import Moment
+from thalweg.core.step import Step
+from thalweg.core.wording import counted
+from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.checks.examined import Examined, asking
+from thalweg.diagnosis.checks.moves import taken, trainee
+from thalweg.diagnosis.checks.reach import perturbed
+from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+
+COPIES = 3
+"""Sets of weights at which a gradient is asked for: one that is 0 at all of them is cut off, not by chance."""
+
+
+class Read(TorchFunctionMode):
+    """The parameters that functions of torch read in a block while gradients are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameters: dict[int, nn.Parameter] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_grad_enabled() and getattr(func, "__name__", "") not in ("__get__", "__set__"):
+            self._look((args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+    def _look(self, given: Any) -> None:
+        if isinstance(given, nn.Parameter):
+            self.parameters[id(given)] = given
+        elif isinstance(given, tuple | list):
+            for part in given:
+                self._look(part)
+        elif isinstance(given, dict):
+            self._look(tuple(given.values()))
+
+
+@contextmanager
+def reading(model: nn.Module) -> Iterator[Read]:
+    """What the model's forward reads in a block, and nothing of what the loss does."""
+    read, inside = Read(), []
+
+    def enter(*_: Any) -> None:
+        read.__enter__()
+        inside.append(True)
+
+    def leave(*_: Any) -> None:
+        if inside:
+            inside.pop()
+            read.__exit__(None, None, None)
+
+    handles = [model.register_forward_pre_hook(enter), model.register_forward_hook(leave)]
+    try:
+        yield read
+    finally:
+        for handle in handles:
+            handle.remove()
+        while inside:
+            leave()
+
+
+def gradient_flaws(e: Examined) -> list[Flaw]:
+    """Parameters that are read and get no gradient; and parameters that are read and not the model's own."""
+    if COPIES * 3 * e.work > 2e9:
+        return []
+    reached: dict[str, float] = {}
+    used: set[str] = set()
+    strangers: dict[int, nn.Parameter] = {}
+    for number in range(COPIES + 1):
+        model = e.fresh() if number == 0 else perturbed(e.fresh(), e.generator(f"gradient {number}"))
+        names = {id(weight): name for name, weight in model.named_parameters()}
+        step = Step(model, e.form, None).to(e.device).train()
+        with asking(), torch.enable_grad(), reading(model) as read:
+            minimized, _ = step(e.batch, Moment(training=True, generator=torch.Generator(e.device).manual_seed(0)))
+            if not minimized.requires_grad or not bool(minimized.isfinite()):
+                return []
+            minimized.backward()
+        here = {id(weight): name for name, weight in model.named_parameters()}
+        used |= {names[key] for key in read.parameters if key in names and key in here}
+        strangers |= {
+            key: weight for key, weight in read.parameters.items() if key not in names and weight.requires_grad
+        }
+        for name, weight in model.named_parameters():
+            size = 0.0 if weight.grad is None else float(weight.grad.abs().max())
+            reached[name] = max(reached.get(name, 0.0), size)
+    free = {name: weight for name, weight in e.model.named_parameters() if weight.requires_grad and weight.numel()}
+    cut = [name for name in free if name in used and reached[name] == 0.0]
+    flaws = list(_cut_off(free, cut)) if cut else []
+    if strangers and not _optimized(e, strangers):
+        flaws.append(_unregistered(list(strangers.values()), COPIES + 1, free))
+    return flaws
+
+
+def _cut_off(free: dict[str, nn.Parameter], cut: list[str]) -> Iterator[Flaw]:
+    share = sum(free[name].numel() for name in cut) / sum(weight.numel() for weight in free.values())
+    yield Flaw(
+        Cause.WIRING,
+        "no gradient",
+        f"{counted(len(cut), 'parameter tensor')} ({_named(cut)}), {share:.0%} of what is to be trained, take part "
+        "in the "
+        f"output and get no gradient at {COPIES + 1} sets of weights",
+        share,
+        "a gradient for every parameter that is read",
+        "Look between them and the loss for detach, .data, .item(), no_grad, argmax, round or a product with 0; "
+        "freeze on "
+        "purpose by requires_grad_(False)",
+        "weights at which their gradient is not 0",
+    )
+
+
+def _unregistered(strangers: list[nn.Parameter], passes: int, free: dict[str, nn.Parameter]) -> Flaw:
+    numbers = sum(weight.numel() for weight in strangers)
+    return Flaw(
+        Cause.WIRING,
+        "unregistered parameters",
+        f"The output is computed with {numbers:,} numbers in {counted(len(strangers), 'parameter tensor')} that "
+        "model.parameters() does not give (its own are "
+        f"{sum(weight.numel() for weight in free.values()):,}), so that they are not trained, moved or saved",
+        float(numbers),
+        "none",
+        "Keep layers in nn.ModuleList or nn.ModuleDict and not in a list or dict, and make them in __init__ and "
+        "not in forward",
+        "these parameters in model.parameters()",
+    )
+
+
+def _optimized(e: Examined, strangers: dict[int, nn.Parameter]) -> bool:
+    """Whether the optimizer is given parameters that are not the model's."""
+    training = trainee(e, [e.batch])
+    own = {id(weight) for weight in training.model.parameters()}
+    held = {id(weight) for group in training.optimizer.param_groups for weight in group["params"]}
+    return bool(held - own)
+
+
+def optimizer_flaws(e: Examined) -> list[Flaw]:
+    """Parameters to be trained that get a gradient and do not move: no group holds them, or their rate is 0."""
+    if e.steps_within(3) < 2 or e.recipe.loop is not None:
+        return []
+    training = trainee(e, [e.batch, e.other])
+    before = {name: weight.detach().clone() for name, weight in training.model.named_parameters()}
+    gradients: dict[str, float] = {}
+    handles = [
+        weight.register_hook(lambda grad, name=name: _note(gradients, name, grad))
+        for name, weight in training.model.named_parameters()
+        if weight.requires_grad
+    ]
+    held = {id(weight) for group in training.optimizer.param_groups for weight in group["params"]}
+    losses = taken(training)
+    for handle in handles:
+        handle.remove()
+    if not losses or not all(map(_finite, losses)):
+        return []
+    free = {name: weight for name, weight in training.model.named_parameters() if weight.requires_grad}
+    still = [
+        name
+        for name in free
+        if gradients.get(name, 0.0) > 1e-12 and name in before and torch.equal(free[name], before[name])
+    ]
+    lacking = [name for name in still if id(free[name]) not in held]
+    unmoved = [name for name in still if id(free[name]) in held and _rate(training.optimizer, free[name]) == 0]
+    flaws = []
+    for mechanism, names, why, mend in (
+        ("not in the optimizer", lacking, "are in none of its groups", "Give the optimizer all that is to be trained"),
+        ("learning rate 0", unmoved, "have a learning rate of 0", "Give them a learning rate above 0"),
+    ):
+        if names:
+            share = sum(free[name].numel() for name in names) / sum(weight.numel() for weight in free.values())
+            flaws.append(
+                Flaw(
+                    Cause.WIRING,
+                    mechanism,
+                    f"{counted(len(names), 'parameter tensor')} ({_named(names)}), {share:.0%} of what requires a "
+                    "gradient, do "
+                    f"not move in the optimizer's steps: they {why}",
+                    share,
+                    "every parameter that requires a gradient moves",
+                    f"{mend}; freeze on purpose by requires_grad_(False)",
+                    "a step after which they have changed",
+                )
+            )
+    return flaws
+
+
+def _rate(optimizer: Any, weight: Tensor) -> float:
+    return next(float(g["lr"]) for g in optimizer.param_groups if any(weight is own for own in g["params"]))
+
+
+def _note(gradients: dict[str, float], name: str, gradient: Tensor) -> None:
+    gradients[name] = max(gradients.get(name, 0.0), float(gradient.abs().max()))
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0.0
+
+
+def _named(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+
+
+def mode_flaws(e: Examined) -> list[Flaw]:
+    """Batch norm that stays in training mode when the model is set to evaluation."""
+    model = e.fresh().eval()
+    staying = [
+        name or type(module).__name__
+        for name, module in model.named_modules()
+        if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+    if not staying:
+        return []
+    return [
+        Flaw(
+            Cause.WIRING,
+            "training mode in evaluation",
+            f"{counted(len(staying), 'batch norm layer')} ({_named(staying)}) stay in training mode after "
+            "model.eval(), so that "
+            "what is judged depends on the batch it stands in",
+            float(len(staying)),
+            "0 layers in training mode",
+            "Let train(mode) and eval() of the model call those of nn.Module",
+            "module.training is False after model.eval()",
+            Sure.CERTAIN,
+            Raises.VALIDATION,
+        )
+    ]
