@@ -6,6 +6,7 @@ from typing import Any
 
 from thalweg.diagnosis.budget import Cost
 from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.floor import Floor
 from thalweg.measure.curvature.point import CriticalPoint
 from thalweg.training import Recipe
@@ -97,7 +98,7 @@ class Finding:
     finding waits for. Remedies are attached by the door `thalweg.diagnose`. `reference` is the floor in full: it does
     not change while the data and the judge stay, so another diagnosis can be given it. `cured` says by what a cause is
     held off already, so that nothing is left to treat. `stopped_at` is the point at which the training stopped, where
-    the train loss is too high: it explains, and decides nothing.
+    the train loss is too high: it explains, and decides nothing. `flaws` is what the checks have seen, harmful or not.
 
     >>> finding = Finding(Cause.NONE, "reaches the reference learners")
     >>> finding.to_json()["cause"]
@@ -117,6 +118,7 @@ class Finding:
     reference: Floor | None = field(default=None, repr=False)
     cured: str | None = None
     stopped_at: CriticalPoint | None = None
+    flaws: tuple[Flaw, ...] = ()
 
     def but(self, **changes: Any) -> "Finding":
         """The same finding with some fields changed."""
@@ -139,6 +141,7 @@ class Finding:
             "next": None,
             "would_decide": self.would_decide,
             "cured": self.cured,
+            "flaws": [flaw.to_json() for flaw in self.flaws],
             "stopped_at": None if self.stopped_at is None else self.stopped_at.to_json(),
             "ranked": [{"cause": str(r.cause), "share": r.share, "sentence": r.sentence} for r in self.ranked],
             "losses": losses,

@@ -15,6 +15,7 @@ Same size goes it: OPTIMIZATION. Only bigger goes it: MODEL_BIAS. Neither, or no
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import isfinite
 
 from thalweg.core.wording import counted
@@ -25,6 +26,7 @@ from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.growth import bigger_siblings, unrestrained
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
+from thalweg.diagnosis.repairs import repaired
 from thalweg.training import Recipe
 
 CLOSES = 0.75
@@ -83,9 +85,14 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
     """Same-size arms, then bigger ones, until one goes the way to the floor or the budget is spent."""
     lab.asks(SAME, BIGGER)
     control = lab.arm(CONTROL, lab.recipe, [lab.recipe.seed], lab.train)
-    same = _screened(lab, floor, control, SAME, better_trained(lab, control))
+    mends = {name: (recipe, flaw) for name, recipe, flaw in repaired(lab.recipe, lab.train, lab.known_so_far.flaws)}
+    mended = ((name, recipe) for name, (recipe, _) in mends.items())
+    same = _screened(lab, floor, control, SAME, chain(mended, better_trained(lab, control)))
     if same.experiment.answer == "yes":
         says = f"{same.name} goes {percent(same.share)} of the way from the train loss to the floor ({floor.by})"
+        if same.name in mends:
+            flaw = mends[same.name][1]
+            return Fitting((Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}"),), (same.experiment,))
         return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, same.share), says),), (same.experiment,))
     lab.asks(BIGGER)
     bigger = _screened(lab, floor, control, BIGGER, bigger_arms(lab, same.tuned, grow))

@@ -22,6 +22,7 @@ from torch import Tensor
 from thalweg.core.arrays import are_classes
 from thalweg.core.objective import PlainLoss, counted_targets
 from thalweg.core.source import Indexed, Source
+from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.natural import Natural, natural_errors
 from thalweg.diagnosis.references import (
     CONSTANT,
@@ -68,6 +69,8 @@ class Floor:
     siblings: bool = False
     natural: "Natural | None" = None
     """What references reach in errors that no loss can bend."""
+    flaws: tuple[Flaw, ...] = ()
+    """What the checks of the data have seen: the data stay as the floor does."""
 
     @property
     def way(self) -> float:

@@ -54,6 +54,8 @@ class Laboratory:
     ahead: list[Planned] = field(default_factory=list)
     question: str = ""
     evidence: dict[str, dict[str, Arm]] = field(default_factory=dict)
+    apart: bool = False
+    """Whether the recipe brought its validation split, which may then be of another kind than train."""
     known_so_far: Finding = field(default_factory=lambda: Finding(Cause.UNDECIDED, ""))
 
     def __post_init__(self) -> None:
@@ -209,7 +211,8 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
         probe = as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
         probe = _telling(halves(probe)[0]) if isinstance(probe, Indexed) else probe
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={})
-    return Laboratory(laid, train, validation, probe, device, budget, progress)
+    given = recipe.data.validation is not None
+    return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given)
 
 
 def _telling(probe: Indexed) -> Indexed | None:

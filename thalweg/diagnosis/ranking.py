@@ -41,7 +41,7 @@ class Gaps:
             return self.mismatched
         if raises is Raises.NONE_SEEN:
             return False
-        return self.train is not False or (raises is Raises.VALIDATION and self.validation is not False)
+        return (self.train if raises is Raises.TRAIN else self.validation) is not False
 
     @property
     def largest(self) -> float:

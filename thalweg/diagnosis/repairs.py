@@ -30,7 +30,12 @@ Moments = tuple[Tensor, Tensor]
 
 
 class Standardizing(nn.Module):
-    """A model in standardized units, outwardly in those of the data: $\\mu_y + \\sigma_y f((x - \\mu_x) / \\sigma_x)$."""
+    r"""A model in standardized units, outwardly in those of the data: $\mu_y + \sigma_y f((x - \mu_x) / \sigma_x)$."""
+
+    inputs_mean: Tensor | None
+    inputs_deviation: Tensor | None
+    targets_mean: Tensor | None
+    targets_deviation: Tensor | None
 
     def __init__(self, model: nn.Module, inputs: Moments | None, targets: Moments | None) -> None:
         super().__init__()
@@ -41,10 +46,12 @@ class Standardizing(nn.Module):
             self.register_buffer(f"{name}_deviation", deviation)
 
     def forward(self, x: Tensor) -> Any:
-        if self.inputs_mean is not None:
+        if self.inputs_mean is not None and self.inputs_deviation is not None:
             x = (x - self.inputs_mean) / self.inputs_deviation
         output = self.model(x)
-        return output if self.targets_mean is None else self.targets_mean + self.targets_deviation * output
+        if self.targets_mean is None or self.targets_deviation is None:
+            return output
+        return self.targets_mean + self.targets_deviation * output
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -82,17 +89,17 @@ def repaired(recipe: Recipe, train: Indexed, flaws: tuple[Flaw, ...]) -> Iterato
         first = found.get(INPUTS) or found[TARGETS]
         if both.inputs is not None and both.targets is not None:
             yield "inputs and targets standardized", recipe.but(model=both), first
-        for name, mechanism in (("inputs", INPUTS), ("targets", TARGETS)):
-            if getattr(both, name) is not None:
-                other = "targets" if name == "inputs" else "inputs"
-                yield f"{name} standardized", recipe.but(model=replace(both, **{other: None})), found[mechanism]
+        if both.inputs is not None:
+            yield "inputs standardized", recipe.but(model=replace(both, targets=None)), found[INPUTS]
+        if both.targets is not None:
+            yield "targets standardized", recipe.but(model=replace(both, inputs=None)), found[TARGETS]
     if DESTROYED in found and isinstance(train, Altering):
         data = Splits(train=plain_of(train), validation=recipe.data.validation)
         yield "without augmentation", recipe.but(data=data), found[DESTROYED]
 
 
 def _moments(train: Indexed) -> tuple[Moments, Moments | None] | None:
-    """Mean and deviation of each input (of each channel of images) and of each target; None where these are no tensors."""
+    """Mean and deviation of each input (of images: of each channel) and of each target; None where there are none."""
     xs, ys = list[Tensor](), list[Tensor]()
     for batch in plain_of(train).batches(0, 0, None):
         if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[0], Tensor):

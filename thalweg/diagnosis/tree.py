@@ -6,6 +6,7 @@ what would decide.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import isnan
 from typing import Any
 
@@ -17,14 +18,18 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.checking import flaws_of_data, gaps_of, program_flaws, worth_asking
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
+from thalweg.diagnosis.flaw import Flaw, Raises
 from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor, reference_floor
 from thalweg.diagnosis.generalizing import above_floor, explain_gap
+from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
 from thalweg.diagnosis.plan import FIRST, planned
+from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, ranked_of, suspected
 from thalweg.diagnosis.siblings import siblings_floor
 from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.diagnosis.standstill import stopped_at
@@ -68,7 +73,7 @@ def find_cause(
             lab.pace.learn(recipe.seconds)
         lab.ahead = planned(lab)
         try:
-            finding = _asked(lab, grow, reference)
+            finding = _asked(lab, subject, grow, reference)
         except KeyboardInterrupt as interrupt:
             finding = _so_far(lab).but(cost=lab.cost, notices=tuple(notices))
             raise Interrupted(finding) from interrupt
@@ -97,16 +102,23 @@ def _so_far(lab: Laboratory) -> Finding:
     )
 
 
-def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: Floor | None) -> Finding:
+def _asked(
+    lab: Laboratory, subject: Recipe, grow: Callable[[Recipe], Recipe] | None, reference: Floor | None
+) -> Finding:
     lab.question = FIRST
     (run,) = lab.run(CONTROL, lab.recipe, [lab.recipe.seed])
     if reference is None:
         lab.progress(Stage("reference learners"))
     floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
-    floor = floor or siblings_floor(lab, grow)
+    of_data = flaws_of_data(lab, run) if reference is None else reference.flaws
+    flaws = (*program_flaws(lab, subject, run), *of_data)
     train, validation = lab.losses(run, lab.train), lab.losses(run, lab.validation)
-    finding = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), floor_by=_by(floor))
-    lab.known_so_far = finding
+    lab.known_so_far = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), flaws=flaws)
+    if floor is None and (found := decisive(flaws, Gaps(None, None, mismatched=False))):
+        return _flawed(lab.known_so_far, found)
+    floor = siblings_floor(lab, grow) if floor is None else replace(floor, flaws=of_data)
+    losses = _losses(lab, run, floor, train, validation)
+    finding = lab.known_so_far = lab.known_so_far.but(losses=losses, floor_by=_by(floor))
     if floor is None:
         return finding.but(
             mechanism="no run of this network or of a sibling has a finite validation loss",
@@ -114,6 +126,22 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
         )
     finding = finding.but(reference=None if floor.siblings else floor)
     mismatch = ask_mismatch(lab, run, floor)
+    gaps = gaps_of(lab, run, floor, (train, validation), mismatch)
+    if found := decisive(flaws, gaps):
+        return _flawed(finding, found)
+    return _beside(_by_experiment(lab, run, finding, floor, mismatch, grow), gaps)
+
+
+def _by_experiment(
+    lab: Laboratory,
+    run: Run,
+    finding: Finding,
+    floor: Floor,
+    mismatch: Mismatch | None,
+    grow: Callable[[Recipe], Recipe] | None,
+) -> Finding:
+    """The largest term goes on to experiments."""
+    train, validation = lab.losses(run, lab.train), lab.losses(run, lab.validation)
     if train is None or validation is None:
         return _train_loss(lab, run, finding, floor, grow)
     on_train, on_validation = (
@@ -134,13 +162,23 @@ def _asked(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None, reference: 
     return _nothing_before(finding, mismatch, floor, unknown=unknown)
 
 
-def worth_asking(above: Score, losses: ExampleLosses, floor: Floor) -> bool:
-    """Whether a loss lies above the floor beyond noise and by more than a trifle.
+def _flawed(finding: Finding, found: list[Flaw]) -> Finding:
+    """The cause is a flaw that was seen; experiments on a program or on data that are broken say little."""
+    first = found[0]
+    says = f"{first.mechanism}: {first.says[:1].lower()}{first.says[1:]}"
+    return finding.but(cause=cause_of(first), mechanism=says, ranked=tuple(map(ranked_of, found)))
 
-    Of a loss without an interval the value alone is asked where siblings set the floor: their experiments decide.
-    """
-    beyond_noise = above.low > 0 or (floor.siblings and isnan(above.low))
-    return beyond_noise and above.value > floor.material(losses.mean()[0])
+
+def _beside(finding: Finding, gaps: Gaps) -> Finding:
+    """The finding of the experiments, and behind it the causes that flaws suggest; before it where it is undecided."""
+    harmful = suspected(finding.flaws, gaps)
+    known = {ranked.cause for ranked in finding.ranked}
+    more = [ranked_of(flaw) for flaw in harmful if cause_of(flaw) not in known]
+    if finding.cause is Cause.UNDECIDED and harmful:
+        first = ranked_of(harmful[0])
+        rest = [ranked for ranked in finding.ranked if ranked.cause is not first.cause]
+        return finding.but(ranked=(first, *rest, *(ranked for ranked in more if ranked.cause is not first.cause)))
+    return finding if finding.cause is Cause.NONE else finding.but(ranked=(*finding.ranked, *more))
 
 
 def _unknown(on_train: Score, on_validation: Score, between: bool) -> str | None:
@@ -178,13 +216,23 @@ def _train_loss(
 
 
 def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Score, level: float) -> Finding:
+    """First whether validation is of another kind than train, then whether the model overfits."""
+    made = lab.apart and not floor.siblings
+    apart = ask_held_out(lab, floor) if made else None
+    if apart is not None and apart.answer == "yes":
+        says = f"validation is of another kind than train: {apart.says[:1].lower()}{apart.says[1:].rstrip('.')}"
+        ranked = (Ranked(Cause.MISMATCH, None, says), Ranked(Cause.DATA, None, "the splits were not prepared alike"))
+        return finding.but(cause=Cause.MISMATCH, mechanism=says, ranked=ranked, experiments=(apart,))
     asked = explain_gap(lab, floor, above, level)
-    finding = finding.but(ranked=(asked.ranked,), experiments=asked.experiments, mechanism=asked.ranked.sentence)
+    experiments = (*([] if apart is None else [apart]), *asked.experiments)
+    finding = finding.but(ranked=(asked.ranked,), experiments=experiments, mechanism=asked.ranked.sentence)
     return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)
 
 
 def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
-    sentence = f"the loss on test is {mismatch.effect} higher than on validation; {mismatch.mechanism}"
+    made = [f"{flaw.says[:1].lower()}{flaw.says[1:]}" for flaw in finding.flaws if flaw.raises is Raises.TEST]
+    why = "; ".join([*made, mismatch.mechanism])
+    sentence = f"the loss on test is {mismatch.effect} higher than on validation; {why}"
     ranked = (Ranked(Cause.MISMATCH, None, sentence),)
     return finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, experiments=(mismatch.experiment,))
 

@@ -38,7 +38,7 @@ def remedies_for(finding: Finding, images: bool = False) -> tuple[Remedy, ...]:
 def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
     undecided = finding.cause is Cause.UNDECIDED and finding.ranked
     cause = finding.ranked[0].cause if undecided else finding.cause
-    if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS):
+    if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS, Cause.DATA):
         yield from adopted_arms(finding, cause)
     if cause is Cause.OVERFITTING and images:
         yield from augmentations()

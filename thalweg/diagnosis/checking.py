@@ -1,0 +1,77 @@
+"""What the checks say of a recipe and its run, and where its loss is lost, as far as that can be told."""
+
+import numpy as np
+
+from thalweg.core.errors import ThalwegError
+from thalweg.diagnosis.checks.data import data_flaws
+from thalweg.diagnosis.checks.dynamics import dynamics_flaws
+from thalweg.diagnosis.checks.wiring import wiring_flaws
+from thalweg.diagnosis.finding import Score
+from thalweg.diagnosis.flaw import Flaw
+from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.generalizing import above_floor
+from thalweg.diagnosis.laboratory import Laboratory
+from thalweg.diagnosis.mismatch import Mismatch
+from thalweg.diagnosis.natural import errors_of
+from thalweg.diagnosis.ranking import Gaps, either, is_material, natural_gap
+from thalweg.diagnosis.stage import Stage
+from thalweg.training import Recipe, Run
+from thalweg.training.evaluate import ExampleLosses
+
+PROBE = 0.3
+"""What the probe of the first and last steps costs, of one training."""
+
+
+def program_flaws(lab: Laboratory, recipe: Recipe, run: Run) -> tuple[Flaw, ...]:
+    """The flaws of the wiring, of the recipe as it was given, and of the dynamics."""
+    lab.progress(Stage("checks of wiring and dynamics"))
+    flaws = wiring_flaws(recipe, run, device=lab.device)
+    try:
+        flaws += dynamics_flaws(lab.recipe, run, device=lab.device)
+        lab.price += PROBE
+    except (ThalwegError, RuntimeError):  # a program that trains as a whole may not bear to be looked at in steps
+        pass
+    return flaws
+
+
+def flaws_of_data(lab: Laboratory, run: Run) -> tuple[Flaw, ...]:
+    """The flaws of the data."""
+    lab.progress(Stage("checks of the data"))
+    return data_flaws(lab.recipe, lab.train, lab.validation, lab.probe, run=run if run.status.good else None)
+
+
+def gaps_of(
+    lab: Laboratory,
+    run: Run,
+    floor: Floor | None,
+    losses: tuple[ExampleLosses | None, ExampleLosses | None],
+    mismatch: Mismatch | None,
+) -> Gaps:
+    """Where the loss is lost, by the judge's loss and by natural errors."""
+    wrong = [_errors(lab, run, number) for number in (0, 1)]
+    natural = tuple(natural_gap(errors, floor, number) for number, errors in enumerate(wrong))
+    judged = [_judged(own, floor, number) for number, own in enumerate(losses)]
+    lost = [either(first, is_material(gap, floor)) for first, gap in zip(judged, natural, strict=True)]
+    return Gaps(lost[0], lost[1], mismatch is not None and mismatch.harms, (natural[0], natural[1]))
+
+
+def _errors(lab: Laboratory, run: Run, number: int) -> np.ndarray | None:
+    try:
+        return errors_of(run, (lab.train, lab.validation)[number], lab.device)
+    except (ThalwegError, RuntimeError, ValueError):
+        return None
+
+
+def _judged(losses: ExampleLosses | None, floor: Floor | None, number: int) -> bool | None:
+    if losses is None:
+        return True
+    return None if floor is None else worth_asking(above_floor(losses, floor, floor.values[number]), losses, floor)
+
+
+def worth_asking(above: Score, losses: ExampleLosses, floor: Floor) -> bool:
+    """Whether a loss lies above the floor beyond noise and by more than a trifle.
+
+    Of a loss without an interval the value alone is asked where siblings set the floor: their experiments decide.
+    """
+    beyond_noise = above.low > 0 or (floor.siblings and np.isnan(above.low))
+    return bool(beyond_noise and above.value > floor.material(losses.mean()[0]))
