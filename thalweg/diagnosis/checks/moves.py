@@ -55,8 +55,8 @@ def trainee(
         return prepare(recipe, e.device)
 
 
-def taken(training: Training, until: float = -inf) -> list[float]:
-    """Take the steps of one epoch, or until a loss is below some number; the loss of each, as training mode has it."""
+def taken(training: Training, falls: float = inf) -> list[float]:
+    """Take the steps of one epoch, or until the loss has fallen by some share of its size; the loss of each, as training mode has it."""
     seed_everything(training.recipe.seed, "noise", 1)
     with asking(), torch.enable_grad():
         if training.recipe.loop is not None:
@@ -65,7 +65,7 @@ def taken(training: Training, until: float = -inf) -> list[float]:
         losses: list[float] = []
         for minimized, _ in steps(training, 1, RunningMean(training.device)):
             losses.append(float(minimized))
-            if losses[-1] < until:
+            if losses[-1] < losses[0] - falls * (1 + abs(losses[0])):
                 break
         return losses
 
