@@ -1,7 +1,6 @@
 """Short trainings of copies: the recipe's own steps on given batches, and steps of Adam at some rates."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from math import inf
 from typing import Any
@@ -56,7 +55,7 @@ def trainee(
 
 
 def taken(training: Training, falls: float = inf) -> list[float]:
-    """Take the steps of one epoch, or until the loss has fallen by some share of its size; the loss of each, as training mode has it."""
+    """The loss of each step of one epoch, in training mode; it ends once a loss has fallen by some share of its size."""
     seed_everything(training.recipe.seed, "noise", 1)
     with asking(), torch.enable_grad():
         if training.recipe.loop is not None:
@@ -101,16 +100,3 @@ def follows_scale(e: Examined) -> bool:
         after = zip(training.model.parameters(), before, strict=True)
         moved.append(sum(float((weight - old).abs().sum()) for weight, old in after))
     return moved[1] > 10 * moved[0]
-
-
-@contextmanager
-def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Leave dropout off in a block, whatever mode the model is in."""
-    dropped = [(module, module.p) for module in model.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
-    for module, _ in dropped:
-        module.p = 0.0
-    try:
-        yield
-    finally:
-        for module, p in dropped:
-            module.p = p
