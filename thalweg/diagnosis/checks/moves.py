@@ -55,7 +55,7 @@ def trainee(
 
 
 def taken(training: Training, falls: float = inf) -> list[float]:
-    """The loss of each step of one epoch, in training mode; it ends once a loss has fallen by some share of its size."""
+    """The loss of each step of an epoch, in training mode; it ends once a loss has fallen by some share of its size."""
     seed_everything(training.recipe.seed, "noise", 1)
     with asking(), torch.enable_grad():
         if training.recipe.loop is not None:
