@@ -5,10 +5,11 @@ from math import inf, isfinite
 
 import torch
 
+from thalweg.core.nest import map_tensors
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined
 from thalweg.diagnosis.checks.moves import taken, trainee
-from thalweg.diagnosis.checks.reach import perturbed
+from thalweg.diagnosis.checks.reach import perturbed, standardized
 from thalweg.diagnosis.flaw import Flaw, Sure
 
 RATES = (1e-3, 1e-2, 1e-1)
@@ -29,18 +30,20 @@ def falling_flaws(e: Examined) -> list[Flaw]:
         return []
     start = inf
     for optimizer in (e.recipe.optimizer, *(partial(torch.optim.Adam, lr=rate) for rate in RATES)):
-        for number in range(2):
+        for number in range(3 if e.plain else 2):
             model = e.fresh() if number == 0 else perturbed(e.fresh(), e.generator("falls"), 0.3)
-            training = trainee(e, [e.batch], count, model, optimizer=optimizer, clip_norm=None, penalty=None)
-            start, *later = taken(training, falls=LEAST) or [inf]
-            if not isfinite(start) or min(later, default=inf) < start - LEAST * (1 + abs(start)):
+            batch = (map_tensors(standardized, e.x), e.y) if number == 2 else e.batch  # their scale may saturate it
+            training = trainee(e, [batch], count, model, optimizer=optimizer, clip_norm=None, penalty=None)
+            first, *later = taken(training, falls=LEAST) or [inf]
+            start = first if number == 0 else start
+            if not isfinite(first) or min(later, default=inf) < first - LEAST * (1 + abs(first)):
                 return []
     return [
         Flaw(
             Cause.WIRING,
             "the loss of one batch does not fall",
             f"The loss of one batch begins at {start:.4g} and falls by none of {len(RATES) + 1} optimizers in {count} "
-            "steps, from two starts",
+            "steps, from two starts and with standardized inputs",
             start,
             "a loss of one batch that falls",
             "Follow one example, and its gradient, through the model and the loss by hand",
