@@ -30,6 +30,7 @@ from wellwired import (
     mlp,
     plain_loop,
     recipe,
+    token_loss,
 )
 
 from thalweg.core.source import Splits
@@ -146,6 +147,25 @@ class Rounding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         z = self.body(x)
         return self.head(z.round() if self.rounds else z)
+
+
+class Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return -gradient
+
+
+class GradientReversed(nn.Module):
+    def __init__(self, reverses: bool, outputs: int = 1) -> None:
+        super().__init__()
+        self.net, self.reverses = mlp(6, outputs), reverses
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Reversed.apply(self.net(x)) if self.reverses else self.net(x)
 
 
 def head_only(model: nn.Module) -> torch.optim.Optimizer:
@@ -390,6 +410,14 @@ MISWIRED: dict[str, tuple[str, Both]] = {
         lambda f: recipe(X, C, mlp, CE, **({"optimizer": head_only} if f else {})),
     ),
     "rate 0 of a group": ("learning rate 0", lambda f: recipe(X, C, mlp, CE, optimizer=two_groups(0.0 if f else 1e-3))),
+    "gradient reversed": (
+        "the loss of one batch does not fall",
+        lambda f: recipe(X, Y[:, None], lambda: GradientReversed(f), MSE),
+    ),
+    "gradient reversed in a marked objective": (
+        "the loss of one batch does not fall",
+        lambda f: recipe(X, C, lambda: GradientReversed(f, 3), token_loss),
+    ),
     "no zero_grad": (
         "gradients not cleared",
         lambda f: recipe(X, C, mlp, CE, loop=split(f, no_clearing, accumulating_loop)),

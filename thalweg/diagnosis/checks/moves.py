@@ -1,7 +1,6 @@
 """Short trainings of copies: the recipe's own steps on given batches, and steps of Adam at some rates."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from math import inf
 from typing import Any
@@ -55,8 +54,8 @@ def trainee(
         return prepare(recipe, e.device)
 
 
-def taken(training: Training, until: float = -inf) -> list[float]:
-    """Take the steps of one epoch, or until a loss is below some number; the loss of each, as training mode has it."""
+def taken(training: Training, falls: float = inf) -> list[float]:
+    """The loss of each step of an epoch, in training mode; it ends once a loss has fallen by some share of its size."""
     seed_everything(training.recipe.seed, "noise", 1)
     with asking(), torch.enable_grad():
         if training.recipe.loop is not None:
@@ -65,7 +64,7 @@ def taken(training: Training, until: float = -inf) -> list[float]:
         losses: list[float] = []
         for minimized, _ in steps(training, 1, RunningMean(training.device)):
             losses.append(float(minimized))
-            if losses[-1] < until:
+            if losses[-1] < losses[0] - falls * (1 + abs(losses[0])):
                 break
         return losses
 
@@ -101,16 +100,3 @@ def follows_scale(e: Examined) -> bool:
         after = zip(training.model.parameters(), before, strict=True)
         moved.append(sum(float((weight - old).abs().sum()) for weight, old in after))
     return moved[1] > 10 * moved[0]
-
-
-@contextmanager
-def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Leave dropout off in a block, whatever mode the model is in."""
-    dropped = [(module, module.p) for module in model.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
-    for module, _ in dropped:
-        module.p = 0.0
-    try:
-        yield
-    finally:
-        for module, p in dropped:
-            module.p = p

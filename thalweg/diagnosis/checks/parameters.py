@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from thalweg.core.nest import map_tensors
 from thalweg.core.objective import Moment
 from thalweg.core.step import Step
 from thalweg.core.wording import counted
@@ -93,10 +94,25 @@ def gradient_flaws(e: Examined) -> list[Flaw]:
             reached[name] = max(reached.get(name, 0.0), size)
     free = {name: weight for name, weight in e.model.named_parameters() if weight.requires_grad and weight.numel()}
     cut = [name for name in free if name in used and reached[name] == 0.0]
+    if cut:
+        finer = _double(e)
+        cut = [name for name in cut if finer[name] == 0.0]  # too small for float32 is not cut off
     flaws = list(_cut_off(free, cut)) if cut else []
     if strangers and not _optimized(e, strangers):
         flaws.append(_unregistered(list(strangers.values()), COPIES + 1, free))
     return flaws
+
+
+def _double(e: Examined) -> dict[str, float]:
+    """The largest gradient of each parameter, computed in double precision."""
+    model = perturbed(e.fresh(), e.generator("double")).double()
+    batch = map_tensors(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf.clone(), e.batch)
+    step = Step(model, e.form, None).double().train()
+    with asking(), torch.enable_grad():
+        minimized, _ = step(batch, Moment(training=True, generator=torch.Generator(e.device).manual_seed(0)))
+        minimized.backward()
+    named = model.named_parameters()
+    return {name: 0.0 if weight.grad is None else float(weight.grad.abs().max()) for name, weight in named}
 
 
 def _cut_off(free: dict[str, nn.Parameter], cut: list[str]) -> Iterator[Flaw]:

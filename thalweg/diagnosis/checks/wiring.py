@@ -14,7 +14,7 @@ from thalweg.core.errors import ThalwegError
 from thalweg.core.notices import unsaid
 from thalweg.core.randomness import untouched
 from thalweg.diagnosis.checks.examined import Examined, Unasked
-from thalweg.diagnosis.checks.fits import falling_flaws, fitting_flaws
+from thalweg.diagnosis.checks.fits import falling_flaws
 from thalweg.diagnosis.checks.head import clipped_flaws, head_flaws
 from thalweg.diagnosis.checks.independence import constant_flaws, mixing_flaws, repeat_flaws
 from thalweg.diagnosis.checks.losses import (
@@ -59,7 +59,7 @@ CHECKS: tuple[Check, ...] = (
     lambda e, reach: start_flaws(e, reach),
     lambda e, _: pairing_flaws(e),
 )
-SYMPTOMS: tuple[Check, ...] = (lambda e, reach: fitting_flaws(e, reach), lambda e, _: falling_flaws(e))
+SYMPTOMS: tuple[Check, ...] = (lambda e, _: falling_flaws(e),)
 """What a flaw found before would show as well: asked only where none was found."""
 RANGE = "head without the targets in its range"
 SHADOWS = {
@@ -67,7 +67,7 @@ SHADOWS = {
         RANGE, "sigmoid twice", "softmax twice", "labels outside of [0, 1]", "softmax never",
         "probabilities for log-probabilities",
     ),
-    "broadcast in the loss": ("loss without the target", "a few examples are not fitted"),
+    "broadcast in the loss": ("loss without the target",),
     "labels outside of [0, 1]": (RANGE, "sigmoid twice"),
     "constant output": ("output without the input", "no gradient"),
     "loss without the output": ("loss without the target", RANGE, "no gradient"),
