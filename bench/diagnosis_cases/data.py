@@ -1,0 +1,2 @@
+"""Soon."""
+import diagnosis_cases.setups
