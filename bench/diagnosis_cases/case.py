@@ -4,10 +4,12 @@ A setup is a healthy program; a planted case changes one thing of it. Both are f
 the function's, and the mechanism in words its docstring. Nothing here is taken from what the diagnosis looks for.
 """
 
+import ast
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from textwrap import dedent
 from types import CodeType
 from typing import Any
 
@@ -115,7 +117,7 @@ def sources(made: Any, seen: set[int] | None = None) -> set[str]:
     if id(made) in seen or not getattr(made, "__module__", "").startswith("diagnosis_cases."):
         return set()
     seen.add(id(made))
-    found = {inspect.getsource(made)}
+    found = {_program(inspect.getsource(made))}
     functions = [made] if inspect.isfunction(made) else [f for f in vars(made).values() if inspect.isfunction(f)]
     for function in functions:
         for name in _names(function.__code__):
@@ -125,6 +127,16 @@ def sources(made: Any, seen: set[int] | None = None) -> set[str]:
             elif named is not None:
                 found |= sources(named, seen)
     return found
+
+
+def _program(text: str) -> str:
+    """What a text does: its tree, without layout, comments and docstrings."""
+    tree = ast.parse(dedent(text))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and body and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def _names(code: CodeType) -> set[str]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 def mlp(*widths: int, act: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     """Linear layers with an activation between them."""
     layers: list[nn.Module] = []
-    for inside, outside in zip(widths[:-1], widths[1:], strict=True):
+    for inside, outside in zip(widths[:-1], widths[1:], strict=True):  # noqa: RUF007
         layers += [nn.Linear(inside, outside), act()]
     return nn.Sequential(*layers[:-1])
 

@@ -65,7 +65,7 @@ def last_of_two(rows: int = 1500, length: int = 10, kinds: int = 8, seed: int = 
 
 
 def counted(rows: int = 1200, length: int = 15, kinds: int = 10, seed: int = 0) -> Parts:
-    """Do tokens of the lower half of the alphabet outnumber the others?"""
+    """Whether tokens of the lower half of the alphabet outnumber the others."""
     draw = np.random.default_rng(seed)
     tokens = draw.integers(0, kinds, (rows, length))
     return three(tokens, ((tokens < kinds // 2).sum(1) > length // 2).astype(int))

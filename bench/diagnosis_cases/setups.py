@@ -26,7 +26,9 @@ def plain_loop(model: nn.Module, optimizer: Any, batches: Iterable[Any], objecti
         optimizer.step()
 
 
-def recipe(parts: Any, model: Callable[[], nn.Module], objective: Any = CLASSES, lr: float = 1e-3, **more: Any) -> Recipe:
+def recipe(
+    parts: Any, model: Callable[[], nn.Module], objective: Any = CLASSES, lr: float = 1e-3, **more: Any
+) -> Recipe:
     """A recipe of three parts of data, with Adam where nothing else is said."""
     more.setdefault("optimizer", partial(ADAM, lr=lr))
     return Recipe(data=tables.as_splits(*parts), model=model, objective=objective, **more)

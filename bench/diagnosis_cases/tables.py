@@ -16,7 +16,9 @@ Pair = tuple[Any, Any]
 
 def three(x: Any, y: Any, seed: int = 0, classes: bool = True) -> tuple[Pair, Pair, Pair]:
     """60, 20 and 20 % at random, of classes alike."""
-    first, rest, first_y, rest_y = train_test_split(x, y, test_size=0.4, random_state=seed, stratify=y if classes else None)
+    first, rest, first_y, rest_y = train_test_split(
+        x, y, test_size=0.4, random_state=seed, stratify=y if classes else None
+    )
     second, third, second_y, third_y = train_test_split(
         rest, rest_y, test_size=0.5, random_state=seed, stratify=rest_y if classes else None
     )
