@@ -1,9 +1,9 @@
 """AutoTrainer's and DeepDiagnosis's rules restated, on a training that torch hooks watch.
 
 AutoTrainer (Zhang et al., ICSE 2021) looks every three epochs at the gradients, and at the accuracies when training
-has ended; it knows classification alone. DeepDiagnosis (Wardat et al., ICSE 2022) stops at the first symptom. Thresholds
-are those of the papers' programs. Where these leave something open: |g| is the length of a layer's gradient in the last
-batch of an epoch, a swing of the accuracy is an epoch in which it falls, unchanged is unchanged to a relative 1e-5.
+has ended; it knows classification alone. DeepDiagnosis (Wardat et al., ICSE 2022) stops at the first symptom. The
+thresholds are those of their programs. Where these leave something open: |g| is the length of a layer's gradient in the
+last batch of an epoch, a swing of the accuracy an epoch in which it falls, unchanged is unchanged to a relative 1e-5.
 """
 
 from collections.abc import Callable, Iterator
@@ -221,7 +221,7 @@ class _Trainer:
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         loss = self.recipe.objective(output, target)
-        self.losses.append(float(loss))
+        self.losses.append(float(loss.detach()))
         if self.task in CLASSIFICATION:
             self.right.append(1 - float(wrong(self.task, output.detach(), target, self.reads).mean()))
         return loss if self.recipe.penalty is None else loss + self.recipe.penalty(self.model)
