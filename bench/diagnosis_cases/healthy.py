@@ -148,7 +148,7 @@ def a_layer_frozen_that_need_not_learn() -> Recipe:
     return first_gru().but(model=Projected)
 
 
-@planted(NONE, rings_mlp)
+@planted(NONE, rings_mlp, reads=lambda output: output - 0.5)
 def probabilities_and_their_loss() -> Recipe:
     """A sigmoid in the model and the loss of probabilities."""
     net = lambda: nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 1), nn.Flatten(0), nn.Sigmoid())  # noqa: E731
@@ -177,7 +177,7 @@ def labels_smoothed() -> Recipe:
 @planted(NONE, digits_cnn)
 def a_rate_that_ends_at_zero() -> Recipe:
     """A cosine schedule down to nothing."""
-    return digits_cnn().but(schedule=lambda step, steps: 0.5 * (1 + np.cos(np.pi * step / steps)), epochs=10)
+    return digits_cnn().but(schedule=lambda step, steps: 0.5 * (1 + np.cos(np.pi * step / steps)), epochs=14)
 
 
 @planted(NONE, spots_cnn)
