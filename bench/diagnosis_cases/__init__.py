@@ -1,0 +1,20 @@
+"""Planted faults and healthy programs that judge `thalweg.diagnose`; see `case` for what a case is."""
+
+from diagnosis_cases import bias, data, healthy, mismatch, optimization, overfitting, wiring_layers, wiring_loop
+from diagnosis_cases.case import CASES, SETUPS, Case, Setup, half
+
+__all__ = [
+    "CASES",
+    "SETUPS",
+    "Case",
+    "Setup",
+    "bias",
+    "data",
+    "half",
+    "healthy",
+    "mismatch",
+    "optimization",
+    "overfitting",
+    "wiring_layers",
+    "wiring_loop",
+]
