@@ -86,15 +86,15 @@ def diagnosed(case: Case) -> Row:
     return kept | {"remedies": [remedy.name for remedy in finding.remedies]}
 
 
-def ask(names: Iterable[str], what: str, store: Path, jobs: int, limit: float, again: bool) -> dict[str, Row]:
+def ask(names: Iterable[str], what: str, store: Path, asked: argparse.Namespace) -> dict[str, Row]:
     """What is known of these cases, and what is not yet, in parallel; each answer is kept as it comes."""
     store.parent.mkdir(parents=True, exist_ok=True)
-    lines = store.read_text().splitlines() if store.exists() and not again else []
+    lines = store.read_text().splitlines() if store.exists() and not asked.again else []
     kept = {row["name"]: row for row in map(json.loads, lines)}
     known = {name: kept[name] for name in names if name in kept and kept[name]["source"] == CASES[name].source}
-    missing = [name for name in names if name not in known]
-    with store.open("a") as file, ProcessPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(timed, name, what, limit) for name in missing]
+    missing = [name for name in names if name not in known and not asked.known]
+    with store.open("a") as file, ProcessPoolExecutor(asked.jobs) as pool:
+        waiting = [pool.submit(timed, name, what, asked.limit) for name in missing]
         for number, done in enumerate(as_completed(waiting), start=1):
             name, _, row = done.result()
             known[name] = row
@@ -214,7 +214,11 @@ def show_rules(rows: dict[str, Row], twins: dict[str, Row], ours: dict[str, Row]
     answers = {tool: (lambda name, tool=tool: rows[name].get(tool, "error")) for tool in RULES}
     of_twins = {tool: (lambda name, tool=tool: twins[name].get(tool, "error")) for tool in RULES}
     for tool in RULES:
-        pairs = [(answers[tool](name), of_twins[tool](CASES[name].twin.name)) for name in planted]  # type: ignore
+        pairs = [
+            (answers[tool](name), of_twins[tool](CASES[name].twin.name))
+            for name in planted
+            if CASES[name].twin.name in twins
+        ]  # type: ignore
         _line(tool, [(a is not None, b is not None) for a, b in pairs if a != "n/a"], sum(a == "n/a" for a, _ in pairs))
     both = [name for name in planted if name in ours and CASES[name].twin.name in ours]  # type: ignore
     quiet = ("NONE", "UNDECIDED")
@@ -242,6 +246,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds of computing for a case")
     parser.add_argument("--rules", action="store_true", help="ask the rules of other tools too")
     parser.add_argument("--again", action="store_true", help="also what is known already")
+    parser.add_argument("--known", action="store_true", help="the tables of what is known already, nothing is run")
     parser.add_argument("--json", type=Path, help="a file for all that was found")
     asked = parser.parse_args()
     known = certified()
@@ -249,13 +254,13 @@ def main() -> None:
     names = [name for name in counted if asked.half in ("both", half(name)) and (asked.only or "") in name]
     revision, runs = library(), ROOT / "runs" / "diagnosis-bench"
     print(f"{machine()}, package {revision}, {len(names)} of {len(counted)} certified cases: {asked.half}")
-    rows = ask(names, "diagnose", runs / f"{revision}.jsonl", asked.jobs, asked.limit, asked.again)
+    rows = ask(names, "diagnose", runs / f"{revision}.jsonl", asked)
     show(rows, misses=asked.half == "develop")
     if asked.rules:
         kept = runs / "rules.jsonl"
         wanted = [*names, *(name for name in SETUPS if name not in names)]
-        answers = ask(wanted, "rules", kept, asked.jobs, asked.limit, asked.again)
-        show_rules({name: answers[name] for name in names}, answers, rows)
+        answers = ask(wanted, "rules", kept, asked)
+        show_rules({name: answers[name] for name in names if name in answers}, answers, rows)
     if asked.json is not None:
         told = {"package": revision, "half": asked.half, "summary": summary(rows)}
         asked.json.write_text(json.dumps(told | {"cases": rows}, indent=1) + "\n")

@@ -119,14 +119,22 @@ def sources(made: Any, seen: set[int] | None = None) -> set[str]:
     seen.add(id(made))
     found = {_program(inspect.getsource(made))}
     functions = [made] if inspect.isfunction(made) else [f for f in vars(made).values() if inspect.isfunction(f)]
-    for function in functions:
-        for name in _names(function.__code__):
-            named = function.__globals__.get(name)
-            if isinstance(named, int | float | str | tuple | np.ndarray):
-                found.add(f"{name} = {named!r}")
-            elif named is not None:
-                found |= sources(named, seen)
+    for base in getattr(made, "__bases__", ()):
+        found |= sources(base, seen)
+    for name, named in (each for function in functions for each in _named(function)):
+        if isinstance(named, int | float | str | tuple | np.ndarray):
+            found.add(f"{name} = {named!r}")
+        else:
+            found |= sources(named, seen)
     return found
+
+
+def _named(function: Any) -> list[tuple[str, Any]]:
+    """What a function names: globals of its module, and what it takes from modules of this folder."""
+    names, known = _names(function.__code__), function.__globals__
+    modules = [known[name] for name in names if inspect.ismodule(known.get(name))]
+    near = [vars(module) for module in modules if module.__name__.startswith("diagnosis_cases.")]
+    return [(name, space[name]) for name in sorted(names) for space in (known, *near) if name in space]
 
 
 def _program(text: str) -> str:
