@@ -81,8 +81,13 @@ def show_finding(finding: "Finding") -> None:
             console.print(f"  {name:<11}{finding.losses[name]}", markup=False)
     if finding.stopped_at is not None:
         console.print(f"Where it stopped: {says_of(finding.stopped_at)}", soft_wrap=True, markup=False)
+    if finding.mend:
+        console.print(f"To mend it: {finding.mend}", soft_wrap=True, markup=False)
     for flaw in finding.flaws:
-        console.print(f"Seen: {flaw.mechanism}. {flaw.says}. To mend it: {flaw.mend}.", soft_wrap=True, markup=False)
+        if finding.mend != f"{flaw.mend}.":
+            console.print(
+                f"Seen, {str(flaw.sure).lower()}: {flaw.mechanism}. {flaw.says}.", soft_wrap=True, markup=False
+            )
     for experiment in finding.experiments:
         console.print(f"{experiment.question} {experiment.answer}. {experiment.says}", soft_wrap=True, markup=False)
     if finding.would_decide:

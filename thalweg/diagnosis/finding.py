@@ -98,7 +98,8 @@ class Finding:
     finding waits for. Remedies are attached by the door `thalweg.diagnose`. `reference` is the floor in full: it does
     not change while the data and the judge stay, so another diagnosis can be given it. `cured` says by what a cause is
     held off already, so that nothing is left to treat. `stopped_at` is the point at which the training stopped, where
-    the train loss is too high: it explains, and decides nothing. `flaws` is what the checks have seen, harmful or not.
+    the train loss is too high: it explains, and decides nothing. `flaws` is what the checks have seen, harmful or not;
+    `mend` says what to change where one of them is the cause.
 
     >>> finding = Finding(Cause.NONE, "reaches the reference learners")
     >>> finding.to_json()["cause"]
@@ -119,6 +120,7 @@ class Finding:
     cured: str | None = None
     stopped_at: CriticalPoint | None = None
     flaws: tuple[Flaw, ...] = ()
+    mend: str | None = None
 
     def but(self, **changes: Any) -> "Finding":
         """The same finding with some fields changed."""
@@ -141,6 +143,7 @@ class Finding:
             "next": None,
             "would_decide": self.would_decide,
             "cured": self.cured,
+            "mend": self.mend,
             "flaws": [flaw.to_json() for flaw in self.flaws],
             "stopped_at": None if self.stopped_at is None else self.stopped_at.to_json(),
             "ranked": [{"cause": str(r.cause), "share": r.share, "sentence": r.sentence} for r in self.ranked],

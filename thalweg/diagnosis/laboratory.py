@@ -11,6 +11,7 @@ import torch
 from thalweg.core.arrays import ArraySource
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.errors import RunError, Unsupported
+from thalweg.core.nest import count_examples
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
@@ -22,12 +23,15 @@ from thalweg.diagnosis.finding import Arm, Finding, Score
 from thalweg.diagnosis.pace import Pace
 from thalweg.diagnosis.stage import Planned, Progress, Stage
 from thalweg.diagnosis.work import examples_of, work
+from thalweg.measure.curvature.evaluation import joined
 from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.evaluate import ExampleLosses, example_losses
 from thalweg.training.judging import Judge
 
 FEWEST = 10
 """Fewer examples in the probe half say nothing of the test data."""
+RESERVOIR = 20_000
+"""So many examples of a stream are held in memory."""
 FAR = 4.0
 """A model whose price says that it takes so many times what is left of a time budget is not timed."""
 
@@ -194,7 +198,7 @@ def mean_of(losses: ExampleLosses | None) -> float:
 def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Progress, test: bool = True) -> Laboratory:
     """Splits as sources; a validation split is held out from train where there is none; the test split is halved.
 
-    Raises `Unsupported` for a stream, which has no subsets to experiment with.
+    Raises `Unsupported` for a stream whose examples do not fit together, which has no subsets to experiment with.
     """
     train = open_indexed(recipe, recipe.data.train, "train")
     if recipe.data.validation is None:
@@ -233,12 +237,28 @@ def halves(test: Indexed) -> tuple[Indexed, Indexed]:
 def open_indexed(recipe: Recipe, split: Any, name: str) -> Indexed:
     """A split as a source with subsets, or an error that says why an experiment needs them."""
     source = as_source(split, name, Batching(recipe.batch_size, recipe.collate))
+    if not isinstance(source, Indexed) and (held := _reservoir(source, recipe, name)) is not None:
+        return held
     if not isinstance(source, Indexed):
         raise Unsupported(
             f"The {name} split is a {type(source).__name__} without subsets, and the diagnosis needs them. Read some "
             "thousand examples into memory, list(dataset), and diagnose on these."
         )
     return source
+
+
+def _reservoir(source: Source, recipe: Recipe, name: str) -> ArraySource | None:
+    """The first examples of a stream of tensors, which stand for it; None where they do not fit together."""
+    batches = list[Any]()
+    for batch in source.batches(0, 0, None):
+        batches.append(batch)
+        if sum(map(count_examples, batches)) >= RESERVOIR:
+            break
+    whole = joined(batches)
+    if whole is None:
+        return None
+    notice(f"The {name} split has no subsets: its first {count_examples(whole):,} examples stand for it.")
+    return ArraySource(whole, recipe.batch_size)
 
 
 def merged(first: Indexed, second: Indexed) -> Indexed | None:

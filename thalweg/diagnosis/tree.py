@@ -166,7 +166,8 @@ def _flawed(finding: Finding, found: list[Flaw]) -> Finding:
     """The cause is a flaw that was seen; experiments on a program or on data that are broken say little."""
     first = found[0]
     says = f"{first.mechanism}: {first.says[:1].lower()}{first.says[1:]}"
-    return finding.but(cause=cause_of(first), mechanism=says, ranked=tuple(map(ranked_of, found)))
+    ranked = tuple(map(ranked_of, found))
+    return finding.but(cause=cause_of(first), mechanism=says, ranked=ranked, mend=f"{first.mend}.")
 
 
 def _beside(finding: Finding, gaps: Gaps) -> Finding:

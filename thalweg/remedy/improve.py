@@ -338,6 +338,8 @@ def _to_its_end(run: Run) -> Run:
 def _why(turn: Round) -> str:
     if turn.finding.cured:
         return f"nothing is left to treat: {turn.finding.cured}"
+    if turn.finding.mend:
+        return f"it is for you to mend: {turn.finding.mend.rstrip('.')}"
     if turn.finding.cause is Cause.NONE:
         return "nothing stands out any more"
     if turn.finding.cause is Cause.UNDECIDED:

@@ -5,6 +5,7 @@ from typing import Any
 
 from thalweg.core.files import write_own
 from thalweg.report.blocks import Section
+from thalweg.report.checks import checks
 from thalweg.report.error_surface import landscape_section
 from thalweg.report.evidence import Evidence, read_evidence
 from thalweg.report.looks import augmentation, looks
@@ -63,7 +64,14 @@ def page(evidence: Evidence) -> str:
 
 def sections(evidence: Evidence) -> list[Section]:
     """All sections in their order, those without content too."""
-    reasons = [losses(evidence), causes(evidence), experiments(evidence), proofs(evidence), diary(evidence)]
+    reasons = [
+        losses(evidence),
+        causes(evidence),
+        checks(evidence),
+        experiments(evidence),
+        proofs(evidence),
+        diary(evidence),
+    ]
     worth = [curves(evidence), scores(evidence), *predictions(evidence), looks(evidence), augmentation(evidence)]
     worth.append(landscape_section(evidence.landscape))
     first = reasons if evidence.finding else []

@@ -54,7 +54,7 @@ def verdict(evidence: Evidence) -> Verdict:
         said = [" ".join(more)] if more else []
         said += [_said(text) for text in texts(finding.get("mechanism")) if text.lower() not in whole.lower()]
         said += [CUT_SHORT[status]] if status in CUT_SHORT else []
-        step = texts(finding.get("next")) or _following(evidence, cause)
+        step = texts(finding.get("next")) or texts(finding.get("mend")) or _following(evidence, cause)
         if finding.get("would_decide") and step != texts(finding["would_decide"]):
             said.append(f"What would decide it: {_said(finding['would_decide'])}")
     else:
