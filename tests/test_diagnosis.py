@@ -106,7 +106,8 @@ def test_a_budget_that_affords_nothing_decides_nothing() -> None:
 
 
 def test_streams_and_other_things_are_refused() -> None:
-    loader = torch.utils.data.DataLoader([(torch.ones(5, 3), torch.ones(5, 3))], batch_size=None)
+    ragged = [(torch.ones(5, n), torch.ones(5, 3)) for n in (3, 4)]
+    loader = torch.utils.data.DataLoader(ragged, batch_size=None)
     recipe = Recipe(data=Splits(train=loader), model=partial(nn.Linear, 3, 3), objective=nn.MSELoss(), epochs=1)
     with pytest.raises(thalweg.Unsupported, match="without subsets, and the diagnosis needs them"):
         thalweg.diagnose(recipe)
