@@ -19,12 +19,14 @@ from thalweg.diagnosis.escaping import EscapingSaddles
 from thalweg.diagnosis.finding import Arm
 from thalweg.diagnosis.growth import reinitialized
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
+from thalweg.diagnosis.repairs import evened
 from thalweg.measure.curvature.kinds import Kind
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
 from thalweg.training.rate import Scheduled, as_rate
 
 ADAM, LONGER = "Adam at its usual rate", "trained 3 x as long"
+EVENED = "inputs standardized"
 ESCAPING = "escaping from the saddle"
 UNSCHEDULED, ANEW = "without its schedule", "layers initialized anew"
 DECADES = 5
@@ -188,6 +190,8 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
         others.append((", ".join(filter(None, (UNSCHEDULED, name))), tuned.but(schedule=None)))
     if (anew := reinitialized(tuned, first_batch(lab.train))) is not None:
         others.append((", ".join(filter(None, (ANEW, name))), anew))
+    if (even := evened(tuned, lab.train)) is not None:
+        others.insert(0, (", ".join(filter(None, (EVENED, name))), even))
     others.append((ADAM, usual_adam(lab.recipe)))
     others.append((", ".join(filter(None, (LONGER, name))), tuned.but(epochs=3 * lab.recipe.epochs)))
     for name, recipe in others:

@@ -36,6 +36,8 @@ CLEAR = 0.25
 
 So far, too, an arm must come from a run without a finite loss, which is no training at all.
 """
+FEWEST_TRIED = 5
+"""Arms of the same size before it is said that better training does not help."""
 TRIFLE = 0.2
 """A validation loss that is lower by less than this share of what is material is not lower."""
 FRESH = 2
@@ -102,12 +104,28 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
         Ranked(Cause.OPTIMIZATION, max(same.share, 0.0), f"models of the same size: {same.reach}"),
     )
     experiments = tuple(asked.experiment for asked in (same, bigger) if asked.experiment.arms)
+    if _eliminated(floor, same, bigger):
+        says = (
+            f"learners of another kind reach {floor.high:.3g} with the same inputs ({floor.by}); of this network "
+            f"{same.reach} where it is trained better, {bigger.reach} where it is bigger: what it computes is of too "
+            "simple a kind, or no larger one could be made"
+        )
+        return Fitting((Ranked(Cause.MODEL_BIAS, None, says), ranked[1]), experiments)
     if bigger.experiment.answer == "yes" and ahead >= CLEAR:
         says = f"{bigger.name} goes {percent(bigger.share)} of the way from the train loss to the floor ({floor.by}), "
         says += f"models of the same size {percent(same.share)}"
         return Fitting((Ranked(Cause.MODEL_BIAS, min(1.0, ahead), says), ranked[1]), experiments)
     first = sorted(ranked, key=lambda cause: -(cause.share or 0.0))
     return Fitting(tuple(first), experiments, _would_decide(lab, same, bigger))
+
+
+def _eliminated(floor: Floor, same: "Screened", bigger: "Screened") -> bool:
+    """Whether nothing that was tried goes any way to what other learners reach, so that the kind of network is left.
+
+    Better training has to have been tried in full; of bigger ones there may be none.
+    """
+    tried = same.tried >= FEWEST_TRIED and not same.lacking and (bigger.tried > 0 or not bigger.lacking)
+    return not floor.siblings and tried and max(same.share, bigger.share) < CLEAR
 
 
 @dataclass(frozen=True)

@@ -23,20 +23,24 @@ COPIES = 3
 
 
 class Read(TorchFunctionMode):
-    """The parameters that functions of torch read in a block while gradients are kept."""
+    """The parameters that functions of torch read in a block: while gradients are kept, and while they are not."""
 
     def __init__(self) -> None:
         super().__init__()
         self.parameters: dict[int, nn.Parameter] = {}
+        self.unkept: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.is_grad_enabled() and getattr(func, "__name__", "") not in ("__get__", "__set__"):
+        if getattr(func, "__name__", "") not in ("__get__", "__set__"):
             self._look((args, kwargs))
         return func(*args, **(kwargs or {}))
 
     def _look(self, given: Any) -> None:
         if isinstance(given, nn.Parameter):
-            self.parameters[id(given)] = given
+            if torch.is_grad_enabled():
+                self.parameters[id(given)] = given
+            else:
+                self.unkept.add(id(given))
         elif isinstance(given, tuple | list):
             for part in given:
                 self._look(part)
@@ -74,6 +78,7 @@ def gradient_flaws(e: Examined) -> list[Flaw]:
         return []
     reached: dict[str, float] = {}
     used: set[str] = set()
+    unkept: set[str] = set()
     strangers: dict[int, nn.Parameter] = {}
     for number in range(COPIES + 1):
         model = e.fresh() if number == 0 else perturbed(e.fresh(), e.generator(f"gradient {number}"))
@@ -86,6 +91,7 @@ def gradient_flaws(e: Examined) -> list[Flaw]:
             minimized.backward()
         here = {id(weight): name for name, weight in model.named_parameters()}
         used |= {names[key] for key in read.parameters if key in names and key in here}
+        unkept |= {names[key] for key in read.unkept if key in names and key in here}
         strangers |= {
             key: weight for key, weight in read.parameters.items() if key not in names and weight.requires_grad
         }
@@ -98,6 +104,9 @@ def gradient_flaws(e: Examined) -> list[Flaw]:
         finer = _double(e)
         cut = [name for name in cut if finer[name] == 0.0]  # too small for float32 is not cut off
     flaws = list(_cut_off(free, cut)) if cut else []
+    aside = [name for name in free if name in unkept - used and reached[name] == 0.0]
+    if aside and not cut:
+        flaws.append(_set_aside(free, aside))
     if strangers and not _optimized(e, strangers):
         flaws.append(_unregistered(list(strangers.values()), COPIES + 1, free))
     return flaws
@@ -129,6 +138,23 @@ def _cut_off(free: dict[str, nn.Parameter], cut: list[str]) -> Iterator[Flaw]:
         "freeze on "
         "purpose by requires_grad_(False)",
         "weights at which their gradient is not 0",
+    )
+
+
+def _set_aside(free: dict[str, nn.Parameter], aside: list[str]) -> Flaw:
+    """Parameters that are read under no_grad alone: on purpose, where they were trained elsewhere."""
+    share = sum(free[name].numel() for name in aside) / sum(weight.numel() for weight in free.values())
+    return Flaw(
+        Cause.WIRING,
+        "no gradient",
+        f"{counted(len(aside), 'parameter tensor')} ({_named(aside)}), {share:.0%} of what is to be trained, are read "
+        "under torch.no_grad alone, so that they stay as they were initialized",
+        share,
+        "a gradient for every parameter that is to be trained",
+        "Take torch.no_grad out of forward; where these weights were trained elsewhere, freeze them by "
+        "requires_grad_(False)",
+        "weights that were trained elsewhere",
+        Sure.LIKELY,
     )
 
 
