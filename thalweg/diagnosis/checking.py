@@ -3,6 +3,7 @@
 import numpy as np
 
 from thalweg.core.errors import ThalwegError
+from thalweg.core.notices import notice
 from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.checks.dynamics import dynamics_flaws
 from thalweg.diagnosis.checks.wiring import wiring_flaws
@@ -25,12 +26,14 @@ PROBE = 0.3
 def program_flaws(lab: Laboratory, recipe: Recipe, run: Run) -> tuple[Flaw, ...]:
     """The flaws of the wiring, of the recipe as it was given, and of the dynamics."""
     lab.progress(Stage("checks of wiring and dynamics"))
-    flaws = wiring_flaws(recipe, run, device=lab.device)
-    try:
-        flaws += dynamics_flaws(lab.recipe, run, device=lab.device)
-        lab.price += PROBE
-    except (ThalwegError, RuntimeError):  # a program that trains as a whole may not bear to be looked at in steps
-        pass
+    flaws: tuple[Flaw, ...] = ()
+    for name, ask in (("wiring", wiring_flaws), ("dynamics", dynamics_flaws)):
+        own = recipe if name == "wiring" else lab.recipe
+        try:
+            flaws += ask(own, run, device=lab.device)
+        except Exception as error:  # a program that trains as a whole may not bear to be looked at in parts
+            notice(f"The checks of {name} could not be asked: {type(error).__name__}: {error}")
+    lab.price += PROBE
     return flaws
 
 

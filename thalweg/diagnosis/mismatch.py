@@ -17,9 +17,11 @@ from thalweg.core.objective import PlainLoss, apply
 from thalweg.core.source import Source
 from thalweg.diagnosis.compare import higher_on
 from thalweg.diagnosis.finding import Arm, Experiment, Score
-from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor
 from thalweg.diagnosis.laboratory import Laboratory
+from thalweg.diagnosis.natural import errors_of
 from thalweg.training import Run
+from thalweg.training.evaluate import ExampleLosses
 
 LEVEL = 0.99
 MATERIAL = 2.5
@@ -53,6 +55,8 @@ def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
         effect = higher_on(probe, validation, LEVEL)
         arm = Arm("test (probe half)", (), Score(*probe.mean()), seeds)
     harms = effect.low > 0 and effect.value > MATERIAL * floor.material(validation.mean()[0])
+    if not harms and (plainly := _more_errors(lab, run, floor)) is not None:
+        harms, effect = True, plainly
     mechanism = _what_moved(lab, run) if harms else "the test data cost no more than the validation data"
     experiment = Experiment(
         "Is the loss on test data higher than on validation data, which neither was trained on?",
@@ -64,6 +68,20 @@ def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
         effect,
     )
     return Mismatch(harms, effect, experiment, mechanism, arm.score.value)
+
+
+def _more_errors(lab: Laboratory, run: Run, floor: Floor) -> Score | None:
+    """How much larger natural errors are on the probe half, where that is beyond noise and material; a few confident
+    mistakes make a loss too noisy to tell.
+    """
+    assert lab.probe is not None
+    here, there = (errors_of(run, source, lab.device) for source in (lab.validation, lab.probe))
+    if here is None or there is None or floor.natural is None:
+        return None
+    first, second = (ExampleLosses(errors, np.ones(len(errors)), None) for errors in (there, here))
+    effect = higher_on(first, second, LEVEL)
+    way = max(floor.natural.null - floor.natural.mean, SHARE_OF_WAY * floor.natural.null)
+    return effect if effect.low > 0 and effect.value > MATERIAL * SHARE_OF_WAY * way else None
 
 
 def _what_moved(lab: Laboratory, run: Run) -> str:

@@ -18,6 +18,8 @@ from thalweg.training.evaluate import ExampleLosses
 
 IN_THE_FLOOR = ("wrong labels", "equal inputs with different labels", "targets far out")
 """What every learner suffers from, so that the floor itself lies higher: the number is the share of the examples."""
+INVALID, MUCH = ("train examples in validation",), 0.1
+"""What makes the validation loss no loss on other examples, so that nothing can be told by it, from such a share on."""
 MATERIAL = 0.05
 """Of the examples: so many wrong labels are worth a finding."""
 FIRST = (Cause.WIRING, Cause.DATA)
@@ -90,6 +92,8 @@ def decisive(flaws: tuple[Flaw, ...], gaps: Gaps) -> list[Flaw]:
 def _decides(flaw: Flaw, gaps: Gaps) -> bool:
     if flaw.mechanism in IN_THE_FLOOR:
         return flaw.number >= max(MATERIAL, gaps.largest)
+    if flaw.mechanism in INVALID:
+        return flaw.sure is not Sure.LIKELY and flaw.number >= MUCH
     return flaw.sure is not Sure.LIKELY and gaps.raised(flaw.raises)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from thalweg.core.notices import notice
 from thalweg.core.source import Indexed, Source
+from thalweg.diagnosis.checks.another_kind import other_kind_of_classes, other_kind_of_numbers
 from thalweg.diagnosis.checks.classes import absent_classes, exchanged_labels, few_examples, neglected_classes
 from thalweg.diagnosis.checks.columns import not_finite, placeholders, running_numbers, useless_columns
 from thalweg.diagnosis.checks.data_rows import Rows, read_rows
@@ -29,6 +30,8 @@ from thalweg.diagnosis.flaw import Flaw
 from thalweg.training import Recipe, Run
 
 Check = Callable[[], list[Flaw]]
+EXPLAIN = ("prepared otherwise", "classes exchanged", "classes of")
+"""Mechanisms that say why a split is of another kind."""
 
 
 def data_flaws(
@@ -57,7 +60,8 @@ def data_flaws(
     with threadpool_limits(1):  # on a busy machine several threads wait for each other
         for check in _checks(recipe, train, validation, test, run):
             found += _asked(check)
-    return tuple(found)
+    named = {flaw.raises for flaw in found if any(word in flaw.mechanism for word in EXPLAIN)}
+    return tuple(flaw for flaw in found if "of another kind" not in flaw.mechanism or flaw.raises not in named)
 
 
 def _checks(
@@ -81,12 +85,14 @@ def _checks(
     yield partial(destroyed_signal, train, rows)
     yield partial(label_leak, rows, *_named(judged))
     yield partial(far_targets, rows)
+    yield from (partial(other_kind_of_numbers, rows, other) for other in judged)
     known = _told(partial(opinions, rows))
     if known is None:
         return
     yield partial(wrong_labels, known, rows)
     for other in judged:
         yield partial(exchanged_labels, known, other)
+        yield partial(other_kind_of_classes, known, other)
         if run is not None and other.split == "validation":
             yield partial(neglected_classes, run, known, validation, other)
 

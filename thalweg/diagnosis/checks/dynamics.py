@@ -44,5 +44,6 @@ def dynamics_flaws(
             "None."
         )
     seen = look(recipe, run, probe or take_probe(recipe, run, device=device))
-    found = [*layer_flaws(seen), *rate_flaws(seen), *history_flaws(seen)]
+    taken = bool(seen.probe.begin.steps)  # an own loop may take none
+    found = [*layer_flaws(seen), *(rate_flaws(seen) if taken else ()), *history_flaws(seen)]
     return tuple(sorted(found, key=lambda flaw: ORDER.index(flaw.sure.name)))

@@ -103,6 +103,7 @@ def gradient_flaws(e: Examined) -> list[Flaw]:
     if cut:
         finer = _double(e)
         cut = [name for name in cut if finer[name] == 0.0]  # too small for float32 is not cut off
+        cut = cut if _moves_output(e, cut) else []
     flaws = list(_cut_off(free, cut)) if cut else []
     aside = [name for name in free if name in unkept - used and reached[name] == 0.0]
     if aside and not cut:
@@ -110,6 +111,21 @@ def gradient_flaws(e: Examined) -> list[Flaw]:
     if strangers and not _optimized(e, strangers):
         flaws.append(_unregistered(list(strangers.values()), COPIES + 1, free))
     return flaws
+
+
+def _moves_output(e: Examined, cut: list[str]) -> bool:
+    """Whether other values of these parameters give other outputs: those of dead units do not, and are not cut off."""
+    model, other = e.fresh(), perturbed(e.fresh(), e.generator("moved"))
+    drawn = dict(other.named_parameters())
+    with torch.no_grad(), asking():
+        before = e.judged(model, e.x)
+        for name, weight in model.named_parameters():
+            if name in cut:
+                weight.copy_(drawn[name])
+        after = e.judged(model, e.x)
+    if not isinstance(before, Tensor) or not isinstance(after, Tensor) or before.shape != after.shape:
+        return True
+    return not torch.allclose(before, after, rtol=1e-4, atol=1e-6 * float(before.abs().max() + 1))
 
 
 def _double(e: Examined) -> dict[str, float]:

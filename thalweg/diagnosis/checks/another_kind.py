@@ -1,0 +1,92 @@
+"""Whether a judged split is of another kind than train: a learner fitted to train is asked.
+
+The learner errs on train examples that it did not see as often as on any others of their kind. Where it errs far more
+often on a judged split, the two were made, measured or prepared otherwise, whatever a network makes of it.
+"""
+
+import warnings
+
+import numpy as np
+
+from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.checks.columns import raised_by
+from thalweg.diagnosis.checks.data_rows import Rows, features
+from thalweg.diagnosis.checks.opinions import Opinions
+from thalweg.diagnosis.flaw import Flaw, Sure
+
+SIGMAS, LEAST, RATIO = 5.0, 0.1, 1.5
+"""How far beyond chance, by how much of the answers, and of numbers by which factor the errors have to be more."""
+FEWEST, MOST, FOLDS = 20, 2000, 4
+
+
+def other_kind_of_classes(known: Opinions, judged: Rows) -> list[Flaw]:
+    """A learner of classes is wrong more often on a judged split than out of fold on train: number, the difference."""
+    if judged.x is None or not judged.classes:
+        return []
+    at = np.flatnonzero(np.isin(judged.y, known.classes))
+    if len(at) < FEWEST:
+        return []
+    there = float((known.classes[known.asked(judged)[at]] == judged.y[at]).mean())
+    here = known.accuracy
+    chance = np.sqrt(here * (1 - here) * (1 / len(at) + 1 / len(known.y)) + 1 / len(at) ** 2)
+    if here - there < max(LEAST, SIGMAS * chance):
+        return []
+    says = (
+        f"{known.voices[0]} fitted to train gets {there:.1%} of {judged.split} right, {here:.1%} of train out of fold"
+    )
+    return [_flaw(says, here - there, judged.split)]
+
+
+def other_kind_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
+    """The same of numbers, by absolute errors in deviations of the train targets: number, how many times as large."""
+    if train.x is None or judged.x is None or train.targets is None or judged.targets is None or train.classes:
+        return []
+    x, other = features(train), features(judged)
+    if min(len(x), len(other)) < FEWEST or x.shape[1] != other.shape[1]:
+        return []
+    step = -(-len(x) // MOST)
+    theirs = judged.targets.reshape(len(judged.targets), -1)[judged.kept]
+    x, y = x[::step], train.targets.reshape(len(train.targets), -1)[train.kept][::step]
+    if y.shape[1] != theirs.shape[1] or not all(np.isfinite(part).all() for part in (x, y, other, theirs)):
+        return []
+    here, there = _errors(x, y, other[:MOST], theirs[:MOST])
+    apart = there.mean() - here.mean()
+    chance = np.sqrt(here.var() / len(here) + there.var() / len(there))
+    if apart < max(SIGMAS * chance, (RATIO - 1) * here.mean(), LEAST):
+        return []
+    says = (
+        f"trees fitted to train err by {there.mean():.2g} deviations on {judged.split}, by {here.mean():.2g} on train "
+        "out of fold"
+    )
+    return [_flaw(says, float(there.mean() / here.mean()), judged.split)]
+
+
+def _errors(x: np.ndarray, y: np.ndarray, other: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean absolute errors of each example, out of fold on train and on the judged split."""
+    from sklearn.base import clone
+    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    trees = ExtraTreesRegressor(60, min_samples_leaf=2, random_state=0, n_jobs=1)
+    deviation = np.maximum(y.std(0), 1e-12)
+    folds = KFold(FOLDS, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        targets = y.ravel() if y.shape[1] == 1 else y
+        said = cross_val_predict(trees, x, targets, cv=folds).reshape(y.shape)
+        there = clone(trees).fit(x, targets).predict(other).reshape(theirs.shape)
+    return np.abs((said - y) / deviation).mean(1), np.abs((there - theirs) / deviation).mean(1)
+
+
+def _flaw(says: str, number: float, split: str) -> Flaw:
+    return Flaw(
+        Cause.DATA,
+        f"{split} of another kind than train",
+        f"{says[:1].upper()}{says[1:]}: the two are not made alike",
+        number,
+        "as many errors on both",
+        f"Prepare {split} as train is prepared, or split again so that both hold all kinds (groups, times) of examples",
+        "a split by group or time that is meant: then the model has to bear what changes",
+        Sure.MEASURED,
+        raised_by(split),
+    )
