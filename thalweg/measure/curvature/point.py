@@ -93,7 +93,8 @@ class CriticalPoint:
             f"{counted(self.products, 'product')}",
             f"  shares      positive {self.positive:.3g}, zero {self.zero:.3g}, negative {self.negative:.3g} "
             f"(tau {self.tau:.2g}); minima ratio {ratio}",
-            f"  other       above 0 {self.above_zero:.3g}, perturbations that raise the loss {self.raised:.3g}",
+            f"  other       trace {self.trace:.4g}, above 0 {self.above_zero:.3g}, perturbations that raise the loss "
+            f"{self.raised:.3g}",
         ]
         return "\n".join([*lines, *(f"  note        {note}" for note in self.notes)])
 
@@ -104,7 +105,8 @@ class CriticalPoint:
             name: [_finite(v) for v in value] if isinstance(value, tuple) else _finite(value)
             for name, value in plain.items()
         }
-        return {"kind": str(self.kind), "sentence": self.kind.sentence, "certainty": str(self.certainty), **lists}
+        said = {"kind": str(self.kind), "sentence": self.kind.sentence}
+        return {**said, "certainty": str(self.certainty), "sure": self.certainty.sentence, **lists}
 
 
 def _finite(value: Any) -> Any:
