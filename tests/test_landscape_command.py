@@ -1,14 +1,17 @@
 """thalweg landscape: what it says, keeps and draws of a run, and what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import safetensors.torch
+import torch
 
 import thalweg
 from thalweg.cli.app import main
 from thalweg.core.errors import RecipeError, RunError
+from thalweg.recipes import landscape as looked
 from thalweg.recipes.landscape import landscape
 from thalweg.report.evidence import read_evidence
 from thalweg.report.page import page
@@ -46,6 +49,8 @@ def test_it_prints_the_verdict_and_the_course_and_the_report_shows_them(
 def test_it_escapes_from_a_saddle_and_keeps_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "case:at-a-saddle", "--set", "epochs=2", "--out", str(tmp_path), "--quiet"]) == 0
     capsys.readouterr()
+    assert main(["landscape", "last", "--checkpoints", "2", "--out", str(tmp_path), "--quiet"]) == 0
+    assert "The way down: the same command with --escape." in capsys.readouterr().out
     assert main(["landscape", "last", "--escape", "--checkpoints", "2", "--out", str(tmp_path), "--quiet"]) == 0
     said = capsys.readouterr().out
     assert "Moved by" in said
@@ -65,6 +70,28 @@ def test_without_a_trajectory_the_best_and_the_last_weights_are_looked_at(
     found = landscape(unwritten, checkpoints=2)
     assert found.course.epochs == tuple(sorted({unwritten.best_epoch, 6}))
     assert "it has no trajectory" in caplog.text
+
+
+def test_points_of_no_use_are_passed_over(run: thalweg.Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert run.path is not None
+    shutil.copytree(run.path, tmp_path / "run")
+    points = tmp_path / "run" / "trajectory"
+    states = {file: safetensors.torch.load_file(file) for file in sorted(points.iterdir())}
+    for file, change in zip(states, (lambda t: t * torch.nan, lambda t: t[..., :1].contiguous()), strict=False):
+        safetensors.torch.save_file({name: change(tensor) for name, tensor in states[file].items()}, file)
+    found = landscape(thalweg.load_run(tmp_path / "run"), checkpoints=2)
+    assert found.course.epochs == (2, 6)
+    assert "Passed over: Epoch 0 of the path holds weights that are not finite" in caplog.text
+    assert "Passed over: Epoch 1 of the path is of another model" in caplog.text
+
+
+def test_pictures_of_a_model_that_multiplies_much_take_fewer_examples(
+    run: thalweg.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert landscape(run, checkpoints=2).drawn["drawn_from"] == 90
+    monkeypatch.setattr(looked, "DRAWN", 20)
+    monkeypatch.setattr(looked, "MULTIPLIED", 1)
+    assert landscape(run, checkpoints=2).drawn["drawn_from"] == 20
 
 
 @pytest.mark.parametrize("name", ["examples", "checkpoints"])

@@ -32,7 +32,7 @@ def verdict_in_numbers(point: dict[str, Any]) -> list[Any]:
         pairs.append(("eigenvalues", f"from {quantity(values[0])} to {quantity(values[-1])}, {how}"))
     if isinstance(held, list) and len(held) == 2:
         pairs.append(("lowest curvature, held out", f"{quantity(held[0])} ± {quantity(held[1])}"))
-    pairs.append(("trace", of("trace")))
+    pairs.append(("trace", _trace(point)))
     pairs.append(("other counts", f"{of('above_zero')} above 0; {of('raised')} of perturbations raise the loss"))
     pairs.append(("objective", f"{of('objective')}, the loss alone {of('loss')}"))
     pairs.append(("how sure", f"{clean(point.get('certainty', ''), 40)}: {clean(point.get('sure', ''), 200)}"))
@@ -52,10 +52,19 @@ def course_in_numbers(course: dict[str, Any]) -> list[Any]:
     head = ["epoch", "kind", "objective", "gradient norm", "smallest eigenvalue", "largest", "trace", "minima ratio",
             "positive", "zero", "negative", "tau"]  # fmt: skip
     rows = [
-        [quantity(point["epoch"], 0), clean(point.get("kind", ""), 30), *(quantity(point.get(name)) for name in names)]
+        [
+            quantity(point["epoch"], 0),
+            clean(point.get("kind", ""), 30),
+            *(_trace(point) if name == "trace" else quantity(point.get(name)) for name in names),
+        ]
         for point in points
     ]
     return [Folded("The course in numbers", [Table(head, rows, plain=(0, 1))])] if rows else []
+
+
+def _trace(point: dict[str, Any]) -> str:
+    error = number(point.get("trace_error"))
+    return quantity(point.get("trace")) + (f" ± {quantity(error)}" if error > 0 else "")
 
 
 def _known(value: Any) -> bool:
