@@ -25,7 +25,7 @@ def verdict_in_numbers(point: dict[str, Any]) -> list[Any]:
     noise = f", by chance {of('gradient_noise')}" if _known(point.get("gradient_noise")) else ""
     pairs = [("gradient norm", f"{of('gradient_norm')}{noise}; counts as zero up to {of('tolerance')}")]
     if _known(point.get("hessian_gradient")):
-        pairs.append(("|Hg| / (|λ|max |g|)", f"{of('hessian_gradient')}; near 0 with a gradient that is not: flat"))
+        pairs.append(("|Hg| / (|λ|max |g|)", f"{of('hessian_gradient')}; near 0 where |g|² is least without being 0"))
     values, held = point.get("eigenvalues"), point.get("held_out")
     if isinstance(values, list) and values:
         how = "all are known" if point.get("exact") is True else "by Lanczos"
@@ -49,7 +49,7 @@ def course_in_numbers(course: dict[str, Any]) -> list[Any]:
     points = [point for point in mappings(course.get("points"))[:MOST_ROWS] if _known(point.get("epoch"))]
     names = ("objective", "gradient_norm", "smallest", "largest", "trace", "minima_ratio", "positive", "zero",
              "negative", "tau")  # fmt: skip
-    head = ["epoch", "kind", "objective", "gradient norm", "smallest eigenvalue", "largest", "trace", "minima ratio",
+    head = ["epoch", "kind", "objective", "gradient norm", "smallest λ", "largest λ", "trace", "minima ratio",
             "positive", "zero", "negative", "tau"]  # fmt: skip
     rows = [
         [

@@ -70,7 +70,7 @@ class Density:
     def mean_error(self, size: int) -> float:
         r"""The standard error of the mean for a matrix of `size` rows, 0 for a known spectrum.
 
-        For $v^\top H v$ of p random v of length 1 it is $\sqrt{2 s^2 / (p (n + 2))}$, with the eigenvalues' variance $s^2$.
+        For $v^\top H v$ of p random v of length 1: $\sqrt{2 s^2 / (p (n + 2))}$, with the eigenvalues' variance $s^2$.
         """
         if not self.halved:
             return 0.0
