@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 
 import thalweg
 from thalweg.cli.app import main
-from thalweg.core.errors import RecipeError, RunError
+from thalweg.cli.landscape import show
+from thalweg.core.errors import DataError, RecipeError, RunError
+from thalweg.measure import Kind
 from thalweg.recipes import landscape as looked
 from thalweg.recipes.landscape import landscape
 from thalweg.report.evidence import read_evidence
@@ -49,8 +52,6 @@ def test_it_prints_the_verdict_and_the_course_and_the_report_shows_them(
 def test_it_escapes_from_a_saddle_and_keeps_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "case:at-a-saddle", "--set", "epochs=2", "--out", str(tmp_path), "--quiet"]) == 0
     capsys.readouterr()
-    assert main(["landscape", "last", "--checkpoints", "2", "--out", str(tmp_path), "--quiet"]) == 0
-    assert "The way down: the same command with --escape." in capsys.readouterr().out
     assert main(["landscape", "last", "--escape", "--checkpoints", "2", "--out", str(tmp_path), "--quiet"]) == 0
     said = capsys.readouterr().out
     assert "Moved by" in said
@@ -85,19 +86,34 @@ def test_points_of_no_use_are_passed_over(run: thalweg.Run, tmp_path: Path, capl
     assert "Passed over: Epoch 1 of the path is of another model" in caplog.text
 
 
-def test_pictures_of_a_model_that_multiplies_much_take_fewer_examples(
-    run: thalweg.Run, monkeypatch: pytest.MonkeyPatch
+def test_a_saddle_is_shown_with_its_way_down_and_costly_pictures_take_fewer_examples(
+    run: thalweg.Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert landscape(run, checkpoints=2).drawn["drawn_from"] == 90
+    found = landscape(run, checkpoints=2)
+    assert found.drawn["drawn_from"] == 90
+    show(found)
+    assert "--escape" not in capsys.readouterr().out
+    show(replace(found, point=replace(found.point, kind=Kind.SADDLE)))
+    assert "The way down: the same command with --escape." in capsys.readouterr().out
     monkeypatch.setattr(looked, "DRAWN", 20)
     monkeypatch.setattr(looked, "MULTIPLIED", 1)
     assert landscape(run, checkpoints=2).drawn["drawn_from"] == 20
+
+
+def test_a_run_that_diverged_is_refused() -> None:
+    diverged = thalweg.train(thalweg.load("iris", assignments=["epochs=1", "optimizer.kind=sgd", "optimizer.lr=1e30"]))
+    with pytest.raises(
+        DataError, match="last weights are not finite, it ended as DIVERGED.*Train it again at a smaller"
+    ):
+        landscape(diverged)
 
 
 @pytest.mark.parametrize("name", ["examples", "checkpoints"])
 def test_counts_that_are_none_are_refused(run: thalweg.Run, name: str) -> None:
     with pytest.raises(RecipeError, match=rf"{name}=1, but the surface is told by some: give at least 2"):
         landscape(run, **{name: 1})
+    with pytest.raises(RecipeError, match=rf"{name}=2\.5, but"):
+        landscape(run, **{name: 2.5})
 
 
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,8 @@ from torch import nn
 
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.device import resolve_device
-from thalweg.core.errors import RecipeError, RunError, ThalwegError
+from thalweg.core.door import no_type_check
+from thalweg.core.errors import DataError, RecipeError, RunError, ThalwegError
 from thalweg.core.files import write_json
 from thalweg.core.notices import notice
 from thalweg.measure import CriticalPoint, critical_point, escape, spectral_density
@@ -52,6 +53,7 @@ class Landscape:
         return {"point": self.point.to_json(), "course": self.course.to_json(), "escape": away, **self.drawn}
 
 
+@no_type_check
 def landscape(
     run: Run,
     *,
@@ -65,7 +67,7 @@ def landscape(
 
     `checkpoints` of the points along the training are judged too. `escaping` moves a copy of the weights off a saddle,
     and keeps it as `checkpoints/escaped.safetensors`. Raises `RecipeError` for a model that cannot be differentiated
-    twice and for counts that are none, `DataError` for a loss that is not finite.
+    twice and for counts that are none, `DataError` for a loss or weights that are not finite.
 
     >>> import tempfile, thalweg
     >>> run = thalweg.train(thalweg.load("iris", assignments=["epochs=4", "model.width=4"]), out=tempfile.mkdtemp())
@@ -75,8 +77,13 @@ def landscape(
     """
     assert run.recipe is not None
     for name, count in (("examples", examples), ("checkpoints", checkpoints)):
-        if count < 2:
-            raise RecipeError(f"{name}={count}, but the surface is told by some: give at least 2.")
+        if not isinstance(count, int) or count < 2:
+            raise RecipeError(f"{name}={count!r}, but the surface is told by some: give at least 2.")
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in run.last.parameters()):
+        raise DataError(
+            f"The run's last weights are not finite, it ended as {run.status}: there is no surface around them. Train "
+            "it again at a smaller learning rate, or look at run.trajectory()."
+        )
     model = copy.deepcopy(run.last).to(resolve_device(device))
     whole, some = (minimized(run.recipe, model, most) for most in (examples, min(examples, COURSE)))
     few = _drawable(run.recipe, model, some)
