@@ -16,7 +16,7 @@ import thalweg
 from thalweg import DataError, RecipeError
 from thalweg.measure import extreme_eigenvalues, hessian, hessian_trace, spectral_density
 from thalweg.measure.curvature.density import Density, wasserstein
-from thalweg.measure.curvature.lanczos import lanczos
+from thalweg.measure.curvature.lanczos import lanczos, random_start
 from thalweg.measure.curvature.opening import surface
 from thalweg.measure.curvature.trace import hutch
 
@@ -346,6 +346,18 @@ def test_the_density_against_all_eigenvalues() -> None:
     assert few.step_error > found.step_error
     places = np.linspace(exact.min() - 1, exact.max() + 1, 2001)
     assert np.trapezoid(found.curve(places, 0.05), places) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_error_of_the_mean_is_that_over_random_directions() -> None:
+    values = torch.linspace(-1, 4, 53, dtype=torch.float64)
+    found = []
+    for seed in range(60):
+        start = random_start(53, values, torch.Generator().manual_seed(seed))
+        density = Density.of_spaces([lanczos(lambda v: values * v, start, most=9, tolerance=None)])
+        found.append((density.mean, density.mean_error(53)))
+    means, errors = np.array(found).T
+    assert means.std() == pytest.approx(errors.mean(), rel=0.3)
+    assert Density.of_eigenvalues(values.numpy()).mean_error(53) == 0
 
 
 def test_one_probe_says_nothing_of_other_directions() -> None:

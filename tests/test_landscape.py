@@ -10,10 +10,20 @@ import torch
 from surfaces import NO_DATA, Place, classes, diagonal, function, regression, rosenbrock
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from thalweg.core.errors import DataError, RecipeError
-from thalweg.measure import along, critical_points, extreme_eigenvalues, filter_normalized, hessian, plane, smoothness
+from thalweg.measure import (
+    along,
+    critical_points,
+    escape,
+    extreme_eigenvalues,
+    filter_normalized,
+    hessian,
+    plane,
+    smoothness,
+)
 from thalweg.measure.landscape.filters import flat, random_directions
 from thalweg.measure.landscape.plane import principal
 from thalweg.measure.landscape.statistics import far_surface
@@ -463,6 +473,10 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     bad = {name: torch.full_like(tensor, torch.nan) for name, tensor in model.state_dict().items()}
     with pytest.raises(DataError, match="Epoch 1 of the path holds weights that are not finite, in '0.weight'"):
         plane(model, CROSS, (X, Y), path=[model.state_dict(), bad])
+    spoiled = net()
+    spoiled[0].weight.data.fill_(torch.nan)
+    with pytest.raises(DataError, match=r"The model's weights are not finite, in '0.weight'. Take weights from before"):
+        plane(spoiled, CROSS, (X, Y))
     for call in (along, plane):
         with pytest.raises(DataError, match="not all finite"):
             call(model, CROSS, (X * torch.nan, Y))
@@ -470,3 +484,13 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
             call(model, CROSS, [])
     with pytest.raises(DataError, match="not all finite"):
         smoothness(model, CROSS, (X * torch.nan, Y), steps=(0.1,))
+
+
+@pytest.mark.parametrize("call", [critical_points, plane, along, smoothness, escape])
+def test_a_loader_that_shuffles_draws_nothing_from_the_random_streams(call: Any) -> None:
+    model = net()
+    loader = DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True)
+    more: dict[Any, Any] = {critical_points: {"path": [model.state_dict()]}, smoothness: {"steps": (0.1,)}}
+    before = torch.get_rng_state()
+    call(model, CROSS, loader, **more.get(call, {} if call is escape else {"points": 3}))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,14 +1,20 @@
 """thalweg landscape: what it says, keeps and draws of a run, and what it refuses."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import safetensors.torch
+import torch
 
 import thalweg
 from thalweg.cli.app import main
-from thalweg.core.errors import RecipeError, RunError
+from thalweg.cli.landscape import show
+from thalweg.core.errors import DataError, RecipeError, RunError
+from thalweg.measure import Kind
+from thalweg.recipes import landscape as looked
 from thalweg.recipes.landscape import landscape
 from thalweg.report.evidence import read_evidence
 from thalweg.report.page import page
@@ -67,10 +73,47 @@ def test_without_a_trajectory_the_best_and_the_last_weights_are_looked_at(
     assert "it has no trajectory" in caplog.text
 
 
+def test_points_of_no_use_are_passed_over(run: thalweg.Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert run.path is not None
+    shutil.copytree(run.path, tmp_path / "run")
+    points = tmp_path / "run" / "trajectory"
+    states = {file: safetensors.torch.load_file(file) for file in sorted(points.iterdir())}
+    for file, change in zip(states, (lambda t: t * torch.nan, lambda t: t[..., :1].contiguous()), strict=False):
+        safetensors.torch.save_file({name: change(tensor) for name, tensor in states[file].items()}, file)
+    found = landscape(thalweg.load_run(tmp_path / "run"), checkpoints=2)
+    assert found.course.epochs == (2, 6)
+    assert "Passed over: Epoch 0 of the path holds weights that are not finite" in caplog.text
+    assert "Passed over: Epoch 1 of the path is of another model" in caplog.text
+
+
+def test_a_saddle_is_shown_with_its_way_down_and_costly_pictures_take_fewer_examples(
+    run: thalweg.Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = landscape(run, checkpoints=2)
+    assert found.drawn["drawn_from"] == 90
+    show(found)
+    assert "--escape" not in capsys.readouterr().out
+    show(replace(found, point=replace(found.point, kind=Kind.SADDLE)))
+    assert "The way down: the same command with --escape." in capsys.readouterr().out
+    monkeypatch.setattr(looked, "DRAWN", 20)
+    monkeypatch.setattr(looked, "MULTIPLIED", 1)
+    assert landscape(run, checkpoints=2).drawn["drawn_from"] == 20
+
+
+def test_a_run_that_diverged_is_refused() -> None:
+    diverged = thalweg.train(thalweg.load("iris", assignments=["epochs=1", "optimizer.kind=sgd", "optimizer.lr=1e30"]))
+    with pytest.raises(
+        DataError, match="last weights are not finite, it ended as DIVERGED.*Train it again at a smaller"
+    ):
+        landscape(diverged)
+
+
 @pytest.mark.parametrize("name", ["examples", "checkpoints"])
 def test_counts_that_are_none_are_refused(run: thalweg.Run, name: str) -> None:
     with pytest.raises(RecipeError, match=rf"{name}=1, but the surface is told by some: give at least 2"):
         landscape(run, **{name: 1})
+    with pytest.raises(RecipeError, match=rf"{name}=2\.5, but"):
+        landscape(run, **{name: 2.5})
 
 
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

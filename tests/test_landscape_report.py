@@ -26,6 +26,7 @@ from thalweg.report import (
 )
 from thalweg.report.blocks import Picture
 from thalweg.report.drawing import PALETTE, inline_svg
+from thalweg.report.wording import quantity
 
 
 @cache
@@ -185,15 +186,60 @@ def kinds(section: Any) -> list[str]:
 
 def test_the_section_holds_what_there_is() -> None:
     section = landscape_section(kept())
-    assert kinds(section) == ["beside", "beside", "beside", "beside", "beside", "picture", "table", "prose"]
+    assert kinds(section) == [
+        "beside",
+        "beside",
+        "beside",
+        "beside",
+        "beside",
+        "picture",
+        "table",
+        "folded",
+        "folded",
+        "prose",
+    ]
     assert values()["point"].kind.sentence in section.lead
     assert "minima ratio" in section.lead
     said = " ".join(prose.text for prose in section.blocks[2].right)
     far = values()["planes"][1].furthest
     assert f"at epoch {far.epoch}, where the two are furthest apart" in said
     assert "the statistics of each batch" in said
-    assert kinds(landscape_section({"point": kept()["point"]})) == ["picture", "prose"]
+    assert kinds(landscape_section({"point": kept()["point"]})) == ["picture", "folded", "prose"]
     assert landscape_section({}).blocks == []
+
+
+def test_the_numbers_of_the_verdict_and_of_the_course_stand_behind_the_pictures() -> None:
+    section, point, course = landscape_section(kept()), values()["point"], values()["course"]
+    verdict, rows = (block for block in section.blocks if block.kind == "folded")
+    facts = dict(verdict.blocks[0].pairs)
+    assert f"by chance {quantity(point.gradient_noise)}; counts as zero up to" in facts["gradient norm"]
+    assert facts["|Hg| / (|λ|max |g|)"].startswith(quantity(point.hessian_gradient))
+    assert facts["eigenvalues"] == f"from {quantity(point.smallest)} to {quantity(point.largest)}, all are known"
+    assert facts["trace"] == quantity(point.trace)
+    assert facts["how sure"] == f"{point.certainty}: {point.certainty.sentence}"
+    shown = rows.blocks[0].rows
+    assert [row[:2] for row in shown] == [
+        [str(e), str(p.kind)] for e, p in zip(course.epochs, course.points, strict=True)
+    ]
+    assert shown[0][6] == f"{quantity(course.points[0].trace)} ± {quantity(course.points[0].trace_error)}"
+
+
+def test_a_way_down_that_was_taken_is_told() -> None:
+    taken = {"moved": True, "step": 0.5, "curvature": -2.0, "before": 1.0, "after": 0.75, "validation": [2.0, 1.5]}
+    (told, *_) = landscape_section({"escape": taken} | kept()).blocks
+    assert "The objective fell from 1.00 to 0.750; the validation loss was 2.00 and is 1.50." in told.text
+    assert kinds(landscape_section({"escape": taken | {"moved": False}})) == []
+    for value in ([], 3, None, [None, "x"]):
+        landscape_section({"escape": taken | {"validation": value, "step": value}})
+
+
+def test_the_levels_of_losses_that_hardly_differ_are_told_apart() -> None:
+    flat = {"x": [0, 1], "y": [0, 1], "losses": [[2.3024, 2.303], [2.3032, 2.3036]], "names": ["a", "b"]}
+    ax = Figure().subplots()
+    loss_plane(flat, ax=ax)
+    bar = ax.figure.axes[1].yaxis
+    said = [bar.get_major_formatter()(tick, 0) for tick in bar.get_majorticklocs()]
+    assert len(set(said)) == len(said) > 3
 
 
 BAD: list[Any] = [None, -1e308, "<script>", [[]], {"a": 1}, [1e308, -1e308, 1e-308], 10**400]

@@ -81,6 +81,7 @@ def show(found: "Landscape") -> None:
     from rich.table import Table
 
     from thalweg.cli.show import wide_console
+    from thalweg.measure import Kind
 
     console = wide_console()
     console.print(str(found.point), soft_wrap=True, markup=False, highlight=False)
@@ -91,6 +92,8 @@ def show(found: "Landscape") -> None:
         ratio = "" if point.minima_ratio is None else f"{point.minima_ratio:.2f}"
         table.add_row(str(epoch), f"{point.objective:.4g}", f"{point.gradient_norm:.3g}", ratio, str(point.kind))
     console.print(table)
+    if found.escaped is None and found.point.kind in (Kind.SADDLE, Kind.LOCAL_MAXIMUM):
+        console.print("The way down: the same command with --escape.", highlight=False)
     if found.escaped is not None:
         console.print(str(found.escaped), soft_wrap=True, markup=False, highlight=False)
     if found.validation is not None:

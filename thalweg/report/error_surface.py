@@ -8,7 +8,8 @@ from thalweg.report.blocks import Beside, Picture, Prose, Section, Table, pictur
 from thalweg.report.course import QUANTITIES, course_by_epoch, ratio_against_gradient, smoothness_bands
 from thalweg.report.evidence import mapping, mappings, texts
 from thalweg.report.landscape import loss_along, loss_plane, spectrum
-from thalweg.report.wording import clean, number, quantity
+from thalweg.report.surface_numbers import course_in_numbers, verdict_in_numbers
+from thalweg.report.wording import clean, digits, number, quantity
 
 MOST_POINTS, MOST_LINES, MOST_PATH, MOST_VALUES, MOST_ARMS = 101, 4, 500, 6000, 4
 """So much of each is drawn; more is not what thalweg writes."""
@@ -23,15 +24,16 @@ def landscape_section(found: Mapping[str, Any]) -> Section:
     """The error surface around a run's weights: lines, planes, spectrum, course, smoothness, as far as they are there.
 
     `found` holds what `to_json` gave, under "point" (`critical_point`), "density" (nodes and weights), "lines"
-    (`along`), "planes" (a list of `plane`), "course" (`critical_points`) and "smoothness" (`{name: [{"epoch": ...,
-    **smoothness}]}`). What cannot be drawn is left out.
+    (`along`), "planes" (a list of `plane`), "course" (`critical_points`), "smoothness" (`{name: [{"epoch": ...,
+    **smoothness}]}`) and "escape" (`escape`, with the validation loss before and after). What cannot be drawn is left
+    out.
 
     >>> line = {"name": "largest eigenvalue", "curvature": 2.0, "slope": 0.0, "steps": [-1, 0, 1], "losses": [1, 0, 1]}
     >>> section = landscape_section({"lines": {"lines": [{**line, "predicted": [1, 0, 1]}]}})
     >>> section.title, [block.kind for block in section.blocks]
     ('The error surface', ['picture', 'prose'])
     """
-    title, blocks = "The error surface", list[Any]()
+    title, blocks = "The error surface", _escape(mapping(found.get("escape")))
     lines = _lines(mapping(found.get("lines")))
     bars = _spectrum(mapping(found.get("point")), mapping(found.get("density")))
     blocks += _paired(lines, bars)
@@ -40,6 +42,7 @@ def landscape_section(found: Mapping[str, Any]) -> Section:
         blocks.append(Beside([shown], [Prose(text, quiet=True) for text in said]))
     blocks += _paired(*_course(mapping(found.get("course"))))
     blocks += _smoothness(mapping(found.get("smoothness")))
+    blocks += verdict_in_numbers(mapping(found.get("point"))) + course_in_numbers(mapping(found.get("course")))
     if not blocks:
         return Section("landscape", title)
     blocks.append(Prose(BLIND, quiet=True))
@@ -58,6 +61,18 @@ def _lead(point: dict[str, Any]) -> str:
         ratio, tau = quantity(point.get("minima_ratio"), 3), quantity(point.get("tau"))
         numbers.append(f"minima ratio {ratio} (of the eigenvalues {shares}, counted as zero within ±{tau})")
     return f"{said} {'; '.join(numbers)[:1].upper()}{'; '.join(numbers)[1:]}."
+
+
+def _escape(found: dict[str, Any]) -> list[Any]:
+    """The way down that was taken, with the losses before and after."""
+    if found.get("moved") is not True:
+        return []
+    step, curvature, before, after = (quantity(found.get(key)) for key in ("step", "curvature", "before", "after"))
+    said = f"A way down was taken: moved by {step}, curvature {curvature}. The objective fell from {before} to {after}"
+    losses = found.get("validation")
+    if isinstance(losses, list) and len(losses) == 2:
+        said += f"; the validation loss was {quantity(losses[0])} and is {quantity(losses[1])}"
+    return [Prose(f"{said}. The weights after it are in checkpoints/escaped.safetensors.")]
 
 
 def _lines(found: dict[str, Any]) -> Picture | None:
@@ -98,7 +113,8 @@ def _plane(found: dict[str, Any]) -> tuple[Picture, list[str]] | None:
     gaps = [stop for stop in stops if number(stop.get("projected")) == number(stop.get("projected"))]
     if gaps:
         far = max(gaps, key=lambda stop: abs(number(stop.get("projected")) - number(stop.get("objective"))))
-        there, nearest = (quantity(far.get(key)) for key in ("objective", "projected"))
+        pair = [number(far.get(key)) for key in ("objective", "projected")]
+        there, nearest = (quantity(value, digits(value, min(pair), max(pair))) for value in pair)
         said.append(
             f"The path does not lie in the plane: at epoch {quantity(far.get('epoch'), 0)}, where the two are furthest "
             f"apart, the loss is {there} on the path and {nearest} where it projects to."

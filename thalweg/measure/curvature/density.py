@@ -67,6 +67,16 @@ class Density:
         apart = [wasserstein(probe, whole) for probe in self.probes]
         return float(np.mean(apart)) / math.sqrt(len(self.probes) - 1)
 
+    def mean_error(self, size: int) -> float:
+        r"""The standard error of the mean for a matrix of `size` rows, 0 for a known spectrum.
+
+        For $v^\top H v$ of p random v of length 1: $\sqrt{2 s^2 / (p (n + 2))}$, with the eigenvalues' variance $s^2$.
+        """
+        if not self.halved:
+            return 0.0
+        spread = float((self.weights * (self.nodes - self.mean) ** 2).sum())
+        return math.sqrt(2 * spread / (len(self.probes) * (size + 2)))
+
     def share(self, low: float = -math.inf, high: float = math.inf) -> float:
         """The share of eigenvalues above `low` and not above `high`."""
         return float(self.weights[(self.nodes > low) & (self.nodes <= high)].sum())

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from thalweg.core.errors import DataError
 from thalweg.core.nest import Nest, as_tuples, count_examples, leaves, map_columns, map_tensors, to_device
+from thalweg.core.randomness import untouched
 from thalweg.core.source import Source
 
 
@@ -30,26 +31,16 @@ class Part:
 def read_batches(batches: Any) -> list[Nest]:
     """The batches of an evaluation set, each as it comes: a tuple, a dict or a tensor is one batch, a list is several.
 
-    A `Source` gives every example once in its own order; a `DataLoader` and any other iterable is read once. Raises
-    `DataError` where there is none, and where one is endless or is no batch.
+    A `Source` gives every example once in its own order; a `DataLoader` and any other iterable is read once. The random
+    streams are left as they were, though a loader shuffles. Raises `DataError` where there is none, and where one is
+    endless or is no batch.
 
     >>> x, y = torch.zeros(5, 3), torch.zeros(5)
     >>> len(read_batches((x, y))), len(read_batches([(x, y), (x, y)]))
     (1, 2)
     """
-    if isinstance(batches, tuple | Mapping | Tensor):
-        found = [batches]
-    elif isinstance(batches, Source):
-        found = list(batches.batches(1, 0, None))
-    elif isinstance(batches, DataLoader):
-        found = [as_tuples(batch) for batch in batches]
-    elif isinstance(batches, Iterable) and not isinstance(batches, str | bytes):
-        found = list(batches)
-    else:
-        raise DataError(
-            f"The evaluation set is a {type(batches).__name__}, but it is batches: (x, y), a list of them, a "
-            "DataLoader or a Source. Give for instance (x, y), or [(x1, y1), (x2, y2)]."
-        )
+    with untouched():
+        found = _listed(batches)
     if not found or all(isinstance(batch, tuple | list) and not batch for batch in found):
         raise DataError(
             "The evaluation set holds no batch. Give at least one, such as (x, y); a generator is read once."
@@ -58,6 +49,21 @@ def read_batches(batches: Any) -> list[Nest]:
         if any(leaf.dim() and not len(leaf) for leaf in leaves(batch)):
             raise DataError(f"Batch {number} of the evaluation set holds no example. Leave it out.")
     return [map_columns(_as_tensor, batch) for batch in found]
+
+
+def _listed(batches: Any) -> list[Any]:
+    if isinstance(batches, tuple | Mapping | Tensor):
+        return [batches]
+    if isinstance(batches, Source):
+        return list(batches.batches(1, 0, None))
+    if isinstance(batches, DataLoader):
+        return [as_tuples(batch) for batch in batches]
+    if isinstance(batches, Iterable) and not isinstance(batches, str | bytes):
+        return list(batches)
+    raise DataError(
+        f"The evaluation set is a {type(batches).__name__}, but it is batches: (x, y), a list of them, a DataLoader or "
+        "a Source. Give for instance (x, y), or [(x1, y1), (x2, y2)]."
+    )
 
 
 def _as_tensor(column: Any) -> Any:

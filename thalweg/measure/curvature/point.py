@@ -28,6 +28,8 @@ class CriticalPoint:
     - `tau`: an eigenvalue within it counts as 0. `minima_ratio` is positive / (positive + negative) beyond it,
       `positive`, `zero`, `negative` are the shares of all. `above_zero` is the share of $\lambda > 0$, `raised` the
       share of random perturbations that raise the loss: two other counts that are in use.
+    - `trace` has the standard error `trace_error` where not all eigenvalues are known: by one random start, or two, it
+      is rough, and `hessian_trace` spends more on it.
     - `held_out` is the curvature along the lowest direction of half of the data on the other half, with its standard
       error. `descent` is a way down: a direction of length 1, in the order of the parameters.
 
@@ -59,6 +61,7 @@ class CriticalPoint:
     above_zero: float
     raised: float
     trace: float
+    trace_error: float
     held_out: tuple[float, float] | None
     parameters: int
     examples: float
@@ -84,6 +87,7 @@ class CriticalPoint:
         flat = "" if self.hessian_gradient is None else f"; |Hg| / (|lambda|max |g|) {self.hessian_gradient:.2g}"
         held = "" if self.held_out is None else f"; held out {self.held_out[0]:.3g} ± {self.held_out[1]:.2g}"
         how = "all eigenvalues" if self.exact else "Lanczos"
+        trace = f"trace {self.trace:.4g}" + (f" ± {self.trace_error:.2g}" if self.trace_error else "")
         lines = [
             f"{self.kind}  {self.kind.sentence}",
             f"  sure        {self.certainty}: {self.certainty.sentence}",
@@ -93,7 +97,8 @@ class CriticalPoint:
             f"{counted(self.products, 'product')}",
             f"  shares      positive {self.positive:.3g}, zero {self.zero:.3g}, negative {self.negative:.3g} "
             f"(tau {self.tau:.2g}); minima ratio {ratio}",
-            f"  other       above 0 {self.above_zero:.3g}, perturbations that raise the loss {self.raised:.3g}",
+            f"  other       {trace}, above 0 {self.above_zero:.3g}, perturbations that raise the loss "
+            f"{self.raised:.3g}",
         ]
         return "\n".join([*lines, *(f"  note        {note}" for note in self.notes)])
 
@@ -104,7 +109,8 @@ class CriticalPoint:
             name: [_finite(v) for v in value] if isinstance(value, tuple) else _finite(value)
             for name, value in plain.items()
         }
-        return {"kind": str(self.kind), "sentence": self.kind.sentence, "certainty": str(self.certainty), **lists}
+        said = {"kind": str(self.kind), "sentence": self.kind.sentence}
+        return {**said, "certainty": str(self.certainty), "sure": self.certainty.sentence, **lists}
 
 
 def _finite(value: Any) -> Any:

@@ -15,7 +15,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.nest import Nest, count_examples, to_device
 from thalweg.core.objective import Moment
 from thalweg.core.passing import passed
-from thalweg.core.randomness import generator, untouched
+from thalweg.core.randomness import generator
 from thalweg.core.step import Step
 from thalweg.core.threads import counting
 from thalweg.measure.curvature.density import Density
@@ -94,8 +94,7 @@ def ends_of(spaces: list[Krylov]) -> Spectrum:
 def exact_surface(model: nn.Module, objective: Any, batches: Any, **restraints: Any) -> Iterator[Surface]:
     """The surface in float64, or in the model's own format where it makes float32 numbers of its own."""
     trainable(as_module(model))
-    with untouched():
-        read = read_batches(batches)
+    read = read_batches(batches)
     with ExitStack() as stack:
         try:
             at = stack.enter_context(surface(model, objective, read, dtype=torch.float64, **restraints))
@@ -130,8 +129,7 @@ def fitting(
             f"exact=True asks for all eigenvalues of a model of {size:,} parameters, but that is for {MOST_EXACT:,} at "
             "most. Leave it out: Lanczos finds both ends."
         )
-    with untouched():
-        read = read_batches(batches)
+    read = read_batches(batches)
     if exact is None:
         exact = size <= MOST_DENSE and size * multiplications(model, objective, read) <= MOST_MULTIPLIED
     with (exact_surface if exact else surface)(model, objective, read, **restraints) as at:

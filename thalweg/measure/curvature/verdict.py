@@ -132,7 +132,8 @@ class Judged:
             kind, certainty, loss, objective, norm, noise, allowed, ratio, tuple(map(float, spectrum.values)),
             spectrum.residual, tau, positive / (positive + negative) if positive + negative > 0 else None, positive,
             max(0.0, 1 - positive - negative), negative, density.share(low=0.0), raised, density.mean * at.size,
-            None if held is None else (held.value, held.error), at.size, sum(part.weight for part in at.parts),
+            density.mean_error(at.size) * at.size, None if held is None else (held.value, held.error), at.size,
+            sum(part.weight for part in at.parts),
             spectrum.exact, at.products, at.mode, tuple(self.notes), descent,
         )  # fmt: skip
 

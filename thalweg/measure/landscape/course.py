@@ -59,7 +59,7 @@ class Course:
     def to_json(self) -> dict[str, Any]:
         """Plain values: a point for each epoch, with what is drawn of it; eigenvalues and notes are left out."""
         names = ("objective", "loss", "gradient_norm", "tolerance", "minima_ratio", "tau", "positive", "zero",
-                 "negative", "smallest", "largest", "trace")  # fmt: skip
+                 "negative", "smallest", "largest", "trace", "trace_error")  # fmt: skip
         return {
             "known": self.known,
             "said": self.said,

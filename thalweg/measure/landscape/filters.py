@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.core.door import no_type_check
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.nest import describe
 from thalweg.core.randomness import generator
 from thalweg.measure.curvature.settings import trainable
@@ -51,13 +51,18 @@ def filter_normalized(
 def random_directions(model: nn.Module, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Two filter-normalized random directions, in each filter at right angles where it has more than one number.
 
-    A model of vectors alone has each of them scaled as one filter.
+    A model of vectors alone has each of them scaled as one filter. Raises `DataError` for weights that are not finite.
 
     >>> first, second = random_directions(nn.Linear(5, 3))
     >>> bool((first["weight"] * second["weight"]).sum(1).abs().max() < 1e-6)
     True
     """
     parameters = trainable(as_module(model))
+    for name, parameter in parameters.items():
+        if not bool(torch.isfinite(parameter).all()):
+            raise DataError(
+                f"The model's weights are not finite, in {name!r}. Take weights from before training diverged."
+            )
     vectors = all(parameter.dim() <= 1 for parameter in parameters.values())
     drawn = [
         {name: _normal(parameter, stream) for name, parameter in parameters.items()}

@@ -8,7 +8,6 @@ Landscape of Neural Nets", 2018, sections 4 and 7). The plane leads through the 
 that about the last weights and not about the mean: of all such planes this one is nearest to the path.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -256,5 +255,3 @@ def _check_apart(directions: Tensor) -> None:
             else ("Filter-normalized directions of this model are all parallel")
         )
         raise RecipeError(f"{said}, and span no plane. Give a path instead: path=[state dict, ...].")
-    if not math.isfinite(product):
-        raise RecipeError("The model's weights are not finite. Take weights from before training diverged.")
