@@ -65,6 +65,18 @@ def test_what_cannot_be_read_has_none(output: object, y: object) -> None:
     assert natural_errors(output, y) is None
 
 
+def test_of_sequences_it_is_the_share_of_places_that_are_wrong() -> None:
+    y = torch.randint(0, 3, (6, 5), generator=DRAWN)
+    scores = torch.randn(6, 5, 3, generator=DRAWN)
+    wrong = (scores.argmax(2) != y).double().mean(1)
+    for output in (scores, scores.mT):
+        errors = natural_errors(output, y)
+        assert errors is not None
+        assert np.allclose(errors, wrong)
+    y[0, 1:] = -100  # padding
+    assert natural_errors(scores, y)[0] == float(scores[0, 0].argmax() != y[0, 0])  # type: ignore[index]
+
+
 def test_what_is_not_known_is_no_answer() -> None:
     assert [either(None, None), either(None, True), either(False, None), either(False, True)] == [
         None,

@@ -51,14 +51,15 @@ def gaps_of(
     mismatch: Mismatch | None,
 ) -> Gaps:
     """Where the loss is lost, by the judge's loss and by natural errors."""
-    wrong = [_errors(lab, run, number) for number in (0, 1)]
+    wrong = [natural_of(lab, run, number) for number in (0, 1)]
     natural = tuple(natural_gap(errors, floor, number) for number, errors in enumerate(wrong))
     judged = [_judged(own, floor, number) for number, own in enumerate(losses)]
     lost = [either(first, is_material(gap, floor)) for first, gap in zip(judged, natural, strict=True)]
     return Gaps(lost[0], lost[1], mismatch is not None and mismatch.harms, (natural[0], natural[1]))
 
 
-def _errors(lab: Laboratory, run: Run, number: int) -> np.ndarray | None:
+def natural_of(lab: Laboratory, run: Run, number: int) -> np.ndarray | None:
+    """The natural errors of a run on train (0) or validation (1); None where they cannot be told."""
     try:
         return errors_of(run, (lab.train, lab.validation)[number], lab.device)
     except (ThalwegError, RuntimeError, ValueError):

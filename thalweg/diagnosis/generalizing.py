@@ -29,6 +29,9 @@ STRENGTHS = (0.01, 0.1)
 LEVEL = 1 - 0.05 / (len(STRENGTHS) + 1)
 """The level of an arm's interval: the chance to be fooled is divided among all that may be asked (Bonferroni)."""
 RESTRAINS = "Does a penalty on the weights lower the validation loss?"
+STARVES = "Does half of the training data raise the validation loss?"
+HALVED = "half of the training data, as many steps"
+FEWEST_HALVED = 20
 FEEDS = "Does more training data lower the loss on the rest of the validation data?"
 
 
@@ -68,12 +71,15 @@ class Generalizing:
 
 def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float) -> Generalizing:
     """The arms that restrain, then those that feed the model; whether one lowers the validation loss beyond noise."""
-    lab.asks(RESTRAINS, FEEDS)
+    lab.asks(RESTRAINS, FEEDS, STARVES)
     half, judges = _halves(lab.validation)
     asked = [_ask(lab, floor, RESTRAINS, _restrained(lab), lab.validation)]
     if asked[-1].answer != "yes":
-        lab.asks(FEEDS)
+        lab.asks(FEEDS, STARVES)
         asked.append(_ask(lab, floor, FEEDS, _fed(lab, half, judges), judges))
+    if asked[-1].answer != "yes":
+        lab.asks(STARVES)
+        asked += [starved] if (starved := _starve(lab, floor)) is not None else []
     best = max(asked, key=lambda experiment: (experiment.answer == "yes", _low(experiment)))
     share = max(0.0, min(1.0, above.value / level)) if level > 0 else None
     says = best.says[:1].lower() + best.says[1:].rstrip(".")
@@ -113,6 +119,30 @@ def _ask(
     )
     says = f"{name[:1].upper()}{name[1:]} {does} {control.score.value:.3g}."
     return Experiment(question, "validation loss", control, tuple(tried), "yes" if helped else "no", says, effect)
+
+
+def _starve(lab: Laboratory, floor: Floor) -> Experiment | None:
+    """Whether half of the training data raises the validation loss: then the other half has lowered it, and more would.
+
+    Both are trained for as many steps. None where the budget does not hold it.
+    """
+    seeds = [lab.recipe.seed + i for i in range(SEEDS)]
+    order = np.random.default_rng(stream_seed(0, "train halves", len(lab.train))).permutation(len(lab.train))
+    half = Splits(train=lab.train.take(np.sort(order[: len(lab.train) // 2])), validation=lab.validation)
+    recipe = lab.recipe.but(data=half, epochs=2 * lab.recipe.epochs)
+    if len(lab.train) < FEWEST_HALVED or not lab.affords(recipe, seeds, HALVED):
+        return None
+    control = lab.arm(CONTROL, lab.recipe, seeds, lab.validation)
+    whole = lab.losses_on(lab.run(CONTROL, lab.recipe, seeds), lab.validation)
+    less = lab.losses_on(lab.run(HALVED, recipe, seeds), lab.validation)
+    arm = lab.arm(HALVED, recipe, seeds, lab.validation)
+    if whole is None or less is None:
+        return None
+    effect = lower_by(less, whole, LEVEL)
+    helped = effect.low > 0 and effect.value > floor.material(control.score.value)
+    higher = "higher" if effect.value > 0 else "not higher"
+    says = f"With half of the training data the validation loss is {higher}, by {effect}."
+    return Experiment(STARVES, "validation loss", control, (arm,), "yes" if helped else "no", says, effect)
 
 
 def _restrained(lab: Laboratory) -> Iterator[tuple[str, Recipe]]:

@@ -36,7 +36,7 @@ def natural_errors(output: Any, y: Any) -> np.ndarray | None:
     output, y = output.detach().double().cpu(), y.detach().cpu()
     if not bool(torch.isfinite(output).all()):
         return None
-    if are_classes(y):
+    if are_classes(y) or (y.dim() > 1 and not y.is_floating_point() and not y.is_complex()):
         return _of_classes(output, y.long())
     if not y.is_floating_point() or y.is_complex():
         return None
@@ -57,9 +57,21 @@ def _of_classes(output: Tensor, y: Tensor) -> np.ndarray | None:
         return _of_answers(output.reshape(len(y), -1), y.reshape(len(y), -1).double())
     if output.dim() == 2 and output.shape[1] == 1 and y.dim() == 1 and int(y.max()) <= 1:
         return _of_answers(output, y[:, None].double())
-    if y.dim() != 1 or output.dim() != 2 or output.shape[1] <= int(y.max()):
+    axis = _axis_of_classes(output, y)
+    if axis is None or output.shape[axis] <= int(y.max()):
         return None
-    return np.asarray((output.argmax(1) != y).double().numpy())
+    counted = (y >= 0).reshape(len(y), -1)  # the others are padding
+    wrong = (output.argmax(axis) != y).reshape(len(y), -1) & counted
+    return np.asarray((wrong.sum(1) / counted.sum(1).clamp_min(1)).double().numpy())
+
+
+def _axis_of_classes(output: Tensor, y: Tensor) -> int | None:
+    """Where the classes stand: behind the examples, as torch's losses read them, or last."""
+    if output.dim() != y.dim() + 1:
+        return None
+    if output.shape[:1] + output.shape[2:] == y.shape:
+        return 1
+    return output.dim() - 1 if output.shape[:-1] == y.shape else None
 
 
 def _of_answers(output: Tensor, y: Tensor) -> np.ndarray:

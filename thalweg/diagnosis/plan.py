@@ -9,7 +9,7 @@ from thalweg.core.notices import collecting
 from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.fitting import BIGGER, FRESH, SAME, bigger_arms
-from thalweg.diagnosis.generalizing import FEEDS, RESTRAINS, STRENGTHS
+from thalweg.diagnosis.generalizing import FEEDS, HALVED, RESTRAINS, STARVES, STRENGTHS
 from thalweg.diagnosis.generalizing import SEEDS as PAIR
 from thalweg.diagnosis.growth import reinitialized
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
@@ -57,4 +57,5 @@ def planned(lab: Laboratory) -> list[Planned]:
     more = 1 + len(lab.validation) / 2 / len(lab.train)
     arms += [like_it(RESTRAINS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]
     arms += [like_it(RESTRAINS, f"L2 penalty of {strength:g}", float(PAIR)) for strength in STRENGTHS]
-    return [*arms, like_it(FEEDS, f"{more:.2g} x the training data", PAIR * more)]
+    arms.append(like_it(FEEDS, f"{more:.2g} x the training data", PAIR * more))
+    return [*arms, like_it(STARVES, HALVED, float(PAIR))]

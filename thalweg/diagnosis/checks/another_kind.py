@@ -11,7 +11,7 @@ import numpy as np
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.columns import raised_by
 from thalweg.diagnosis.checks.data_rows import Rows, features
-from thalweg.diagnosis.checks.opinions import Opinions
+from thalweg.diagnosis.checks.opinions import Opinions, opinions
 from thalweg.diagnosis.flaw import Flaw, Sure
 
 SIGMAS, LEAST, RATIO = 5.0, 0.1, 1.5
@@ -35,6 +35,34 @@ def other_kind_of_classes(known: Opinions, judged: Rows) -> list[Flaw]:
         f"{known.voices[0]} fitted to train gets {there:.1%} of {judged.split} right, {here:.1%} of train out of fold"
     )
     return [_flaw(says, here - there, judged.split)]
+
+
+def train_tells_less(known: Opinions, judged: Rows) -> list[Flaw]:
+    """Out of fold on train a learner is wrong more often than out of fold on a smaller split: number, the difference.
+
+    More examples of one kind tell more. Where they tell less, inputs or labels of train were spoiled: by augmentation,
+    by wrong or exchanged labels.
+    """
+    theirs = opinions(judged) if len(judged.kept) <= len(known.y) else None
+    if theirs is None or len(theirs.classes) != len(known.classes):
+        return []
+    here, there = known.accuracy, theirs.accuracy
+    chance = np.sqrt(here * (1 - here) / len(known.y) + there * (1 - there) / len(theirs.y) + 1 / len(theirs.y) ** 2)
+    if there - here < max(LEAST, SIGMAS * chance):
+        return []
+    return [
+        Flaw(
+            Cause.DATA,
+            "train tells less than validation",
+            f"Of the {len(known.y):,} train examples a learner gets {here:.1%} right out of fold, of the "
+            f"{len(theirs.y):,} of {judged.split} {there:.1%}: the inputs or the labels of train are spoiled",
+            there - here,
+            "as much or more",
+            "Look at train examples as they reach the network: augmentation that hides what matters, wrong labels",
+            "train examples that are harder on purpose",
+            Sure.MEASURED,
+        )
+    ]
 
 
 def other_kind_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:

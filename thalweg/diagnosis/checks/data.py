@@ -10,7 +10,7 @@ from typing import Any
 
 from thalweg.core.notices import notice
 from thalweg.core.source import Indexed, Source
-from thalweg.diagnosis.checks.another_kind import other_kind_of_classes, other_kind_of_numbers
+from thalweg.diagnosis.checks.another_kind import other_kind_of_classes, other_kind_of_numbers, train_tells_less
 from thalweg.diagnosis.checks.classes import absent_classes, exchanged_labels, few_examples, neglected_classes
 from thalweg.diagnosis.checks.columns import not_finite, placeholders, running_numbers, useless_columns
 from thalweg.diagnosis.checks.data_rows import Rows, read_rows
@@ -30,8 +30,9 @@ from thalweg.diagnosis.flaw import Flaw
 from thalweg.training import Recipe, Run
 
 Check = Callable[[], list[Flaw]]
-EXPLAIN = ("prepared otherwise", "classes exchanged", "classes of")
-"""Mechanisms that say why a split is of another kind."""
+EXPLAIN = ("prepared otherwise", "classes exchanged", "classes of", "wrong labels", "augmentation destroys")
+VAGUE = ("of another kind", "tells less")
+"""Mechanisms that say why, and those that say only that splits differ."""
 
 
 def data_flaws(
@@ -61,7 +62,9 @@ def data_flaws(
         for check in _checks(recipe, train, validation, test, run):
             found += _asked(check)
     named = {flaw.raises for flaw in found if any(word in flaw.mechanism for word in EXPLAIN)}
-    return tuple(flaw for flaw in found if "of another kind" not in flaw.mechanism or flaw.raises not in named)
+    return tuple(
+        flaw for flaw in found if not any(word in flaw.mechanism for word in VAGUE) or flaw.raises not in named
+    )
 
 
 def _checks(
@@ -93,6 +96,8 @@ def _checks(
     for other in judged:
         yield partial(exchanged_labels, known, other)
         yield partial(other_kind_of_classes, known, other)
+        if other.split == "validation":
+            yield partial(train_tells_less, known, other)
         if run is not None and other.split == "validation":
             yield partial(neglected_classes, run, known, validation, other)
 
