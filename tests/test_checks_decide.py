@@ -152,3 +152,15 @@ def test_the_surest_comes_first_and_a_test_flaw_is_a_mismatch() -> None:
     assert cause_of(flaw(Cause.DATA, raises=Raises.TEST)) is Cause.MISMATCH
     likely = flaw(Cause.DATA, Sure.LIKELY)
     assert suspected((data, likely), gaps) == [likely]
+
+
+def test_a_loop_that_takes_no_step_is_seen_and_nothing_fails(caplog: pytest.LogCaptureFixture) -> None:
+    def loop(model: nn.Module, optimizer: Any, batches: Any, objective: Any) -> None:
+        for x, y in batches:
+            optimizer.zero_grad()
+            objective(model(x), y).backward()
+            return
+
+    finding = thalweg.diagnose(recipe(parted(*blobs()), loop=loop, epochs=3), budget=3)
+    assert finding.cause is Cause.WIRING, finding
+    assert "could not be asked" not in caplog.text + " ".join(finding.notices)
