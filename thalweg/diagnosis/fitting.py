@@ -57,6 +57,7 @@ class Fitting:
     ranked: tuple[Ranked, ...]
     experiments: tuple[Experiment, ...]
     would_decide: str | None = None
+    mend: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
         says = f"{same.name} goes {percent(same.share)} of the way from the train loss to the floor ({floor.by})"
         if same.name in mends:
             flaw = mends[same.name][1]
-            return Fitting((Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}"),), (same.experiment,))
+            ranked = (Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}"),)
+            return Fitting(ranked, (same.experiment,), mend=f"{flaw.mend}.")
         return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, same.share), says),), (same.experiment,))
     lab.asks(BIGGER)
     bigger = _screened(lab, floor, control, BIGGER, bigger_arms(lab, same.tuned, grow))
@@ -125,7 +127,7 @@ def _eliminated(floor: Floor, same: "Screened", bigger: "Screened") -> bool:
     Better training has to have been tried in full; of bigger ones there may be none.
     """
     tried = same.tried >= FEWEST_TRIED and not same.lacking and (bigger.tried > 0 or not bigger.lacking)
-    return not floor.siblings and tried and max(same.share, bigger.share) < CLEAR
+    return not floor.siblings and tried and max(asked.fitted for asked in (same, bigger)) < CLEAR
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class Reached:
 class Screened:
     """A question after its arms: the best one, and the recipe of equal length that fits best.
 
-    `tried` counts the arms that were trained, `lacking` those that the budget did not hold.
+    `tried` counts the arms that were trained, `lacking` those that the budget did not hold; `fitted` is the largest
+    share of the way that an arm goes which does not raise the validation loss, whether it lowers it or not.
     """
 
     experiment: Experiment
@@ -155,6 +158,7 @@ class Screened:
     tuned: Recipe
     tried: int
     lacking: int
+    fitted: float
 
     @property
     def share(self) -> float:
@@ -203,7 +207,14 @@ def _screened(
     if best is not None:
         effect = _effect(lab, best.control, best.arm)
     experiment = Experiment(question, "train loss", control, (*tried, *fresh.values()), answer, says, effect)
-    return Screened(experiment, best, best_trained(lab, control, tried), len(tried), lacking)
+    fitted = max(fitted_by(tried, control, way), 0.0 if best is None else best.share)
+    tuned = best_trained(lab, control, tried)
+    return Screened(experiment, best, tuned, len(tried), lacking, fitted)
+
+
+def fitted_by(arms: Iterable[Arm], control: Arm, way: Way) -> float:
+    """The largest share of the way that an arm goes which does not raise the validation loss, as memorizing does."""
+    return max([0.0, *(way.share(arm) for arm in arms if arm.validation <= control.validation)])
 
 
 def _farthest(reached: dict[str, Reached]) -> Reached | None:
