@@ -95,8 +95,8 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
         says = f"{same.name} goes {percent(same.share)} of the way from the train loss to the floor ({floor.by})"
         if same.name in mends:
             flaw = mends[same.name][1]
-            ranked = (Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}"),)
-            return Fitting(ranked, (same.experiment,), mend=f"{flaw.mend}.")
+            by_flaw = Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}")
+            return Fitting((by_flaw,), (same.experiment,), mend=f"{flaw.mend}.")
         return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, same.share), says),), (same.experiment,))
     lab.asks(BIGGER)
     bigger = _screened(lab, floor, control, BIGGER, bigger_arms(lab, same.tuned, grow))
