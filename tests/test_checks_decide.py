@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 import thalweg
 from thalweg.core.source import Splits
 from thalweg.diagnosis import Cause, Finding
-from thalweg.diagnosis.finding import Score
+from thalweg.diagnosis.finding import Arm, Score
+from thalweg.diagnosis.fitting import Way, fitted_by
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, suspected
 from thalweg.training import Recipe
@@ -164,3 +165,75 @@ def test_a_loop_that_takes_no_step_is_seen_and_nothing_fails(caplog: pytest.LogC
     finding = thalweg.diagnose(recipe(parted(*blobs()), loop=loop, epochs=3), budget=3)
     assert finding.cause is Cause.WIRING, finding
     assert "could not be asked" not in caplog.text + " ".join(finding.notices)
+
+
+def test_one_target_for_all_is_the_cause() -> None:
+    x, y = blobs()
+    finding = thalweg.diagnose(recipe(parted(x, torch.zeros_like(y)), epochs=3))
+    assert finding.cause is Cause.DATA, finding
+    assert finding.mechanism.startswith("one target for all: all 320 ")
+
+
+def test_where_no_learner_tells_targets_from_inputs_none_says_so() -> None:
+    x, y = blobs(960)
+    apart = torch.randperm(960, generator=torch.Generator().manual_seed(0))
+    data = Splits(train=(x[:480], y[apart][:480]), validation=(x[480:], y[apart][480:]))
+    finding = thalweg.diagnose(recipe(data, optimizer=partial(torch.optim.Adam, lr=3e-3), epochs=6))
+    assert finding.cause is Cause.NONE, finding
+    assert "look whether the two belong together" in finding.mechanism
+    assert "belong together" not in thalweg.diagnose(recipe(parted(*blobs()))).mechanism
+
+
+class OfEight(nn.Module):
+    """A forward that bears batches of eight alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert len(x) == 8, "not eight"
+        return torch.as_tensor(self.out(x))
+
+
+def test_a_model_that_bears_one_size_of_batch_is_diagnosed() -> None:
+    slow = partial(torch.optim.SGD, lr=1e-4)
+    finding = thalweg.diagnose(
+        recipe(parted(*blobs()), model=OfEight, batch_size=8, epochs=4, optimizer=slow), budget=6
+    )
+    assert finding.cause is not Cause.NONE, finding
+    assert finding.stopped_at is None
+
+
+def test_a_look_at_the_surface_leaves_the_budget_to_the_arms() -> None:
+    x, y = blobs(90)
+    data = Splits(train=(x[:60], y[:60]), validation=(x[60:], y[60:]))
+    finding = thalweg.diagnose(recipe(data, optimizer=partial(torch.optim.SGD, lr=1e-4), epochs=3))
+    assert finding.cause is not Cause.NONE, finding
+    assert finding.cost.runs > 2
+    assert finding.cost.times < 22
+
+
+def test_the_error_of_a_loop_is_named() -> None:
+    def loop(model: Any, optimizer: Any, batches: Any, objective: Any) -> None:
+        raise KeyError("k")
+
+    with pytest.raises(thalweg.RunError, match="cannot be trained: KeyError: 'k'"):
+        thalweg.diagnose(recipe(parted(*blobs()), loop=loop))
+
+
+def test_what_the_training_has_shown_waits_behind_what_is_likely() -> None:
+    likely = Flaw(Cause.DATA, "a", "", 1.0, "", "", "", Sure.LIKELY)
+    shown = Flaw(Cause.OPTIMIZATION, "b", "", 1.0, "", "", "", Sure.CERTAIN)
+    decided = Flaw(Cause.WIRING, "c", "", 1.0, "", "", "", Sure.CERTAIN)
+    assert suspected((shown, decided, likely), Gaps(True, True, mismatched=False)) == [likely, shown]
+    assert suspected((shown,), Gaps(False, False, mismatched=False)) == []
+
+
+def test_an_arm_that_fits_train_and_costs_nothing_elsewhere_speaks_against_another_kind() -> None:
+    def arm(train: float, validation: float) -> Arm:
+        return Arm("arm", (), Score(train), (0,), validation=validation)
+
+    control, way = arm(1.0, 0.5), Way(1.0, 0.2)
+    assert fitted_by([arm(0.6, 0.5), arm(0.9, 0.4)], control, way) == pytest.approx(0.5)
+    assert fitted_by([arm(0.6, 0.6), arm(float("inf"), float("inf"))], control, way) == 0.0  # the first memorizes

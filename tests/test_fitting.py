@@ -129,8 +129,8 @@ class Baked(nn.Module):
 
 def test_a_model_that_cannot_be_grown_asks_for_a_rule() -> None:
     finding = thalweg.diagnose(waves(model=Baked, optimizer=partial(torch.optim.Adam, lr=0.05)), budget=40)
-    assert finding.cause is Cause.UNDECIDED, finding
-    assert "diagnose(grow=...)" in str(finding.would_decide)
+    assert finding.cause is Cause.MODEL_BIAS, finding
+    assert "no larger one could be made, give diagnose(grow=...)" in finding.mechanism
 
 
 def judged(recipe: Recipe, floor_of: Any) -> Finding:

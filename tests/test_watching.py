@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -312,3 +313,37 @@ def test_wrong_arguments_are_refused_with_a_mend() -> None:
             w.step(torch.ones(3))
         assert w.findings == ()
         w.step()
+
+
+def test_a_loop_outside_of_the_block_is_not_called_good() -> None:
+    net = MLP()
+    optimizer = torch.optim.Adam(net.parameters())
+    with thalweg.watch(net, optimizer) as w:
+        pass
+    assert str(w).startswith("No step of the optimizer was seen")
+
+
+def test_losses_of_numpy_are_numbers_and_complex_ones_are_none() -> None:
+    net = MLP()
+    with thalweg.watch(net, torch.optim.Adam(net.parameters())) as w:
+        w.step(np.float32(0.5))
+        with pytest.raises(thalweg.RecipeError, match="a loss is one number"):
+            w.step(torch.tensor([1j]))
+    assert w.to_json()["losses"] == [0.5]
+
+
+def test_lazy_layers_are_refused_until_they_have_weights() -> None:
+    net = nn.Sequential(nn.LazyLinear(3))
+    optimizer = torch.optim.Adam(net.parameters())
+    with pytest.raises(thalweg.RecipeError, match="call it once on a batch before"):
+        thalweg.watch(net, optimizer)
+    net(torch.ones(2, 5))
+    assert thalweg.watch(net, optimizer).findings == ()
+
+
+def test_of_a_loss_alone_that_is_not_finite_no_layer_is_cleared() -> None:
+    net = MLP()
+    with thalweg.watch(net, torch.optim.Adam(net.parameters())) as w:
+        w.step(float("nan"))
+    (sign,) = w.findings
+    assert sign.says == "At step 1 the gradient or the loss is not finite"

@@ -36,8 +36,8 @@ CLEAR = 0.25
 
 So far, too, an arm must come from a run without a finite loss, which is no training at all.
 """
-FEWEST_TRIED = 5
-"""Arms of the same size before it is said that better training does not help."""
+FEWEST_TRIED, FEWEST_GROWN = 5, 3
+"""Arms of the same size, and bigger ones, before it is said that neither helps."""
 TRIFLE = 0.2
 """A validation loss that is lower by less than this share of what is material is not lower."""
 FRESH = 2
@@ -57,6 +57,7 @@ class Fitting:
     ranked: tuple[Ranked, ...]
     experiments: tuple[Experiment, ...]
     would_decide: str | None = None
+    mend: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
         says = f"{same.name} goes {percent(same.share)} of the way from the train loss to the floor ({floor.by})"
         if same.name in mends:
             flaw = mends[same.name][1]
-            return Fitting((Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}"),), (same.experiment,))
+            by_flaw = Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}")
+            return Fitting((by_flaw,), (same.experiment,), mend=f"{flaw.mend}.")
         return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, same.share), says),), (same.experiment,))
     lab.asks(BIGGER)
     bigger = _screened(lab, floor, control, BIGGER, bigger_arms(lab, same.tuned, grow))
@@ -108,7 +110,7 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
         says = (
             f"learners of another kind reach {floor.high:.3g} with the same inputs ({floor.by}); of this network "
             f"{same.reach} where it is trained better, {bigger.reach} where it is bigger: what it computes is of too "
-            "simple a kind, or no larger one could be made"
+            f"simple a kind{'' if bigger.tried else ', or too small: no larger one could be made, give diagnose(grow=...)'}"
         )
         return Fitting((Ranked(Cause.MODEL_BIAS, None, says), ranked[1]), experiments)
     if bigger.experiment.answer == "yes" and ahead >= CLEAR:
@@ -122,10 +124,10 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
 def _eliminated(floor: Floor, same: "Screened", bigger: "Screened") -> bool:
     """Whether nothing that was tried goes any way to what other learners reach, so that the kind of network is left.
 
-    Better training has to have been tried in full; of bigger ones there may be none.
+    Better training has to have been tried in full; of bigger ones some, or there are none.
     """
-    tried = same.tried >= FEWEST_TRIED and not same.lacking and (bigger.tried > 0 or not bigger.lacking)
-    return not floor.siblings and tried and max(same.share, bigger.share) < CLEAR
+    tried = same.tried >= FEWEST_TRIED and not same.lacking and (bigger.tried >= FEWEST_GROWN or not bigger.lacking)
+    return not floor.siblings and tried and max(asked.fitted for asked in (same, bigger)) < CLEAR
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class Reached:
 class Screened:
     """A question after its arms: the best one, and the recipe of equal length that fits best.
 
-    `tried` counts the arms that were trained, `lacking` those that the budget did not hold.
+    `tried` counts the arms that were trained, `lacking` those that the budget did not hold; `fitted` is the largest
+    share of the way that an arm goes which does not raise the validation loss, whether it lowers it or not.
     """
 
     experiment: Experiment
@@ -155,6 +158,7 @@ class Screened:
     tuned: Recipe
     tried: int
     lacking: int
+    fitted: float
 
     @property
     def share(self) -> float:
@@ -203,7 +207,14 @@ def _screened(
     if best is not None:
         effect = _effect(lab, best.control, best.arm)
     experiment = Experiment(question, "train loss", control, (*tried, *fresh.values()), answer, says, effect)
-    return Screened(experiment, best, best_trained(lab, control, tried), len(tried), lacking)
+    fitted = max(fitted_by(tried, control, way), 0.0 if best is None else best.share)
+    tuned = best_trained(lab, control, tried)
+    return Screened(experiment, best, tuned, len(tried), lacking, fitted)
+
+
+def fitted_by(arms: Iterable[Arm], control: Arm, way: Way) -> float:
+    """The largest share of the way that an arm goes which does not raise the validation loss, as memorizing does."""
+    return max([0.0, *(way.share(arm) for arm in arms if arm.validation <= control.validation)])
 
 
 def _farthest(reached: dict[str, Reached]) -> Reached | None:

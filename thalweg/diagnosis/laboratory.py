@@ -10,7 +10,7 @@ import torch
 
 from thalweg.core.arrays import ArraySource
 from thalweg.core.convert import Batching, as_source
-from thalweg.core.errors import RunError, Unsupported
+from thalweg.core.errors import RunError, ThalwegError, Unsupported
 from thalweg.core.nest import count_examples
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
@@ -138,7 +138,7 @@ class Laboratory:
                 if run.status is Outcome.INTERRUPTED:
                     raise run.error or KeyboardInterrupt
                 if run.status is Outcome.FAILED and name == CONTROL:
-                    raise RunError(f"The recipe itself cannot be trained: {run.error}") from run.error
+                    raise RunError(f"The recipe itself cannot be trained: {_told(run.error)}") from run.error
                 self.kept[name, seed] = run
                 if recipe is self.recipe and run.status.good:
                     self.pace.learn(run.seconds)
@@ -188,6 +188,11 @@ class Laboratory:
 
 
 CONTROL = "as it is"
+
+
+def _told(error: BaseException | None) -> str:
+    """An error in words: one of the user's own program may say nothing without its name."""
+    return str(error) if isinstance(error, ThalwegError) else f"{type(error).__name__}: {error}"
 
 
 def mean_of(losses: ExampleLosses | None) -> float:

@@ -18,8 +18,8 @@ from thalweg.training.evaluate import ExampleLosses
 
 IN_THE_FLOOR = ("wrong labels", "equal inputs with different labels", "targets far out")
 """What every learner suffers from, so that the floor itself lies higher: the number is the share of the examples."""
-INVALID, MUCH = ("train examples in validation",), 0.1
-"""What makes the validation loss no loss on other examples, so that nothing can be told by it, from such a share on."""
+INVALID, MUCH = ("train examples in validation", "one target for all"), 0.1
+"""What leaves nothing to be told by the validation loss, from such a number on."""
 MATERIAL = 0.05
 """Of the examples: so many wrong labels are worth a finding."""
 FIRST = (Cause.WIRING, Cause.DATA)
@@ -98,8 +98,10 @@ def _decides(flaw: Flaw, gaps: Gaps) -> bool:
 
 
 def suspected(flaws: tuple[Flaw, ...], gaps: Gaps) -> list[Flaw]:
-    """The flaws that may be the cause and wait for an experiment."""
-    return [flaw for flaw in flaws if flaw.sure is Sure.LIKELY and gaps.raised(flaw.raises)]
+    """The flaws that may be the cause and wait for an experiment: what is likely, then what the training has shown."""
+    harmful = [flaw for flaw in flaws if gaps.raised(flaw.raises)]
+    likely = [flaw for flaw in harmful if flaw.sure is Sure.LIKELY]
+    return likely + [flaw for flaw in harmful if flaw.sure is not Sure.LIKELY and flaw.cause not in FIRST]
 
 
 def ranked_of(flaw: Flaw) -> Ranked:

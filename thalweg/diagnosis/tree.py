@@ -30,6 +30,7 @@ from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
 from thalweg.diagnosis.plan import FIRST, planned
 from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, ranked_of, suspected
+from thalweg.diagnosis.references import CONSTANT
 from thalweg.diagnosis.siblings import siblings_floor
 from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.diagnosis.standstill import stopped_at
@@ -230,9 +231,10 @@ def _train_loss(
     lab.progress(Stage("where it came to a standstill"))
     finding = lab.known_so_far = finding.but(stopped_at=stopped_at(lab, run))
     fitting = explain_train_loss(lab, floor, grow)
-    finding = finding.but(ranked=fitting.ranked, experiments=fitting.experiments)
+    finding = finding.but(ranked=fitting.ranked, experiments=fitting.experiments, mend=fitting.mend)
     if fitting.would_decide is not None:
-        return finding.but(mechanism=fitting.ranked[0].sentence, would_decide=fitting.would_decide)
+        says = "; ".join(ranked.sentence for ranked in fitting.ranked)
+        return finding.but(mechanism=says, would_decide=fitting.would_decide)
     return finding.but(cause=fitting.ranked[0].cause, mechanism=fitting.ranked[0].sentence)
 
 
@@ -300,6 +302,8 @@ def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor, u
         f"train and validation loss reach what reference learners do: the floor lies in [{floor.low:.3g}, "
         f"{floor.high:.3g}] ({floor.by})"
     )
+    if floor.by == CONSTANT:
+        says += "; none of them tells these targets from these inputs, so look whether the two belong together"
     ranked = (Ranked(Cause.NONE, None, says),)
     return finding.but(cause=Cause.NONE, mechanism=says, ranked=ranked, experiments=experiments)
 

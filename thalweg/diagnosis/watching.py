@@ -10,10 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite, nan
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
@@ -49,7 +51,8 @@ def watch(model: nn.Module, optimizer: Any) -> "Watching":
     >>> [sign.mechanism for sign in w.findings]
     ['missing zero_grad']
 
-    Raises `RecipeError` for what is no module or no optimizer, and for an optimizer without parameters of the model.
+    Raises `RecipeError` for what is no module or no optimizer, for an optimizer without parameters of the model, and
+    for lazy layers that have no weights yet.
     """
     if not isinstance(model, nn.Module):
         raise RecipeError(
@@ -62,6 +65,11 @@ def watch(model: nn.Module, optimizer: Any) -> "Watching":
                 f"watch was given {type(one).__name__} as an optimizer, but it watches a torch.optim.Optimizer, or a "
                 "list of them: watch(model, optimizer)."
             )
+    if any(map(is_lazy, model.parameters())):
+        raise RecipeError(
+            "watch was given a model with lazy layers that have no weights yet: call it once on a batch before, "
+            "model(x)."
+        )
     own = {id(weight) for weight in model.parameters()}
     for one in optimizers:
         if not any(id(weight) in own for group in one.param_groups for weight in group["params"]):
@@ -145,7 +153,9 @@ class Watching:
         """
         if loss is None:
             return
-        if not isinstance(loss, int | float) and not (isinstance(loss, Tensor) and loss.numel() == 1):
+        if not isinstance(loss, Real) and not (
+            isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex()
+        ):
             shown = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise RecipeError(f"step was given {shown}, but a loss is one number: w.step(loss) or w.step().")
         self.record.add_loss(loss)
@@ -172,6 +182,8 @@ class Watching:
         lines = [f"{counted(self.record.steps, 'step')} watched, {counted(len(found), 'sign')}:"]
         for sign in found:
             lines += [f"- {sign.mechanism}. {sign.says}.", f"  {sign.mend}."]
+        if not found and not self.record.steps:
+            return "No step of the optimizer was seen: the loop has to run inside of `with thalweg.watch(...)`."
         if not found:
             return lines[0][: -len(", 0 signs:")] + ": nothing stands out."
         return "\n".join([*lines, "None of this is proved: thalweg.diagnose(recipe) asks by experiment."])

@@ -16,9 +16,12 @@ RAISES = {
     "TRAIN": "train, and all others",
     "VALIDATION": "validation",
     "TEST": "test",
-    "NONE_SEEN": "none: a note",
+    "NONE_SEEN": "none that is measured",
 }
-HARM = "A flaw is the cause where the loss that it raises lies above what the data allow; else it is a note."
+HARM = (
+    "A flaw is the cause where the loss that it raises lies above what the data allow, or where it leaves no loss to "
+    "judge by, as many copies between splits do; else it is a note."
+)
 
 
 def checks(evidence: Evidence) -> Section:

@@ -1,5 +1,7 @@
 """Classes: too rare, absent from a split, exchanged between splits, neglected by the model."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from thalweg.diagnosis.checks.columns import raised_by
 from thalweg.diagnosis.checks.data_rows import Rows
 from thalweg.diagnosis.checks.opinions import Opinions
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
-from thalweg.training import Run
+from thalweg.training import Recipe, Run
 
 FEW, RARE, EXPECTED = 10, 0.01, 8.0
 """Examples of a class below which it is few; the share below which it is rare; how many of an absent one are missed."""
@@ -51,6 +53,35 @@ def few_examples(rows: Rows) -> list[Flaw]:
         mend = "Judge by balanced accuracy or the recall of each class; weight the loss by class if rare ones matter"
         found.append(_note("a rare class", says, share, f"at least {RARE:.0%}", mend))
     return found
+
+
+def one_target(recipe: Recipe, rows: Rows) -> list[Flaw]:
+    """All train examples have the same target: nothing can be learned from them. Number: how many examples there are.
+
+    Asked of torch's own losses, which compare with the target; a loss or a loop of one's own may have no use for it.
+    """
+    loss = getattr(recipe.objective, "func", recipe.objective)
+    own = not str(getattr(loss, "__module__", "")).startswith("torch.nn") or recipe.loop is not None
+    if own or rows.targets is None or len(rows.targets) < FEW or not (rows.targets == rows.targets[0]).all():
+        return []
+    return [
+        Flaw(
+            Cause.DATA,
+            "one target for all",
+            f"All {len(rows.targets):,} train examples that were read have {_plainly(rows.targets[0])}",
+            float(len(rows.targets)),
+            "targets that differ between examples",
+            "Look at how the targets were read, from which column or folder, and whether a filter left one kind",
+            "a target that differs",
+            Sure.CERTAIN,
+            Raises.NONE_SEEN,
+        )
+    ]
+
+
+def _plainly(target: Any) -> str:
+    shown = np.unique(target)
+    return f"the target {shown[0]:g}" if len(shown) == 1 else f"the same {np.size(target)} targets"
 
 
 def _note(mechanism: str, says: str, number: float, healthy: str, mend: str) -> Flaw:
@@ -138,7 +169,8 @@ def exchanged_labels(known: Opinions, judged: Rows) -> list[Flaw]:
             f"exchanged (within train {known.accuracy:.1%}): what train calls {shown}",
             after - before,
             "0",
-            "Number the classes once for all splits, from one sorted list of their names",
+            "Number the classes once for all splits, from one sorted list of their names; where the labels are right, "
+            "look whether columns or channels of the inputs are in the same order in all splits",
             "a world in which the classes truly changed places",
             Sure.MEASURED,
             raised_by(judged.split),

@@ -83,12 +83,14 @@ def placeholders(rows: Rows) -> list[Flaw]:
     worst = max(found)
     away, kind, name, value, count, n = worst
     others = f"; so do {counted(len(found) - 1, 'other column')}" if len(found) > 1 else ""
+    read = ", as the network reads it," if rows.names else ""  # a table is encoded: its own value is another
+    subject = f"Input {name}{read}" if kind == "input" else "The target"
     return [
         Flaw(
             Cause.DATA,
             "placeholder among numbers",
-            f"{f'Input {name}' if kind == 'input' else 'The target'} is {value:g} in {count:,} of {n:,} {rows.split} "
-            f"examples, {away:.3g} times the range of all its other values away from them{others}",
+            f"{subject} is {value:g} in {count:,} of {n:,} {rows.split} examples, {away:.3g} times the range of all "
+            f"its other values away from them{others}",
             away,
             f"below {FAR:g}",
             "Read the value as missing: leave these examples out, or impute and mark it in a column of its own",

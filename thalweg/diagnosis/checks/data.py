@@ -11,7 +11,13 @@ from typing import Any
 from thalweg.core.notices import notice
 from thalweg.core.source import Indexed, Source
 from thalweg.diagnosis.checks.another_kind import other_kind_of_classes, other_kind_of_numbers, train_tells_less
-from thalweg.diagnosis.checks.classes import absent_classes, exchanged_labels, few_examples, neglected_classes
+from thalweg.diagnosis.checks.classes import (
+    absent_classes,
+    exchanged_labels,
+    few_examples,
+    neglected_classes,
+    one_target,
+)
 from thalweg.diagnosis.checks.columns import not_finite, placeholders, running_numbers, useless_columns
 from thalweg.diagnosis.checks.data_rows import Rows, read_rows
 from thalweg.diagnosis.checks.destroyed import destroyed_signal
@@ -79,6 +85,7 @@ def _checks(
     for each in (rows, *judged):
         yield partial(not_finite, each)
     yield from (partial(check, rows) for check in (placeholders, useless_columns, running_numbers, few_examples))
+    yield partial(one_target, recipe, rows)
     yield partial(contradictions, rows)
     for other in judged:
         pairs = (shared_inputs, nearly_shared, shared_groups, time_backwards, absent_classes, prepared_otherwise)

@@ -201,10 +201,11 @@ def _broken(record: Record) -> Iterator[Sign]:
     if record.broken is None and place is None:
         return
     step, layer = record.broken or (place or 0, "")
+    nowhere = "and no layer gives a number that is not: it comes from the loss itself"
+    first = f", first in {layer}" if layer else f", {nowhere}" if record.broken else ""
     yield _sign(
         Cause.OPTIMIZATION, "loss not finite",
-        f"At step {step} the gradient or the loss is not finite, "
-        + (f"first in {layer}" if layer else "and no layer gives a number that is not: it comes from the loss itself"),
+        f"At step {step} the gradient or the loss is not finite{first}",
         float(step), "finite numbers", "Lower the learning rate, clip the gradient, and look at that layer for a "
         "logarithm, a division or a root of what may be 0 or negative", "the same at a tenth of the rate: then it is "
         "the data or the layer", Sure.CERTAIN,
