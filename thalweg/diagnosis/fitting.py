@@ -107,10 +107,11 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
     )
     experiments = tuple(asked.experiment for asked in (same, bigger) if asked.experiment.arms)
     if _eliminated(floor, same, bigger):
+        small = "" if bigger.tried else ", or too small: no larger one could be made, give diagnose(grow=...)"
         says = (
             f"learners of another kind reach {floor.high:.3g} with the same inputs ({floor.by}); of this network "
             f"{same.reach} where it is trained better, {bigger.reach} where it is bigger: what it computes is of too "
-            f"simple a kind{'' if bigger.tried else ', or too small: no larger one could be made, give diagnose(grow=...)'}"
+            f"simple a kind{small}"
         )
         return Fitting((Ranked(Cause.MODEL_BIAS, None, says), ranked[1]), experiments)
     if bigger.experiment.answer == "yes" and ahead >= CLEAR:
