@@ -29,7 +29,7 @@ def close(one: thalweg.Run, other: thalweg.Run) -> bool:
 
 
 def main(optimizer: str, folder: Path) -> None:
-    """Dropout, batch norm, a schedule, and a last batch of another size: 66 examples in batches of 20."""
+    """One optimizer; dropout, batch norm, a schedule, and a last batch of another size: 66 examples in batches of 20."""
     torch.set_num_threads(1)
     chosen = recipe(
         model=net,
@@ -50,4 +50,6 @@ def main(optimizer: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    for name in OPTIMIZERS:
+        print(name, file=sys.stderr)
+        main(name, Path(sys.argv[1]) / name)
