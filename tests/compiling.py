@@ -29,7 +29,7 @@ def close(one: thalweg.Run, other: thalweg.Run) -> bool:
 
 
 def main(optimizer: str, folder: Path) -> None:
-    """One optimizer; dropout, batch norm, a schedule, and a last batch of another size: 66 examples in batches of 20."""
+    """Dropout, batch norm, a schedule, and a last batch of another size: 66 examples in batches of 20."""
     torch.set_num_threads(1)
     chosen = recipe(
         model=net,

@@ -365,8 +365,9 @@ def test_improve_leaves_what_is_healthy_alone_and_reads_the_final_half_once() ->
     y = torch.arange(600) % 3
     x = 2 * torch.eye(3, 4)[y] + 0.6 * torch.from_numpy(np.random.default_rng(0).normal(size=(600, 4))).float()
     easy = Recipe(
-        data=Splits((x[:320], y[:320]), (x[320:480], y[320:480]), (x[480:], y[480:])), model=partial(mlp, 4, 3, width=24),
-        objective=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=0.01), epochs=15,
+        data=Splits((x[:320], y[:320]), (x[320:480], y[320:480]), (x[480:], y[480:])),
+        model=partial(mlp, 4, 3, width=24), objective=nn.CrossEntropyLoss(),
+        optimizer=partial(torch.optim.Adam, lr=0.01), epochs=15,
     )  # fmt: skip
     result = thalweg.improve(easy)
     assert [turn.finding.cause for turn in result.diary] == [Cause.NONE]
