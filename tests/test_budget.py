@@ -99,7 +99,7 @@ def test_a_stage_says_what_it_takes_and_what_may_follow() -> None:
     assert str(Stage("longer", 2.6, 100.0)) == "longer (about 3 s; at most 1 min 40 s to go)"
     assert str(Stage("longer", 0.2)) == "longer"
     told: list[Stage] = []
-    thalweg.diagnose(too_small(epochs=6), budget=8, progress=told.append)
+    thalweg.diagnose(too_small(epochs=15), budget=12, progress=told.append)
     assert [stage.name for stage in told][:2] == ["as it is", "reference learners"]
     timed = [stage for stage in told if stage.seconds is not None]
     untimed = {stage.name for stage in told if stage.seconds is None}

@@ -68,7 +68,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(tmp_path: Path, kind: type) -> 
 
 
 def test_a_diagnosis_says_where_it_stopped_and_escapes() -> None:
-    finding = thalweg.diagnose(thalweg.cases.get("at-a-saddle").but(data=digits(train=500)), budget=3)
+    finding = thalweg.diagnose(thalweg.cases.get("at-a-saddle").but(data=digits(train=400)))
     assert finding.cause is Cause.OPTIMIZATION
     assert finding.stopped_at is not None
     assert finding.stopped_at.kind is Kind.SADDLE
