@@ -50,4 +50,6 @@ def main(optimizer: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    for name in OPTIMIZERS:
+        print(name, file=sys.stderr)
+        main(name, Path(sys.argv[1]) / name)

@@ -65,11 +65,9 @@ def test_without_a_flaw_nothing_is_seen_and_nothing_stands_out() -> None:
 
 
 def test_wrong_labels_are_the_cause() -> None:
-    x, y = blobs(1500)
+    x, y = blobs(900)
     wrong = torch.from_numpy(np.random.default_rng(1).random(len(y)) < 0.25)
-    finding = thalweg.diagnose(
-        recipe(Splits(train=(x[:1000], ((y + wrong) % 3)[:1000]), validation=(x[1000:], y[1000:])))
-    )
+    finding = thalweg.diagnose(recipe(Splits(train=(x[:600], ((y + wrong) % 3)[:600]), validation=(x[600:], y[600:]))))
     assert finding.cause is Cause.DATA, finding
     assert finding.mechanism.startswith("wrong labels")
 

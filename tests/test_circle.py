@@ -9,7 +9,7 @@ import pytest
 import thalweg
 from thalweg.cli import main
 
-SHORT = ("--set", "epochs=15", "--quiet")
+SLOW = ("--set", "epochs=15", "--set", "optimizer.lr=1e-5")
 
 
 @pytest.fixture(autouse=True)
@@ -18,14 +18,15 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_diagnose_prints_the_cause_and_leaves_a_page(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["diagnose", "case:rate-too-low", *SHORT, "--json", "--fail-if", "cause!=NONE"])
+    code = main(["diagnose", "iris", *SLOW, "--quiet", "--json", "--fail-if", "cause!=NONE"])
     out, err = capsys.readouterr()
     document = json.loads(out)
     assert code == 3
     assert document["cause"] == "OPTIMIZATION"
     assert {"run", "path", "status", "metrics", "cause", "ranked", "cost", "report"} <= set(document)
-    assert document["next"] == "thalweg improve case:rate-too-low --set epochs=15"
-    assert document["command"] == "thalweg diagnose case:rate-too-low --set epochs=15 --fail-if 'cause!=NONE'"
+    assert document["next"] == "thalweg improve iris --set epochs=15 --set optimizer.lr=1e-5"
+    given = "iris --set epochs=15 --set optimizer.lr=1e-5 --fail-if 'cause!=NONE'"
+    assert document["command"] == f"thalweg diagnose {given}"
     page = Path(err.strip().splitlines()[-1])
     assert page.name == "report.html"
     assert "learning rate" in page.read_text(encoding="utf-8")
@@ -61,7 +62,7 @@ def test_a_dry_run_of_improve_lists_proofs_and_closing_runs_too(capsys: pytest.C
 
 
 def test_improve_proves_adopts_and_keeps_its_diary(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["improve", "digits", *SHORT, "--set", "optimizer.lr=1e-5", "--rounds", "1"]) == 0
+    assert main(["improve", "iris", *SLOW, "--quiet", "--rounds", "1"]) == 0
     out, err = capsys.readouterr()
     assert "Round 1: OPTIMIZATION" in out
     assert "adopted: " in out
@@ -77,9 +78,8 @@ def test_improve_proves_adopts_and_keeps_its_diary(capsys: pytest.CaptureFixture
     assert again.history[-1]["train_loss"] < 1
     assert f"The improved recipe: {folder / 'improved.toml'}" in out
     assert thalweg.load(folder / "improved.toml").model().state_dict().keys() == again.model.state_dict().keys()
-    header = ",".join(f"pixel_{i}_{j}" for i in range(8) for j in range(8))
-    Path("digits.csv").write_text(f"{header}\n{'0,' * 63}0\n")
-    assert main(["predict", str(folder), "digits.csv", "-o", "out.csv"]) == 0
+    Path("flowers.csv").write_text("sepal_length_cm,sepal_width_cm,petal_length_cm,petal_width_cm\n5,3,1,0.2\n")
+    assert main(["predict", str(folder), "flowers.csv", "-o", "out.csv"]) == 0
     assert Path("out.csv").read_text().splitlines()[0].endswith("prediction,probability")
 
 

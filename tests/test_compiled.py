@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from compiling import OPTIMIZERS
 from resuming import bits, recipe
 from torch import Tensor, nn
 
@@ -20,10 +19,10 @@ from thalweg.training.build import prepare
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_compiled_run_is_the_eager_one_to_rounding_and_resumes_to_the_bit(optimizer: str, tmp_path: Path) -> None:
+def test_compiled_runs_are_the_eager_ones_to_rounding_and_resume_to_the_bit(tmp_path: Path) -> None:
+    """With each optimizer in turn: one process, for most of the time goes into the compiler's own start."""
     script = Path(__file__).with_name("compiling.py")
-    done = subprocess.run([sys.executable, script, optimizer, tmp_path], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -367,7 +367,7 @@ def test_a_network_is_led_to_a_critical_point(monkeypatch: pytest.MonkeyPatch) -
     for most in (1500, 10):  # by eigenvectors, by MINRES
         monkeypatch.setattr("thalweg.measure.curvature.finding.MOST_DENSE", most)
         model = copy.deepcopy(net)
-        found = find_critical_point(model, CROSS, (x, y), weight_decay=0.01, steps=50)
+        found = find_critical_point(model, CROSS, (x, y), weight_decay=0.01, steps=30)
         assert found.after < 1e-5 * found.before
         assert found.converged
         assert "critical point" in str(found)

@@ -32,10 +32,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(trained: Path, tmp_path: Path) -> Path:
     copy = tmp_path / trained.name
-    (copy / "checkpoints").mkdir(parents=True)
     for file in trained.rglob("*"):
         if file.suffix in (".json", ".jsonl", ".safetensors"):
-            (copy / file.relative_to(trained)).write_bytes(file.read_bytes())
+            place = copy / file.relative_to(trained)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(file.read_bytes())
     return copy
 
 

@@ -1,6 +1,6 @@
 """The diagnosis on cases with a known illness, its parts on inputs with a known answer, and the proof of remedies."""
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import thalweg
 from thalweg import Cause, Recipe, RecipeError, Remedy, Splits
 from thalweg.cases import CASES
+from thalweg.cases.catalogue import digits
 from thalweg.core.arrays import ArraySource
 from thalweg.diagnosis import Finding
 from thalweg.diagnosis.arms import ScaledRate, at_rate
@@ -37,9 +38,25 @@ def test_a_case_is_diagnosed_on_other_seeds(name: str, seed: int) -> None:
     assert thalweg.diagnose(thalweg.cases.get(name).but(seed=seed)).cause is CASES[name].cause
 
 
-@pytest.mark.parametrize("name", CASES)
+def case(name: str) -> Recipe:
+    """The case; where fewer examples and epochs show the illness as well, with these, so that every arm costs less."""
+    recipe = thalweg.cases.get(name)
+    return recipe.but(data=digits(train=300), epochs=15) if name in ("too-small", "rate-too-high") else recipe
+
+
+@cache
+def diagnosed(name: str) -> Finding:
+    return thalweg.diagnose(case(name))
+
+
+ELSEWHERE = ("rate-too-low", "at-a-saddle")  # the doctest of `diagnose` and tests/test_escaping.py ask them each time
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.battery] if name in ELSEWHERE else []) for name in CASES]
+)
 def test_a_case_is_diagnosed_as_what_it_is(name: str) -> None:
-    finding = thalweg.diagnose(thalweg.cases.get(name))
+    finding = diagnosed(name)
     assert finding.cause is CASES[name].cause, finding
     assert finding.mechanism
     assert bool(finding.remedies) == (finding.cause is not Cause.NONE)
@@ -52,9 +69,8 @@ def test_a_case_is_diagnosed_as_what_it_is(name: str) -> None:
 
 def test_a_net_without_knobs_or_validation_is_diagnosed_too() -> None:
     """A plain module whose layers are widened, and a validation split that is held out and said."""
-    digits = thalweg.cases.get("healthy").data
     recipe = Recipe(
-        data=Splits(train=digits.train),
+        data=Splits(train=digits(train=400).train),
         model=lambda: nn.Sequential(nn.Linear(64, 2), nn.Tanh(), nn.Linear(2, 10)),
         objective=nn.CrossEntropyLoss(),
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.01),
@@ -280,9 +296,7 @@ def test_a_remedy_that_does_nothing_is_not_proved() -> None:
     ],
 )
 def test_the_first_remedy_of_each_cause_is_proved_on_its_own_case(name: str) -> None:
-    recipe = thalweg.cases.get(name)
-    finding = thalweg.diagnose(recipe)
-    proof = thalweg.prove(recipe, finding.remedies[0])
+    proof = thalweg.prove(case(name), diagnosed(name).remedies[0])
     assert proof.helped, proof
     assert (proof.wins, proof.p) == (5, 1 / 32)
     assert proof.interval[0] > 0
@@ -348,15 +362,23 @@ def test_a_remedy_that_the_model_cannot_take_is_not_offered() -> None:
 
 
 def test_improve_leaves_what_is_healthy_alone_and_reads_the_final_half_once() -> None:
-    result = thalweg.improve(thalweg.cases.get("healthy"))
+    y = torch.arange(600) % 3
+    x = 2 * torch.eye(3, 4)[y] + 0.6 * torch.from_numpy(np.random.default_rng(0).normal(size=(600, 4))).float()
+    easy = Recipe(
+        data=Splits((x[:320], y[:320]), (x[320:480], y[320:480]), (x[480:], y[480:])),
+        model=partial(mlp, 4, 3, width=24), objective=nn.CrossEntropyLoss(),
+        optimizer=partial(torch.optim.Adam, lr=0.01), epochs=15,
+    )  # fmt: skip
+    result = thalweg.improve(easy)
     assert [turn.finding.cause for turn in result.diary] == [Cause.NONE]
     assert result.ended == "nothing stands out any more"
     assert result.before == result.after
-    assert len(result.recipe.data.test) == 180
+    assert len(result.recipe.data.test) == 60
 
 
 def test_a_circle_stops_where_its_budget_holds_no_proof() -> None:
-    result = thalweg.improve(thalweg.cases.get("rate-too-low"), budget=14)
-    assert result.ended == "the budget does not hold the 12 trainings that proving 'learning rate x 100' costs"
+    slow = thalweg.load("iris", assignments=["epochs=15", "optimizer.lr=1e-5"])
+    result = thalweg.improve(slow, budget=14)
+    assert result.ended == "the budget does not hold the 12 trainings that proving 'learning rate x 1000' costs"
     assert result.proofs == []
     assert result.cost.times <= 14

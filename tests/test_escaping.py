@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import thalweg
 from thalweg.core.source import Splits
+from thalweg.diagnosis import Cause
 from thalweg.diagnosis.arms import ESCAPING
 from thalweg.diagnosis.escaping import EscapingSaddles
 from thalweg.diagnosis.standstill import says_of
@@ -67,6 +68,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(tmp_path: Path, kind: type) -> 
 
 def test_a_diagnosis_says_where_it_stopped_and_escapes() -> None:
     finding = thalweg.diagnose(thalweg.cases.get("at-a-saddle"), budget=3)
+    assert finding.cause is Cause.OPTIMIZATION
     assert finding.stopped_at is not None
     assert finding.stopped_at.kind is Kind.SADDLE
     assert says_of(finding.stopped_at).startswith("A saddle: the gradient is zero, and there is a way down.")

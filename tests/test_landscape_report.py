@@ -254,7 +254,11 @@ def spoiled(value: Any, bad: Any) -> list[Any]:
     return []
 
 
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: str(bad)[:20])
+@pytest.mark.parametrize(
+    "bad",
+    [pytest.param(bad, marks=[pytest.mark.battery] if k % 3 else []) for k, bad in enumerate(BAD)],
+    ids=[str(bad)[:20] for bad in BAD],
+)
 def test_a_foreign_file_is_shown_as_far_as_it_can_be(bad: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thalweg.report.error_surface.picture", drawn_small)
     good = kept()

@@ -120,7 +120,7 @@ class Stream(IterableDataset[Any]):
 
 def test_a_stream_of_test_data_costs_no_budget_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
     data = Splits(train=(X[:100], Y[:100]), validation=(X[100:], Y[100:]), test=DataLoader(Stream(), batch_size=16))
-    result = thalweg.improve(recipe(data=data, epochs=30), rounds=1)
+    result = thalweg.improve(recipe(data=data, epochs=30), rounds=1, budget=3)
     assert result.judged_on == "the validation data, by which it was also chosen"
     assert result.after["loss"][0] < 1
     assert "The test split is a stream, which the diagnosis reads whole: no half of it is left" in caplog.text
@@ -133,7 +133,7 @@ def test_a_closing_run_that_fails_is_an_error_and_the_diary_is_kept() -> None:
         return chosen.but(model=Failing)
 
     with pytest.raises(ValueError, match="the seventh step"):
-        thalweg.improve(recipe(epochs=30), rounds=1, keep=kept.append, settle=settle)
+        thalweg.improve(recipe(epochs=30), rounds=1, budget=3, keep=kept.append, settle=settle)
     assert kept[-1][0].finding.cause is not None
 
 
@@ -160,10 +160,23 @@ def test_the_command_says_how_a_page_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ["diagnose", "iris", "--budget", "3", "--device", "cpu", "--seed", "4", "--json", "--quiet"]
+    arguments = [
+        "diagnose",
+        "iris",
+        "--set",
+        "epochs=5",
+        "--budget",
+        "3",
+        "--device",
+        "cpu",
+        "--seed",
+        "4",
+        "--json",
+        "--quiet",
+    ]
     assert main(arguments) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["command"] == "thalweg diagnose iris --seed 4 --device cpu --budget 3"
+    assert document["command"] == "thalweg diagnose iris --set epochs=5 --seed 4 --device cpu --budget 3"
 
 
 def test_the_command_finds_its_run_and_its_folder_again(

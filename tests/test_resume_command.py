@@ -41,7 +41,9 @@ def results(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     return {name: document[name] for name in ("status", "epochs", "best_epoch", "metrics", "calibration")}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.battery), (signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_a_run_with_a_checkpoint_and_the_line_that_goes_on(
     number: int, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,20 +66,20 @@ def test_a_signal_ends_a_run_with_a_checkpoint_and_the_line_that_goes_on(
 
 def test_a_case_goes_on_too(capsys: pytest.CaptureFixture[str]) -> None:
     thread = sent(signal.SIGINT, epochs=1)
-    assert main(["train", "case:healthy", "--set", "epochs=100", "--seed", "3", "--quiet"]) == 130
+    assert main(["train", "case:healthy", "--set", "epochs=40", "--seed", "3", "--quiet"]) == 130
     thread.join()
     (path,) = Path("runs").iterdir()
     capsys.readouterr()
     assert main(["resume", path.name[:13], "--json", "--quiet"]) == 0
-    assert results(capsys)["epochs"] == 100
-    assert json.loads((path / "recipe.json").read_text())["counts"] == {"seed": 3, "epochs": 100, "batch_size": 32}
+    assert results(capsys)["epochs"] == 40
+    assert json.loads((path / "recipe.json").read_text())["counts"] == {"seed": 3, "epochs": 40, "batch_size": 32}
 
 
 def test_other_data_are_refused_and_insisted_on(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f"{i % 13},{i % 7},{'ab'[i % 2]}" for i in range(400)]
     Path("rows.csv").write_text("x,y,z\n" + "\n".join(rows) + "\n")
     thread = sent(signal.SIGINT, epochs=1)
-    assert main(["train", "rows.csv", "--target", "z", "--set", "epochs=120", "--quiet"]) == 130
+    assert main(["train", "rows.csv", "--target", "z", "--set", "epochs=60", "--quiet"]) == 130
     thread.join()
     Path("rows.csv").write_text("x,y,z\n" + "\n".join([*rows[:-1], "99,1,a"]) + "\n")
     capsys.readouterr()
@@ -117,7 +119,7 @@ def test_what_is_no_run_is_refused(arguments: list[str], says: str, capsys: pyte
 
 
 def test_a_diagnosis_is_not_resumed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["diagnose", "iris", "--budget", "1", "--quiet"]) == 0
+    assert main(["diagnose", "iris", "--set", "epochs=2", "--budget", "1", "--quiet"]) == 0
     capsys.readouterr()
     assert main(["resume", "last"]) == 2
     assert (

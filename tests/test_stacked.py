@@ -34,7 +34,7 @@ def recipe(**changes: Any) -> Recipe:
         objective=nn.CrossEntropyLoss(),
         optimizer=partial(torch.optim.Adam, lr=0.003),
         batch_size=17,
-        epochs=20,  # of 10 steps each
+        epochs=8,  # of 10 steps each
     )
     return made.but(**changes)
 
@@ -82,7 +82,7 @@ KINDS: dict[str, list[dict[str, Any]]] = {
     ),
     "smoothed classes": seeds(objective=Categorical(label_smoothing=0.1)),
     "a linear model": seeds(model=lambda: nn.Linear(6, 3).double()),
-    "one batch": seeds(batch_size=None, epochs=60),
+    "one batch": seeds(batch_size=None, epochs=30),
     "stopped early": seeds(stopping=EarlyStopping(1), optimizer=partial(torch.optim.Adam, lr=0.1)),
 }  # fmt: skip
 
@@ -104,7 +104,7 @@ def apart(first: Run, second: Run) -> float:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_stacked_runs_are_the_separate_ones(name: str) -> None:
-    """In float64 to 1e-10 after 200 steps, dropout's masks and all."""
+    """In float64 to 1e-10 after 80 steps, dropout's masks and all."""
     recipes = [recipe(**changes) for changes in KINDS[name]]
     kinds = {kind_of(prepare(each, CPU)) for each in recipes}
     assert len(kinds) == 1

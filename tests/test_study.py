@@ -1,7 +1,7 @@
 """The studies: each can come out false, the same seed gives the same numbers, and the files say what was found."""
 
 import json
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,37 @@ def untimed(study: Study) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key not in ("seconds", "held")}
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(name: str, tmp_path: Path) -> None:
-    first, again, other = (run_study(name, seed=seed, **SMALL[name]) for seed in (0, 0, 1))
+@cache
+def small(name: str) -> Study:
+    """The study at its smallest, on the first seeds."""
+    return run_study(name, seed=0, **SMALL[name])
+
+
+DEAR = (
+    "optimizer",
+    "local-optima",
+    "depth",
+    "receptive-field",
+    "sharing",
+    "pooling",
+    "batch-norm",
+    "spatial-transformer",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.battery] if name in DEAR else []) for name in STUDIES]
+)
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(name: str) -> None:
+    first, again, other = small(name), *(run_study(name, seed=seed, **SMALL[name]) for seed in (0, 1))
     assert untimed(first) == untimed(again)
     assert untimed(first)["table"] != untimed(other)["table"]
     assert not set(first.seeds) & set(other.seeds)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_files_of_a_study_say_what_was_found(name: str, tmp_path: Path) -> None:
+    first = small(name)
     folder = first.save(tmp_path)
     document = json.loads((folder / "study.json").read_text())
     assert document["claim"] == STUDIES[name]

@@ -142,7 +142,17 @@ HEALTHY: dict[str, Callable[[], Recipe]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ILL)
+DEAR = (  # what others beside them hold too: a case, tests/test_diagnosis.py, the floor below, and dropout
+    "all weights begin at zero",
+    "a linear model of rings",
+    "a column of yes and no, trained too slowly",
+    "far too much weight decay",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.battery] if name in DEAR else []) for name in ILL]
+)
 def test_an_illness_is_found(name: str) -> None:
     cause, make = ILL[name]
     finding = thalweg.diagnose(make())
@@ -198,13 +208,20 @@ def test_the_reference_is_compared_on_the_same_examples_of_a_large_set() -> None
     assert all(len(known.places) == len(known.losses) for known in floor.values)
 
 
+def few_units() -> Recipe:
+    """Two hidden units for a hundred digits."""
+    whole = thalweg.cases.get("too-small")
+    few = ((x[:100], y[:100]) for x, y in (whole.data.train, whole.data.validation, whole.data.test))
+    return whole.but(data=Splits(*few), epochs=15)
+
+
 def test_an_interrupt_keeps_the_losses_that_were_known() -> None:
     def interrupt(stage: thalweg.diagnosis.Stage) -> None:
         if stage.name.startswith("Adam"):
             raise KeyboardInterrupt
 
     with pytest.raises(thalweg.diagnosis.Interrupted) as caught:
-        thalweg.diagnose(thalweg.cases.get("too-small"), progress=interrupt)
+        thalweg.diagnose(few_units(), progress=interrupt)
     assert set(caught.value.finding.losses) == {"floor", "train", "validation", "test"}
 
 
