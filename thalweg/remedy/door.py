@@ -32,9 +32,9 @@ def diagnose(
     split alone; `reference` is the floor of an earlier finding on the same data.
 
     >>> import thalweg
-    >>> finding = thalweg.diagnose(thalweg.cases.get("rate-too-low"))
+    >>> finding = thalweg.diagnose(thalweg.load("iris", assignments=["epochs=15", "optimizer.lr=1e-5"]))
     >>> finding.cause.name, finding.remedies[0].name
-    ('OPTIMIZATION', 'learning rate x 100')
+    ('OPTIMIZATION', 'learning rate x 1000')
     """
     finding = find_cause(
         recipe, budget=budget, grow=grow, device=device, progress=progress, test=test, reference=reference

@@ -101,10 +101,11 @@ def improve(
     last word on the recipe that comes out, before its closing run.
 
     >>> import thalweg
-    >>> result = thalweg.improve(thalweg.cases.get("rate-too-low").but(epochs=15), rounds=1)
+    >>> slow = thalweg.load("iris", assignments=["epochs=15", "optimizer.lr=1e-5"])
+    >>> result = thalweg.improve(slow, rounds=1)
     >>> [turn.finding.cause.name for turn in result.diary]
     ['OPTIMIZATION']
-    >>> result.after["accuracy"][0] > result.before["accuracy"][0] + 0.5
+    >>> result.after["accuracy"][0] > result.before["accuracy"][0] + 0.3
     True
     """
     if rounds < 1:

@@ -46,6 +46,7 @@ def minimized(recipe: Recipe, model: nn.Module, most: int = MOST_EXAMPLES) -> Mi
 
     A stream gives its first batches. The random streams are left as they were.
 
+    >>> import torch
     >>> from thalweg.core.source import Splits
     >>> data = Splits(train=(torch.zeros(9, 3), torch.zeros(9, 1)))
     >>> adam = lambda p: torch.optim.Adam(p, weight_decay=0.1)
