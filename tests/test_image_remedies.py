@@ -142,7 +142,12 @@ def test_a_race_leaves_out_what_is_too_dear() -> None:
 def test_a_race_leaves_out_what_changes_nothing() -> None:
     """A network that cannot be made wider, and images that are turned and mirrored already."""
     data = augmented(recipe(), flip=True, rotate=10.0, scale=0.1, shift=0.1).data
-    fixed = recipe(data=data, model=Fixed, epochs=12, optimizer=partial(torch.optim.Adam, lr=0.1))
+    fixed = recipe(
+        data=data,
+        model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 2)),
+        epochs=12,
+        optimizer=partial(torch.optim.Adam, lr=0.1),
+    )
     found = [Round(Finding(Cause.NONE, "nothing stands out"))]
     circle = _Circle(fixed, fixed, Budget(60.0), "cpu", lambda stage: None, lambda diary: None, found)
     circle.raced([])
@@ -151,17 +156,6 @@ def test_a_race_leaves_out_what_changes_nothing() -> None:
     names = {remedy.name for remedy, _ in raced.losses}
     assert "2 x as long, the rate going to 0" in names
     assert not {name for name in names if name.startswith("images") or "wide" in name}
-
-
-class Fixed(nn.Module):
-    """A linear model with its shapes in its code."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(144, 2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) @ self.weight
 
 
 def test_what_images_were_given_can_be_said_in_settings(tmp_path: Path) -> None:
