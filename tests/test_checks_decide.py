@@ -235,3 +235,13 @@ def test_an_arm_that_fits_train_and_costs_nothing_elsewhere_speaks_against_anoth
     control, way = arm(1.0, 0.5), Way(1.0, 0.2)
     assert fitted_by([arm(0.6, 0.5), arm(0.9, 0.4)], control, way) == pytest.approx(0.5)
     assert fitted_by([arm(0.6, 0.6), arm(float("inf"), float("inf"))], control, way) == 0.0  # the first memorizes
+
+
+def test_data_that_training_refuses_are_the_cause() -> None:
+    x, y = blobs()
+    spoiled = x.clone()
+    spoiled[7, 2] = torch.nan
+    finding = thalweg.diagnose(recipe(parted(spoiled, y), epochs=1))
+    assert finding.cause is Cause.DATA
+    assert "not finite (NaN): row 7" in finding.mechanism
+    assert "inputs not finite" in mechanisms(finding)

@@ -16,7 +16,12 @@ from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.floor import SHARE_OF_LOSS, SHARE_OF_WAY, Floor, Known
 from thalweg.training.evaluate import ExampleLosses
 
-IN_THE_FLOOR = ("wrong labels", "equal inputs with different labels", "targets far out")
+IN_THE_FLOOR = (
+    "wrong labels",
+    "equal inputs with different labels",
+    "targets far out",
+    "train tells less than validation",
+)
 """What every learner suffers from, so that the floor itself lies higher: the number is the share of the examples."""
 INVALID, MUCH = ("train examples in validation", "one target for all"), 0.1
 """What leaves nothing to be told by the validation loss, from such a number on."""

@@ -14,11 +14,12 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import DataError, RecipeError, RunError
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checking import flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
+from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
@@ -28,6 +29,7 @@ from thalweg.diagnosis.generalizing import above_floor, explain_gap
 from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
+from thalweg.diagnosis.natural import errors_of
 from thalweg.diagnosis.plan import FIRST, planned
 from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, ranked_of, suspected
 from thalweg.diagnosis.references import CONSTANT
@@ -36,9 +38,10 @@ from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.diagnosis.standstill import stopped_at
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
+from thalweg.training.interval import mean_interval
 
-FEWEST_RIGHT = 100
-"""None wrong of so many is at most 3 % with 95 % confidence."""
+FEWEST_RIGHT, MISSED = 100, 0.03
+"""None wrong of so many is at most 3 % with 95 % confidence; more than that on test is a mismatch."""
 MUCH = 0.25
 """The share of the way from the best constant to the floor that may not be lost unseen where nothing is found."""
 
@@ -109,7 +112,12 @@ def _asked(
     lab: Laboratory, subject: Recipe, grow: Callable[[Recipe], Recipe] | None, reference: Floor | None
 ) -> Finding:
     lab.question = FIRST
-    (run,) = lab.run(CONTROL, lab.recipe, [lab.recipe.seed])
+    try:
+        (run,) = lab.run(CONTROL, lab.recipe, [lab.recipe.seed])
+    except RunError as error:
+        if isinstance(error.__cause__, DataError):
+            return _refused(lab, error.__cause__)
+        raise
     if reference is None:
         lab.progress(Stage("reference learners"))
     floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
@@ -120,7 +128,7 @@ def _asked(
     if floor is None and (found := decisive(flaws, Gaps(None, None, mismatched=False))):
         return _flawed(lab.known_so_far, found)
     if floor is None and (right := _all_right(lab, run)) is not None:
-        return lab.known_so_far.but(cause=Cause.NONE, mechanism=right, ranked=(Ranked(Cause.NONE, None, right),))
+        return lab.known_so_far.but(cause=right.cause, mechanism=right.sentence, ranked=(right,))
     floor = siblings_floor(lab, grow) if floor is None else replace(floor, flaws=of_data)
     losses = _losses(lab, run, floor, train, validation)
     finding = lab.known_so_far = lab.known_so_far.but(losses=losses, floor_by=_by(floor))
@@ -137,12 +145,19 @@ def _asked(
     return _beside(_by_experiment(lab, run, finding, floor, mismatch, grow), gaps)
 
 
-def _all_right(lab: Laboratory, run: Run) -> str | None:
-    """Where no reference speaks: whether no train and no validation example is wrong, so that little can be gained."""
+def _all_right(lab: Laboratory, run: Run) -> Ranked | None:
+    """Where no reference speaks: whether no train and no validation example is wrong, so that test alone may lose."""
     wrong = [natural_of(lab, run, number) for number in (0, 1)]
     if any(errors is None or errors.any() for errors in wrong) or len(lab.validation) < FEWEST_RIGHT:
         return None
-    return f"no example is wrong, of {len(lab.train):,} in train and {len(lab.validation):,} in validation"
+    says = f"no example is wrong, of {len(lab.train):,} in train and {len(lab.validation):,} in validation"
+    errors = None if lab.probe is None else errors_of(run, lab.probe, lab.device)
+    if errors is None:
+        return Ranked(Cause.NONE, None, says)
+    missed = mean_interval(errors, None, None, share=True)
+    if missed[1] < MISSED:
+        return Ranked(Cause.NONE, None, says)
+    return Ranked(Cause.MISMATCH, None, f"{says}; on test the natural error is {Score(*missed)}")
 
 
 def _by_experiment(
@@ -173,6 +188,14 @@ def _by_experiment(
         return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), cured=kept)
     unknown = _unknown(on_train, on_validation, between) or _too_few(on_validation, floor)
     return _nothing_before(finding, mismatch, floor, unknown=unknown)
+
+
+def _refused(lab: Laboratory, error: DataError) -> Finding:
+    """Training refuses the data: that is the cause, with what the checks have seen of them."""
+    says = str(error)
+    flaws = data_flaws(lab.recipe, lab.train, lab.validation, lab.probe)
+    ranked = (Ranked(Cause.DATA, None, says),)
+    return Finding(Cause.DATA, says.rstrip("."), ranked=ranked, flaws=flaws, mend=says)
 
 
 def fitted(lab: Laboratory, run: Run) -> ExampleLosses | None:
