@@ -108,6 +108,7 @@ def test_where_no_reference_can_read_the_siblings_of_a_network_speak() -> None:
     assert small.cause is Cause.MODEL_BIAS, small
 
 
+@pytest.mark.battery
 def test_siblings_alone_never_show_that_nothing_stands_out() -> None:
     finding = thalweg.diagnose(curved(epochs=120), budget=40)
     assert finding.cause is Cause.UNDECIDED, finding
@@ -290,7 +291,7 @@ def test_a_remedy_that_does_nothing_is_not_proved() -> None:
     "name",
     [
         "rate-too-high",
-        "shifted-test",
+        pytest.param("shifted-test", marks=pytest.mark.battery),
         pytest.param("too-small", marks=pytest.mark.battery),
         pytest.param("too-few-examples", marks=pytest.mark.battery),
     ],

@@ -27,13 +27,14 @@ def program_flaws(lab: Laboratory, recipe: Recipe, run: Run) -> tuple[Flaw, ...]
     """The flaws of the wiring, of the recipe as it was given, and of the dynamics."""
     lab.progress(Stage("checks of wiring and dynamics"))
     flaws: tuple[Flaw, ...] = ()
-    for name, ask in (("wiring", wiring_flaws), ("dynamics", dynamics_flaws)):
+    held = lab.budget.less(lab.cost).times >= PROBE
+    for name, ask in (("wiring", wiring_flaws), ("dynamics", dynamics_flaws))[: 1 + held]:
         own = recipe if name == "wiring" else lab.recipe
         try:
             flaws += ask(own, run, device=lab.device)
         except Exception as error:  # a program that trains as a whole may not bear to be looked at in parts
             notice(f"The checks of {name} could not be asked: {type(error).__name__}: {error}")
-    lab.price += PROBE
+    lab.price += PROBE * held
     return flaws
 
 
