@@ -19,13 +19,14 @@ from thalweg.training.build import prepare
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 Y = X.sum(1, keepdim=True)
-OTHERS = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
+DRAWN = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
+OTHERS = (DRAWN, DRAWN.sum(1, keepdim=True))
 CPU = torch.device("cpu")
 
 
 def recipe(**changes: Any) -> Recipe:
     made = Recipe(
-        data=Splits(train=(X, Y), validation=(OTHERS, OTHERS.sum(1, keepdim=True))), model=partial(mlp, 3, 1, width=8), objective=nn.MSELoss(),
+        data=Splits(train=(X, Y), validation=OTHERS), model=partial(mlp, 3, 1, width=8), objective=nn.MSELoss(),
         optimizer=partial(torch.optim.SGD, lr=0.01), epochs=2,
     )  # fmt: skip
     return made.but(**changes)
