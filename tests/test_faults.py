@@ -90,6 +90,17 @@ def test_a_worker_that_is_killed_is_an_error_and_no_hang() -> None:
         thalweg.train(recipe(data=Splits(train=loader)))
 
 
+def test_a_worker_that_dies_while_it_hands_over_a_batch_is_the_same_error() -> None:
+    def broken(error: Exception) -> Any:
+        yield torch.ones(3)
+        raise error
+
+    with pytest.raises(RunError, match=r"DataLoader worker \(pid unknown\) is gone: reset.*most often out of memory"):
+        list(told_of_workers(broken(ConnectionResetError("reset"))))
+    with pytest.raises(ConnectionError, match="Caught ConnectionError in DataLoader worker process 0"):
+        list(told_of_workers(broken(ConnectionError("Caught ConnectionError in DataLoader worker process 0."))))
+
+
 def test_a_worker_whose_death_is_noticed_within_a_step_is_the_same_error() -> None:
     """Torch says it by a signal, in whatever line is then run."""
 

@@ -127,6 +127,10 @@ def told_of_workers(loader: "DataLoader[Any]") -> Iterator[Nest]:
         if not is_of_a_worker(error):
             raise
         raise worker_died(error) from error
+    except (ConnectionError, EOFError) as error:  # it died while it handed over a batch
+        if "Caught " in str(error):  # by the data set's own code
+            raise
+        raise worker_died(f"DataLoader worker (pid unknown) is gone: {error}") from error
 
 
 def is_of_a_worker(error: BaseException) -> bool:
@@ -134,7 +138,7 @@ def is_of_a_worker(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and not isinstance(error, RunError) and "DataLoader worker" in str(error)
 
 
-def worker_died(error: BaseException) -> RunError:
+def worker_died(error: BaseException | str) -> RunError:
     """The error for a loader's worker that was killed, with a mend."""
     return RunError(
         f"{str(error).splitlines()[0].rstrip('. ')}. A worker that is killed is most often out of memory: take "
