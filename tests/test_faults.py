@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import thalweg
 from thalweg import Outcome, RunError, Splits
+from thalweg.core.keyed import told_of_workers
 from thalweg.training.build import prepare
 from thalweg.training.checkpoint import Checkpoints
 from thalweg.training.memory import largest_that_fits
