@@ -92,14 +92,20 @@ def test_a_worker_that_is_killed_is_an_error_and_no_hang() -> None:
 
 
 def test_a_worker_that_dies_while_it_hands_over_a_batch_is_the_same_error() -> None:
-    def broken(error: Exception) -> Any:
-        yield torch.ones(3)
-        raise error
+    class Broken(DataLoader[Any]):
+        def __iter__(self) -> Any:
+            yield torch.ones(3)
+            raise self.dataset
+
+    def broken(error: Any, workers: int = 2) -> Any:
+        return Broken(error, batch_size=None, num_workers=workers, sampler=[0])
 
     with pytest.raises(RunError, match=r"DataLoader worker \(pid unknown\) is gone: reset.*most often out of memory"):
         list(told_of_workers(broken(ConnectionResetError("reset"))))
     with pytest.raises(ConnectionError, match="Caught ConnectionError in DataLoader worker process 0"):
         list(told_of_workers(broken(ConnectionError("Caught ConnectionError in DataLoader worker process 0."))))
+    with pytest.raises(ConnectionError, match="^reset$"):
+        list(told_of_workers(broken(ConnectionError("reset"), workers=0)))
 
 
 def test_a_worker_whose_death_is_noticed_within_a_step_is_the_same_error() -> None:

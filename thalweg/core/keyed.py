@@ -128,7 +128,7 @@ def told_of_workers(loader: "DataLoader[Any]") -> Iterator[Nest]:
             raise
         raise worker_died(error) from error
     except (ConnectionError, EOFError) as error:  # it died while it handed over a batch
-        if "Caught " in str(error):  # by the data set's own code
+        if not loader.num_workers or "Caught " in str(error):  # by the data set's own code
             raise
         raise worker_died(f"DataLoader worker (pid unknown) is gone: {error}") from error
 
