@@ -214,21 +214,24 @@ def show_rules(rows: dict[str, Row], twins: dict[str, Row], ours: dict[str, Row]
     answers = {tool: (lambda name, tool=tool: rows[name].get(tool, "error")) for tool in RULES}
     of_twins = {tool: (lambda name, tool=tool: twins[name].get(tool, "error")) for tool in RULES}
     for tool in RULES:
-        pairs = [
-            (answers[tool](name), of_twins[tool](CASES[name].twin.name))
-            for name in planted
-            if CASES[name].twin.name in twins
-        ]  # type: ignore
+        pairs = [(answers[tool](name), of_twins[tool](twin_of(name))) for name in planted if twin_of(name) in twins]
         _line(tool, [(a is not None, b is not None) for a, b in pairs if a != "n/a"], sum(a == "n/a" for a, _ in pairs))
-    both = [name for name in planted if name in ours and CASES[name].twin.name in ours]  # type: ignore
+    both = [name for name in planted if name in ours and twin_of(name) in ours]
     quiet = ("NONE", "UNDECIDED")
-    pairs_ = [(said(ours[name])[0] not in quiet, said(ours[CASES[name].twin.name])[0] not in quiet) for name in both]  # type: ignore
-    _line("thalweg", pairs_, 0)
+    noticed = [(said(ours[name])[0] not in quiet, said(ours[twin_of(name)])[0] not in quiet) for name in both]
+    _line("thalweg", noticed, 0)
     healthy = [name for name in rows if CASES[name].cause is Cause.NONE]
     for tool in RULES:
         asked = [answer for name in healthy if (answer := rows[name].get(tool, "error")) != "n/a"]
         counts = Counter(answer for answer in asked if answer is not None)
         print(f"  {tool}: alarms on healthy programs {share(sum(counts.values()), len(asked))}; {dict(counts)}")
+
+
+def twin_of(name: str) -> str:
+    """The name of a planted case's repaired twin."""
+    twin = CASES[name].twin
+    assert twin is not None, f"{name} has no twin"
+    return twin.name
 
 
 def _line(tool: str, pairs: list[tuple[bool, bool]], without: int) -> None:

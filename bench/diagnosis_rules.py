@@ -92,8 +92,9 @@ def deep_diagnosis(history: History, task: str) -> str | None:
         losses = [each.loss for each in history.epochs[max(0, number - 5) : number]]
         if len(losses) == 5 and np.allclose(losses, losses[0], rtol=1e-5, atol=0):
             return "loss not changing"
-        said = [each.accuracy for each in history.epochs[max(0, number - 20) : number]]
-        if task in CLASSIFICATION and len(said) == 20 and None not in said and max(said) == min(said) < 1:  # type: ignore
+        last = history.epochs[max(0, number - 20) : number]
+        said = [each.accuracy for each in last if each.accuracy is not None]
+        if task in CLASSIFICATION and len(said) == 20 and max(said) == min(said) < 1:
             return "accuracy not changing"
     return None
 

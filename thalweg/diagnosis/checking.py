@@ -28,8 +28,8 @@ def program_flaws(lab: Laboratory, recipe: Recipe, run: Run) -> tuple[Flaw, ...]
     lab.progress(Stage("checks of wiring and dynamics"))
     flaws: tuple[Flaw, ...] = ()
     held = lab.budget.less(lab.cost).times >= PROBE
-    for name, ask in (("wiring", wiring_flaws), ("dynamics", dynamics_flaws))[: 1 + held]:
-        own = recipe if name == "wiring" else lab.recipe
+    asked = [("wiring", wiring_flaws, recipe)] + [("dynamics", dynamics_flaws, lab.recipe)] * held
+    for name, ask, own in asked:
         try:
             flaws += ask(own, run, device=lab.device)
         except Exception as error:  # a program that trains as a whole may not bear to be looked at in parts
@@ -42,6 +42,15 @@ def flaws_of_data(lab: Laboratory, run: Run) -> tuple[Flaw, ...]:
     """The flaws of the data."""
     lab.progress(Stage("checks of the data"))
     return data_flaws(lab.recipe, lab.train, lab.validation, lab.probe, run=run if run.status.good else None)
+
+
+def fitted(lab: Laboratory, run: Run, best: ExampleLosses | None) -> ExampleLosses | None:
+    """The train losses of the best or of the last weights, whichever fit better: those of the best epoch may come from
+    before the network had fitted what it can, which is no fault of its size or its training.
+    """
+    last = best if run.best is run.final else lab.losses(run, lab.train, last=True)
+    found = [losses for losses in (best, last) if losses is not None]
+    return min(found, key=lambda losses: losses.mean()[0], default=None)
 
 
 def gaps_of(

@@ -77,6 +77,13 @@ class Floor:
         """The way from the best constant down to the floor; where there is none, a little of the constant's loss."""
         return max(self.null - self.high, SHARE_OF_WAY * abs(self.null))
 
+    @property
+    def natural_way(self) -> float:
+        """The same in natural errors; 0 where none are known."""
+        if self.natural is None:
+            return 0.0
+        return max(self.natural.null - self.natural.mean, SHARE_OF_WAY * self.natural.null)
+
     def material(self, level: float) -> float:
         """The smallest difference from a loss of `level` that is worth a finding."""
         share = SHARE_OF_WAY * self.way

@@ -19,9 +19,8 @@ from thalweg.diagnosis.compare import higher_on
 from thalweg.diagnosis.finding import Arm, Experiment, Score
 from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor
 from thalweg.diagnosis.laboratory import Laboratory
-from thalweg.diagnosis.natural import errors_of
+from thalweg.diagnosis.natural import as_losses, errors_of
 from thalweg.training import Run
-from thalweg.training.evaluate import ExampleLosses
 
 LEVEL = 0.99
 MATERIAL = 2.5
@@ -78,10 +77,8 @@ def _more_errors(lab: Laboratory, run: Run, floor: Floor) -> Score | None:
     here, there = (errors_of(run, source, lab.device) for source in (lab.validation, lab.probe))
     if here is None or there is None or floor.natural is None:
         return None
-    first, second = (ExampleLosses(errors, np.ones(len(errors)), None) for errors in (there, here))
-    effect = higher_on(first, second, LEVEL)
-    way = max(floor.natural.null - floor.natural.mean, SHARE_OF_WAY * floor.natural.null)
-    return effect if effect.low > 0 and effect.value > MATERIAL * SHARE_OF_WAY * way else None
+    effect = higher_on(as_losses(there), as_losses(here), LEVEL)
+    return effect if effect.low > 0 and effect.value > MATERIAL * SHARE_OF_WAY * floor.natural_way else None
 
 
 def _what_moved(lab: Laboratory, run: Run) -> str:

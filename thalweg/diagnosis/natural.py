@@ -18,6 +18,7 @@ from thalweg.core.nest import to_device
 from thalweg.core.objective import apply
 from thalweg.core.source import Source
 from thalweg.training import Run
+from thalweg.training.evaluate import ExampleLosses
 
 CUTS = (0.0, 0.5)
 """Where a yes begins, of logits and of probabilities; the cut that is right more often is meant."""
@@ -95,6 +96,15 @@ def errors_of(run: Run, source: Source, device: torch.device) -> np.ndarray | No
     if len({tuple(output.shape[1:]) for output in outputs}) != 1 or len({tuple(y.shape[1:]) for y in targets}) != 1:
         return None
     return natural_errors(torch.cat(outputs), torch.cat(targets))
+
+
+def as_losses(errors: np.ndarray) -> ExampleLosses:
+    """Errors as losses that are compared: each example counts once, and stands for itself.
+
+    >>> as_losses(np.array([0.0, 1.0])).mean()[0]
+    0.5
+    """
+    return ExampleLosses(errors, np.ones(len(errors)), None)
 
 
 @dataclass(frozen=True, eq=False)

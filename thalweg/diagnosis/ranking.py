@@ -14,7 +14,7 @@ from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Ranked, Score
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.floor import SHARE_OF_LOSS, SHARE_OF_WAY, Floor, Known
-from thalweg.training.evaluate import ExampleLosses
+from thalweg.diagnosis.natural import as_losses
 
 IN_THE_FLOOR = (
     "wrong labels",
@@ -63,18 +63,15 @@ def natural_gap(errors: np.ndarray | None, floor: Floor | None, number: int) -> 
     theirs: Known = floor.natural.errors[number]
     if not len(theirs.places) or theirs.places.max() >= len(errors):
         return None
-    own = errors[theirs.places]
-    ones = np.ones(len(own))
-    return lower_by([ExampleLosses(own, ones, None)], [ExampleLosses(theirs.losses, ones, None)])
+    return lower_by([as_losses(errors[theirs.places])], [as_losses(theirs.losses)])
 
 
 def is_material(gap: Score | None, floor: Floor | None) -> bool | None:
     """Whether a natural gap is beyond noise and more than a trifle; None where it is not known."""
     if gap is None or floor is None or floor.natural is None:
         return None
-    way = max(floor.natural.null - floor.natural.mean, SHARE_OF_WAY * floor.natural.null)
     level = floor.natural.mean + gap.value
-    return gap.low > 0 and gap.value > min(SHARE_OF_LOSS * level, SHARE_OF_WAY * way)
+    return gap.low > 0 and gap.value > min(SHARE_OF_LOSS * level, SHARE_OF_WAY * floor.natural_way)
 
 
 def either(first: bool | None, second: bool | None) -> bool | None:

@@ -18,7 +18,7 @@ from thalweg.core.errors import DataError, RecipeError, RunError
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.cause import Cause
-from thalweg.diagnosis.checking import flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
+from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
 from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
@@ -139,10 +139,11 @@ def _asked(
         )
     finding = finding.but(reference=None if floor.siblings else floor)
     mismatch = ask_mismatch(lab, run, floor)
-    gaps = gaps_of(lab, run, floor, (fitted(lab, run), validation), mismatch)
+    train = fitted(lab, run, train)
+    gaps = gaps_of(lab, run, floor, (train, validation), mismatch)
     if found := decisive(flaws, gaps):
         return _flawed(finding, found)
-    return _beside(_by_experiment(lab, run, finding, floor, mismatch, grow), gaps)
+    return _beside(_by_experiment(lab, run, finding, floor, (train, validation), mismatch, grow), gaps)
 
 
 def _all_right(lab: Laboratory, run: Run) -> Ranked | None:
@@ -165,11 +166,12 @@ def _by_experiment(
     run: Run,
     finding: Finding,
     floor: Floor,
+    losses: tuple[ExampleLosses | None, ExampleLosses | None],
     mismatch: Mismatch | None,
     grow: Callable[[Recipe], Recipe] | None,
 ) -> Finding:
-    """The largest term goes on to experiments."""
-    train, validation = fitted(lab, run), lab.losses(run, lab.validation)
+    """The largest term goes on to experiments; `losses` are those on train, of what fits best, and on validation."""
+    train, validation = losses
     if train is None or validation is None:
         return _train_loss(lab, run, finding, floor, grow)
     on_train, on_validation = (
@@ -196,14 +198,6 @@ def _refused(lab: Laboratory, error: DataError) -> Finding:
     flaws = data_flaws(lab.recipe, lab.train, lab.validation, lab.probe)
     ranked = (Ranked(Cause.DATA, None, says),)
     return Finding(Cause.DATA, says.rstrip("."), ranked=ranked, flaws=flaws, mend=says)
-
-
-def fitted(lab: Laboratory, run: Run) -> ExampleLosses | None:
-    """The train losses of the best or of the last weights, whichever fit better: those of the best epoch may come from
-    before the network had fitted what it can, which is no fault of its size or its training.
-    """
-    found = [losses for last in (False, True) if (losses := lab.losses(run, lab.train, last=last)) is not None]
-    return min(found, key=lambda losses: losses.mean()[0], default=None)
 
 
 def _flawed(finding: Finding, found: list[Flaw]) -> Finding:
