@@ -22,6 +22,7 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.arms import at_rate, better_trained
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import lower_by
+from thalweg.diagnosis.exchanges import EXCHANGES, MEND_LOSS, ask_loss, exchanged
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.growth import bigger_siblings, unrestrained
@@ -88,9 +89,11 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
     """Same-size arms, then bigger ones, until one goes the way to the floor or the budget is spent."""
     lab.asks(SAME, BIGGER)
     control = lab.arm(CONTROL, lab.recipe, [lab.recipe.seed], lab.train)
-    mends = {name: (recipe, flaw) for name, recipe, flaw in repaired(lab.recipe, lab.train, lab.known_so_far.flaws)}
+    flaws = lab.known_so_far.flaws
+    parts = chain(exchanged(lab.recipe, flaws), repaired(lab.recipe, lab.train, flaws))
+    mends = {name: (recipe, flaw) for name, recipe, flaw in parts}
     mended = ((name, recipe) for name, (recipe, _) in mends.items())
-    same = _screened(lab, floor, control, SAME, chain(mended, better_trained(lab, control)))
+    same = _screened(lab, floor, control, SAME, chain(mended, better_trained(lab, control)), frozenset(EXCHANGES))
     if same.experiment.answer == "yes":
         says = f"{same.name} goes {percent(same.share)} of the way from the train loss to the floor ({floor.by})"
         if same.name in mends:
@@ -98,6 +101,8 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
             by_flaw = Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}")
             return Fitting((by_flaw,), (same.experiment,), mend=f"{flaw.mend}.")
         return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, same.share), says),), (same.experiment,))
+    if (asked := ask_loss(lab, floor)) is not None and asked[0].answer == "yes":
+        return Fitting((asked[1],), (same.experiment, asked[0]), mend=MEND_LOSS)
     lab.asks(BIGGER)
     bigger = _screened(lab, floor, control, BIGGER, bigger_arms(lab, same.tuned, grow))
     ahead = bigger.share - max(same.share, 0.0)
@@ -182,9 +187,17 @@ class Screened:
 
 
 def _screened(
-    lab: Laboratory, floor: Floor, control: Arm, question: str, recipes: Iterator[tuple[str, Recipe]]
+    lab: Laboratory,
+    floor: Floor,
+    control: Arm,
+    question: str,
+    recipes: Iterator[tuple[str, Recipe]],
+    exchanges: frozenset[str] = frozenset(),
 ) -> Screened:
-    """Screen arms on the recipe's seed; one that closes the gap ends it if it holds on fresh seeds, else the next."""
+    """Screen arms on the recipe's seed; one that closes the gap ends it if it holds on fresh seeds, else the next.
+
+    A sweep goes on while it may come all of the way; an exchange is one change alone, and ends it where it closes.
+    """
     way, seed = Way.of(control, floor), [lab.recipe.seed]
     tried, lacking, reached = list[Arm](), 0, dict[str, Reached]()
     for name, recipe in recipes:
@@ -194,7 +207,7 @@ def _screened(
         tried.append(arm := lab.arm(name, recipe, seed, lab.train))
         if helpful(arm, control, floor):
             reached[name] = Reached(arm, control, way.share(arm))
-            if reached[name].share >= 1:
+            if reached[name].share >= (closing(control) if name in exchanges else 1):
                 reached[name] = _confirmed(lab, floor, arm)
                 if reached[name].closes:
                     break

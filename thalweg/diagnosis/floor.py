@@ -285,7 +285,7 @@ def _losses(judge: Judge, output: Tensor, y: Tensor) -> Losses | None:
     """The judge's loss of each example and its weight; None where the loss refuses the output, or gives one number."""
     assert isinstance(judge.objective, PlainLoss)
     try:
-        losses = values_of(judge.objective.loss, output, y)
+        losses = values_of(judge.objective.loss, output, y, singly=True)
     except (RuntimeError, ValueError, IndexError):
         return None
     if not losses.value.dim():

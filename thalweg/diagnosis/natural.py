@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.core.arrays import are_classes
 from thalweg.core.nest import to_device
@@ -20,6 +20,8 @@ from thalweg.core.source import Source
 from thalweg.training import Run
 from thalweg.training.evaluate import ExampleLosses
 
+SOLVED, RIDGE = 30, 1e-4
+"""Steps of the calibration of classes, and what holds its numbers finite."""
 CUTS = (0.0, 0.5)
 """Where a yes begins, of logits and of probabilities; the cut that is right more often is meant."""
 
@@ -82,6 +84,63 @@ def _of_answers(output: Tensor, y: Tensor) -> np.ndarray:
 
 def errors_of(run: Run, source: Source, device: torch.device) -> np.ndarray | None:
     """The natural errors of a run's best model on a split, in its order; None where they cannot be told."""
+    said = _predicted(run, source, device)
+    return None if said is None else natural_errors(*said)
+
+
+def recalibrated_errors(run: Run, source: Source, device: torch.device) -> np.ndarray | None:
+    """The same after the calibration that is best on this split: a line for each number, a shift for each class.
+
+    What a loss wants on purpose, another quantile or rare classes first, is no error here.
+    """
+    said = _predicted(run, source, device)
+    if said is None:
+        return None
+    output, y = said
+    return natural_errors(recalibrated(output, y), y)
+
+
+def recalibrated(output: Tensor, y: Tensor) -> Tensor:
+    """Outputs as near to the targets as a line for each number, or a scale and a shift for each class, brings them.
+
+    >>> y = torch.tensor([1.0, 2.0, 4.0])
+    >>> recalibrated(2 - 3 * y, y)
+    tensor([1., 2., 4.], dtype=torch.float64)
+    """
+    output, y = output.detach().double().cpu(), y.detach().cpu()
+    if not bool(torch.isfinite(output).all()):
+        return output
+    if are_classes(y) and output.dim() == 2 and output.shape[1] > max(1, int(y.max())):
+        return _shifted(output, y.long())
+    if output.numel() != y.numel():
+        return output
+    x, t = output.reshape(len(y), -1), y.double().reshape(len(y), -1)
+    centred, aimed = x - x.mean(0), t - t.mean(0)
+    slope = (centred * aimed).sum(0) / centred.square().sum(0).clamp_min(1e-30)
+    return (t.mean(0) + slope * centred).reshape(output.shape)
+
+
+def _shifted(output: Tensor, y: Tensor) -> Tensor:
+    """Class scores with one scale and a shift for each class, by maximum likelihood on these examples."""
+    scores = output.log() if bool((output > 0).all() and ((output.sum(1) - 1).abs() < 1e-3).all()) else output
+    scores = scores - scores.mean(1, keepdim=True)
+    scores = scores / scores.std(correction=0).clamp_min(1e-12)
+    free = torch.zeros(1 + scores.shape[1], dtype=torch.float64, requires_grad=True)
+    solver = torch.optim.LBFGS([free], max_iter=SOLVED, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        value = nn.functional.cross_entropy(free[0].exp() * scores + free[1:], y) + RIDGE * free.square().sum()
+        torch.autograd.backward(value)
+        return value
+
+    with torch.enable_grad():
+        solver.step(loss)
+    return (free[0].exp() * scores + free[1:]).detach()
+
+
+def _predicted(run: Run, source: Source, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """Outputs and targets of a split in its order; None where they are not one tensor each."""
     outputs, targets = list[Any](), list[Any]()
     model = run.model.to(device).eval()
     with torch.no_grad():
@@ -95,7 +154,7 @@ def errors_of(run: Run, source: Source, device: torch.device) -> np.ndarray | No
             targets.append(target.cpu())
     if len({tuple(output.shape[1:]) for output in outputs}) != 1 or len({tuple(y.shape[1:]) for y in targets}) != 1:
         return None
-    return natural_errors(torch.cat(outputs), torch.cat(targets))
+    return torch.cat(outputs), torch.cat(targets)
 
 
 def as_losses(errors: np.ndarray) -> ExampleLosses:

@@ -7,7 +7,6 @@ what would decide.
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import isnan
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
 from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.compare import higher_on, lower_by
+from thalweg.diagnosis.exchanges import MEND_LOOP, MEND_LOSS, ask_loop, ask_loss
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
 from thalweg.diagnosis.flaw import Flaw, Raises
@@ -30,9 +30,9 @@ from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
 from thalweg.diagnosis.natural import errors_of
+from thalweg.diagnosis.nothing import nothing_before, too_few, unknown
 from thalweg.diagnosis.plan import FIRST, planned
-from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, ranked_of, suspected
-from thalweg.diagnosis.references import CONSTANT
+from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, is_material, ranked_of, suspected
 from thalweg.diagnosis.siblings import siblings_floor
 from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.diagnosis.standstill import stopped_at
@@ -42,8 +42,6 @@ from thalweg.training.interval import mean_interval
 
 FEWEST_RIGHT, MISSED = 100, 0.03
 """None wrong of so many is at most 3 % with 95 % confidence; more than that on test is a mismatch."""
-MUCH = 0.25
-"""The share of the way from the best constant to the floor that may not be lost unseen where nothing is found."""
 
 
 @no_type_check
@@ -143,7 +141,7 @@ def _asked(
     gaps = gaps_of(lab, run, floor, (train, validation), mismatch)
     if found := decisive(flaws, gaps):
         return _flawed(finding, found)
-    return _beside(_by_experiment(lab, run, finding, floor, (train, validation), mismatch, grow), gaps)
+    return _beside(_by_experiment(lab, run, finding, floor, (train, validation), mismatch, grow, gaps), gaps)
 
 
 def _all_right(lab: Laboratory, run: Run) -> Ranked | None:
@@ -169,6 +167,7 @@ def _by_experiment(
     losses: tuple[ExampleLosses | None, ExampleLosses | None],
     mismatch: Mismatch | None,
     grow: Callable[[Recipe], Recipe] | None,
+    gaps: Gaps,
 ) -> Finding:
     """The largest term goes on to experiments; `losses` are those on train, of what fits best, and on validation."""
     train, validation = losses
@@ -181,6 +180,8 @@ def _by_experiment(
         return _mismatch(finding, mismatch)  # what is lost on test is more than all that is lost before it
     if worth_asking(on_train, train, floor):
         return _train_loss(lab, run, finding, floor, grow)
+    if is_material(gaps.natural[0], floor) and (bent := _exchanged(finding, ask_loss(lab, floor), MEND_LOSS)):
+        return bent  # a loss that judges itself well
     above = worth_asking(on_validation, validation, floor) or floor.siblings  # siblings say nothing of restraint
     if above and higher_on(validation, train).low > 0:
         return _validation_loss(lab, finding, floor, on_validation, validation.mean()[0])
@@ -188,8 +189,10 @@ def _by_experiment(
     if (late := _overfits_late(lab, run, floor, validation)) is not None:
         kept = "the run keeps the weights of its best epoch"
         return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), cured=kept)
-    unknown = _unknown(on_train, on_validation, between) or _too_few(on_validation, floor)
-    return _nothing_before(finding, mismatch, floor, unknown=unknown)
+    open_ = unknown(on_train, on_validation, between) or too_few(on_validation, floor)
+    if mismatch is not None and mismatch.harms:
+        return _mismatch(finding, mismatch)
+    return nothing_before(finding, mismatch, floor, unknown=open_)
 
 
 def _refused(lab: Laboratory, error: DataError) -> Finding:
@@ -220,28 +223,6 @@ def _beside(finding: Finding, gaps: Gaps) -> Finding:
     return finding if finding.cause is Cause.NONE else finding.but(ranked=(*finding.ranked, *more))
 
 
-def _unknown(on_train: Score, on_validation: Score, between: bool) -> str | None:
-    """What keeps train and validation loss from being called good; None where nothing does."""
-    if between:
-        return (
-            f"the validation loss lies {on_validation} above the floor, but by too few examples to tell whether the "
-            "train loss lies there too (bias, optimization) or not (overfitting)"
-        )
-    if isnan(on_train.low) or isnan(on_validation.low):
-        return "the losses have no interval: too few examples, or a loss that is one number for a batch of all"
-    return None
-
-
-def _too_few(on_validation: Score, floor: Floor) -> str | None:
-    """Whether so few examples judge that much may be lost unseen: then that nothing was found says nothing."""
-    if floor.siblings or not on_validation.high > MUCH * max(floor.way, abs(floor.null) / 2):
-        return None
-    return (
-        f"the validation loss lies {on_validation} above the floor: it may be as good as the references, or far worse, "
-        "and these are too few examples to tell"
-    )
-
-
 def _train_loss(
     lab: Laboratory, run: Run, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None
 ) -> Finding:
@@ -257,6 +238,8 @@ def _train_loss(
 
 def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Score, level: float) -> Finding:
     """First whether validation is of another kind than train, then whether the model overfits."""
+    if (own := _exchanged(finding, ask_loop(lab, floor), MEND_LOOP)) is not None:
+        return own
     made = lab.apart and not floor.siblings
     apart = ask_held_out(lab, floor) if made else None
     if apart is not None and apart.answer == "yes":
@@ -267,6 +250,16 @@ def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Sco
     experiments = (*([] if apart is None else [apart]), *asked.experiments)
     finding = finding.but(ranked=(asked.ranked,), experiments=experiments, mechanism=asked.ranked.sentence)
     return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)
+
+
+def _exchanged(finding: Finding, asked: tuple[Experiment, Ranked] | None, mend: str) -> Finding | None:
+    """The part of the program that is at fault where the usual one in its place does better; None where it does not."""
+    if asked is None or asked[0].answer != "yes":
+        return None
+    experiment, ranked = asked
+    return finding.but(
+        cause=ranked.cause, mechanism=ranked.sentence, ranked=(ranked,), experiments=(experiment,), mend=mend
+    )
 
 
 def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
@@ -292,37 +285,6 @@ def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses)
         f"trained to its end the validation loss is {level:.3g}, {above} above the floor; stopped at epoch "
         f"{run.best_epoch} of {len(run.history)} it is lower by {lost}, and the run keeps these weights",
     )
-
-
-def _nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor, unknown: str | None) -> Finding:
-    """Train and validation loss are not known to lie above the floor: what the test says decides."""
-    if mismatch is not None and mismatch.harms:
-        return _mismatch(finding, mismatch)
-    experiments: tuple[Experiment, ...] = () if mismatch is None else (mismatch.experiment,)
-    if floor.siblings:
-        return finding.but(
-            mechanism="neither training it better nor a bigger sibling lowers the validation loss",
-            experiments=experiments,
-            would_decide="A reference to say how small the loss could be: no learner known here reads these inputs and "
-            "this loss.",
-        )
-    if unknown is not None:
-        return finding.but(mechanism=unknown, experiments=experiments, would_decide="More validation examples.")
-    if mismatch is not None and mismatch.level > floor.null + floor.way:
-        return finding.but(
-            mechanism=f"train and validation loss reach the floor, but on test the loss is {mismatch.level:.3g}, far "
-            f"worse than a constant prediction ({floor.null:.3g}), by too few examples to be sure",
-            experiments=experiments,
-            would_decide="More test examples, or a look at the worst of these: a confident mistake may carry it all.",
-        )
-    says = (
-        f"train and validation loss reach what reference learners do: the floor lies in [{floor.low:.3g}, "
-        f"{floor.high:.3g}] ({floor.by})"
-    )
-    if floor.by == CONSTANT:
-        says += "; none of them tells these targets from these inputs, so look whether the two belong together"
-    ranked = (Ranked(Cause.NONE, None, says),)
-    return finding.but(cause=Cause.NONE, mechanism=says, ranked=ranked, experiments=experiments)
 
 
 def _losses(

@@ -1,6 +1,6 @@
 """evaluate: (Run, split) -> {name: (value, low, high)}."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ def evaluate(run: Run, split: Any, *, level: float = 0.95, device: str | torch.d
 
 def evaluate_model(model: nn.Module, recipe: Recipe, source: Source, device: torch.device, level: float) -> Scores:
     """The same for a model that stands alone."""
-    judge = Judge.of(recipe)
+    judge = replace(Judge.of(recipe), singly=True)
     if isinstance(source, Indexed):
         judge = judge.checked(model.to(device), source, device, "evaluated")
     seen = judge.observe(model, source, device)
@@ -106,7 +106,8 @@ class ExampleLosses:
 def example_losses(model: nn.Module, recipe: Recipe, split: Any, device: torch.device) -> ExampleLosses:
     """What the recipe's judge says of each example of a split."""
     source = as_source(split, "judged", Batching(recipe.batch_size, recipe.collate))
-    return ExampleLosses.of(Judge.of(recipe).observe(model.to(device), source, device).losses, source)
+    judge = replace(Judge.of(recipe), singly=True)
+    return ExampleLosses.of(judge.observe(model.to(device), source, device).losses, source)
 
 
 def _units(source: Source, count: int) -> np.ndarray | None:

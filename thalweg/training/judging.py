@@ -61,13 +61,14 @@ class Judge:
     """The objective that compares, and the metrics beside it.
 
     `differentiates` says that the model or the objective takes gradients of its own (a force field), so that judging
-    has to let it.
+    has to let it; `singly` that a loss of one number for a batch is asked for each example alone, where it can be.
     """
 
     objective: PlainLoss | MarkedObjective
     plain: Mapping[str, Metric]
     marked: Mapping[str, MarkedObjective]
     differentiates: bool = False
+    singly: bool = False
 
     @classmethod
     def of(cls, recipe: Recipe, step: Step | None = None) -> "Judge":
@@ -177,7 +178,7 @@ class Judge:
         if isinstance(self.objective, PlainLoss):
             x, y = pair(batch)
             output = apply(model, x)
-            seen.losses.append(detached(values_of(self.objective.loss, output, y)))
+            seen.losses.append(detached(values_of(self.objective.loss, output, y, self.singly)))
         else:
             seen.losses.append(detached(self.objective(model, batch, moment)))
         if self.plain:

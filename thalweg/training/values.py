@@ -16,13 +16,16 @@ from thalweg.core.signature import defaults_of
 from thalweg.core.source import Restoring, Source
 
 Metric = Callable[[Any, Any], Any]
+MOST_SINGLY = 4096
+"""Examples of a batch that a loss is asked for one after another."""
 
 
-def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest) -> Losses:
+def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest, singly: bool = False) -> Losses:
     """A plain loss of a batch: one value for each example where their weighted mean is its scalar, else the scalar.
 
     torch's own losses, modules and functions, give values by `reduction="none"`; a class weight, or a target that is
     ignored, becomes the example's weight. A batch whose targets are all ignored, with a mean of 0 / 0, counts nothing.
+    Any other loss is asked for each example alone where it is to be read `singly`, which takes longer.
 
     >>> loss = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0]))
     >>> values_of(loss, torch.zeros(2, 2), torch.tensor([0, 1])).weight
@@ -38,7 +41,31 @@ def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest) -> Losse
             nothing = isinstance(losses.weight, Tensor) and not losses.weight.any()
             if nothing or torch.isclose(losses.mean().to(scalar), scalar, rtol=share, atol=1e-7):
                 return losses
+    values = _singly(loss, output, y) if singly else None
+    if values is not None and torch.isclose(values.mean().to(scalar), scalar, rtol=1e-3, atol=1e-6):
+        return Losses(values)
     return Losses(scalar, weight=float(count))
+
+
+def _singly(loss: Callable[[Any, Any], Tensor], output: Any, y: Any) -> Tensor | None:
+    """The loss of each example in a batch of its own, (batch,); None where it cannot be asked so."""
+    if not isinstance(output, Tensor) or not isinstance(y, Tensor) or output.dim() == 0 or y.dim() == 0:
+        return None
+    if len(output) != len(y) or len(y) < 2:
+        return None
+
+    def one(own: Tensor, target: Tensor) -> Tensor:
+        return loss(own[None], target[None]).reshape(())
+
+    try:
+        return torch.func.vmap(one)(output, y)
+    except Exception:  # what depends on the numbers cannot be asked of all examples at once
+        if len(y) > MOST_SINGLY:
+            return None
+    try:
+        return torch.stack([one(own, target) for own, target in zip(output, y, strict=True)])
+    except Exception:  # a user's own code
+        return None
 
 
 def unreduced_of(loss: Any) -> Callable[[Any, Any], Tensor] | None:

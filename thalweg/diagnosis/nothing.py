@@ -1,0 +1,63 @@
+"""Where nothing is found in train and validation: NONE, or why that cannot be said; the test may still say more."""
+
+from math import isnan
+
+from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
+from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.mismatch import Mismatch
+from thalweg.diagnosis.references import CONSTANT
+
+MUCH = 0.25
+"""The share of the way from the best constant to the floor that may not be lost unseen where nothing is found."""
+
+
+def unknown(on_train: Score, on_validation: Score, between: bool) -> str | None:
+    """What keeps train and validation loss from being called good; None where nothing does."""
+    if between:
+        return (
+            f"the validation loss lies {on_validation} above the floor, but by too few examples to tell whether the "
+            "train loss lies there too (bias, optimization) or not (overfitting)"
+        )
+    if isnan(on_train.low) or isnan(on_validation.low):
+        return "the losses have no interval: too few examples, or a loss that is one number for a batch of all"
+    return None
+
+
+def too_few(on_validation: Score, floor: Floor) -> str | None:
+    """Whether so few examples judge that much may be lost unseen: then that nothing was found says nothing."""
+    if floor.siblings or not on_validation.high > MUCH * max(floor.way, abs(floor.null) / 2):
+        return None
+    return (
+        f"the validation loss lies {on_validation} above the floor: it may be as good as the references, or far worse, "
+        "and these are too few examples to tell"
+    )
+
+
+def nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor, unknown: str | None) -> Finding:
+    """The finding where neither the train nor the validation loss is known to lie above the floor, nor test to cost."""
+    experiments: tuple[Experiment, ...] = () if mismatch is None else (mismatch.experiment,)
+    if floor.siblings:
+        return finding.but(
+            mechanism="neither training it better nor a bigger sibling lowers the validation loss",
+            experiments=experiments,
+            would_decide="A reference to say how small the loss could be: no learner known here reads these inputs and "
+            "this loss.",
+        )
+    if unknown is not None:
+        return finding.but(mechanism=unknown, experiments=experiments, would_decide="More validation examples.")
+    if mismatch is not None and mismatch.level > floor.null + floor.way:
+        return finding.but(
+            mechanism=f"train and validation loss reach the floor, but on test the loss is {mismatch.level:.3g}, far "
+            f"worse than a constant prediction ({floor.null:.3g}), by too few examples to be sure",
+            experiments=experiments,
+            would_decide="More test examples, or a look at the worst of these: a confident mistake may carry it all.",
+        )
+    says = (
+        f"train and validation loss reach what reference learners do: the floor lies in [{floor.low:.3g}, "
+        f"{floor.high:.3g}] ({floor.by})"
+    )
+    if floor.by == CONSTANT:
+        says += "; none of them tells these targets from these inputs, so look whether the two belong together"
+    ranked = (Ranked(Cause.NONE, None, says),)
+    return finding.but(cause=Cause.NONE, mechanism=says, ranked=ranked, experiments=experiments)
