@@ -32,6 +32,7 @@ from thalweg.diagnosis.checks.parameters import gradient_flaws, mode_flaws, opti
 from thalweg.diagnosis.checks.rate import clip_flaws, rate_flaws
 from thalweg.diagnosis.checks.reach import Reach
 from thalweg.diagnosis.checks.statistics import recalibrated_flaws, statistic_flaws
+from thalweg.diagnosis.checks.unread import unread_flaws
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.training import Recipe, Run
 
@@ -58,6 +59,7 @@ CHECKS: tuple[Check, ...] = (
     lambda e, _: sum_flaws(e),
     lambda e, reach: start_flaws(e, reach),
     lambda e, _: pairing_flaws(e),
+    lambda e, _: unread_flaws(e),
 )
 SYMPTOMS: tuple[Check, ...] = (lambda e, _: falling_flaws(e),)
 """What a flaw found before would show as well: asked only where none was found."""
