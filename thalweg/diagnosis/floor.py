@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.arrays import are_classes
+from thalweg.core.nest import Nest, leaves
 from thalweg.core.objective import PlainLoss, counted_targets
 from thalweg.core.source import Indexed, Source
 from thalweg.diagnosis.flaw import Flaw
@@ -35,7 +36,10 @@ from thalweg.diagnosis.references import (
     flat,
     out_of_fold,
     regressors,
+    tokens_as_rows,
 )
+from thalweg.diagnosis.stepwise import reached as reached_by_steps
+from thalweg.diagnosis.stepwise import read_steps
 from thalweg.training.interval import mean_interval
 from thalweg.training.judging import Judge
 from thalweg.training.values import values_of
@@ -71,6 +75,8 @@ class Floor:
     """What references reach in errors that no loss can bend."""
     flaws: tuple[Flaw, ...] = ()
     """What the checks of the data have seen: the data stay as the floor does."""
+    remote: bool = False
+    """The learners read only a part of what tells: that they do no better says nothing."""
 
     @property
     def way(self) -> float:
@@ -104,14 +110,18 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
     None where references cannot speak: a marked objective, inputs or targets that are not numbers in a table's shape, a
     loss without a value for each example.
     """
-    data = _table(judge, sources)
-    if data is None:
-        return None
     from threadpoolctl import threadpool_limits
 
-    x, y, places = data
+    data = _table(judge, sources)
+    steps = read_steps(judge, sources) if data is None else None
+    if data is None and steps is None:
+        return None
     with threadpool_limits(1):  # on a busy machine several threads wait for each other at every tree
-        reached = _reached(judge, x, y, seed)
+        if steps is not None:
+            places, reached = steps.places, reached_by_steps(judge, steps, seed)
+        elif data is not None:
+            x, y, places = data
+            reached = _reached(judge, x, y, seed)
     if reached is None:
         return None
     losses, low, errors = reached
@@ -126,6 +136,7 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
         means[best],
         means[CONSTANT][0],
         natural=_natural(places, errors),
+        remote=steps is not None or not x.numbers,
     )
 
 
@@ -241,27 +252,11 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[Inputs, Tensor, list[np
         return None
     lengths = [len(source) if isinstance(source, Indexed) else MOST for source in sources]
     step = -(-sum(lengths) // MOST)
-    xs, ys, sizes, shapes = [], [], [], set()
-    for source in sources:
-        sizes.append(0)
-        for batch in source.batches(0, 0, None):
-            if not isinstance(batch, tuple | list) or len(batch) != 2:
-                return None
-            x, y = batch
-            if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not x.is_floating_point() or y.is_complex():
-                return None
-            if not bool(torch.isfinite(x).all()):
-                return None
-            rows, shape = as_rows(x[-sum(sizes) % step :: step].detach().cpu().clone())  # not a view of the batch
-            xs.append(rows)
-            shapes.add(shape)
-            ys.append(y.detach().cpu())
-            sizes[-1] += len(y)
-    if len({x.shape[1] for x in xs}) != 1 or len({y.shape[1:] for y in ys}) != 1:
+    if (gathered := _gathered(sources, step)) is None:
         return None
-    x, y = torch.cat(xs), torch.cat(ys)
-    numbers = y.is_floating_point() and flat(y).shape[1] <= MOST_TARGETS
-    if not (are_classes(y) and int(y.max()) < MOST_CLASSES) and not numbers:
+    x, shape, numbers, y, sizes = gathered
+    few = y.is_floating_point() and flat(y).shape[1] <= MOST_TARGETS
+    if not (are_classes(y) and int(y.max()) < MOST_CLASSES) and not few:
         return None
     if not (are_classes(y) or bool(torch.isfinite(y).all())):
         return None
@@ -277,8 +272,47 @@ def _table(judge: Judge, sources: list[Source]) -> tuple[Inputs, Tensor, list[np
     places = [
         own - start for own, start in zip(np.split(kept, np.searchsorted(kept, edges[1:-1])), edges, strict=False)
     ]
+    return Inputs(x.double().numpy(), shape, numbers), y[kept], places
+
+
+def _gathered(sources: list[Source], step: int) -> tuple[Tensor, tuple[int, ...], bool, Tensor, list[int]] | None:
+    """The numbers of every `step`-th example, their shape, whether they were one tensor; all targets; the sizes."""
+    xs, ys, sizes, shapes, numbers = [], [], [], set(), True
+    for source in sources:
+        sizes.append(0)
+        for batch in source.batches(0, 0, None):
+            if not isinstance(batch, tuple | list) or len(batch) != 2:
+                return None
+            x, y = batch
+            if not isinstance(y, Tensor) or y.is_complex() or not _readable(x, len(y)):
+                return None
+            every = slice(-sum(sizes) % step, None, step)
+            if isinstance(x, Tensor) and x.is_floating_point():
+                rows, shape = as_rows(x[every].detach().cpu().clone())  # not a view of the batch
+                xs.append([rows])
+                shapes.add(shape)
+            else:
+                numbers = False
+                xs.append([leaf[every].detach().cpu().clone() for leaf in leaves(x)])
+            ys.append(y.detach().cpu())
+            sizes[-1] += len(y)
+    if len({tuple(leaf.shape[1:] for leaf in x) for x in xs}) != 1 or len({y.shape[1:] for y in ys}) != 1:
+        return None
+    x, y = torch.cat([_as_columns(torch.cat(own)) for own in zip(*xs, strict=True)], 1), torch.cat(ys)
     shape = shapes.pop() if len(shapes) == 1 else (x.shape[1],)
-    return Inputs(x.double().numpy(), shape), y[kept], places
+    return x, shape, numbers, y, sizes
+
+
+def _readable(x: Nest, count: int) -> bool:
+    """Whether inputs are tensors with a row for each example, of finite numbers."""
+    own = list(leaves(x))
+    if not own or any(not leaf.dim() or len(leaf) != count or leaf.is_complex() for leaf in own):
+        return False
+    return all(bool(torch.isfinite(leaf).all()) for leaf in own if leaf.is_floating_point())
+
+
+def _as_columns(leaf: Tensor) -> Tensor:
+    return flat(leaf).float() if leaf.is_floating_point() or leaf.dtype == torch.bool else tokens_as_rows(leaf)
 
 
 def _losses(judge: Judge, output: Tensor, y: Tensor) -> Losses | None:

@@ -34,6 +34,8 @@ class Inputs:
 
     rows: np.ndarray
     shape: tuple[int, ...]
+    numbers: bool = True
+    """Whether an example was one tensor of numbers, not tokens or several inputs side by side."""
     patches: np.ndarray | None = field(default=None, repr=False)
     """How much each image looks like patches of others, once a learner has asked."""
 
@@ -79,6 +81,25 @@ def as_rows(x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         sides = (max(LEAST_SIDE, round(x.shape[2] * scale)), max(LEAST_SIDE, round(x.shape[3] * scale)))
         x = torch.nn.functional.adaptive_avg_pool2d(x.float(), sides)
     return flat(x), tuple(x.shape[1:])
+
+
+TOKENS, MOST_TOKENS = 256, 4096
+"""Whole numbers below the first stand for what they name, where that makes no more than so many columns."""
+
+
+def tokens_as_rows(x: Tensor) -> Tensor:
+    """Which token stands where as 0 and 1, and how often each stands anywhere; other whole numbers as they are.
+
+    >>> tokens_as_rows(torch.tensor([[1, 1], [0, 1]])).tolist()
+    [[0.0, 1.0, 0.0, 1.0, 0.0, 2.0], [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]]
+    """
+    x = flat(x).long() if x.dim() > 1 else x.long()[:, None]
+    kinds = int(x.max()) + 1
+    if int(x.min()) < 0 or kinds > TOKENS:
+        return x.float()
+    each = torch.nn.functional.one_hot(x, kinds)
+    counts = each.sum(1)
+    return torch.cat([*([flat(each)] if each[0].numel() <= MOST_TOKENS else []), counts], 1).float()
 
 
 PATCHES = "patches"
@@ -154,19 +175,24 @@ def _kernel(inputs: Inputs) -> Iterator[Any]:
     yield Nystroem(gamma=0.5 / features, n_components=min(LANDMARKS, most), random_state=0)
 
 
-def out_of_fold(build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int) -> Tensor | None:
+def out_of_fold(
+    build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int, owner: np.ndarray | None = None
+) -> Tensor | None:
     """What a learner says of examples that it did not see: log-probabilities of classes, numbers of the target's shape.
 
-    None where some fold's training part has one class alone.
+    Rows of one `owner` stay in one fold. None where some fold's training part has one class alone.
     """
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.model_selection import KFold
+    from sklearn.model_selection import GroupKFold, KFold
 
-    folds, classify = KFold(FOLDS, shuffle=True, random_state=seed), not y.is_floating_point()
+    classify = not y.is_floating_point()
+    folds: Any = KFold(FOLDS, shuffle=True, random_state=seed)
+    if owner is not None:
+        folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
     targets = y.numpy() if classify else flat(y).double().numpy()
     classes = int(y.max()) + 1 if classify else targets.shape[1]
     output = np.full((len(x), classes), SMOOTHING / classes if classify else 0.0)
-    for train, held_out in folds.split(x):
+    for train, held_out in folds.split(x, groups=owner):
         if classify and len(np.unique(targets[train])) < 2:
             return None
         with warnings.catch_warnings():

@@ -123,6 +123,8 @@ def _asked(
     flaws = (*program_flaws(lab, subject, run), *of_data)
     train, validation = lab.losses(run, lab.train), lab.losses(run, lab.validation)
     lab.known_so_far = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), flaws=flaws)
+    if floor is not None and floor.remote and not _lost(floor, train, validation):
+        floor = None  # that the network does better than learners that read a part says nothing: ask its siblings
     if floor is None and (found := decisive(flaws, Gaps(None, None, mismatched=False))):
         return _flawed(lab.known_so_far, found)
     if floor is None and (right := _all_right(lab, run)) is not None:
@@ -142,6 +144,12 @@ def _asked(
     if found := decisive(flaws, gaps):
         return _flawed(finding, found)
     return _beside(_by_experiment(lab, run, finding, floor, (train, validation), mismatch, grow, gaps), gaps)
+
+
+def _lost(floor: Floor, train: ExampleLosses | None, validation: ExampleLosses | None) -> bool:
+    """Whether the train or the validation loss lies above the floor."""
+    pairs = zip((train, validation), floor.values, strict=True)
+    return any(own is None or worth_asking(above_floor(own, floor, known), own, floor) for own, known in pairs)
 
 
 def _all_right(lab: Laboratory, run: Run) -> Ranked | None:
