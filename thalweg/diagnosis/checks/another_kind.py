@@ -5,6 +5,7 @@ often on a judged split, the two were made, measured or prepared otherwise, what
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from thalweg.diagnosis.flaw import Flaw, Sure
 SIGMAS, LEAST, RATIO = 5.0, 0.1, 1.5
 """How far beyond chance, by how much of the answers, and of numbers by which factor the errors have to be more."""
 FEWEST, MOST, FOLDS = 20, 2000, 4
+KNOWS = 0.6
+"""Trees that err by more deviations (a constant: about .8) know too little of the smaller split to compare."""
 
 
 def other_kind_of_classes(known: Opinions, judged: Rows) -> list[Flaw]:
@@ -50,34 +53,54 @@ def train_tells_less(known: Opinions, judged: Rows) -> list[Flaw]:
     chance = np.sqrt(here * (1 - here) / len(known.y) + there * (1 - there) / len(theirs.y) + 1 / len(theirs.y) ** 2)
     if there - here < max(LEAST, SIGMAS * chance):
         return []
-    return [
-        Flaw(
-            Cause.DATA,
-            "train tells less than validation",
-            f"Of the {len(known.y):,} train examples a learner gets {here:.1%} right out of fold, of the "
-            f"{len(theirs.y):,} of {judged.split} {there:.1%}: the inputs or the labels of train are spoiled",
-            there - here,
-            "as much or more",
-            "Look at train examples as they reach the network: augmentation that hides what matters, wrong labels",
-            "train examples that are harder on purpose",
-            Sure.MEASURED,
-        )
-    ]
+    says = (
+        f"Of the {len(known.y):,} train examples a learner gets {here:.1%} right out of fold, of the "
+        f"{len(theirs.y):,} of {judged.split} {there:.1%}"
+    )
+    return [_spoiled(says, there - here)]
+
+
+def train_tells_less_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
+    """The same of numbers: out of fold trees err more on train than on a smaller split; number, in deviations."""
+    read = _numbers_of(train, judged)
+    if read is None or len(read[2]) > len(read[0]):
+        return []
+    x, y, other, theirs = read
+    deviation = np.maximum(theirs.std(0), 1e-12)
+    here, there = (_out_of_fold(own, targets, deviation) for own, targets in ((x, y), (other, theirs)))
+    apart = here.mean() - there.mean()
+    chance = np.sqrt(here.var() / len(here) + there.var() / len(there))
+    if apart < max(SIGMAS * chance, (RATIO - 1) * there.mean(), LEAST) or there.mean() > KNOWS:
+        return []
+    says = (
+        f"On the {len(x):,} train examples trees err by {here.mean():.2g} deviations out of fold, on the "
+        f"{len(other):,} of {judged.split} by {there.mean():.2g}"
+    )
+    return [_spoiled(says, float(apart))]
+
+
+def _spoiled(says: str, number: float) -> Flaw:
+    return Flaw(
+        Cause.DATA,
+        "train tells less than validation",
+        f"{says}: the inputs or the targets of train are spoiled",
+        number,
+        "as much or more",
+        "Look at train examples as they reach the network: augmentation that hides what matters, wrong targets",
+        "train examples that are harder on purpose",
+        Sure.MEASURED,
+    )
 
 
 def other_kind_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
     """The same of numbers, by absolute errors in deviations of the train targets: number, how many times as large."""
-    if train.x is None or judged.x is None or train.targets is None or judged.targets is None or train.classes:
+    read = _numbers_of(train, judged)
+    if read is None:
         return []
-    x, other = features(train), features(judged)
-    if min(len(x), len(other)) < FEWEST or x.shape[1] != other.shape[1]:
-        return []
-    step = -(-len(x) // MOST)
-    theirs = judged.targets.reshape(len(judged.targets), -1)[judged.kept]
-    x, y = x[::step], train.targets.reshape(len(train.targets), -1)[train.kept][::step]
-    if y.shape[1] != theirs.shape[1] or not all(np.isfinite(part).all() for part in (x, y, other, theirs)):
-        return []
-    here, there = _errors(x, y, other[:MOST], theirs[:MOST])
+    x, y, other, theirs = read
+    deviation = np.maximum(y.std(0), 1e-12)
+    learner = _trees().fit(x, _targets(y))
+    here, there = _out_of_fold(x, y, deviation), _apart(learner.predict(other), theirs, deviation)
     apart = there.mean() - here.mean()
     chance = np.sqrt(here.var() / len(here) + there.var() / len(there))
     if apart < max(SIGMAS * chance, (RATIO - 1) * here.mean(), LEAST):
@@ -89,21 +112,43 @@ def other_kind_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
     return [_flaw(says, float(there.mean() / here.mean()), judged.split)]
 
 
-def _errors(x: np.ndarray, y: np.ndarray, other: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean absolute errors of each example, out of fold on train and on the judged split."""
-    from sklearn.base import clone
+def _numbers_of(train: Rows, judged: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Inputs and targets of some train examples, and of some judged ones; None where these are no numbers, or few."""
+    if train.x is None or judged.x is None or train.targets is None or judged.targets is None or train.classes:
+        return None
+    x, other = features(train), features(judged)
+    if min(len(x), len(other)) < FEWEST or x.shape[1] != other.shape[1]:
+        return None
+    step = -(-len(x) // MOST)
+    theirs = judged.targets.reshape(len(judged.targets), -1)[judged.kept]
+    x, y = x[::step], train.targets.reshape(len(train.targets), -1)[train.kept][::step]
+    if y.shape[1] != theirs.shape[1] or not all(np.isfinite(part).all() for part in (x, y, other, theirs)):
+        return None
+    return x, y, other[:MOST], theirs[:MOST]
+
+
+def _trees() -> Any:
     from sklearn.ensemble import ExtraTreesRegressor
+
+    return ExtraTreesRegressor(60, min_samples_leaf=2, random_state=0, n_jobs=1)
+
+
+def _targets(y: np.ndarray) -> np.ndarray:
+    return y.ravel() if y.shape[1] == 1 else y
+
+
+def _out_of_fold(x: np.ndarray, y: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """The mean absolute error of each example, by trees that did not see it."""
     from sklearn.model_selection import KFold, cross_val_predict
 
-    trees = ExtraTreesRegressor(60, min_samples_leaf=2, random_state=0, n_jobs=1)
-    deviation = np.maximum(y.std(0), 1e-12)
-    folds = KFold(FOLDS, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        targets = y.ravel() if y.shape[1] == 1 else y
-        said = cross_val_predict(trees, x, targets, cv=folds).reshape(y.shape)
-        there = clone(trees).fit(x, targets).predict(other).reshape(theirs.shape)
-    return np.abs((said - y) / deviation).mean(1), np.abs((there - theirs) / deviation).mean(1)
+        said = cross_val_predict(_trees(), x, _targets(y), cv=KFold(FOLDS, shuffle=True, random_state=0))
+    return _apart(said, y, deviation)
+
+
+def _apart(said: np.ndarray, y: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    return np.abs((said.reshape(y.shape) - y) / deviation).mean(1)
 
 
 def _flaw(says: str, number: float, split: str) -> Flaw:

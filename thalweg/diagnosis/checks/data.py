@@ -10,7 +10,12 @@ from typing import Any
 
 from thalweg.core.notices import notice
 from thalweg.core.source import Indexed, Source
-from thalweg.diagnosis.checks.another_kind import other_kind_of_classes, other_kind_of_numbers, train_tells_less
+from thalweg.diagnosis.checks.another_kind import (
+    other_kind_of_classes,
+    other_kind_of_numbers,
+    train_tells_less,
+    train_tells_less_of_numbers,
+)
 from thalweg.diagnosis.checks.classes import (
     absent_classes,
     exchanged_labels,
@@ -96,6 +101,7 @@ def _checks(
     yield partial(label_leak, rows, *_named(judged))
     yield partial(far_targets, rows)
     yield from (partial(other_kind_of_numbers, rows, other) for other in judged)
+    yield from (partial(train_tells_less_of_numbers, rows, other) for other in judged if other.split == "validation")
     known = _told(partial(opinions, rows))
     if known is None:
         return
