@@ -16,6 +16,7 @@ from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
 from thalweg.core.wording import counted
+from thalweg.diagnosis.averaged import judge_of
 from thalweg.diagnosis.budget import Budget, Cost
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import student
@@ -219,7 +220,8 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     if test and recipe.data.test is not None:
         probe = as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
         probe = _telling(halves(probe)[0]) if isinstance(probe, Indexed) else probe
-    laid = recipe.but(data=Splits(train=train, validation=validation), metrics={})
+    judge = judge_of(recipe, first_batch(train))
+    laid = recipe.but(data=Splits(train=train, validation=validation), metrics={}, judge=judge)
     given = recipe.data.validation is not None
     return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given)
 

@@ -41,13 +41,13 @@ def values_of(loss: Callable[[Any, Any], Tensor], output: Any, y: Nest, singly: 
             nothing = isinstance(losses.weight, Tensor) and not losses.weight.any()
             if nothing or torch.isclose(losses.mean().to(scalar), scalar, rtol=share, atol=1e-7):
                 return losses
-    values = _singly(loss, output, y) if singly else None
+    values = each_alone(loss, output, y) if singly else None
     if values is not None and torch.isclose(values.mean().to(scalar), scalar, rtol=1e-3, atol=1e-6):
         return Losses(values)
     return Losses(scalar, weight=float(count))
 
 
-def _singly(loss: Callable[[Any, Any], Tensor], output: Any, y: Any) -> Tensor | None:
+def each_alone(loss: Callable[[Any, Any], Tensor], output: Any, y: Any) -> Tensor | None:
     """The loss of each example in a batch of its own, (batch,); None where it cannot be asked so."""
     if not isinstance(output, Tensor) or not isinstance(y, Tensor) or output.dim() == 0 or y.dim() == 0:
         return None

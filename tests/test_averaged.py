@@ -1,0 +1,68 @@
+"""A summed loss is judged by its mean in a diagnosis, any other as it is."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import thalweg
+from thalweg import Recipe, Splits
+from thalweg.diagnosis import Cause
+from thalweg.diagnosis.averaged import Averaged, judge_of
+from thalweg.training.values import values_of
+
+X = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+Y = (X[:, 0] > X[:, 1]).long()
+
+
+def recipe(loss: Any, **changes: Any) -> Recipe:
+    splits = Splits(train=(X[:200], Y[:200]), validation=(X[200:], Y[200:]))
+    return Recipe(data=splits, model=partial(nn.Linear, 3, 2), objective=loss, **changes)
+
+
+def of_batch(output: Tensor, y: Tensor) -> Tensor:
+    """Pairs of examples meet in it."""
+    return (output.mean(0) - nn.functional.one_hot(y, 2).float().mean(0)).square().sum()
+
+
+def test_a_sum_is_judged_by_its_mean() -> None:
+    summed = nn.CrossEntropyLoss(reduction="sum", label_smoothing=0.1)
+    judge = judge_of(recipe(summed), (X[:32], Y[:32]))
+    assert isinstance(judge, Averaged)
+    output = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(judge(output, Y[:50]), nn.functional.cross_entropy(output, Y[:50]))
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), of_batch, lambda o, y: nn.functional.cross_entropy(o, y)])
+def test_any_other_loss_judges_as_it_is(loss: Any) -> None:
+    assert judge_of(recipe(loss), (X[:32], Y[:32])) is None
+
+
+def test_a_judge_of_the_recipes_own_stays() -> None:
+    own = nn.CrossEntropyLoss()
+    assert judge_of(recipe(nn.CrossEntropyLoss(reduction="sum"), judge=own), (X[:32], Y[:32])) is own
+
+
+def test_a_summed_loss_that_harms_nothing_is_no_cause() -> None:
+    finding = thalweg.diagnose(
+        recipe(nn.CrossEntropyLoss(reduction="sum"), optimizer=partial(torch.optim.Adam, lr=0.03), epochs=20), budget=3
+    )
+    assert finding.cause is Cause.NONE
+
+
+def test_a_loss_is_asked_for_each_example_alone_where_it_can_be() -> None:
+    output = torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
+
+    def plain(own: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(own, y)
+
+    def forked(own: Tensor, y: Tensor) -> Tensor:  # depends on numbers, so that vmap refuses it
+        return nn.functional.cross_entropy(own, y) if float(own.sum()) < 1e9 else own.sum()
+
+    expected = nn.functional.cross_entropy(output, Y[:6], reduction="none")
+    for loss in (plain, forked):
+        assert values_of(loss, output, Y[:6]).value.dim() == 0
+        torch.testing.assert_close(values_of(loss, output, Y[:6], singly=True).value, expected)
+    assert values_of(of_batch, output, Y[:6], singly=True).value.dim() == 0
