@@ -47,7 +47,7 @@ def test_a_judge_of_the_recipes_own_stays() -> None:
 
 def test_a_summed_loss_that_harms_nothing_is_no_cause() -> None:
     finding = thalweg.diagnose(
-        recipe(nn.CrossEntropyLoss(reduction="sum"), optimizer=partial(torch.optim.Adam, lr=0.03), epochs=20), budget=3
+        recipe(nn.CrossEntropyLoss(reduction="sum"), optimizer=partial(torch.optim.Adam, lr=0.1), epochs=60), budget=3
     )
     assert finding.cause is Cause.NONE
 
