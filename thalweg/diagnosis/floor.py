@@ -3,9 +3,9 @@ r"""The floor: how small the loss can be on these data, as an interval.
 Its upper end is what the best of a few reference learners (linear, nearest neighbours, boosted trees) reaches out of
 fold on train and validation examples together, in the loss that judges the model: so much these data allow. A network
 may well do better. What a learner says is read as logits, probabilities, numbers or logarithms, whichever the loss does
-best with: each is a prediction of examples that were not seen. Its lower end is 0 for a loss that is negative neither
-there nor for the targets themselves, else unknown: no bound is claimed that a better learner could break (a
-nearest-neighbour bound is wrong in high dimension).
+best with: each is a prediction of examples that were not seen. Its lower end is unknown for a loss that is negative
+somewhere, else 0, or more where equal inputs disagree or a learning curve is flat (`lower_end`): no bound is claimed
+that a better learner could break (a nearest-neighbour bound is wrong in high dimension).
 
 A loss has no natural unit: a squared error has the target's, a likelihood of a density any origin. What is worth a
 finding is therefore told by the way from the best constant prediction down to the floor, and by the loss itself where
@@ -19,36 +19,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thalweg.core.arrays import are_classes
-from thalweg.core.nest import Nest, leaves
-from thalweg.core.objective import PlainLoss, counted_targets
-from thalweg.core.source import Indexed, Source
+from thalweg.core.objective import PlainLoss
+from thalweg.core.source import Source
 from thalweg.diagnosis.flaw import Flaw
+from thalweg.diagnosis.lower_end import of_duplicates, of_learning_curve
 from thalweg.diagnosis.natural import Natural, natural_errors
 from thalweg.diagnosis.references import (
     CONSTANT,
-    FOLDS,
     SMOOTHING,
     Inputs,
     Learners,
-    as_rows,
     classifiers,
     flat,
     out_of_fold,
     regressors,
-    tokens_as_rows,
 )
 from thalweg.diagnosis.stepwise import reached as reached_by_steps
 from thalweg.diagnosis.stepwise import read_steps
+from thalweg.diagnosis.tabled import read_table
 from thalweg.training.interval import mean_interval
 from thalweg.training.judging import Judge
 from thalweg.training.values import values_of
 
-MOST_TARGETS, MOST_CLASSES = 32, 4096
 SURE = 20.0
 """The logit of a class that is as sure as may be."""
-MOST = 4000
-"""References are fitted to at most so many examples; more would only lower the floor, at a price."""
 SHARE_OF_LOSS, SHARE_OF_WAY = 0.1, 0.05
 """A difference below these shares of the loss, or of the way from the best constant to the floor, is not material."""
 
@@ -112,7 +106,7 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
     """
     from threadpoolctl import threadpool_limits
 
-    data = _table(judge, sources)
+    data = read_table(judge, sources)
     steps = read_steps(judge, sources) if data is None else None
     if data is None and steps is None:
         return None
@@ -233,86 +227,39 @@ def _reached(
             seen += read
             if (wrong := natural_errors(output, reading.targets)) is not None:
                 errors[name] = wrong
-        return reached, 0.0 if min(values.min() for values, _ in seen) >= 0 else float("-inf"), errors
+        if min(values.min() for values, _ in seen) < 0:
+            return reached, float("-inf"), errors
+        return reached, _lower_end(judge, x, y, reading, forms, reached, seed), errors
     return None
+
+
+def _lower_end(
+    judge: Judge, x: Inputs, y: Tensor, reading: Reading, forms: list[Form], reached: dict[str, Losses], seed: int
+) -> float:
+    """What equal inputs with different targets leave, or a learning curve that is flat, if that is more."""
+    assert isinstance(judge.objective, PlainLoss)
+    means = {name: mean_interval(*losses)[0] for name, losses in reached.items()}
+    best = min(means, key=means.__getitem__)
+    left = of_duplicates(judge.objective, x.rows, reading.targets, y, forms)
+    others = [mean for name, mean in means.items() if name not in (best, CONSTANT)]
+    if best == CONSTANT or not x.numbers or x.images or reached[best][1] is not None:
+        return min(left, means[best])  # what these learners read of images is not what tells
+
+    def fitted(share: float) -> Tensor | None:
+        return out_of_fold(reading.learners[best], x.read_by(best), reading.targets, seed, share=share)
+
+    def read(said: Tensor) -> np.ndarray | None:
+        found = _finite(judge, forms, said, y)
+        return min((values for values, _ in found), key=np.mean, default=None)
+
+    flat_at = of_learning_curve(read, fitted, reached[best][0], others, means[CONSTANT])
+    return min(max(left, flat_at), means[best])
 
 
 def _finite(judge: Judge, forms: list[Form], output: Tensor, y: Tensor) -> list[Losses]:
     """The losses of an output in each form in which all of them are finite."""
     read = [_losses(judge, form(output), y) for form in forms]
     return [losses for losses in read if losses is not None and np.isfinite(losses[0]).all()]
-
-
-def _table(judge: Judge, sources: list[Source]) -> tuple[Inputs, Tensor, list[np.ndarray]] | None:
-    """Inputs and targets of the sources one behind the other, and the places of the examples in each.
-
-    Of more than `MOST` examples every n-th is kept as it is read, so that data larger than memory can be compared too.
-    """
-    if not isinstance(judge.objective, PlainLoss):
-        return None
-    lengths = [len(source) if isinstance(source, Indexed) else MOST for source in sources]
-    step = -(-sum(lengths) // MOST)
-    if (gathered := _gathered(sources, step)) is None:
-        return None
-    x, shape, numbers, y, sizes = gathered
-    few = y.is_floating_point() and flat(y).shape[1] <= MOST_TARGETS
-    if not (are_classes(y) and int(y.max()) < MOST_CLASSES) and not few:
-        return None
-    if not (are_classes(y) or bool(torch.isfinite(y).all())):
-        return None
-    kept = np.arange(0, len(y), step)
-    if are_classes(y):
-        counted = counted_targets(judge.objective.loss, y[kept])
-        assert counted is not None
-        known = (y[kept].numpy() >= 0) & (counted.numpy() > 0)  # the others are padding, or no label at all
-        x, kept = x[torch.from_numpy(known)], kept[known]
-    if len(kept) < 2 * FOLDS:
-        return None
-    edges = np.cumsum([0, *sizes])
-    places = [
-        own - start for own, start in zip(np.split(kept, np.searchsorted(kept, edges[1:-1])), edges, strict=False)
-    ]
-    return Inputs(x.double().numpy(), shape, numbers), y[kept], places
-
-
-def _gathered(sources: list[Source], step: int) -> tuple[Tensor, tuple[int, ...], bool, Tensor, list[int]] | None:
-    """The numbers of every `step`-th example, their shape, whether they were one tensor; all targets; the sizes."""
-    xs, ys, sizes, shapes, numbers = [], [], [], set(), True
-    for source in sources:
-        sizes.append(0)
-        for batch in source.batches(0, 0, None):
-            if not isinstance(batch, tuple | list) or len(batch) != 2:
-                return None
-            x, y = batch
-            if not isinstance(y, Tensor) or y.is_complex() or not _readable(x, len(y)):
-                return None
-            every = slice(-sum(sizes) % step, None, step)
-            if isinstance(x, Tensor) and x.is_floating_point():
-                rows, shape = as_rows(x[every].detach().cpu().clone())  # not a view of the batch
-                xs.append([rows])
-                shapes.add(shape)
-            else:
-                numbers = False
-                xs.append([leaf[every].detach().cpu().clone() for leaf in leaves(x)])
-            ys.append(y.detach().cpu())
-            sizes[-1] += len(y)
-    if len({tuple(leaf.shape[1:] for leaf in x) for x in xs}) != 1 or len({y.shape[1:] for y in ys}) != 1:
-        return None
-    x, y = torch.cat([_as_columns(torch.cat(own)) for own in zip(*xs, strict=True)], 1), torch.cat(ys)
-    shape = shapes.pop() if len(shapes) == 1 else (x.shape[1],)
-    return x, shape, numbers, y, sizes
-
-
-def _readable(x: Nest, count: int) -> bool:
-    """Whether inputs are tensors with a row for each example, of finite numbers."""
-    own = list(leaves(x))
-    if not own or any(not leaf.dim() or len(leaf) != count or leaf.is_complex() for leaf in own):
-        return False
-    return all(bool(torch.isfinite(leaf).all()) for leaf in own if leaf.is_floating_point())
-
-
-def _as_columns(leaf: Tensor) -> Tensor:
-    return flat(leaf).float() if leaf.is_floating_point() or leaf.dtype == torch.bool else tokens_as_rows(leaf)
 
 
 def _losses(judge: Judge, output: Tensor, y: Tensor) -> Losses | None:

@@ -176,11 +176,17 @@ def _kernel(inputs: Inputs) -> Iterator[Any]:
 
 
 def out_of_fold(
-    build: Callable[[], Any], x: np.ndarray, y: Tensor, seed: int, owner: np.ndarray | None = None
+    build: Callable[[], Any],
+    x: np.ndarray,
+    y: Tensor,
+    seed: int,
+    owner: np.ndarray | None = None,
+    share: float = 1.0,
 ) -> Tensor | None:
     """What a learner says of examples that it did not see: log-probabilities of classes, numbers of the target's shape.
 
-    Rows of one `owner` stay in one fold. None where some fold's training part has one class alone.
+    Rows of one `owner` stay in one fold; a learner is fitted to a `share` of the others. None where some fold's
+    training part has one class alone.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import GroupKFold, KFold
@@ -193,6 +199,7 @@ def out_of_fold(
     classes = int(y.max()) + 1 if classify else targets.shape[1]
     output = np.full((len(x), classes), SMOOTHING / classes if classify else 0.0)
     for train, held_out in folds.split(x, groups=owner):
+        train = train if share == 1 else np.random.default_rng(seed).permutation(train)[: round(share * len(train))]
         if classify and len(np.unique(targets[train])) < 2:
             return None
         with warnings.catch_warnings():
