@@ -112,7 +112,7 @@ def test_more_restraint_and_less_schedule_are_said(start: thalweg.Recipe) -> Non
     assert (group["weight_decay"], tuple(group["betas"])) == (0.0, (0.8, 0.9))
 
 
-NOISY, BOTH, _ = remedies_for(Finding(Cause.OVERFITTING, ""))
+NOISY, BOTH, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
 (EACH,) = remedies_for(Finding(Cause.MISMATCH, ""))
 ADAMW = ("optimizer.kind=adamw", "optimizer.weight_decay=0.1", "optimizer.betas=[0.8, 0.9]")
 ADOPTED: dict[str, tuple[tuple[str, ...], Change]] = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from thalweg.diagnosis import Cause
@@ -34,8 +35,12 @@ class Remedy:
     def then(self, other: "Remedy") -> "Remedy":
         """Both remedies, this one first."""
         both = f"{self.name}, {other.name}"
-        return Remedy(both, self.cause, lambda recipe: other(self(recipe)), self.parts + other.parts)
+        return Remedy(both, self.cause, partial(_both, self.change, other.change), self.parts + other.parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"name": self.name, "cause": str(self.cause), "sentence": f"{self.name} treats {self.cause}"}
+
+
+def _both(first: Callable[[Recipe], Recipe], then: Callable[[Recipe], Recipe], recipe: Recipe) -> Recipe:
+    return then(first(recipe))
