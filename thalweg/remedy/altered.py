@@ -153,8 +153,8 @@ def by_knob(factory: Callable[..., nn.Module], knob: str, value: Any) -> Callabl
 
     What is said by a knob can be written into a file of settings.
 
-    >>> by_knob(partial(mlp, 3, 2), "dropout", 0.5), by_knob(nn.Linear, "dropout", 0.5)
-    (functools.partial(<function mlp at ...>, 3, 2, dropout=0.5), None)
+    >>> by_knob(partial(mlp, 3, 2), "dropout", 0.5).keywords, by_knob(nn.Linear, "dropout", 0.5)
+    ({'dropout': 0.5}, None)
     """
     if is_dataclass(factory) and callable(inner := getattr(factory, "factory", None)):
         turned = by_knob(inner, knob, value)

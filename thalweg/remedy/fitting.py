@@ -124,7 +124,7 @@ def rebatched(recipe: Recipe, factor: float) -> Recipe:
 
     >>> import thalweg
     >>> healthy = thalweg.cases.get("healthy")
-    >>> rebatched(healthy, 0.25).batch_size, rebatched(healthy, 100).batch_size
+    >>> rebatched(healthy, 0.25).batch_size, rebatched(healthy, 100.0).batch_size
     (8, 1078)
     """
     source = as_source(recipe.data.train, "train", Batching(recipe.batch_size, recipe.collate))

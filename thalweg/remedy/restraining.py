@@ -159,7 +159,8 @@ def narrowed(recipe: Recipe) -> Recipe:
     seen = traced(recipe)
     if seen is None or len(seen.layers) < 2 or has(recipe.model, NARROW):
         return recipe
-    names = tuple(name for name, module in seen.model.named_modules() if _halved(module, True, True) is not None)
+    with untouched():
+        names = tuple(name for name, module in seen.model.named_modules() if _halved(module, True, True) is not None)
     alter = partial(with_half, names=names, first=seen.layers[0].name, last=seen.layers[-1].name)
     halved = recipe.but(model=Altered(recipe.model, alter, NARROW))
     return halved if traced(halved) is not None else recipe
