@@ -105,19 +105,26 @@ def losses(chosen: Recipe, judged: Recipe) -> float:
 
 
 EVERY = {name: change for treatments in (*BY_FLAW.values(), *USUAL.values()) for name, change in treatments}
-RECIPES: dict[str, Callable[[], Recipe]] = {"classes": recipe, "numbers": numbers, "images": images}
+LAYERS = ("norms between layers and activations", "residual links", "layers initialized for their activations")
+RECIPES: dict[str, tuple[Callable[[], Recipe], tuple[str, ...]]] = {
+    "classes": (recipe, tuple(EVERY)),
+    "numbers": (numbers, ("without the activation behind the last layer", "targets standardized", "Huber's loss")),
+    "images": (images, (*LAYERS, "half as wide", "4 x as wide", "mixtures of two examples (mixup)", "dropout")),
+}
 
 
 @pytest.mark.parametrize("of", RECIPES)
 def test_a_remedy_leaves_streams_and_judge_alone_is_pickled_and_said(of: str) -> None:
     """And what it gives trains; a loss that was mended is the one exception, for it was what judged wrongly."""
-    start = RECIPES[of]()
-    for name, change in EVERY.items():
+    make, names = RECIPES[of]
+    start = make()
+    for name, change in ((name, EVERY[name]) for name in names):
         before = Streams.now()
         changed = pickle.loads(pickle.dumps(Remedy(name, Cause.DATA, change)))(start)
         after = Streams.now()
         assert torch.equal(before.cpu, after.cpu), name
-        assert (before.python, before.numpy[2]) == (after.python, after.numpy[2]), name
+        assert torch.equal(before.numpy[1], after.numpy[1]), name
+        assert before.numpy[2] == after.numpy[2], name
         if changed is start:
             continue
         assert start.difference(changed), name
@@ -225,13 +232,10 @@ def test_products_are_features() -> None:
     changed = featured(numbers(model=lambda: nn.Linear(6, 1)))
     model = changed.model()
     assert model.model.in_features == 6 + 21
-    run = thalweg.train(
-        changed.but(
-            data=Splits(train=(X / 5, X[:, :1] * X[:, 1:2])), epochs=60, optimizer=partial(torch.optim.Adam, lr=0.03)
-        )
-    )
-    pair = run.model(X / 5)
-    assert torch.corrcoef(torch.stack([pair[:, 0], X[:, 0] * X[:, 1]]))[0, 1] > 0.99  # a linear model has 0.95
+    x = (X - 5) / 3
+    data = Splits(train=(x, x[:, :1] * x[:, 1:2]))
+    run = thalweg.train(changed.but(data=data, epochs=40, optimizer=partial(torch.optim.Adam, lr=0.05)))
+    assert F.mse_loss(run.model(x), data.train[1]) < 0.1 * data.train[1].var()  # of a linear model it is all
     many = recipe(torch.randn(160, 70), model=lambda: nn.Linear(70, 2))
     assert featured(many) is many
     assert featured(images()).model is not None
@@ -257,7 +261,7 @@ def test_dropout_is_before_the_last_layer_or_more() -> None:
 
 def test_mixtures_are_of_examples_and_classes() -> None:
     changed = mixed_up(recipe())
-    x, y = next(iter(changed.data.train.batches(1, 0, torch.Generator().manual_seed(0))))
+    _, y = next(iter(changed.data.train.batches(1, 0, torch.Generator().manual_seed(0))))
     assert y.shape[1:] == (2,)
     assert torch.allclose(y.sum(1), torch.ones(len(y)))
     assert 0 < ((y > 0.01) & (y < 0.99)).any(1).float().mean() < 1
@@ -304,13 +308,13 @@ def test_inputs_that_tell_nothing_are_hidden() -> None:
 
 
 def test_train_examples_that_mislead_are_left_out() -> None:
+    wrong = torch.arange(160)[(X[:, 0] + X[:, 1] - 10).abs() > 4][:10]
     y = C.clone()
-    y[:10] = 1 - y[:10]
+    y[wrong] = 1 - y[wrong]
     start = recipe(X, y, data=Splits(train=(X, y), validation=(X[SPLIT:], y[SPLIT:])))
     left = without_doubted(start).data.train
     kept = {tuple(row) for row in left.data[0].tolist()}
-    wrong = [tuple(row) in kept for row in X[:10].tolist()]
-    assert sum(wrong) <= 3
+    assert sum(tuple(row) in kept for row in X[wrong].tolist()) <= 2
     assert len(left) > 130
     assert len(without_shared(start).data.train) == SPLIT
     x = torch.cat([X, X[:3]])
@@ -388,17 +392,24 @@ def test_a_head_is_repaired() -> None:
             "head without the targets in its range",
             lambda: numbers(model=ended(nn.Sigmoid(), outputs=1)),
         ),
-        ("broadcast in the loss", lambda: numbers(data=Splits(train=(X, Y[:, 0]), validation=(X, Y[:, 0])))),
         ("flipped sign", lambda: numbers(objective=lambda o, t: -F.mse_loss(o, t))),
-        ("not in the optimizer", lambda: numbers(optimizer=head_alone)),
-        ("batches of one class", lambda: recipe(data=in_order())),
+        *(
+            pytest.param(name, broken, marks=pytest.mark.battery)
+            for name, broken in (
+                ("broadcast in the loss", lambda: numbers(data=Splits(train=(X, Y[:, 0]), validation=(X, Y[:, 0])))),
+                ("not in the optimizer", lambda: numbers(optimizer=head_alone)),
+                ("batches of one class", lambda: recipe(data=in_order())),
+            )
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Using a target size")
 def test_a_repaired_program_is_proved(mechanism: str, broken: Callable[[], Recipe]) -> None:
     start = broken().but(epochs=6, optimizer=partial(torch.optim.Adam, lr=0.01), seed=1)
     if mechanism == "not in the optimizer":
-        start = start.but(optimizer=head_alone, epochs=20)
+        start = start.but(optimizer=head_alone, epochs=12)
+    if mechanism == "broadcast in the loss":
+        start = start.but(epochs=15)
     (remedy, *_) = remedies_for(flawed(mechanism))
     proof = thalweg.prove(judged_rightly(start, remedy(start)), remedy)
     assert proof.helped, proof.sentence
@@ -408,6 +419,22 @@ def in_order() -> Splits:
     order = C.argsort()
     loader = DataLoader(TensorDataset(X[order], C[order]), batch_size=16, shuffle=False)
     return Splits(train=loader, validation=(X, C))
+
+
+def test_repairs_that_take_long_to_prove() -> None:
+    """What each does, without a proof: pairs that belong together, all parameters in the optimizer, a new order."""
+    (paired, *_) = remedies_for(flawed("broadcast in the loss"))
+    start = numbers(data=Splits(train=(X, Y[:, 0]), validation=(X, Y[:, 0])))
+    assert paired(start).objective(Y, Y[:, 0]) == 0
+    (whole, *_) = remedies_for(flawed("not in the optimizer"))
+    changed = whole(numbers(optimizer=head_alone))
+    held = built(changed).param_groups[0]["params"]
+    assert len(held) == len(list(Net(1).parameters()))
+    (order, *_) = remedies_for(flawed("batches of one class"))
+    mixed = as_source(order(recipe(data=in_order())).data.train)
+    first = next(iter(mixed.batches(1, 0, torch.Generator().manual_seed(0))))[1]
+    assert first.unique().tolist() == [0, 1]
+    assert len(mixed) == 160
 
 
 def test_labels_and_sums_are_mended() -> None:

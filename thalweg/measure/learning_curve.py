@@ -37,11 +37,11 @@ class Curve:
     largest: int
     """The largest number of examples that it was fitted to: what lies far beyond is guessed."""
 
-    def predicts(self, n: float) -> float:
+    def predicts(self, n: int | float) -> float:
         """The loss with n training examples."""
         return float(self.floor + self.scale * float(n) ** -self.exponent)
 
-    def needed(self, loss: float) -> int | None:
+    def needed(self, loss: int | float) -> int | None:
         """How many training examples bring this loss; None where no number of them does."""
         if loss <= self.floor or self.scale <= 0:
             return None if loss <= self.floor else 1

@@ -33,8 +33,10 @@ def remedies_for(finding: Finding, images: bool = False) -> tuple[Remedy, ...]:
     >>> remedies_for(Finding(Cause.OVERFITTING, "too few examples"))[0].name
     'noise on the inputs'
     """
-    known = {} if finding.cured else {remedy.name: remedy for remedy in reversed(list(_remedies(finding, images)))}
-    return tuple(reversed(known.values()))
+    known = dict[str, Remedy]()
+    for remedy in () if finding.cured else _remedies(finding, images):
+        known.setdefault(remedy.name, remedy)
+    return tuple(known.values())
 
 
 def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:

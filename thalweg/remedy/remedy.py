@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from thalweg.core.randomness import untouched
 from thalweg.diagnosis import Cause
 from thalweg.training import Recipe
 
@@ -30,7 +31,8 @@ class Remedy:
         object.__setattr__(self, "parts", self.parts or (self.name,))
 
     def __call__(self, recipe: Recipe) -> Recipe:
-        return self.change(recipe)
+        with untouched():  # what looks at a model or at data draws from the global streams
+            return self.change(recipe)
 
     def then(self, other: "Remedy") -> "Remedy":
         """Both remedies, this one first."""
