@@ -4,6 +4,7 @@ Each is a change of a recipe that gives the recipe itself back where it is there
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -60,6 +61,18 @@ def ranged(recipe: Recipe) -> Recipe:
             FOUND[recipe] = now
     factor = FOUND[recipe] / now if now > 0 else 1.0
     return recipe if 1 / NEARLY < factor < NEARLY else at_rate(recipe, float(f"{factor:.3g}"))
+
+
+def tuned(recipe: Recipe, change: Callable[[Recipe], Recipe]) -> Recipe:
+    """The recipe changed, at the learning rate of a range test of what it is then: another surface bears another rate.
+
+    >>> import thalweg
+    >>> slow = thalweg.cases.get("rate-too-low")
+    >>> tuned(slow, unscheduled) is slow, tuned(slow, cooled).optimizer.factor > 10
+    (True, True)
+    """
+    changed = change(recipe)
+    return recipe if changed is recipe else ranged(changed)
 
 
 def cooled(recipe: Recipe) -> Recipe:

@@ -30,6 +30,7 @@ from thalweg.remedy.fitting import (
     ranged,
     rebatched,
     standardized,
+    tuned,
     unclipped,
     unscheduled,
     warmed,
@@ -71,6 +72,8 @@ SMALLER = ("batches a quarter as large", partial(rebatched, factor=0.25))
 LARGER = ("batches 4 x as large", partial(rebatched, factor=4.0))
 SCALED = ("inputs standardized", standardized)
 SCALED_TARGETS = ("targets standardized", partial(standardized, inputs=False, targets=True))
+TUNED_NORMED = ("norms between layers, learning rate by range test", partial(tuned, change=normed))
+TUNED_SCALED = ("inputs standardized, learning rate by range test", partial(tuned, change=standardized))
 UNSCHEDULED = ("without its schedule", unscheduled)
 ESCAPED = ("escaping from saddles", escaped)
 BARE = ("without the activation behind the last layer", partial(bare_headed, kinds=BOUNDED))
@@ -108,15 +111,15 @@ BY_FLAW: dict[str, Treatments] = {
     "a rare class is neglected": (("classes weighed alike in the loss", balanced),),
     "targets far out": (("Huber's loss", robust),),
     "constant inputs": (("blind to inputs that never change", partial(masked, which=constants)),),
-    "inputs far from unit scale": (SCALED,),
+    "inputs far from unit scale": (SCALED, TUNED_SCALED),
     "targets far from unit scale": (SCALED_TARGETS,),
     "augmentation destroys the signal": (("without augmentation", unaugmented),),
     "loss not finite": (CLIPPED, WARMED, RANGED, NORMED),
     "exploding signal": (ANEW, NORMED, CLIPPED),
-    "vanishing gradient": (NORMED, LINKED, ANEW),
+    "vanishing gradient": (TUNED_NORMED, NORMED, LINKED, ANEW),
     "dead units": (NORMED, ANEW, WARMED),
     "saturated units": (NORMED, ANEW),
-    "inputs saturate the first layer": (SCALED,),
+    "inputs saturate the first layer": (SCALED, TUNED_SCALED),
     "symmetric units": (ANEW,),
     "loss at initialization": (ANEW, SCALED),
     "learning rate too low": (RANGED,),
@@ -140,7 +143,7 @@ USUAL: dict[Cause, Treatments] = {
         COOLED,
         NORMED,
         ("Adam at its usual rate", by_adam),
-        SCALED,
+        TUNED_SCALED,
         SCALED_TARGETS,
         ANEW,
         SMALLER,
