@@ -361,7 +361,7 @@ def test_a_remedy_that_the_model_cannot_take_is_not_offered() -> None:
     assert finding.ranked[0].cause is Cause.OVERFITTING, finding
     names = [remedy.name for remedy in finding.remedies]
     assert names[0] == "a penalty on the weights"
-    assert "dropout" in names
+    assert "smoothed labels" in names
     assert {"noise on the inputs", "mixtures of two examples (mixup)"}.isdisjoint(names)
 
 
