@@ -359,7 +359,10 @@ def test_a_remedy_that_the_model_cannot_take_is_not_offered() -> None:
     )
     finding = thalweg.diagnose(recipe, budget=60)
     assert finding.ranked[0].cause is Cause.OVERFITTING, finding
-    assert [remedy.name for remedy in finding.remedies] == ["a penalty on the weights"]
+    names = [remedy.name for remedy in finding.remedies]
+    assert names[0] == "a penalty on the weights"
+    assert "smoothed labels" in names
+    assert {"noise on the inputs", "mixtures of two examples (mixup)"}.isdisjoint(names)
 
 
 def test_improve_leaves_what_is_healthy_alone_and_reads_the_final_half_once() -> None:

@@ -1,8 +1,10 @@
 """Recipes that remedies changed, said in settings again: what is written is what is trained, and is read back so."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +16,15 @@ from thalweg.diagnosis.arms import at_rate, usual_adam
 from thalweg.diagnosis.growth import deeper, unrestrained, wider
 from thalweg.loss import L1, L2
 from thalweg.nn import NoisyInputs, Standardized
+from thalweg.optim import Cosine, WarmUp
 from thalweg.recipes import as_toml, expressed
 from thalweg.remedy import remedies_for
 from thalweg.remedy.catalogue import restrain
+from thalweg.remedy.cleaning import balanced
+from thalweg.remedy.fitting import clipped, cooled, warmed
+from thalweg.remedy.layers import featured, initialized, normed
+from thalweg.remedy.repairing import robust
+from thalweg.remedy.restraining import decayed, dropped, mixed_up, smoothed, sparse
 from thalweg.training import EarlyStopping
 
 Change = Callable[[thalweg.Recipe], thalweg.Recipe]
@@ -112,7 +120,7 @@ def test_more_restraint_and_less_schedule_are_said(start: thalweg.Recipe) -> Non
     assert (group["weight_decay"], tuple(group["betas"])) == (0.0, (0.8, 0.9))
 
 
-NOISY, BOTH, _ = remedies_for(Finding(Cause.OVERFITTING, ""))
+NOISY, BOTH, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
 (EACH,) = remedies_for(Finding(Cause.MISMATCH, ""))
 ADAMW = ("optimizer.kind=adamw", "optimizer.weight_decay=0.1", "optimizer.betas=[0.8, 0.9]")
 ADOPTED: dict[str, tuple[tuple[str, ...], Change]] = {
@@ -149,3 +157,44 @@ def test_what_is_read_back_is_trained_to_the_same_bits(adopted: str, tmp_path: P
         [(row["train_loss"], row["validation_loss"]) for row in thalweg.train(one).history] for one in (changed, again)
     ]
     assert losses[0] == losses[1]
+
+
+def test_what_the_catalogue_turns_is_said_where_there_are_words(start: thalweg.Recipe, tmp_path: Path) -> None:
+    """And read back from the file as the same recipe: schedule, clip, penalty, smoothing, mixtures, knobs."""
+    changes = (cooled, clipped, warmed, dropped, decayed, smoothed, sparse, mixed_up, normed)
+    out = expressed(reduce(lambda recipe, change: change(recipe), changes, start.but(optimizer=ADAM)), start)
+    assert out.origin is not None
+    (tmp_path / "improved.toml").write_text(as_toml(out, tmp_path) or "")
+    again = thalweg.load(tmp_path / "improved.toml")
+    assert again.difference(out) == []
+    assert again.clip_norm == 1.0
+    assert again.objective.label_smoothing == 0.1
+    assert again.schedule == WarmUp(0.1, then=Cosine())
+    assert again.data.train.augment.mixup == 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (robust, "judge"),
+        (balanced, "judge"),
+        (featured, "model"),
+        (initialized, "model"),
+        (lambda recipe: recipe.but(data=replace(recipe.data, train=recipe.data.train.take(range(20)))), "train split"),
+    ],
+    ids=["Huber", "weights", "features", "weights anew", "fewer examples"],
+)
+def test_what_has_no_words_is_told(change: Change, field: str, start: thalweg.Recipe, caplog: Any) -> None:
+    uneven = start.but(objective=nn.MSELoss()) if change is robust else start
+    if change is balanced:
+        whole = start.data.train.batched(None)
+        labels = next(iter(whole.batches(0, 0, None)))[1]
+        few = [*torch.where(labels == 0)[0].tolist(), *torch.where(labels > 0)[0].tolist()[:8]]
+        uneven = start.but(objective=nn.CrossEntropyLoss(), data=replace(start.data, train=start.data.train.take(few)))
+    changed = change(uneven)
+    assert changed is not uneven
+    assert expressed(changed, uneven if uneven.origin else uneven.but(origin=start.origin)) is changed
+    assert f"The change of the {field} cannot be said in settings" in caplog.text
+
+
+ADAM = partial(torch.optim.Adam, lr=0.01)

@@ -98,13 +98,13 @@ def test_remedies_of_an_undecided_finding_treat_what_ranks_first() -> None:
     again = Arm("better, on fresh seeds", (), Score(0.1), (1, 2), validation=0.1, recipe=chosen.but(epochs=9))
     asked = Experiment("?", "train loss", control, (better, again), "no", "It does.")
     finding = Finding(Cause.UNDECIDED, "", ranked=(Ranked(Cause.OPTIMIZATION, 0.5, ""),), experiments=(asked,))
-    (remedy,) = remedies_for(finding)
+    remedy, *_ = remedies_for(finding)
     assert (remedy.name, remedy.cause) == ("better", Cause.OPTIMIZATION)
 
 
 def test_nothing_is_put_on_top_of_itself() -> None:
     circle = _Circle(recipe(), recipe(), thalweg.diagnosis.Budget(), "cpu", lambda stage: None, lambda diary: None)
-    noisy, both, restrained = remedies_for(Finding(Cause.OVERFITTING, ""))
+    noisy, both, restrained, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
     adopted = Proof(both, "validation loss", (), Score(1.0), 0.01, thalweg.diagnosis.Cost())
     circle.diary.append(Round(Finding(Cause.OVERFITTING, ""), (adopted,), adopted))
     assert both.parts == ("noise on the inputs", "a penalty on the weights")

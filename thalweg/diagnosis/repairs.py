@@ -81,12 +81,12 @@ class Standardized:
 def repaired(recipe: Recipe, train: Indexed, flaws: tuple[Flaw, ...]) -> Iterator[tuple[str, Recipe, Flaw]]:
     """A name, a recipe and the flaw that it repairs, for each that can be; together first, where there are several."""
     found = {flaw.mechanism: flaw for flaw in flaws}
-    moments = _moments(train) if {INPUTS, TARGETS} & set(found) else None
-    if moments is not None:
+    known = moments_of(train) if {INPUTS, TARGETS} & set(found) else None
+    if known is not None:
         both = Standardized(
             recipe.model,
-            moments[0] if INPUTS in found else None,
-            moments[1] if TARGETS in found else None,
+            known[0] if INPUTS in found else None,
+            known[1] if TARGETS in found else None,
         )
         first = found.get(INPUTS) or found[TARGETS]
         if both.inputs is not None and both.targets is not None:
@@ -106,17 +106,17 @@ def evened(recipe: Recipe, train: Indexed) -> Recipe | None:
     The curvature of a first layer is the second moment of its inputs: at any one rate a column of a tenth of the
     length learns a hundred times more slowly. None where they are alike, or are no columns.
     """
-    moments = _moments(train)
-    if moments is None or moments[0][0].dim() != 2 or isinstance(recipe.model, Standardized):
+    known = moments_of(train)
+    if known is None or known[0][0].dim() != 2 or isinstance(recipe.model, Standardized):
         return None
-    mean, deviation = (each.flatten() for each in moments[0])
+    mean, deviation = (each.flatten() for each in known[0])
     lengths = (mean.square() + deviation.square()).sqrt()
     if not float(lengths.max()) > UNLIKE * float(lengths[deviation > 0].min() if bool((deviation > 0).any()) else 1):
         return None
-    return recipe.but(model=Standardized(recipe.model, inputs=moments[0]))
+    return recipe.but(model=Standardized(recipe.model, inputs=known[0]))
 
 
-def _moments(train: Indexed) -> tuple[Moments, Moments | None] | None:
+def moments_of(train: Indexed) -> tuple[Moments, Moments | None] | None:
     """Mean and deviation of each input (of images: of each channel) and of each target; None where there are none."""
     xs, ys = list[Tensor](), list[Tensor]()
     for batch in plain_of(train).batches(0, 0, None):

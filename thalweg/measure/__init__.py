@@ -39,8 +39,10 @@ from thalweg.measure.landscape import (
     plane,
     smoothness,
 )
+from thalweg.measure.learning_curve import Curve, learning_curve
 from thalweg.measure.metrics import METRICS, Metric, accuracy, auc, balanced_accuracy, f1, mae, r2, rmse
 from thalweg.measure.receptive_field import LayerField, ReceptiveField, receptive_field
+from thalweg.measure.threshold import Threshold, best_threshold
 
 __all__ = [
     "METRICS",
@@ -48,6 +50,7 @@ __all__ = [
     "Certainty",
     "Course",
     "CriticalPoint",
+    "Curve",
     "Density",
     "EffectiveField",
     "Escape",
@@ -62,12 +65,14 @@ __all__ = [
     "ReceptiveField",
     "Reliability",
     "Smoothness",
+    "Threshold",
     "Trace",
     "accuracy",
     "advised_temperature",
     "along",
     "auc",
     "balanced_accuracy",
+    "best_threshold",
     "critical_point",
     "critical_points",
     "effective_field",
@@ -83,6 +88,7 @@ __all__ = [
     "gradient_support",
     "hessian",
     "hessian_trace",
+    "learning_curve",
     "mae",
     "maximize",
     "occlusion",

@@ -19,6 +19,7 @@ from thalweg.data import Augmented
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.diagnosis.growth import Undecayed
+from thalweg.loss import Categorical
 from thalweg.nn import Prepared
 from thalweg.optim import OPTIMIZERS, SCHEDULES, Grouped
 from thalweg.recipes.augmenting import augmentation_parameters
@@ -40,24 +41,45 @@ def expressed(recipe: Recipe, start: Recipe) -> Recipe:
     if start.origin is None or "settings" not in start.origin or "python" in start.origin:
         return recipe
     origin = start.origin
+    train = loaded(recipe.data.train)
+    if lost := _unsaid(recipe, start, train):
+        return _left(recipe, start, lost)
     sections = {name: dict(values) for name, values in origin["settings"].items()}
     for field, (section, say) in WORDS.items():
-        piece = getattr(recipe, field)
-        if not _same(piece, getattr(start, field)):
-            said = say(piece)
+        if _differ(recipe, start, field):
+            said = say(getattr(recipe, field))
             if said is None:
-                notice(
-                    f"The change of the {field} cannot be said in settings, so `thalweg predict` cannot build this "
-                    "model from its folder: " + "; ".join(start.difference(recipe)) + "."
-                )
-                return recipe
+                return _left(recipe, start, field)
             sections[section] = said
-    train = loaded(recipe.data.train)
+    sections["fit"] = sections.get("fit", {}) | {
+        key: getattr(recipe, key) for key in FIT if _differ(recipe, start, key)
+    }
     sections["augmentation"] = _augmentation(train)
     encoding, folder = plain_of(train).encoding, origin.get("folder")
     base = None if folder is None else Path(folder)
     said_recipe = assemble(Settings(sections), origin["name"], recipe.data, encoding, origin.get("given"), base)
     return said_recipe.but(seed=recipe.seed, epochs=recipe.epochs, batch_size=recipe.batch_size)
+
+
+def _unsaid(recipe: Recipe, start: Recipe, train: Any) -> str:
+    """A field that was changed and for which settings have no words; "" where there is none."""
+    before, after = plain_of(loaded(start.data.train)), plain_of(train)
+    if before is not after and (len(before) != len(after) or not hasattr(after, "encoding")):
+        return "train split"
+    return next((field for field in WORDLESS if _differ(recipe, start, field)), "")
+
+
+def _left(recipe: Recipe, start: Recipe, field: str) -> Recipe:
+    """The recipe as it is, after a notice that a change of it has no words."""
+    notice(
+        f"The change of the {field} cannot be said in settings, so `thalweg predict` cannot build this "
+        "model from its folder: " + "; ".join(start.difference(recipe)) + "."
+    )
+    return recipe
+
+
+def _differ(recipe: Recipe, start: Recipe, field: str) -> bool:
+    return not _same(getattr(recipe, field), getattr(start, field))
 
 
 def as_toml(recipe: Recipe, folder: Path) -> str | None:
@@ -139,7 +161,11 @@ def _schedule(schedule: Any) -> Section | None:
     if schedule is None:
         return {}
     kind = next((name for name, known in SCHEDULES.items() if type(schedule) is known), None)
-    return None if kind is None or not all(map(_plain, vars(schedule).values())) else {"kind": kind, **vars(schedule)}
+    if kind is None:
+        return None
+    said = {key: _schedule(value) if key == "then" else value for key, value in vars(schedule).items()}
+    plain = all(_plain(value) or (key == "then" and value is not None) for key, value in said.items())
+    return {"kind": kind, **said} if plain else None
 
 
 def _augmentation(train: Any) -> Section:
@@ -154,9 +180,12 @@ def _augmentation(train: Any) -> Section:
     }
 
 
-def _nothing(piece: Any) -> Section | None:
-    """A field that no remedy can say in settings."""
-    return None
+def _objective(loss: Any) -> Section | None:
+    """The likelihood of classes, which remedies smooth; the others stay what they are."""
+    if type(loss) is not Categorical or loss.reduction != "mean":
+        return None
+    weights = {} if loss.class_weights is None else {"class_weights": loss.class_weights.tolist()}
+    return {"kind": "categorical", "label_smoothing": loss.label_smoothing, **weights}
 
 
 def _bound(factory: Any, table: Mapping[str, Callable[..., Any]], leave_out: tuple[str, ...] = ()) -> Section | None:
@@ -185,7 +214,12 @@ WORDS: dict[str, tuple[str, Callable[[Any], Section | None]]] = {
     "optimizer": ("optimizer", _optimizer),
     "penalty": ("penalty", _penalty),
     "stopping": ("stopping", _stopping),
-    "objective": ("objective", _nothing),
+    "objective": ("objective", _objective),
     "schedule": ("schedule", _schedule),
 }
 """Fields that a remedy may change: the section of each, and how it is said there."""
+
+FIT = ("clip_norm", "accumulate")
+"""Fields that [fit] says as they are, beside those that change from run to run."""
+WORDLESS = ("judge", "loop", "average", "collate")
+"""Fields that no remedy can say in settings."""

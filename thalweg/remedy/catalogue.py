@@ -1,7 +1,7 @@
 """The catalogue: which remedies treat which cause, the most promising first.
 
-For optimization and model bias the best arms of the experiments are the remedies: what closed the gap in an experiment
-is what to adopt. For overfitting and mismatch the catalogue holds changes of its own.
+For optimization and model bias the best arms of the experiments come first: what closed the gap in an experiment is
+what to adopt. Then comes what a flaw that a check has seen asks for, then what is usual for the cause.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from thalweg.diagnosis.generalizing import Restraint
 from thalweg.nn import Prepared
 from thalweg.remedy.images import augmentations
 from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.treatments import treating, usual
 from thalweg.training import Recipe
 
 CARRIED = ("model", "objective", "optimizer", "schedule", "epochs", "batch_size", "penalty", "stopping")
@@ -32,20 +33,28 @@ def remedies_for(finding: Finding, images: bool = False) -> tuple[Remedy, ...]:
     >>> remedies_for(Finding(Cause.OVERFITTING, "too few examples"))[0].name
     'noise on the inputs'
     """
-    return () if finding.cured else tuple(_remedies(finding, images))
+    known = dict[str, Remedy]()
+    for remedy in () if finding.cured else _remedies(finding, images):
+        known.setdefault(remedy.name, remedy)
+    return tuple(known.values())
 
 
 def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
     undecided = finding.cause is Cause.UNDECIDED and finding.ranked
     cause = finding.ranked[0].cause if undecided else finding.cause
+    if cause in (Cause.WIRING, Cause.DATA):
+        yield from treating(finding, cause)
     if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS, Cause.DATA):
         yield from adopted_arms(finding, cause)
+    if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS):
+        yield from treating(finding, cause)
     if cause is Cause.OVERFITTING and images:
         yield from augmentations()
     if cause is Cause.OVERFITTING:
         noisy = Remedy("noise on the inputs", Cause.OVERFITTING, partial(prepared, input_noise=NOISE))
         restrained = Remedy("a penalty on the weights", Cause.OVERFITTING, restrain)
         yield from (noisy, noisy.then(restrained), restrained)
+    yield from usual(cause)
     if cause is Cause.MISMATCH:
         yield Remedy("each example standardized", Cause.MISMATCH, partial(prepared, standardize_examples=True))
 

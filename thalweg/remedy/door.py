@@ -1,6 +1,7 @@
 """diagnose: causes found by experiment, with the remedies that treat them."""
 
 from collections.abc import Callable
+from itertools import islice
 
 import torch
 
@@ -11,6 +12,9 @@ from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.remedy.catalogue import remedies_for
 from thalweg.remedy.images import shows_images
 from thalweg.training import Recipe, Run
+
+MOST = 8
+"""So many remedies are offered at most: each more that is proved needs more pairs."""
 
 
 @no_type_check
@@ -43,5 +47,5 @@ def diagnose(
     assert isinstance(subject, Recipe)  # or find_cause has refused it
     batch = first_batch(open_indexed(subject, subject.data.train, "train"))
     known = remedies_for(finding, images=shows_images(batch))
-    changes = [remedy for remedy in known if (changed := remedy(subject)) is not subject and runs(changed, batch)]
-    return finding.but(remedies=tuple(changes))
+    changes = (remedy for remedy in known if (changed := remedy(subject)) is not subject and runs(changed, batch))
+    return finding.but(remedies=tuple(islice(changes, MOST)))

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from thalweg.core.randomness import untouched
 from thalweg.diagnosis import Cause
 from thalweg.training import Recipe
 
@@ -29,13 +31,18 @@ class Remedy:
         object.__setattr__(self, "parts", self.parts or (self.name,))
 
     def __call__(self, recipe: Recipe) -> Recipe:
-        return self.change(recipe)
+        with untouched():  # what looks at a model or at data draws from the global streams
+            return self.change(recipe)
 
     def then(self, other: "Remedy") -> "Remedy":
         """Both remedies, this one first."""
         both = f"{self.name}, {other.name}"
-        return Remedy(both, self.cause, lambda recipe: other(self(recipe)), self.parts + other.parts)
+        return Remedy(both, self.cause, partial(_both, self.change, other.change), self.parts + other.parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"name": self.name, "cause": str(self.cause), "sentence": f"{self.name} treats {self.cause}"}
+
+
+def _both(first: Callable[[Recipe], Recipe], then: Callable[[Recipe], Recipe], recipe: Recipe) -> Recipe:
+    return then(first(recipe))
