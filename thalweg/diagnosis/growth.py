@@ -11,15 +11,15 @@ from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from thalweg.core.description import describe_piece
-from thalweg.core.nest import Nest, to_device
-from thalweg.core.objective import Moment
-from thalweg.core.randomness import generator, untouched
+from thalweg.core.nest import Nest
+from thalweg.core.randomness import untouched
 from thalweg.core.signature import parameters_of
 from thalweg.core.step import Step
+from thalweg.diagnosis.tracing import forward, traced
+from thalweg.diagnosis.widening import begun_anew, narrowed, widened
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
 
@@ -60,7 +60,7 @@ def reinitialized(recipe: Recipe, batch: Nest) -> Recipe | None:
     """
     if any(_by_knob(recipe.model, knob, lambda size: size) for knob in ("width", "depth")):
         return None
-    factory = _by_layers(recipe, 1, batch)
+    factory = begun_anew(recipe, batch)
     return None if factory is None else recipe.but(model=factory)
 
 
@@ -150,7 +150,7 @@ def wider(recipe: Recipe, batch: Nest, factor: int, affordable: Affordable = lam
     """The recipe with a model `factor` times as wide, None where it cannot be widened."""
     knob = _by_knob(recipe.model, "width", lambda width: width * factor)
     return _believed(recipe, knob, batch, affordable) or _believed(
-        recipe, _by_layers(recipe, factor, batch), batch, affordable
+        recipe, widened(recipe, batch, factor), batch, affordable
     )
 
 
@@ -184,7 +184,8 @@ def _size_if_it_runs(recipe: Recipe, batch: Nest) -> int | None:
             model = recipe.model()
         except Exception:  # a user's own code: sizes that do not fit are told by assertions and missing keys too
             return None
-        fits = _forward(Step(model, recipe.objective), batch)
+        step = Step(model, recipe.objective)
+        fits = all(forward(step, batch, training=training) is not None for training in (False, True))
     return sum(parameter.numel() for parameter in model.parameters()) if fits else None
 
 
@@ -197,33 +198,6 @@ def _by_knob(factory: Callable[..., nn.Module], knob: str, grow: Callable[[Any],
     if parameter is None or not isinstance(parameter.default, int | float):
         return None
     return partial(factory, **{knob: grow(parameter.default)})
-
-
-@dataclass(frozen=True, repr=False)
-class Widened:
-    """A model factory whose hidden layers are `factor` times as wide: linear, convolution, norm and embedding layers.
-
-    `first` and `last` name the layers that meet the data, whose outer sides stay as they are.
-    """
-
-    factory: Callable[[], nn.Module]
-    factor: int
-    first: str
-    last: str
-
-    def __call__(self) -> nn.Module:
-        model = self.factory()
-        for name, module in list(model.named_modules()):
-            wider = _wider(module, self.factor, inner=name != self.first, outer=name != self.last)
-            if wider is not None:
-                if name == "":
-                    return wider
-                model.set_submodule(name, wider)
-        return model
-
-    def __repr__(self) -> str:
-        change = "layers initialized anew" if self.factor == 1 else f"{self.factor} x as wide"
-        return f"{describe_piece(self.factory)}, {change}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -249,73 +223,10 @@ class Deepened:
         return f"{describe_piece(self.factory)}, one hidden layer more"
 
 
-def _by_layers(recipe: Recipe, factor: int, batch: Nest) -> Factory | None:
-    called = _called(recipe, batch)
-    return Widened(recipe.model, factor, called[0][0], called[-1][0]) if len(called) > 1 else None
-
-
 def _by_insertion(recipe: Recipe, batch: Nest) -> Factory | None:
-    called = _called(recipe, batch)
-    return Deepened(recipe.model, called[-1][0]) if called and type(called[-1][1]) is nn.Linear else None
-
-
-def _called(recipe: Recipe, batch: Nest) -> list[tuple[str, nn.Module]]:
-    """The layers with weights that a forward pass calls, in that order; none where it fails."""
-    called: list[tuple[str, nn.Module]] = []
     with untouched():
         model = recipe.model()
-        for name, module in model.named_modules():
-            if isinstance(module, SIZED) and not isinstance(module, NORMS):
-                module.register_forward_hook(partial(_note, called, name))
-        return list(dict(called).items()) if _forward(Step(model, recipe.objective), batch) else []
-
-
-def _note(called: list[tuple[str, nn.Module]], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-    called.append((name, module))
-
-
-def _forward(step: Step, batch: Nest) -> bool:
-    """Whether the step takes a batch, in evaluation and in training; an objective may ask for gradients of its own."""
-    cpu = torch.device("cpu")
-    try:
-        for training in (False, True):
-            moment = Moment(training=training, generator=generator(0, "trial"))
-            step.to(cpu).train(training)(to_device(batch, cpu), moment)
-    except Exception:  # a user's own code
-        return False
-    return True
-
-
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-CHANNEL_NORMS = (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
-)  # fmt: skip
-SIZED = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, *NORMS)
-
-
-def _wider(module: nn.Module, factor: int, inner: bool, outer: bool) -> nn.Module | None:
-    """A new layer of the same settings, wider on its inner (input) and outer (output) sides; None for other modules."""
-    if type(module) is nn.Linear:
-        features = module.in_features * _times(factor, inner), module.out_features * _times(factor, outer)
-        return nn.Linear(*features, bias=module.bias is not None)
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1:
-        settings = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
-        channels = module.in_channels * _times(factor, inner), module.out_channels * _times(factor, outer)
-        options = {name: getattr(module, name) for name in settings}
-        return type(module)(*channels, bias=module.bias is not None, **options)
-    if isinstance(module, nn.Embedding):
-        return nn.Embedding(module.num_embeddings, module.embedding_dim * factor, module.padding_idx)
-    if type(module) in CHANNEL_NORMS:
-        norm: Any = module
-        return type(norm)(norm.num_features * factor, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1:
-        return nn.LayerNorm(module.normalized_shape[0] * factor, module.eps, module.elementwise_affine)
-    if type(module) is nn.RMSNorm and len(module.normalized_shape) == 1:
-        return nn.RMSNorm(module.normalized_shape[0] * factor, module.eps, module.elementwise_affine)
-    if type(module) is nn.GroupNorm:
-        return nn.GroupNorm(module.num_groups, module.num_channels * factor, module.eps, module.affine)
-    return None
-
-
-def _times(factor: int, grows: bool) -> int:
-    return factor if grows else 1
+        trace = traced(recipe, model, batch)
+        heads = [layer.name for layer in trace.mixing if layer.last] if trace is not None else []
+        linear = [name for name in heads if type(model.get_submodule(name)) is nn.Linear]
+    return Deepened(recipe.model, linear[-1]) if linear else None

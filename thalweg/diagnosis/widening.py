@@ -1,0 +1,327 @@
+"""Wider and narrower siblings of anyone's network, by running it.
+
+The outer sides of the hidden layers are grown, the inner ones follow: in one trial run every layer is begun anew for
+what it is really given, so that residual sums, concatenations, flattened images, recurrent states and packed sequences
+need no rule of their own. A trial counts where it runs and the network gives outputs of the same shapes as before.
+
+Tried are, one after the other: all hidden layers; with them the network's own tensors (learned positions, a class
+token), buffers and numbers (`self.width`) of a grown size; and where all of that fails, one layer after the other, so
+that what is tied to something unknown stays as it is and the rest grows, such as the inside of a residual block.
+
+Two runs, as it is and twice as wide, tell the sizes for any factor: what a layer is given is a + b times the factor.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.core.description import describe_piece
+from thalweg.core.nest import Nest
+from thalweg.core.randomness import untouched
+from thalweg.core.step import Step
+from thalweg.diagnosis.resizing import Sizes, kind_of, resize
+from thalweg.diagnosis.tracing import Trace, forward, sized, traced
+from thalweg.training import Recipe
+
+Factory = Callable[[], nn.Module]
+MOST_TRIED = 24
+"""So many layers are grown one after the other."""
+HEAD_SIZES = ("head_dim", "dim_head", "head_size", "d_head", "d_k", "d_v")
+"""Numbers of a network that are the size of one head of attention."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """Which of a network's own tensors and numbers grow with its layers."""
+
+    parameters: bool = False
+    buffers: bool = False
+    numbers: bool = False
+    every_axis: bool = False
+
+
+OWN = (
+    Own(),
+    Own(parameters=True),
+    Own(numbers=True),
+    Own(parameters=True, numbers=True),
+    Own(parameters=True, buffers=True),
+    Own(parameters=True, buffers=True, numbers=True),
+    Own(parameters=True, buffers=True, numbers=True, every_axis=True),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sizes of a network: of layers, of tensors and of numbers, by their names."""
+
+    layers: tuple[tuple[str, Sizes, int | None], ...]
+    tensors: tuple[tuple[str, Sizes], ...] = ()
+    numbers: tuple[tuple[str, str, int], ...] = ()
+
+    def apply(self, model: nn.Module) -> None:
+        """Give a model these sizes."""
+        for name, inner, outer in self.layers:
+            resize(model.get_submodule(name), inner, outer)
+        for name, shape in self.tensors:
+            _redraw(model, name, shape)
+        for name, key, value in self.numbers:
+            setattr(model.get_submodule(name), key, value)
+
+    def beyond(self, own: "Plan", factor: int) -> "Plan":
+        """The plan for a factor where this one is for 2 and the network itself is `own`.
+
+        >>> one, two = Plan((("0", (3, 5), 7),)), Plan((("0", (3, 10), 14),))
+        >>> two.beyond(one, 4).layers
+        (('0', (3, 20), 28),)
+        """
+
+        def at(one: int, two: int) -> int:
+            return one + (two - one) * (factor - 1)
+
+        known = {name: (inner, outer) for name, inner, outer in own.layers}
+        layers = [
+            (
+                name,
+                tuple(map(at, known[name][0], inner)),
+                None if outer is None else at(known[name][1] or 0, outer),
+            )
+            for name, inner, outer in self.layers
+        ]
+        before = dict(own.tensors)
+        tensors = [(name, tuple(map(at, before[name], shape))) for name, shape in self.tensors]
+        numbers = [(name, key, at(value // 2, value)) for name, key, value in self.numbers]
+        return Plan(tuple(layers), tuple(tensors), tuple(numbers))
+
+
+@dataclass(frozen=True, repr=False)
+class Resized:
+    """A model factory whose layers are begun anew with the sizes of a plan; `change` says it in words."""
+
+    factory: Factory
+    plan: Plan
+    change: str
+
+    def __call__(self) -> nn.Module:
+        model = self.factory()
+        shared = _shared(model)
+        self.plan.apply(model)
+        _tie(model, shared)
+        return model
+
+    def __repr__(self) -> str:
+        return f"{describe_piece(self.factory)}, {self.change}"
+
+
+def widened(recipe: Recipe, batch: Nest, factor: int) -> Factory | None:
+    """A factory of models `factor` times as wide inside; None where no layer can be wider."""
+    found = _planned(recipe, batch, 2.0)
+    if found is None:
+        return None
+    own, plan = found
+    return Resized(recipe.model, plan.beyond(own, factor), f"{factor} x as wide")
+
+
+def narrowed(recipe: Recipe, batch: Nest, divisor: int) -> Factory | None:
+    """A factory of models whose hidden layers have a share of the units, at least one; None where none can have."""
+    found = _planned(recipe, batch, 1 / divisor)
+    return None if found is None else Resized(recipe.model, found[1], f"1/{divisor} as wide")
+
+
+def begun_anew(recipe: Recipe, batch: Nest) -> Factory | None:
+    """A factory of the same models, whose layers are initialized as torch does."""
+    with untouched():
+        trace = traced(recipe, recipe.model(), batch)
+    if trace is None or len(trace.mixing) < 2:
+        return None
+    return Resized(recipe.model, _as_it_is(trace, None), "layers initialized anew")
+
+
+# --- what can be of another size --------------------------------------------------------------------------------------
+
+
+def _planned(recipe: Recipe, batch: Nest, factor: float) -> tuple[Plan, Plan] | None:
+    """The plan of the network itself, and that of the most layers which can be of another size."""
+    with untouched():
+        model = recipe.model()
+        trace = traced(recipe, model, batch)
+        if trace is None:
+            return None
+        free = [layer.name for layer in trace.mixing if not layer.last]
+        trial = Trial(recipe, batch, trace, factor)
+        own = _as_it_is(trace, model)
+        plan = trial.of(layer.name for layer in trace.mixing) if _tied(model, trace) else None
+        if plan is None and free:
+            plan = trial.of(free) or trial.of_each(free)
+    return None if plan is None else (own, plan)
+
+
+def _tied(model: nn.Module, trace: Trace) -> bool:
+    """Whether the last sides may be read by a weight that is used twice, so that all may grow: a tied embedding."""
+    known = {layer.name: layer for layer in trace.layers}
+    tables = [name for name, module in sized(model) if isinstance(module, nn.Embedding) and name in known]
+    return bool(trace.output) and bool(tables)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Trial runs of a network whose layers have `factor` times their outer sides."""
+
+    recipe: Recipe
+    batch: Nest
+    trace: Trace
+    factor: float
+
+    def of(self, names: Any) -> Plan | None:
+        """The plan with these layers grown, and what of the network's own has to grow with them; None where it fails."""
+        grown, tried = list(names), list[Plan]()
+        for own in OWN:
+            model, start = self._start(grown, own)
+            if start in tried:
+                continue
+            tried.append(start)
+            if (plan := self._run(model, start)) is not None:
+                return plan
+        return None
+
+    def of_each(self, names: list[str]) -> Plan | None:
+        """The plan with each layer grown that can be beside those before it."""
+        kept, best = list[str](), None
+        for name in names[:MOST_TRIED]:
+            plan = self._run(*self._start([*kept, name], Own()))
+            if plan is not None:
+                kept, best = [*kept, name], plan
+        return best
+
+    def times(self, size: int) -> int:
+        """A size times the factor, at least 1."""
+        return max(1, round(size * self.factor))
+
+    def _start(self, grown: list[str], own: Own) -> tuple[nn.Module, Plan]:
+        """A model, and its plan before its inner sides have followed."""
+        model = self.recipe.model()
+        forward(Step(model, self.recipe.objective), self.batch, training=False) if _lazy(model) else None
+        layers = [
+            (layer.name, layer.inner, self.times(layer.outer))
+            for layer in self.trace.mixing
+            if layer.name in grown and layer.outer is not None
+        ]
+        sizes = {layer.outer for layer in self.trace.mixing if layer.name in grown and layer.outer is not None}
+        numbers = tuple(self._numbers(model, sizes)) if own.numbers else ()
+        return model, Plan(tuple(layers), tuple(self._tensors(model, sizes, own)), numbers)
+
+    def _tensors(self, model: nn.Module, sizes: set[int], own: Own) -> Iterator[tuple[str, Sizes]]:
+        for name, tensor, buffer in own_tensors(model):
+            if (own.buffers and tensor.is_floating_point()) if buffer else own.parameters:
+                axes = [axis for axis, size in enumerate(tensor.shape) if size in sizes and size > 1]
+                axes = axes if own.every_axis else axes[-1:]
+                if axes:
+                    yield name, tuple(self.times(n) if axis in axes else n for axis, n in enumerate(tensor.shape))
+
+    def _numbers(self, model: nn.Module, sizes: set[int]) -> Iterator[tuple[str, str, int]]:
+        """Attributes of the user's own modules that are a grown size, or the size of one head."""
+        for name, module in model.named_modules():
+            if type(module).__module__.startswith("torch.nn."):
+                continue
+            for key, value in vars(module).items():
+                if type(value) is int and value > 1 and (value in sizes or key in HEAD_SIZES):
+                    yield name, key, self.times(value)
+
+    def _run(self, model: nn.Module, start: Plan) -> Plan | None:
+        """The plan after a run in which the inner sides follow; None where it fails, or gives other shapes."""
+        try:
+            start.apply(model)
+        except Exception:  # sizes that a layer does not take
+            return None
+        handles = [module.register_forward_pre_hook(_follow, with_kwargs=True) for _, module in sized(model)]
+        done = forward(Step(model, self.recipe.objective), self.batch, training=True)
+        for handle in handles:
+            handle.remove()
+        if done is None:
+            return None
+        layers = tuple(_sizes(model.get_submodule(layer.name), layer.name) for layer in self.trace.layers)
+        plan = Plan(layers, start.tensors, start.numbers)
+        try:
+            ended = traced(self.recipe, Resized(self.recipe.model, plan, "")(), self.batch)
+        except ValueError:  # what is tied is of two sizes
+            return None
+        return plan if ended is not None and ended.output == self.trace.output else None
+
+
+def _sizes(module: nn.Module, name: str) -> tuple[str, Sizes, int | None]:
+    kind = kind_of(module)
+    assert kind is not None
+    return name, kind.inner(module), kind.outer(module)
+
+
+def _follow(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Begin a layer anew for what it is given, where that is not what it was made for."""
+    kind = kind_of(module)
+    if kind is None:
+        return
+    given = kind.given(module, (*args, *kwargs.values())[: max(3, len(args))])
+    if given != kind.inner(module) and len(given) == len(kind.inner(module)):
+        resize(module, given, kind.outer(module))
+        module.register_forward_pre_hook(_follow, with_kwargs=True)
+
+
+def _as_it_is(trace: Trace, model: nn.Module | None) -> Plan:
+    tensors = () if model is None else tuple((name, tuple(own.shape)) for name, own, _ in own_tensors(model))
+    return Plan(tuple((layer.name, layer.inner, layer.outer) for layer in trace.layers), tensors)
+
+
+# --- what a network holds itself --------------------------------------------------------------------------------------
+
+
+def own_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
+    """Parameters and buffers that belong to no layer of torch's, by name, and whether they are buffers.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3))
+    >>> net.register_parameter("scale", nn.Parameter(torch.ones(3)))
+    >>> [(name, buffer) for name, _, buffer in own_tensors(net)]
+    [('scale', False)]
+    """
+    layers = {id(own) for _, module in sized(model) for own in (*module.parameters(), *module.buffers())}
+    for buffer, named in ((False, model.named_parameters()), (True, model.named_buffers())):
+        yield from ((name, own, buffer) for name, own in named if id(own) not in layers and own.dim() > 0)
+
+
+def _redraw(model: nn.Module, name: str, shape: Sizes) -> None:
+    """Give a tensor another shape: a buffer is laid out again and again, a parameter drawn with its mean and spread."""
+    path, _, key = name.rpartition(".")
+    module = model.get_submodule(path)
+    own = getattr(module, key)
+    if not isinstance(own, nn.Parameter):
+        times = [-(-new // old) for new, old in zip(shape, own.shape, strict=True)]
+        setattr(module, key, own.repeat(times)[tuple(map(slice, shape))].clone())
+        return
+    with torch.no_grad():
+        drawn = torch.randn(shape, dtype=own.dtype, device=own.device)
+        setattr(module, key, nn.Parameter(own.mean() + own.std(correction=0) * drawn, own.requires_grad))
+
+
+def _shared(model: nn.Module) -> list[list[str]]:
+    """The names under which one parameter is known, for each that has several."""
+    names = dict[int, list[str]]()
+    for name, own in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(own), []).append(name)
+    return [several for several in names.values() if len(several) > 1]
+
+
+def _tie(model: nn.Module, shared: list[list[str]]) -> None:
+    """Make one again what was one parameter; a shape that differs is told by the sizes themselves."""
+    for first, *others in shared:
+        own = model.get_parameter(first)
+        for name in others:
+            path, _, key = name.rpartition(".")
+            module = model.get_submodule(path)
+            if getattr(module, key).shape != own.shape:
+                raise ValueError(f"{first} and {name} are one parameter, and cannot be of two shapes.")
+            setattr(module, key, own)
+
+
+def _lazy(model: nn.Module) -> bool:
+    return any(nn.parameter.is_lazy(own) for own in (*model.parameters(), *model.buffers()))
