@@ -1,9 +1,10 @@
-"""Growth: bigger siblings of a network, by the arguments of its factory, else layer by layer.
+"""Growth: bigger and smaller siblings of a network, by the arguments of its factory, else by running it.
 
-A factory with `width` or `depth` grows by them. Else the layers are found by running the network once: each but the
-outer sides of the first and the last becomes wider, and a hidden layer is put before the last. A sibling is believed
-when it runs on a batch and has more parameters than the network itself. What restrains a network (dropout, weight
-decay, a penalty) makes it smaller than its parameters say: without restraint is a bigger sibling too.
+A factory with `width` or `depth` grows by them. Else the network is run once: all that is inside becomes wider (see
+`widening`), and a block of a kind that it has, or a hidden layer, is added (see `deepening`). A sibling is believed
+when it runs on a batch and has more parameters than the network itself, a smaller one when it has fewer. What restrains
+a network (dropout, weight decay, a penalty) makes it smaller than its parameters say: without restraint is a bigger
+sibling too.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,13 +19,11 @@ from thalweg.core.nest import Nest
 from thalweg.core.randomness import untouched
 from thalweg.core.signature import parameters_of
 from thalweg.core.step import Step
-from thalweg.diagnosis.tracing import forward, traced
-from thalweg.diagnosis.widening import begun_anew, narrowed, widened
+from thalweg.diagnosis.deepening import HIDDEN, deepened, made_shallower
+from thalweg.diagnosis.tracing import forward
+from thalweg.diagnosis.widening import begun_anew, narrowed, unnarrowed, widened
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
-
-LEAST_UNITS = 64
-"""A hidden layer that is put into a network has as many units as what it reads, and at least so many."""
 
 Factory = Callable[[], nn.Module]
 Affordable = Callable[[Recipe], bool]
@@ -43,14 +42,33 @@ def bigger_siblings(
     >>> [name for name, _ in bigger_siblings(recipe, (x, y))]  # a linear model has no hidden layer to widen
     ['one hidden layer more']
     """
-    for name, grow in (
-        ("4 x as wide", partial(wider, factor=4)),
-        ("one hidden layer more", deeper),
-        ("16 x as wide", partial(wider, factor=16)),
-    ):
-        bigger = grow(recipe, batch, affordable=affordable)
-        if bigger is not None:
-            yield name, bigger
+    if (opened := _opened(recipe, batch, affordable)) is not None:
+        yield "its narrowest layer as wide as the next", opened
+    wide = wider(recipe, batch, 4, affordable)
+    if wide is not None and not affordable(wide) and (twice := wider(recipe, batch, 2, affordable)) is not None:
+        yield "2 x as wide", twice
+    if wide is not None:
+        yield "4 x as wide", wide
+    yield from _deeper_siblings(recipe, batch, affordable)
+    if (widest := wider(recipe, batch, 16, affordable)) is not None:
+        yield "16 x as wide", widest
+
+
+def smaller_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]:
+    """Names and recipes of smaller siblings: a quarter as wide, half as wide, shallower.
+
+    >>> from thalweg.core.source import Splits
+    >>> x, y = torch.ones(5, 3), torch.ones(5, 2)
+    >>> net = lambda: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> recipe = Recipe(data=Splits(train=(x, y)), model=net, objective=nn.MSELoss())
+    >>> [(name, smaller.model()[0].out_features) for name, smaller in smaller_siblings(recipe, (x, y))]
+    [('1/4 as wide', 2), ('1/2 as wide', 4)]
+    """
+    for divisor in (4, 2):
+        if (narrower := narrower_by(recipe, batch, divisor)) is not None:
+            yield f"1/{divisor} as wide", narrower
+    if (shallow := shallower(recipe, batch)) is not None:
+        yield "half as deep", shallow
 
 
 def reinitialized(recipe: Recipe, batch: Nest) -> Recipe | None:
@@ -154,12 +172,58 @@ def wider(recipe: Recipe, batch: Nest, factor: int, affordable: Affordable = lam
     )
 
 
+def narrower_by(recipe: Recipe, batch: Nest, divisor: int) -> Recipe | None:
+    """The recipe with a model of a share of the width, None where it cannot be made narrower."""
+    knob = _by_knob(recipe.model, "width", lambda width: max(1, width // divisor))
+    return _smaller(recipe, knob, batch) or _smaller(recipe, narrowed(recipe, batch, divisor), batch)
+
+
 def deeper(recipe: Recipe, batch: Nest, affordable: Affordable = lambda recipe: True) -> Recipe | None:
-    """The recipe with one hidden layer more in its model, None where none can be put in."""
+    """The recipe with one hidden layer, or one block more in its model, None where none can be put in."""
+    return next((bigger for _, bigger in _deeper_siblings(recipe, batch, affordable)), None)
+
+
+def _deeper_siblings(recipe: Recipe, batch: Nest, affordable: Affordable) -> Iterator[tuple[str, Recipe]]:
+    """By its knob; else one block more, of a kind that it has, and one hidden layer before its head."""
     knob = _by_knob(recipe.model, "depth", lambda depth: depth + 1)
-    return _believed(recipe, knob, batch, affordable) or _believed(
-        recipe, _by_insertion(recipe, batch), batch, affordable
-    )
+    if (bigger := _believed(recipe, knob, batch, affordable)) is not None:
+        yield HIDDEN, bigger
+        return
+    found = False
+    for name, factory in deepened(recipe, batch):
+        if found and name != HIDDEN:
+            continue
+        if (bigger := _believed(recipe, factory, batch, affordable)) is not None:
+            found = True
+            yield name, bigger
+
+
+def shallower(recipe: Recipe, batch: Nest) -> Recipe | None:
+    """The recipe with half of the equal blocks of its model, or of its recurrent layers; None where it has but one.
+
+    The whole model can compute all that it computes: blocks whose outputs are unlike their inputs in shape, that are
+    frozen, or that drop, are left where they are.
+    """
+    knob = _by_knob(recipe.model, "depth", lambda depth: depth // 2 if depth > 1 else depth)
+    if knob is not None and (smaller := _smaller(recipe, knob, batch)) is not None:
+        return smaller
+    return next(filter(None, (_smaller(recipe, made, batch) for made in made_shallower(recipe, batch))), None)
+
+
+def _opened(recipe: Recipe, batch: Nest, affordable: Affordable) -> Recipe | None:
+    """The recipe without its bottleneck."""
+    if _by_knob(recipe.model, "width", lambda width: width) is not None:
+        return None
+    return _believed(recipe, unnarrowed(recipe, batch), batch, affordable)
+
+
+def _smaller(recipe: Recipe, factory: Factory | None, batch: Nest) -> Recipe | None:
+    """The recipe with that model, where it runs on a batch and is smaller."""
+    if factory is None:
+        return None
+    smaller = recipe.but(model=factory)
+    sizes = [_size_if_it_runs(one, batch) for one in (recipe, smaller)]
+    return smaller if None not in sizes and cast(int, sizes[1]) < cast(int, sizes[0]) else None
 
 
 def _believed(recipe: Recipe, factory: Factory | None, batch: Nest, affordable: Affordable) -> Recipe | None:
@@ -198,35 +262,3 @@ def _by_knob(factory: Callable[..., nn.Module], knob: str, grow: Callable[[Any],
     if parameter is None or not isinstance(parameter.default, int | float):
         return None
     return partial(factory, **{knob: grow(parameter.default)})
-
-
-@dataclass(frozen=True, repr=False)
-class Deepened:
-    """A model factory with one hidden layer more before the layer `last`, a linear one, and a ReLU between them."""
-
-    factory: Callable[[], nn.Module]
-    last: str
-
-    def __call__(self) -> nn.Module:
-        model = self.factory()
-        head = cast(nn.Linear, model.get_submodule(self.last))
-        units = max(LEAST_UNITS, head.in_features)
-        deeper = nn.Sequential(
-            nn.Linear(head.in_features, units), nn.ReLU(), nn.Linear(units, head.out_features, head.bias is not None)
-        )
-        if self.last == "":
-            return deeper
-        model.set_submodule(self.last, deeper)
-        return model
-
-    def __repr__(self) -> str:
-        return f"{describe_piece(self.factory)}, one hidden layer more"
-
-
-def _by_insertion(recipe: Recipe, batch: Nest) -> Factory | None:
-    with untouched():
-        model = recipe.model()
-        trace = traced(recipe, model, batch)
-        heads = [layer.name for layer in trace.mixing if layer.last] if trace is not None else []
-        linear = [name for name in heads if type(model.get_submodule(name)) is nn.Linear]
-    return Deepened(recipe.model, linear[-1]) if linear else None

@@ -99,11 +99,11 @@ def _holds_more(module: nn.Module) -> bool:
 
 
 def _linear(layer: Any, inner: Sizes, outer: int) -> None:
-    nn.Linear.__init__(layer, *inner, outer, bias=layer.bias is not None)
+    nn.Linear.__init__(layer, inner[0], outer, bias=layer.bias is not None)
 
 
 def _bilinear(layer: Any, inner: Sizes, outer: int) -> None:
-    nn.Bilinear.__init__(layer, *inner, outer, bias=layer.bias is not None)
+    nn.Bilinear.__init__(layer, inner[0], inner[1], outer, bias=layer.bias is not None)
 
 
 def _convolution(layer: Any, inner: Sizes, outer: int) -> None:
@@ -128,13 +128,11 @@ def _embedding(layer: Any, inner: Sizes, outer: int) -> None:
 
 
 def _channel_norm(layer: Any, inner: Sizes, outer: int) -> None:
-    _torch_kind(layer).__init__(
-        layer, *inner, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
-    )
+    _torch_kind(layer).__init__(layer, *inner, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
 
 
 def _group_norm(layer: Any, inner: Sizes, outer: int) -> None:
-    nn.GroupNorm.__init__(layer, gcd(layer.num_groups, *inner), *inner, layer.eps, layer.affine)
+    nn.GroupNorm.__init__(layer, gcd(layer.num_groups, inner[0]), inner[0], layer.eps, layer.affine)
 
 
 def _layer_norm(layer: Any, inner: Sizes, outer: int) -> None:

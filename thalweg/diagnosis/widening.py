@@ -13,22 +13,24 @@ Two runs, as it is and twice as wide, tell the sizes for any factor: what a laye
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from thalweg.core.description import describe_piece
 from thalweg.core.nest import Nest
 from thalweg.core.randomness import untouched
 from thalweg.core.step import Step
+from thalweg.diagnosis.own_tensors import lazy, own_tensors, redraw, shared, tie
 from thalweg.diagnosis.resizing import Sizes, kind_of, resize
-from thalweg.diagnosis.tracing import Trace, forward, sized, traced
+from thalweg.diagnosis.tracing import Layer, Trace, forward, sized, traced
 from thalweg.training import Recipe
 
 Factory = Callable[[], nn.Module]
 MOST_TRIED = 24
 """So many layers are grown one after the other."""
+BOTTLENECK = 4
+"""A layer is a bottleneck whose neighbors have at least so many times its units."""
 HEAD_SIZES = ("head_dim", "dim_head", "head_size", "d_head", "d_k", "d_v")
 """Numbers of a network that are the size of one head of attention."""
 
@@ -67,7 +69,7 @@ class Plan:
         for name, inner, outer in self.layers:
             resize(model.get_submodule(name), inner, outer)
         for name, shape in self.tensors:
-            _redraw(model, name, shape)
+            redraw(model, name, shape)
         for name, key, value in self.numbers:
             setattr(model.get_submodule(name), key, value)
 
@@ -107,9 +109,9 @@ class Resized:
 
     def __call__(self) -> nn.Module:
         model = self.factory()
-        shared = _shared(model)
+        several = shared(model)
         self.plan.apply(model)
-        _tie(model, shared)
+        tie(model, several)
         return model
 
     def __repr__(self) -> str:
@@ -129,6 +131,27 @@ def narrowed(recipe: Recipe, batch: Nest, divisor: int) -> Factory | None:
     """A factory of models whose hidden layers have a share of the units, at least one; None where none can have."""
     found = _planned(recipe, batch, 1 / divisor)
     return None if found is None else Resized(recipe.model, found[1], f"1/{divisor} as wide")
+
+
+def unnarrowed(recipe: Recipe, batch: Nest) -> Factory | None:
+    """A factory without the bottleneck of a model: its narrowest layer is as wide as the narrower of its neighbors.
+
+    None where no layer has a `BOTTLENECK`th of the sizes beside it.
+    """
+    with untouched():
+        trace = traced(recipe, recipe.model(), batch)
+        hidden = [layer for layer in trace.mixing if not layer.last] if trace is not None else []
+        sizes = [layer.outer or 1 for layer in hidden]
+        beside = [
+            min(sizes[max(0, place - 1) : place] + sizes[place + 1 : place + 2], default=0)
+            for place in range(len(sizes))
+        ]
+        narrow = [place for place, size in enumerate(sizes) if beside[place] >= BOTTLENECK * size]
+        if trace is None or not narrow:
+            return None
+        place = min(narrow, key=sizes.__getitem__)
+        plan = Trial(recipe, batch, trace, beside[place] / sizes[place]).of([hidden[place].name])
+    return None if plan is None else Resized(recipe.model, plan, f"{hidden[place].name} with {beside[place]} units")
 
 
 def begun_anew(recipe: Recipe, batch: Nest) -> Factory | None:
@@ -176,7 +199,7 @@ class Trial:
     factor: float
 
     def of(self, names: Any) -> Plan | None:
-        """The plan with these layers grown, and what of the network's own has to grow with them; None where it fails."""
+        """The plan with these layers grown, and what of the network's own must grow with them; None where it fails."""
         grown, tried = list(names), list[Plan]()
         for own in OWN:
             model, start = self._start(grown, own)
@@ -203,7 +226,7 @@ class Trial:
     def _start(self, grown: list[str], own: Own) -> tuple[nn.Module, Plan]:
         """A model, and its plan before its inner sides have followed."""
         model = self.recipe.model()
-        forward(Step(model, self.recipe.objective), self.batch, training=False) if _lazy(model) else None
+        forward(Step(model, self.recipe.objective), self.batch, training=False) if lazy(model) else None
         layers = [
             (layer.name, layer.inner, self.times(layer.outer))
             for layer in self.trace.mixing
@@ -242,7 +265,7 @@ class Trial:
             handle.remove()
         if done is None:
             return None
-        layers = tuple(_sizes(model.get_submodule(layer.name), layer.name) for layer in self.trace.layers)
+        layers = tuple(_sizes(model.get_submodule(layer.name), layer) for layer in self.trace.layers)
         plan = Plan(layers, start.tensors, start.numbers)
         try:
             ended = traced(self.recipe, Resized(self.recipe.model, plan, "")(), self.batch)
@@ -251,10 +274,12 @@ class Trial:
         return plan if ended is not None and ended.output == self.trace.output else None
 
 
-def _sizes(module: nn.Module, name: str) -> tuple[str, Sizes, int | None]:
+def _sizes(module: nn.Module, before: Layer) -> tuple[str, Sizes, int | None]:
+    """The sizes of a layer now; groups of filters may have come down to one channel each."""
     kind = kind_of(module)
     assert kind is not None
-    return name, kind.inner(module), kind.outer(module)
+    outer = None if before.outer is None else kind.outer(module) or cast(Any, module).out_channels
+    return before.name, kind.inner(module), outer
 
 
 def _follow(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -271,57 +296,3 @@ def _follow(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 def _as_it_is(trace: Trace, model: nn.Module | None) -> Plan:
     tensors = () if model is None else tuple((name, tuple(own.shape)) for name, own, _ in own_tensors(model))
     return Plan(tuple((layer.name, layer.inner, layer.outer) for layer in trace.layers), tensors)
-
-
-# --- what a network holds itself --------------------------------------------------------------------------------------
-
-
-def own_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
-    """Parameters and buffers that belong to no layer of torch's, by name, and whether they are buffers.
-
-    >>> net = nn.Sequential(nn.Linear(2, 3))
-    >>> net.register_parameter("scale", nn.Parameter(torch.ones(3)))
-    >>> [(name, buffer) for name, _, buffer in own_tensors(net)]
-    [('scale', False)]
-    """
-    layers = {id(own) for _, module in sized(model) for own in (*module.parameters(), *module.buffers())}
-    for buffer, named in ((False, model.named_parameters()), (True, model.named_buffers())):
-        yield from ((name, own, buffer) for name, own in named if id(own) not in layers and own.dim() > 0)
-
-
-def _redraw(model: nn.Module, name: str, shape: Sizes) -> None:
-    """Give a tensor another shape: a buffer is laid out again and again, a parameter drawn with its mean and spread."""
-    path, _, key = name.rpartition(".")
-    module = model.get_submodule(path)
-    own = getattr(module, key)
-    if not isinstance(own, nn.Parameter):
-        times = [-(-new // old) for new, old in zip(shape, own.shape, strict=True)]
-        setattr(module, key, own.repeat(times)[tuple(map(slice, shape))].clone())
-        return
-    with torch.no_grad():
-        drawn = torch.randn(shape, dtype=own.dtype, device=own.device)
-        setattr(module, key, nn.Parameter(own.mean() + own.std(correction=0) * drawn, own.requires_grad))
-
-
-def _shared(model: nn.Module) -> list[list[str]]:
-    """The names under which one parameter is known, for each that has several."""
-    names = dict[int, list[str]]()
-    for name, own in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(own), []).append(name)
-    return [several for several in names.values() if len(several) > 1]
-
-
-def _tie(model: nn.Module, shared: list[list[str]]) -> None:
-    """Make one again what was one parameter; a shape that differs is told by the sizes themselves."""
-    for first, *others in shared:
-        own = model.get_parameter(first)
-        for name in others:
-            path, _, key = name.rpartition(".")
-            module = model.get_submodule(path)
-            if getattr(module, key).shape != own.shape:
-                raise ValueError(f"{first} and {name} are one parameter, and cannot be of two shapes.")
-            setattr(module, key, own)
-
-
-def _lazy(model: nn.Module) -> bool:
-    return any(nn.parameter.is_lazy(own) for own in (*model.parameters(), *model.buffers()))
