@@ -24,6 +24,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.further_arms import SHALLOWER
 from thalweg.diagnosis.growth import bigger_siblings, unrestrained
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
 from thalweg.diagnosis.repairs import repaired
@@ -93,6 +94,8 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
     same = _screened(lab, floor, control, SAME, chain(mended, better_trained(lab, control)))
     if same.experiment.answer == "yes":
         says = f"{same.name} goes {percent(same.share)} of the way from the train loss to the floor ({floor.by})"
+        if same.name == SHALLOWER:
+            says += "; the deeper network could compute the same, so it is trained badly"
         if same.name in mends:
             flaw = mends[same.name][1]
             by_flaw = Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}")

@@ -68,7 +68,7 @@ def smaller_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]
         if (narrower := narrower_by(recipe, batch, divisor)) is not None:
             yield f"1/{divisor} as wide", narrower
     if (shallow := shallower(recipe, batch)) is not None:
-        yield "half as deep", shallow
+        yield "half of its blocks", shallow
 
 
 def reinitialized(recipe: Recipe, batch: Nest) -> Recipe | None:

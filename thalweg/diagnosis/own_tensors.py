@@ -1,4 +1,4 @@
-"""What a network holds itself, beside torch's layers: learned positions, class tokens, scales, buffers, tied weights."""
+"""What a network holds itself, beside torch's layers: learned positions, class tokens, buffers, tied weights."""
 
 from collections.abc import Iterator
 
