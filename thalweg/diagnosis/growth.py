@@ -25,6 +25,8 @@ from thalweg.diagnosis.widening import begun_anew, narrowed, unnarrowed, widened
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
 
+NARROWER = (4, 2)
+"""Smaller siblings are so many times less wide."""
 Factory = Callable[[], nn.Module]
 Affordable = Callable[[Recipe], bool]
 
@@ -64,7 +66,7 @@ def smaller_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]
     >>> [(name, smaller.model()[0].out_features) for name, smaller in smaller_siblings(recipe, (x, y))]
     [('1/4 as wide', 2), ('1/2 as wide', 4)]
     """
-    for divisor in (4, 2):
+    for divisor in NARROWER:
         if (narrower := narrower_by(recipe, batch, divisor)) is not None:
             yield f"1/{divisor} as wide", narrower
     if (shallow := shallower(recipe, batch)) is not None:

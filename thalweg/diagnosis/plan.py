@@ -1,7 +1,6 @@
 """The plan: every arm that a diagnosis may ask for, with its price, before anything is trained."""
 
 import math
-from itertools import islice
 
 import torch
 
@@ -11,9 +10,9 @@ from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.fitting import BIGGER, FRESH, SAME, bigger_arms
 from thalweg.diagnosis.further_arms import FURTHER
-from thalweg.diagnosis.generalizing import DIVISORS, FEEDS, MOST_SMALLER, RESTRAINS, SHRINKS, STARVES, STRENGTHS
+from thalweg.diagnosis.generalizing import DIVISORS, FEEDS, RESTRAINS, SHRINKS, STARVES, STRENGTHS
 from thalweg.diagnosis.generalizing import SEEDS as PAIR
-from thalweg.diagnosis.growth import reinitialized, smaller_siblings
+from thalweg.diagnosis.growth import NARROWER, reinitialized
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
 from thalweg.diagnosis.stage import Planned
 from thalweg.training import Recipe
@@ -61,6 +60,5 @@ def planned(lab: Laboratory) -> list[Planned]:
     arms += [like_it(RESTRAINS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]
     arms += [like_it(RESTRAINS, f"L2 penalty of {strength:g}", float(PAIR)) for strength in STRENGTHS]
     arms.append(like_it(FEEDS, f"{more:.2g} x the training data", PAIR * more))
-    smaller = islice(smaller_siblings(lab.recipe, first_batch(lab.train)), MOST_SMALLER)
-    arms += [like_it(SHRINKS, name, PAIR * lab.price_of(recipe)) for name, recipe in smaller]
+    arms += [like_it(SHRINKS, f"1/{divisor} as wide", float(PAIR)) for divisor in NARROWER]
     return [*arms, *(like_it(STARVES, f"1/{divisor} of the training data", float(PAIR)) for divisor in DIVISORS)]

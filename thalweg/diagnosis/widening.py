@@ -24,9 +24,13 @@ from thalweg.core.step import Step
 from thalweg.diagnosis.own_tensors import lazy, own_tensors, redraw, shared, tie
 from thalweg.diagnosis.resizing import Sizes, kind_of, resize
 from thalweg.diagnosis.tracing import Layer, Trace, forward, sized, traced
+from thalweg.diagnosis.work import count_parameters
 from thalweg.training import Recipe
 
 Factory = Callable[[], nn.Module]
+MOST_PARAMETERS = 50_000_000
+"""A larger network is not tried twice as wide, which would take four times its memory."""
+MOST_KEPT = 32
 MOST_TRIED = 24
 """So many layers are grown one after the other."""
 BOTTLENECK = 4
@@ -99,6 +103,10 @@ class Plan:
         return Plan(tuple(layers), tuple(tensors), tuple(numbers))
 
 
+PLANS: dict[tuple[int, int, int, float], tuple[Any, tuple[Plan, Plan] | None]] = {}
+"""What was planned, by the identities of factory, objective and data, and the factor."""
+
+
 @dataclass(frozen=True, repr=False)
 class Resized:
     """A model factory whose layers are begun anew with the sizes of a plan; `change` says it in words."""
@@ -167,7 +175,20 @@ def begun_anew(recipe: Recipe, batch: Nest) -> Factory | None:
 
 
 def _planned(recipe: Recipe, batch: Nest, factor: float) -> tuple[Plan, Plan] | None:
-    """The plan of the network itself, and that of the most layers which can be of another size."""
+    """The plan of the network itself, and that of the most layers which can be of another size; each is made once."""
+    given = recipe.model, recipe.objective, recipe.data.train
+    model, objective, train = map(id, given)
+    key = model, objective, train, factor
+    if key not in PLANS:
+        while len(PLANS) >= MOST_KEPT:
+            PLANS.pop(next(iter(PLANS)))
+        PLANS[key] = given, _made(recipe, batch, factor)  # what is held has its identity to itself
+    return PLANS[key][1]
+
+
+def _made(recipe: Recipe, batch: Nest, factor: float) -> tuple[Plan, Plan] | None:
+    if factor > 1 and count_parameters(recipe) > MOST_PARAMETERS:
+        return None
     with untouched():
         model = recipe.model()
         trace = traced(recipe, model, batch)
