@@ -10,7 +10,7 @@ optimization. What speaks for each:
   (Goyal et al. 2017, Accurate, Large Minibatch SGD; Xiong et al. 2020, On Layer Normalization in the Transformer);
 - SGD with momentum: an optimizer with a rate for each weight, and Adam at its usual rate did not help;
 - weights for depth and activation, and batch norm: a deep network without norms;
-- a clipped gradient: gradients that are many times the median.
+- a clipped gradient: one that is many times the median of those before it, at the ends of epochs.
 """
 
 from collections.abc import Iterator
@@ -42,9 +42,8 @@ MOMENTUM, CLIPPED = "SGD with momentum", "its gradient clipped at the median"
 BEGUN, NORMED = "weights drawn for depth and activation", "batch norm behind its hidden layers"
 FURTHER = (SHALLOWER, WARMED, WARMED_HIGHER, BEGUN, NORMED, MOMENTUM, CLIPPED)
 WARM = 0.1
-SPIKES = 10.0
-"""The largest gradient is so many times the median where clipping is worth an arm."""
-HIGHER = 10**0.5
+SPIKES, FEWEST_NORMS = 10.0, 3
+"""Clipping is worth an arm where a gradient is so many times the median of those before it, at least so many."""
 ADAPTIVE = (torch.optim.Adam, torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.Adadelta, torch.optim.Adamax)
 
 
@@ -126,12 +125,12 @@ def _adaptive(recipe: Recipe) -> bool:
 
 
 def _median_with_spikes(lab: Laboratory) -> float | None:
-    """The median length of the gradient where some are many times as long; None where it is clipped already."""
+    """The median length of the gradient where one is many times as long as most before it; None where it is clipped."""
     run = lab.kept.get((CONTROL, lab.recipe.seed))
     if run is None or lab.recipe.clip_norm is not None:
         return None
     norms = np.array([row["gradient_norm"] for row in run.history if row.get("gradient_norm") is not None])
     norms = norms[np.isfinite(norms)]
-    if not len(norms) or not 0 < (median := float(np.median(norms))) < float(norms.max()) / SPIKES:
-        return None
-    return median
+    spikes = (norms[end] > SPIKES * np.median(norms[:end]) for end in range(FEWEST_NORMS, len(norms)))
+    median = float(np.median(norms)) if len(norms) else 0.0
+    return median if median > 0 and any(spikes) else None
