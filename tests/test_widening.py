@@ -171,6 +171,11 @@ def test_a_wider_one_is_offered_twice_as_wide_where_four_times_is_too_dear() -> 
     assert [name for name, _ in bigger_siblings(recipe, PLAIN, cheap)][:2] == ["2 x as wide", WIDE]
 
 
+def test_depth_comes_last_where_width_helps() -> None:
+    recipe = Recipe(data=Splits(train=PLAIN), model=plain, objective=nn.CrossEntropyLoss())
+    assert [name for name, _ in bigger_siblings(recipe, PLAIN, width_helps=lambda: True)] == [WIDE, WIDEST, HIDDEN]
+
+
 LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], int | None, nn.Module]] = {
     "linear": (nn.Linear(3, 5, bias=False), (7,), 11, nn.Linear(7, 11, bias=False)),
     "filters": (

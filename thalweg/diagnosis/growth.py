@@ -25,6 +25,7 @@ from thalweg.diagnosis.widening import begun_anew, narrowed, unnarrowed, widened
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
 
+WIDE = "4 x as wide"
 NARROWER = (4, 2)
 """Smaller siblings are so many times less wide."""
 Factory = Callable[[], nn.Module]
@@ -32,9 +33,14 @@ Affordable = Callable[[Recipe], bool]
 
 
 def bigger_siblings(
-    recipe: Recipe, batch: Nest, affordable: Affordable = lambda recipe: True
+    recipe: Recipe,
+    batch: Nest,
+    affordable: Affordable = lambda recipe: True,
+    width_helps: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, Recipe]]:
-    """Names and recipes of bigger siblings, from the first to try to the last.
+    """Names and recipes of bigger siblings, from the first to try to the last: depth last where `width_helps`.
+
+    That is asked when the first ones were taken, so that what they showed can answer.
 
     One that is not affordable is given without being built: a sibling of a huge network may not even fit the memory.
 
@@ -50,10 +56,14 @@ def bigger_siblings(
     if wide is not None and not affordable(wide) and (twice := wider(recipe, batch, 2, affordable)) is not None:
         yield "2 x as wide", twice
     if wide is not None:
-        yield "4 x as wide", wide
-    yield from _deeper_siblings(recipe, batch, affordable)
+        yield WIDE, wide
+    width_first = width_helps()
+    if not width_first:
+        yield from _deeper_siblings(recipe, batch, affordable)
     if (widest := wider(recipe, batch, 16, affordable)) is not None:
         yield "16 x as wide", widest
+    if width_first:
+        yield from _deeper_siblings(recipe, batch, affordable)
 
 
 def smaller_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]:
