@@ -79,9 +79,13 @@ def at_most(width: int = 8) -> nn.Module:
     return nn.Sequential(nn.Linear(3, width), nn.Linear(width, 1))
 
 
-@pytest.mark.parametrize("model", [Attention, Keyed])
-def test_a_network_that_refuses_another_width_is_given_a_layer_more(model: Any) -> None:
-    assert [name for name, _ in bigger_siblings(recipe(model=model), (X, Y))] == ["one hidden layer more"]
+def test_a_network_that_refuses_another_width_is_given_a_layer_more() -> None:
+    assert [name for name, _ in bigger_siblings(recipe(model=Keyed), (X, Y))] == ["one hidden layer more"]
+
+
+def test_attention_is_begun_anew_for_what_it_is_given() -> None:
+    wide = dict(bigger_siblings(recipe(model=Attention), (X, Y)))["4 x as wide"].model()
+    assert (wide.attention.embed_dim, wide.attention.num_heads, wide.last.in_features) == (16, 2, 16)
 
 
 def test_a_factory_that_refuses_another_width_is_widened_by_layers() -> None:

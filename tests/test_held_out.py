@@ -12,7 +12,7 @@ from thalweg.core.arrays import ArraySource
 from thalweg.core.source import Splits
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.floor import Floor
-from thalweg.diagnosis.generalizing import HALVED, _starve
+from thalweg.diagnosis.generalizing import HALVED, learning_curve
 from thalweg.diagnosis.held_out import _parted, ask_held_out
 from thalweg.diagnosis.laboratory import Laboratory, lay_out
 from thalweg.training import Recipe
@@ -69,10 +69,11 @@ def test_groups_are_held_out_whole() -> None:
 
 @pytest.mark.parametrize(("noise", "inputs", "helps"), [(0.1, 25, True), (0.1, 1, False)])
 def test_half_of_the_data_raises_the_loss_of_a_network_that_lacks_some(noise: float, inputs: int, helps: bool) -> None:
-    starved = _starve(lab(sums(60, 0, noise, inputs), sums(300, 1, noise, inputs)), FLOOR)
+    starved = learning_curve(lab(sums(60, 0, noise, inputs), sums(300, 1, noise, inputs)), FLOOR)
     assert starved is not None
     assert starved.answer == ("yes" if helps else "no"), starved.says
-    (arm,) = starved.arms
+    arm, *others = starved.arms
     assert arm.name == HALVED
+    assert len(others) == (0 if helps else 1)  # a quarter too where half does not decide; an eighth is too few
     assert arm.recipe is not None
     assert (len(arm.recipe.data.train), arm.recipe.epochs) == (30, 40)

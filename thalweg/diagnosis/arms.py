@@ -17,6 +17,7 @@ from thalweg.core.description import describe_piece
 from thalweg.core.randomness import untouched
 from thalweg.diagnosis.escaping import EscapingSaddles
 from thalweg.diagnosis.finding import Arm
+from thalweg.diagnosis.further_arms import Tried, further_arms
 from thalweg.diagnosis.growth import reinitialized
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
 from thalweg.diagnosis.repairs import evened
@@ -33,6 +34,7 @@ DECADES = 5
 """The learning rate is raised and lowered at most so far."""
 STEPS = 3
 """A scheduler that sets rates of its own is told by so many."""
+ADAMS = ("lr", "betas", "eps", "weight_decay", "amsgrad")
 HARDLY = 0.02
 """A decade that lowers the train loss by less than this share was the last one in its direction."""
 
@@ -157,7 +159,7 @@ def _rates(recipe: Recipe) -> list[float]:
 
 
 def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]]:
-    """The promising direction first: rates in decades while they help, half a decade, no schedule, Adam, longer."""
+    """The promising first: rates in decades while they help, half a decade, no schedule, Adam, longer, further arms."""
     seed = [lab.recipe.seed]
     losses = {0: control.score.value}
 
@@ -192,11 +194,28 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
         others.append((", ".join(filter(None, (ANEW, name))), anew))
     if (even := evened(tuned, lab.train)) is not None:
         others.insert(0, (", ".join(filter(None, (EVENED, name))), even))
-    others.append((ADAM, usual_adam(lab.recipe)))
+    if not is_usual_adam(lab.recipe):
+        others.append((ADAM, usual_adam(lab.recipe)))
     others.append((", ".join(filter(None, (LONGER, name))), tuned.but(epochs=3 * lab.recipe.epochs)))
     for name, recipe in others:
         if lab.affords(recipe, seed, name):
             yield name, recipe
+    adam = lab.kept.get((ADAM, seed[0]))
+    helped = adam is not None and lab.arm(ADAM, usual_adam(lab.recipe), seed, lab.train).score.value < losses[best]
+    too_high = losses.get(best + 1, losses[best]) > losses[best]
+    tried = Tried(tuned, at(best + 0.5)[1], too_high, helped)
+    yield from further_arms(lab, control, first_batch(lab.train), tried)
+
+
+def is_usual_adam(recipe: Recipe) -> bool:
+    """Whether a recipe has Adam at its usual rate already, so that an arm with it would be the recipe again."""
+    with untouched():
+        model = recipe.model()
+        own, usual = (build_optimizer(one.optimizer, model, one.loop) for one in (recipe, usual_adam(recipe)))
+    if type(own) is not type(usual) or len(own.param_groups) != len(usual.param_groups):
+        return False
+    settings = [{key: value for key, value in each.param_groups[0].items() if key in ADAMS} for each in (own, usual)]
+    return bool(settings[0] == settings[1])
 
 
 def usual_adam(recipe: Recipe) -> Recipe:

@@ -25,7 +25,8 @@ from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.exchanges import EXCHANGES, MEND_LOSS, ask_loss, exchanged
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.floor import Floor
-from thalweg.diagnosis.growth import bigger_siblings, unrestrained
+from thalweg.diagnosis.further_arms import SHALLOWER
+from thalweg.diagnosis.growth import WIDE, bigger_siblings, unrestrained
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
 from thalweg.diagnosis.repairs import repaired
 from thalweg.training import Recipe
@@ -96,6 +97,8 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
     same = _screened(lab, floor, control, SAME, chain(mended, better_trained(lab, control)), frozenset(EXCHANGES))
     if same.experiment.answer == "yes":
         says = f"{same.name} goes {percent(same.share)} of the way from the train loss to the floor ({floor.by})"
+        if same.name == SHALLOWER:
+            says += "; the deeper network could compute the same, so it is trained badly"
         if same.name in mends:
             flaw = mends[same.name][1]
             by_flaw = Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}")
@@ -267,9 +270,19 @@ def bigger_arms(lab: Laboratory, tuned: Recipe, grow: Grow | None) -> Iterator[t
     if (free := unrestrained(tuned)) is not None:
         yield free
     given = None if grow is None else iter([("grown by the given rule", grow(tuned))])
-    for name, bigger in given or bigger_siblings(tuned, first_batch(lab.train), lab.affords_once):
+    siblings = bigger_siblings(tuned, first_batch(lab.train), lab.affords_once, lambda: width_helps(lab))
+    for name, bigger in given or siblings:
         yield name, bigger
         yield f"{name}, {SMALLER_RATE}", at_rate(bigger, 0.316)
+
+
+def width_helps(lab: Laboratory) -> bool:
+    """Whether the wider sibling, where it was trained, took a good part of the train loss: more width is next then."""
+    arms = {name: arm for asked in lab.evidence.values() for name, arm in asked.items()}
+    if CONTROL not in arms or WIDE not in arms:
+        return False
+    before, after = (arms[name].score.value for name in (CONTROL, WIDE))
+    return before - after > CLEAR * abs(before)
 
 
 def _confirmed(lab: Laboratory, floor: Floor, best: Arm) -> Reached:

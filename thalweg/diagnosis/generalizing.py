@@ -2,11 +2,13 @@
 
 A gap between train and validation is no illness: a healthy network has one. Overfitting is claimed only where the
 validation loss lies above what reference learners reach on the same examples, *and* an arm lowers it beyond noise: more
-data (half of the validation examples join the training set, the other half judges), or a penalty on the weights.
+data (half of the validation examples join the training set, the other half judges), a penalty on the weights, or a
+smaller model; or where the learning curve still falls, so that more data would.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,17 +22,23 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.floor import Floor, Known
-from thalweg.diagnosis.laboratory import CONTROL, Laboratory, merged
+from thalweg.diagnosis.growth import smaller_siblings
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, merged
 from thalweg.training import Recipe
 from thalweg.training.evaluate import ExampleLosses
 
 SEEDS = 2
 STRENGTHS = (0.01, 0.1)
-LEVEL = 1 - 0.05 / (len(STRENGTHS) + 1)
-"""The level of an arm's interval: the chance to be fooled is divided among all that may be asked (Bonferroni)."""
+DIVISORS = (2, 4, 8)
+"""The learning curve is trained on one of so many parts of the training data."""
+MOST_SMALLER = 2
+LEVEL = 1 - 0.05 / (len(STRENGTHS) + 1 + MOST_SMALLER + 2)
+"""The level of an arm's interval: the chance to be fooled is divided among all that may be asked (Bonferroni), that is
+penalties, more data, smaller models, and of the learning curve its last doubling and its last two."""
 RESTRAINS = "Does a penalty on the weights lower the validation loss?"
-STARVES = "Does half of the training data raise the validation loss?"
-HALVED = "half of the training data, as many steps"
+SHRINKS = "Does a smaller model lower the validation loss?"
+STARVES = "Does less of the training data raise the validation loss?"
+HALVED = "1/2 of the training data"
 FEWEST_HALVED = 20
 FEEDS = "Does more training data lower the loss on the rest of the validation data?"
 
@@ -71,15 +79,20 @@ class Generalizing:
 
 def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float) -> Generalizing:
     """The arms that restrain, then those that feed the model; whether one lowers the validation loss beyond noise."""
-    lab.asks(RESTRAINS, FEEDS, STARVES)
+    lab.asks(RESTRAINS, FEEDS, SHRINKS, STARVES)
     half, judges = _halves(lab.validation)
     asked = [_ask(lab, floor, RESTRAINS, _restrained(lab), lab.validation)]
     if asked[-1].answer != "yes":
-        lab.asks(FEEDS, STARVES)
+        lab.asks(FEEDS, SHRINKS, STARVES)
         asked.append(_ask(lab, floor, FEEDS, _fed(lab, half, judges), judges))
     if asked[-1].answer != "yes":
+        lab.asks(SHRINKS, STARVES)
+        smaller = islice(smaller_siblings(lab.recipe, first_batch(lab.train)), MOST_SMALLER)
+        shrunk = _ask(lab, floor, SHRINKS, smaller, lab.validation)
+        asked += [shrunk] if shrunk.arms else []
+    if asked[-1].answer != "yes":
         lab.asks(STARVES)
-        asked += [starved] if (starved := _starve(lab, floor)) is not None else []
+        asked += [curve] if (curve := learning_curve(lab, floor)) is not None else []
     best = max(asked, key=lambda experiment: (experiment.answer == "yes", _low(experiment)))
     share = max(0.0, min(1.0, above.value / level)) if level > 0 else None
     says = best.says[:1].lower() + best.says[1:].rstrip(".")
@@ -113,7 +126,7 @@ def _ask(
         says = "No arm could be afforded." if not tried else "No arm has a finite loss."
         return Experiment(question, "validation loss", control, tuple(tried), "no", says)
     name, effect = best
-    helped = effect.low > 0 and effect.value > floor.material(control.score.value)
+    helped = beyond(effect, floor, control)
     does = (
         f"lowers the validation loss by {effect}, from" if effect.value > 0 else "does not lower the validation loss of"
     )
@@ -121,28 +134,57 @@ def _ask(
     return Experiment(question, "validation loss", control, tuple(tried), "yes" if helped else "no", says, effect)
 
 
-def _starve(lab: Laboratory, floor: Floor) -> Experiment | None:
-    """Whether half of the training data raises the validation loss: then the other half has lowered it, and more would.
+def learning_curve(lab: Laboratory, floor: Floor) -> Experiment | None:
+    """Whether less of the training data raises the validation loss: what the rest has lowered, more would lower again.
 
-    Both are trained for as many steps. None where the budget does not hold it.
+    All are trained for as many steps. The last doubling, from half to the whole, decides; where it is not beyond noise
+    a quarter and an eighth are asked, and the last two doublings decide, if at every one the loss falls. None where the
+    budget does not hold it.
     """
     seeds = [lab.recipe.seed + i for i in range(SEEDS)]
     order = np.random.default_rng(stream_seed(0, "train halves", len(lab.train))).permutation(len(lab.train))
-    half = Splits(train=lab.train.take(np.sort(order[: len(lab.train) // 2])), validation=lab.validation)
-    recipe = lab.recipe.but(data=half, epochs=2 * lab.recipe.epochs)
-    if len(lab.train) < FEWEST_HALVED or not lab.affords(recipe, seeds, HALVED):
-        return None
+    whole, arms, scored = lab.losses_on(lab.run(CONTROL, lab.recipe, seeds), lab.validation), list[Arm](), list[Any]()
     control = lab.arm(CONTROL, lab.recipe, seeds, lab.validation)
-    whole = lab.losses_on(lab.run(CONTROL, lab.recipe, seeds), lab.validation)
-    less = lab.losses_on(lab.run(HALVED, recipe, seeds), lab.validation)
-    arm = lab.arm(HALVED, recipe, seeds, lab.validation)
-    if whole is None or less is None:
+    for divisor in DIVISORS:
+        name, recipe = f"1/{divisor} of the training data", _of_part(lab, order, divisor)
+        if len(lab.train) < FEWEST_HALVED * divisor // 2 or not lab.affords(recipe, seeds, name):
+            break
+        less = lab.losses_on(lab.run(name, recipe, seeds), lab.validation)
+        if whole is None or less is None:
+            break
+        arms.append(lab.arm(name, recipe, seeds, lab.validation))
+        scored.append(lower_by(less, whole, LEVEL))
+        if divisor == DIVISORS[0] and beyond(scored[0], floor, control):
+            break
+    if not arms:
         return None
-    effect = lower_by(less, whole, LEVEL)
-    helped = effect.low > 0 and effect.value > floor.material(control.score.value)
+    effect, falls = scored[0], beyond(scored[0], floor, control)
+    curve = [*(arm.score.value for arm in reversed(arms)), control.score.value]
+    if not falls and len(arms) == len(DIVISORS) and all(one > next_ for one, next_ in pairwise(curve)):
+        falls = scored[1].low > 0 and scored[0].value > floor.material(control.score.value)
+        effect = scored[1] if falls else effect
     higher = "higher" if effect.value > 0 else "not higher"
-    says = f"With half of the training data the validation loss is {higher}, by {effect}."
-    return Experiment(STARVES, "validation loss", control, (arm,), "yes" if helped else "no", says, effect)
+    part = "half" if effect is scored[0] else "a quarter"
+    says = f"With {part} of the training data the validation loss is {higher}, by {effect}"
+    if len(arms) > 1:
+        parts = [f"1/{divisor}" for divisor in DIVISORS[: len(arms)][::-1]]
+        points = [f"{value:.3g}" for value in curve]
+        says += f"; with {', '.join(parts)} and all of them it is {', '.join(points[:-1])} and {points[-1]}"
+    return Experiment(STARVES, "validation loss", control, tuple(arms), "yes" if falls else "no", f"{says}.", effect)
+
+
+def beyond(effect: Score, floor: Floor, control: Arm) -> bool:
+    """Whether an effect is known to be there, and is material."""
+    return effect.low > 0 and effect.value > floor.material(control.score.value)
+
+
+def _of_part(lab: Laboratory, order: np.ndarray, divisor: int) -> Recipe:
+    """The recipe on a part of the training data, each within the larger ones, for as many steps."""
+    size = getattr(lab.train, "batch_size", None) or lab.recipe.batch_size or len(order)
+    part = np.sort(order[: max(1, len(order) // divisor)])
+    steps, fewer = (max(1, -(-count // size)) for count in (len(order), len(part)))
+    data = Splits(train=lab.train.take(part), validation=lab.validation)
+    return lab.recipe.but(data=data, epochs=max(1, round(lab.recipe.epochs * steps / fewer)))
 
 
 def _restrained(lab: Laboratory) -> Iterator[tuple[str, Recipe]]:

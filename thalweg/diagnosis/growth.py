@@ -1,9 +1,10 @@
-"""Growth: bigger siblings of a network, by the arguments of its factory, else layer by layer.
+"""Growth: bigger and smaller siblings of a network, by the arguments of its factory, else by running it.
 
-A factory with `width` or `depth` grows by them. Else the layers are found by running the network once: each but the
-outer sides of the first and the last becomes wider, and a hidden layer is put before the last. A sibling is believed
-when it runs on a batch and has more parameters than the network itself. What restrains a network (dropout, weight
-decay, a penalty) makes it smaller than its parameters say: without restraint is a bigger sibling too.
+A factory with `width` or `depth` grows by them. Else the network is run once: all that is inside becomes wider (see
+`widening`), and a block of a kind that it has, or a hidden layer, is added (see `deepening`). A sibling is believed
+when it runs on a batch and has more parameters than the network itself, a smaller one when it has fewer. What restrains
+a network (dropout, weight decay, a penalty) makes it smaller than its parameters say: without restraint is a bigger
+sibling too.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,29 +12,35 @@ from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from thalweg.core.description import describe_piece
-from thalweg.core.nest import Nest, to_device
-from thalweg.core.objective import Moment
-from thalweg.core.randomness import generator, untouched
+from thalweg.core.nest import Nest
+from thalweg.core.randomness import untouched
 from thalweg.core.signature import parameters_of
 from thalweg.core.step import Step
+from thalweg.diagnosis.deepening import HIDDEN, deepened, made_shallower
+from thalweg.diagnosis.tracing import forward
+from thalweg.diagnosis.widening import begun_anew, narrowed, unnarrowed, widened
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
 
-LEAST_UNITS = 64
-"""A hidden layer that is put into a network has as many units as what it reads, and at least so many."""
-
+WIDE = "4 x as wide"
+NARROWER = (4, 2)
+"""Smaller siblings are so many times less wide."""
 Factory = Callable[[], nn.Module]
 Affordable = Callable[[Recipe], bool]
 
 
 def bigger_siblings(
-    recipe: Recipe, batch: Nest, affordable: Affordable = lambda recipe: True
+    recipe: Recipe,
+    batch: Nest,
+    affordable: Affordable = lambda recipe: True,
+    width_helps: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, Recipe]]:
-    """Names and recipes of bigger siblings, from the first to try to the last.
+    """Names and recipes of bigger siblings, from the first to try to the last: depth last where `width_helps`.
+
+    That is asked when the first ones were taken, so that what they showed can answer.
 
     One that is not affordable is given without being built: a sibling of a huge network may not even fit the memory.
 
@@ -43,14 +50,37 @@ def bigger_siblings(
     >>> [name for name, _ in bigger_siblings(recipe, (x, y))]  # a linear model has no hidden layer to widen
     ['one hidden layer more']
     """
-    for name, grow in (
-        ("4 x as wide", partial(wider, factor=4)),
-        ("one hidden layer more", deeper),
-        ("16 x as wide", partial(wider, factor=16)),
-    ):
-        bigger = grow(recipe, batch, affordable=affordable)
-        if bigger is not None:
-            yield name, bigger
+    if (opened := _opened(recipe, batch, affordable)) is not None:
+        yield "its narrowest layer as wide as the next", opened
+    wide = wider(recipe, batch, 4, affordable)
+    if wide is not None and not affordable(wide) and (twice := wider(recipe, batch, 2, affordable)) is not None:
+        yield "2 x as wide", twice
+    if wide is not None:
+        yield WIDE, wide
+    width_first = width_helps()
+    if not width_first:
+        yield from _deeper_siblings(recipe, batch, affordable)
+    if (widest := wider(recipe, batch, 16, affordable)) is not None:
+        yield "16 x as wide", widest
+    if width_first:
+        yield from _deeper_siblings(recipe, batch, affordable)
+
+
+def smaller_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]:
+    """Names and recipes of smaller siblings: a quarter as wide, half as wide, shallower.
+
+    >>> from thalweg.core.source import Splits
+    >>> x, y = torch.ones(5, 3), torch.ones(5, 2)
+    >>> net = lambda: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> recipe = Recipe(data=Splits(train=(x, y)), model=net, objective=nn.MSELoss())
+    >>> [(name, smaller.model()[0].out_features) for name, smaller in smaller_siblings(recipe, (x, y))]
+    [('1/4 as wide', 2), ('1/2 as wide', 4)]
+    """
+    for divisor in NARROWER:
+        if (narrower := narrower_by(recipe, batch, divisor)) is not None:
+            yield f"1/{divisor} as wide", narrower
+    if (shallow := shallower(recipe, batch)) is not None:
+        yield "half of its blocks", shallow
 
 
 def reinitialized(recipe: Recipe, batch: Nest) -> Recipe | None:
@@ -60,7 +90,7 @@ def reinitialized(recipe: Recipe, batch: Nest) -> Recipe | None:
     """
     if any(_by_knob(recipe.model, knob, lambda size: size) for knob in ("width", "depth")):
         return None
-    factory = _by_layers(recipe, 1, batch)
+    factory = begun_anew(recipe, batch)
     return None if factory is None else recipe.but(model=factory)
 
 
@@ -150,16 +180,62 @@ def wider(recipe: Recipe, batch: Nest, factor: int, affordable: Affordable = lam
     """The recipe with a model `factor` times as wide, None where it cannot be widened."""
     knob = _by_knob(recipe.model, "width", lambda width: width * factor)
     return _believed(recipe, knob, batch, affordable) or _believed(
-        recipe, _by_layers(recipe, factor, batch), batch, affordable
+        recipe, widened(recipe, batch, factor), batch, affordable
     )
+
+
+def narrower_by(recipe: Recipe, batch: Nest, divisor: int) -> Recipe | None:
+    """The recipe with a model of a share of the width, None where it cannot be made narrower."""
+    knob = _by_knob(recipe.model, "width", lambda width: max(1, width // divisor))
+    return _smaller(recipe, knob, batch) or _smaller(recipe, narrowed(recipe, batch, divisor), batch)
 
 
 def deeper(recipe: Recipe, batch: Nest, affordable: Affordable = lambda recipe: True) -> Recipe | None:
-    """The recipe with one hidden layer more in its model, None where none can be put in."""
+    """The recipe with one hidden layer, or one block more in its model, None where none can be put in."""
+    return next((bigger for _, bigger in _deeper_siblings(recipe, batch, affordable)), None)
+
+
+def _deeper_siblings(recipe: Recipe, batch: Nest, affordable: Affordable) -> Iterator[tuple[str, Recipe]]:
+    """By its knob; else one block more, of a kind that it has, and one hidden layer before its head."""
     knob = _by_knob(recipe.model, "depth", lambda depth: depth + 1)
-    return _believed(recipe, knob, batch, affordable) or _believed(
-        recipe, _by_insertion(recipe, batch), batch, affordable
-    )
+    if (bigger := _believed(recipe, knob, batch, affordable)) is not None:
+        yield HIDDEN, bigger
+        return
+    found = False
+    for name, factory in deepened(recipe, batch):
+        if found and name != HIDDEN:
+            continue
+        if (bigger := _believed(recipe, factory, batch, affordable)) is not None:
+            found = True
+            yield name, bigger
+
+
+def shallower(recipe: Recipe, batch: Nest) -> Recipe | None:
+    """The recipe with half of the equal blocks of its model, or of its recurrent layers; None where it has but one.
+
+    The whole model can compute all that it computes: blocks whose outputs are unlike their inputs in shape, that are
+    frozen, or that drop, are left where they are.
+    """
+    knob = _by_knob(recipe.model, "depth", lambda depth: depth // 2 if depth > 1 else depth)
+    if knob is not None and (smaller := _smaller(recipe, knob, batch)) is not None:
+        return smaller
+    return next(filter(None, (_smaller(recipe, made, batch) for made in made_shallower(recipe, batch))), None)
+
+
+def _opened(recipe: Recipe, batch: Nest, affordable: Affordable) -> Recipe | None:
+    """The recipe without its bottleneck."""
+    if _by_knob(recipe.model, "width", lambda width: width) is not None:
+        return None
+    return _believed(recipe, unnarrowed(recipe, batch), batch, affordable)
+
+
+def _smaller(recipe: Recipe, factory: Factory | None, batch: Nest) -> Recipe | None:
+    """The recipe with that model, where it runs on a batch and is smaller."""
+    if factory is None:
+        return None
+    smaller = recipe.but(model=factory)
+    sizes = [_size_if_it_runs(one, batch) for one in (recipe, smaller)]
+    return smaller if None not in sizes and cast(int, sizes[1]) < cast(int, sizes[0]) else None
 
 
 def _believed(recipe: Recipe, factory: Factory | None, batch: Nest, affordable: Affordable) -> Recipe | None:
@@ -184,7 +260,8 @@ def _size_if_it_runs(recipe: Recipe, batch: Nest) -> int | None:
             model = recipe.model()
         except Exception:  # a user's own code: sizes that do not fit are told by assertions and missing keys too
             return None
-        fits = _forward(Step(model, recipe.objective), batch)
+        step = Step(model, recipe.objective)
+        fits = all(forward(step, batch, training=training) is not None for training in (False, True))
     return sum(parameter.numel() for parameter in model.parameters()) if fits else None
 
 
@@ -197,125 +274,3 @@ def _by_knob(factory: Callable[..., nn.Module], knob: str, grow: Callable[[Any],
     if parameter is None or not isinstance(parameter.default, int | float):
         return None
     return partial(factory, **{knob: grow(parameter.default)})
-
-
-@dataclass(frozen=True, repr=False)
-class Widened:
-    """A model factory whose hidden layers are `factor` times as wide: linear, convolution, norm and embedding layers.
-
-    `first` and `last` name the layers that meet the data, whose outer sides stay as they are.
-    """
-
-    factory: Callable[[], nn.Module]
-    factor: int
-    first: str
-    last: str
-
-    def __call__(self) -> nn.Module:
-        model = self.factory()
-        for name, module in list(model.named_modules()):
-            wider = _wider(module, self.factor, inner=name != self.first, outer=name != self.last)
-            if wider is not None:
-                if name == "":
-                    return wider
-                model.set_submodule(name, wider)
-        return model
-
-    def __repr__(self) -> str:
-        change = "layers initialized anew" if self.factor == 1 else f"{self.factor} x as wide"
-        return f"{describe_piece(self.factory)}, {change}"
-
-
-@dataclass(frozen=True, repr=False)
-class Deepened:
-    """A model factory with one hidden layer more before the layer `last`, a linear one, and a ReLU between them."""
-
-    factory: Callable[[], nn.Module]
-    last: str
-
-    def __call__(self) -> nn.Module:
-        model = self.factory()
-        head = cast(nn.Linear, model.get_submodule(self.last))
-        units = max(LEAST_UNITS, head.in_features)
-        deeper = nn.Sequential(
-            nn.Linear(head.in_features, units), nn.ReLU(), nn.Linear(units, head.out_features, head.bias is not None)
-        )
-        if self.last == "":
-            return deeper
-        model.set_submodule(self.last, deeper)
-        return model
-
-    def __repr__(self) -> str:
-        return f"{describe_piece(self.factory)}, one hidden layer more"
-
-
-def _by_layers(recipe: Recipe, factor: int, batch: Nest) -> Factory | None:
-    called = _called(recipe, batch)
-    return Widened(recipe.model, factor, called[0][0], called[-1][0]) if len(called) > 1 else None
-
-
-def _by_insertion(recipe: Recipe, batch: Nest) -> Factory | None:
-    called = _called(recipe, batch)
-    return Deepened(recipe.model, called[-1][0]) if called and type(called[-1][1]) is nn.Linear else None
-
-
-def _called(recipe: Recipe, batch: Nest) -> list[tuple[str, nn.Module]]:
-    """The layers with weights that a forward pass calls, in that order; none where it fails."""
-    called: list[tuple[str, nn.Module]] = []
-    with untouched():
-        model = recipe.model()
-        for name, module in model.named_modules():
-            if isinstance(module, SIZED) and not isinstance(module, NORMS):
-                module.register_forward_hook(partial(_note, called, name))
-        return list(dict(called).items()) if _forward(Step(model, recipe.objective), batch) else []
-
-
-def _note(called: list[tuple[str, nn.Module]], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-    called.append((name, module))
-
-
-def _forward(step: Step, batch: Nest) -> bool:
-    """Whether the step takes a batch, in evaluation and in training; an objective may ask for gradients of its own."""
-    cpu = torch.device("cpu")
-    try:
-        for training in (False, True):
-            moment = Moment(training=training, generator=generator(0, "trial"))
-            step.to(cpu).train(training)(to_device(batch, cpu), moment)
-    except Exception:  # a user's own code
-        return False
-    return True
-
-
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-CHANNEL_NORMS = (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
-)  # fmt: skip
-SIZED = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, *NORMS)
-
-
-def _wider(module: nn.Module, factor: int, inner: bool, outer: bool) -> nn.Module | None:
-    """A new layer of the same settings, wider on its inner (input) and outer (output) sides; None for other modules."""
-    if type(module) is nn.Linear:
-        features = module.in_features * _times(factor, inner), module.out_features * _times(factor, outer)
-        return nn.Linear(*features, bias=module.bias is not None)
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1:
-        settings = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
-        channels = module.in_channels * _times(factor, inner), module.out_channels * _times(factor, outer)
-        options = {name: getattr(module, name) for name in settings}
-        return type(module)(*channels, bias=module.bias is not None, **options)
-    if isinstance(module, nn.Embedding):
-        return nn.Embedding(module.num_embeddings, module.embedding_dim * factor, module.padding_idx)
-    if type(module) in CHANNEL_NORMS:
-        norm: Any = module
-        return type(norm)(norm.num_features * factor, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1:
-        return nn.LayerNorm(module.normalized_shape[0] * factor, module.eps, module.elementwise_affine)
-    if type(module) is nn.RMSNorm and len(module.normalized_shape) == 1:
-        return nn.RMSNorm(module.normalized_shape[0] * factor, module.eps, module.elementwise_affine)
-    if type(module) is nn.GroupNorm:
-        return nn.GroupNorm(module.num_groups, module.num_channels * factor, module.eps, module.affine)
-    return None
-
-
-def _times(factor: int, grows: bool) -> int:
-    return factor if grows else 1

@@ -85,6 +85,10 @@ class Laboratory:
         """Whether the budget still holds one run of a recipe."""
         return self._holds([(recipe, 1)])
 
+    def spares(self, recipe: Recipe, reserve: int) -> bool:
+        """Whether the budget still holds one run of a recipe, and then so many of the recipe under question."""
+        return self._holds([(recipe, 1), (self.recipe, reserve)])
+
     def affords_both(self, recipe: Recipe, other: Recipe, seeds: Sequence[int]) -> bool:
         """Whether the budget still holds the runs of two recipes."""
         return self._holds([(recipe, len(seeds)), (other, len(seeds))])

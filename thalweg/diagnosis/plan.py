@@ -9,9 +9,10 @@ from thalweg.core.notices import collecting
 from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.fitting import BIGGER, FRESH, SAME, bigger_arms
-from thalweg.diagnosis.generalizing import FEEDS, HALVED, RESTRAINS, STARVES, STRENGTHS
+from thalweg.diagnosis.further_arms import FURTHER
+from thalweg.diagnosis.generalizing import DIVISORS, FEEDS, RESTRAINS, SHRINKS, STARVES, STRENGTHS
 from thalweg.diagnosis.generalizing import SEEDS as PAIR
-from thalweg.diagnosis.growth import reinitialized
+from thalweg.diagnosis.growth import NARROWER, reinitialized
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
 from thalweg.diagnosis.stage import Planned
 from thalweg.training import Recipe
@@ -51,6 +52,7 @@ def planned(lab: Laboratory) -> list[Planned]:
     if reinitialized(lab.recipe, first_batch(lab.train)) is not None:
         arms.append(like_it(SAME, ANEW))
     arms += [like_it(SAME, ESCAPING), like_it(SAME, ADAM), like_it(SAME, LONGER, 3.0)]
+    arms += [like_it(SAME, name) for name in FURTHER]
     arms.append(like_it(SAME, f"the best of these, and the recipe as it is, on {FRESH} fresh seeds", 2.0 * FRESH))
     bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.affords_once(arm[1])]
     arms += [Planned(BIGGER, name, lab.price_of(recipe), lab.seconds_of(recipe)) for name, recipe in bigger]
@@ -58,4 +60,5 @@ def planned(lab: Laboratory) -> list[Planned]:
     arms += [like_it(RESTRAINS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]
     arms += [like_it(RESTRAINS, f"L2 penalty of {strength:g}", float(PAIR)) for strength in STRENGTHS]
     arms.append(like_it(FEEDS, f"{more:.2g} x the training data", PAIR * more))
-    return [*arms, like_it(STARVES, HALVED, float(PAIR))]
+    arms += [like_it(SHRINKS, f"1/{divisor} as wide", float(PAIR)) for divisor in NARROWER]
+    return [*arms, *(like_it(STARVES, f"1/{divisor} of the training data", float(PAIR)) for divisor in DIVISORS)]

@@ -21,6 +21,9 @@ from thalweg.training import Recipe
 from thalweg.training.evaluate import example_losses
 from thalweg.training.interval import mean_interval
 
+RESERVE = 5
+"""So many trainings are left to what is asked of the validation loss: two penalties, and the recipe on another seed."""
+
 
 def siblings_floor(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> Floor | None:
     """The best on validation of the arms of the same size and the bigger ones; None where none has a finite loss."""
@@ -30,7 +33,7 @@ def siblings_floor(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> 
     arms: list[Arm] = [control]
     arms += [lab.arm(name, recipe, seed, lab.train) for name, recipe in better_trained(lab, control)]
     for name, recipe in bigger_arms(lab, best_trained(lab, control, arms), grow):
-        if lab.affords(recipe, seed, name):
+        if lab.spares(recipe, RESERVE):
             arms.append(lab.arm(name, recipe, seed, lab.train))
     best = min(arms, key=lambda arm: arm.validation)
     losses = lab.losses(lab.kept[best.name, lab.recipe.seed], lab.validation)

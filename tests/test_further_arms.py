@@ -1,0 +1,110 @@
+"""Further arms: what speaks for each, what they leave to others, and what they change."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import StepLR
+
+from thalweg import Recipe, Splits
+from thalweg.diagnosis.arms import at_rate, is_usual_adam
+from thalweg.diagnosis.budget import Budget
+from thalweg.diagnosis.further_arms import (
+    BEGUN,
+    CLIPPED,
+    MOMENTUM,
+    NORMED,
+    RESERVE,
+    SHALLOWER,
+    WARMED,
+    WARMED_HIGHER,
+    Tried,
+    WarmedUp,
+    further_arms,
+    warmed_up,
+)  # fmt: skip
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
+
+DRAWN = torch.Generator().manual_seed(0)
+X = torch.randn(40, 6, generator=DRAWN)
+Y = X.sum(1, keepdim=True)
+
+
+def deep(count: int = 6) -> nn.Module:
+    return nn.Sequential(*(nn.Sequential(nn.Linear(6, 6), nn.ReLU()) for _ in range(count)), nn.Linear(6, 1))
+
+
+def shallow() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def lab_of(model: Any, budget: float = 30.0, **changes: Any) -> Laboratory:
+    recipe = Recipe(
+        data=Splits(train=(X, Y), validation=(X + 0.1, Y)), model=model, objective=nn.MSELoss(),
+        optimizer=partial(torch.optim.SGD, lr=0.01), epochs=2,
+    )  # fmt: skip
+    return lay_out(recipe.but(**changes), torch.device("cpu"), Budget.of(budget), lambda stage: None)
+
+
+def names(lab: Laboratory, *, too_high: bool = False, adam_helped: bool = False) -> list[str]:
+    control = lab.arm(CONTROL, lab.recipe, [lab.recipe.seed], lab.train)
+    tried = Tried(lab.recipe, at_rate(lab.recipe, 3.0), too_high, adam_helped)
+    return [name for name, _ in further_arms(lab, control, first_batch(lab.train), tried)]
+
+
+def test_a_deep_network_is_asked_about_its_depth_and_its_beginning() -> None:
+    assert names(lab_of(deep)) == [SHALLOWER, BEGUN, NORMED]
+    assert names(lab_of(deep), too_high=True) == [SHALLOWER, WARMED, WARMED_HIGHER, BEGUN, NORMED]
+
+
+def test_a_shallow_one_only_about_what_its_run_shows() -> None:
+    adam = partial(torch.optim.Adam, lr=0.01)
+    assert names(lab_of(shallow)) == names(lab_of(shallow), too_high=True) == []
+    assert names(lab_of(shallow, optimizer=adam)) == [MOMENTUM]
+    assert names(lab_of(shallow, optimizer=adam), adam_helped=True) == []
+    assert names(lab_of(shallow, optimizer=partial(torch.optim.SGD, lr=1e9))) == [WARMED, WARMED_HIGHER]
+
+
+def bursting(step: int, steps: int | None) -> float:
+    return 200.0 if step == 12 else 1.0
+
+
+def test_a_gradient_that_bursts_is_clipped_and_one_that_falls_is_not() -> None:
+    assert names(lab_of(shallow, epochs=10, schedule=bursting, batch_size=20)) == [CLIPPED]
+    assert names(lab_of(shallow, epochs=10, schedule=bursting, batch_size=20, clip_norm=1.0)) == []
+    assert names(lab_of(shallow, epochs=30, optimizer=partial(torch.optim.SGD, lr=0.1))) == []
+
+
+def test_enough_is_left_for_bigger_siblings() -> None:
+    assert names(lab_of(deep, budget=RESERVE + 1.5)) == []
+    assert names(lab_of(deep, budget=RESERVE + 2.5)) == [SHALLOWER, BEGUN, NORMED]  # none of them was trained
+
+
+def test_a_warm_up_is_put_before_a_function_and_not_before_a_scheduler() -> None:
+    def falling(step: int, steps: int | None) -> float:
+        return 1 - step / (steps or 1)
+
+    recipe = lab_of(shallow).recipe
+    warmed = warmed_up(recipe.but(schedule=falling))
+    assert warmed is not None
+    assert [warmed.schedule(step, 40) for step in (0, 1, 3, 20)] == pytest.approx([0.25, 0.5 * 39 / 40, 37 / 40, 0.5])
+    assert warmed_up(recipe.but(schedule=partial(StepLR, step_size=1))) is None
+    assert repr(WarmedUp()) == "warm-up"
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "usual"),
+    [
+        (partial(torch.optim.Adam, lr=1e-3), True),
+        (partial(torch.optim.Adam, lr=1e-3, weight_decay=0.1), True),
+        (torch.optim.AdamW, True),
+        (partial(torch.optim.Adam, lr=2e-3), False),
+        (partial(torch.optim.Adam, lr=1e-3, eps=0.1), False),
+        (partial(torch.optim.SGD, lr=1e-3), False),
+        (lambda parameters: torch.optim.Adam([{"params": [each]} for each in parameters], lr=1e-3), False),
+    ],
+)
+def test_adam_at_its_usual_rate_is_not_tried_where_the_recipe_has_it(optimizer: Any, usual: bool) -> None:
+    assert is_usual_adam(lab_of(shallow, optimizer=optimizer).recipe) == usual
