@@ -17,8 +17,8 @@ from thalweg.core.description import describe_piece
 from thalweg.core.objective import apply
 from thalweg.core.randomness import untouched
 from thalweg.core.signature import parameters_of
-from thalweg.diagnosis.growth import NORMS
 from thalweg.diagnosis.laboratory import first_batch
+from thalweg.diagnosis.resizing import NORMS
 from thalweg.nn import cnn, mlp
 from thalweg.training import Recipe
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from thalweg.diagnosis.growth import NORMS
+from thalweg.diagnosis.resizing import NORMS
 from thalweg.remedy.altered import ACTIVATIONS, Altered, Trace, by_knob, has, knob_of, set_module, traced
 from thalweg.training import Recipe
 
