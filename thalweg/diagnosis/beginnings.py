@@ -25,7 +25,7 @@ DEEP = 6
 """Matrices and filters from which on a network is deep enough for its beginning to matter."""
 RECTIFIERS = ("Relu", "Gelu", "Silu", "Elu", "Hardtanh", "Softplus", "Mish")
 GAINS = {"Tanh": 5 / 3, "Sigmoid": 4.0}
-NORMED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 FILTERS: dict[Any, Any] = {
     nn.Linear: nn.BatchNorm1d, nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d,
 }  # fmt: skip
@@ -119,7 +119,7 @@ def batch_normed(recipe: Recipe, batch: Nest) -> Recipe | None:
 
 
 def _normed(model: nn.Module) -> bool:
-    return any(isinstance(module, NORMED) for module in model.modules())
+    return any(isinstance(module, NORMS) for module in model.modules())
 
 
 def _activation(minimized: Tensor | None) -> str | None:

@@ -17,7 +17,7 @@ from thalweg.core.description import describe_piece
 from thalweg.core.objective import apply
 from thalweg.core.randomness import untouched
 from thalweg.core.signature import parameters_of
-from thalweg.diagnosis.beginnings import NORMED
+from thalweg.diagnosis.beginnings import NORMS
 from thalweg.diagnosis.laboratory import first_batch
 from thalweg.nn import cnn, mlp
 from thalweg.training import Recipe
@@ -82,7 +82,7 @@ class Trace:
     @property
     def normed(self) -> bool:
         """Whether there is a norm in the model."""
-        return any(isinstance(module, NORMED) for module in self.model.modules())
+        return any(isinstance(module, NORMS) for module in self.model.modules())
 
     @property
     def columns(self) -> int | None:
@@ -95,7 +95,7 @@ class Trace:
         for call in self.calls[self.calls.index(layer) + 1 :]:
             if isinstance(call.module, ACTIVATIONS):
                 return call.module
-            if not isinstance(call.module, (*NORMED, nn.modules.dropout._DropoutNd, nn.Identity)):
+            if not isinstance(call.module, (*NORMS, nn.modules.dropout._DropoutNd, nn.Identity)):
                 return None
         return None
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from thalweg.diagnosis.beginnings import NORMED
+from thalweg.diagnosis.beginnings import NORMS
 from thalweg.remedy.altered import ACTIVATIONS, Altered, Trace, by_knob, has, knob_of, set_module, traced
 from thalweg.training import Recipe
 
@@ -109,7 +109,7 @@ def _blocks(sequence: nn.Sequential) -> tuple[tuple[int, int], ...]:
         if not _keeps(module):
             continue
         end = start + 1
-        while end < len(modules) and isinstance(modules[end], (*ACTIVATIONS, *NORMED, nn.modules.dropout._DropoutNd)):
+        while end < len(modules) and isinstance(modules[end], (*ACTIVATIONS, *NORMS, nn.modules.dropout._DropoutNd)):
             end += 1
         if any(isinstance(each, ACTIVATIONS) for each in modules[start:end]):
             blocks.append((start, end))
