@@ -27,6 +27,7 @@ from thalweg.measure.curvature.evaluation import joined
 from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.evaluate import ExampleLosses, example_losses
 from thalweg.training.judging import Judge
+from thalweg.training.kept_runs import seconds_kept
 
 FEWEST = 10
 """Fewer examples in the probe half say nothing of the test data."""
@@ -133,7 +134,9 @@ class Laboratory:
             self.progress(self._stage(name, recipe, len(missing)))
             self.price += self.price_of(recipe) * len(missing)
             self.runs += len(missing)
+            known = seconds_kept()
             trained = train_many([recipe.but(seed=seed) for seed in missing], device=self.device)
+            self.started -= seconds_kept() - known  # what was trained before an interrupt has taken its time then
             for seed, run in zip(missing, trained, strict=True):
                 if run.status is Outcome.INTERRUPTED:
                     raise run.error or KeyboardInterrupt
