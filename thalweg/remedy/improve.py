@@ -23,9 +23,11 @@ from thalweg.diagnosis.laboratory import first_batch, halves, open_indexed
 from thalweg.diagnosis.work import work
 from thalweg.remedy.door import diagnose
 from thalweg.remedy.images import beyond_references, shows_images
-from thalweg.remedy.proof import PAIRS, Proof, pairs_for, prove
+from thalweg.remedy.proof import Proof
+from thalweg.remedy.prove import PAIRS, prove
 from thalweg.remedy.race import Race, race
 from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.sign_flips import pairs_for
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train
 
 DIAGNOSIS = 20.0

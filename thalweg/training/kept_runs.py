@@ -111,14 +111,14 @@ class KeptRuns:
         try:
             about = json.loads(read_own(self.folder / f"{name}.json"))
             status, history, best = Outcome[about["status"]], list(about["history"]), int(about["best_epoch"])
-            models = []
+            models = list[nn.Module]()
             for which in ("best", "last"):
                 with untouched(), unsaid():
                     model = build_model(recipe.model)
                 file = self.folder / f"{name}-{which}.safetensors"
                 unpack_weights(model, read_own(file), file.name, grown=True)
                 models.append(model.eval())
-            return Run(recipe, history, status, *models, best, notices=tuple(about["notices"]))
+            return Run(recipe, history, status, models[0], models[1], best, notices=tuple(about["notices"]))
         except (RunError, ValueError, KeyError, TypeError) as error:
             notice(f"A run that was kept cannot be read, and is trained again: {error}")
             return None
