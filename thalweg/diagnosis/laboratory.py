@@ -14,7 +14,7 @@ from thalweg.core.errors import RunError, ThalwegError, Unsupported
 from thalweg.core.nest import count_examples
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
-from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
+from thalweg.core.source import Altering, Described, Indexed, Source, Splits, plain_of
 from thalweg.core.wording import counted
 from thalweg.diagnosis.budget import Budget, Cost
 from thalweg.diagnosis.cause import Cause
@@ -30,7 +30,9 @@ from thalweg.training.judging import Judge
 from thalweg.training.kept_runs import seconds_kept
 
 FEWEST = 10
-"""Fewer examples in the probe half say nothing of the test data."""
+"""So few test examples say nothing of the test data."""
+SPLIT_FROM = 100
+"""A test split of fewer examples is not halved: on half of them an error rate is known to 14 points at best."""
 RESERVOIR = 20_000
 """So many examples of a stream are held in memory."""
 FAR = 4.0
@@ -221,18 +223,26 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     probe = None
     if test and recipe.data.test is not None:
         probe = as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
-        probe = _telling(halves(probe)[0]) if isinstance(probe, Indexed) else probe
+        probe = _telling(halves(probe)[0] if splittable(probe) else probe) if isinstance(probe, Indexed) else probe
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={})
     given = recipe.data.validation is not None
     return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given)
 
 
 def _telling(probe: Indexed) -> Indexed | None:
-    """The probe half, None where it has too few examples to say anything of the test data."""
+    """What is read of the test data, None where it has too few examples to say anything of the test data."""
     if len(probe) >= FEWEST:
         return probe
-    notice(f"Half of the test split is {counted(len(probe), 'example')}: too few to say whether test data differ.")
+    notice(f"The test split is {counted(len(probe), 'example')}: too few to say whether test data differ.")
     return None
+
+
+def splittable(test: Indexed) -> bool:
+    """Whether a test split can be halved: it has examples enough, and where these belong to groups, two of them."""
+    if len(test) < SPLIT_FROM:
+        return False
+    known = test.meta(np.arange(len(test))) if isinstance(test, Described) else {}
+    return known.get("group") is None or len(np.unique(np.asarray(known["group"]))) > 1
 
 
 def halves(test: Indexed) -> tuple[Indexed, Indexed]:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from thalweg.core.description import describe_piece
 from thalweg.core.nest import Nest
@@ -119,6 +120,11 @@ def _wide(recipe: Recipe, batch: Nest, factor: float) -> Recipe | None:
     narrow: Any = partial(recipe.model, width=max(1, int(width.default * factor)))
     changed = recipe.but(model=narrow)
     return changed if runs(changed, batch) and count_parameters(changed) < count_parameters(recipe) else None
+
+
+def _with_width(factory: Callable[..., nn.Module], width: int) -> Callable[[], nn.Module]:
+    named: dict[str, Any] = {"width": width}
+    return partial(factory, **named)
 
 
 def _decayed(recipe: Recipe, decay: float) -> Recipe | None:
