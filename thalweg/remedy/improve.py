@@ -138,9 +138,8 @@ def _final(circle: Circle) -> tuple[Any, str]:
         if isinstance(test, Indexed) and circle.halved:
             return halves(test)[1], UNREAD
         if isinstance(test, Indexed):
-            times = {1: "once", 2: "twice"}.get(circle.read, f"{circle.read} times")
-            few = f"all {len(test)} test examples, too few to halve"
-            return test, f"{few}, which were read {times} before" if circle.read else f"{few}, read here alone"
+            times = {0: "once", 1: "twice"}.get(circle.read, f"{circle.read + 1} times")
+            return test, f"all {len(test)} test examples, too few to halve and read {times}: here for the last time"
         notice("The test split is a stream, which the diagnosis reads whole: no half of it is left to judge by.")
     if data.validation is not None:
         return data.validation, "the validation data, by which it was also chosen"

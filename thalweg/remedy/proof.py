@@ -195,7 +195,7 @@ def helps(p: float, effect: Score) -> bool:
     return p <= LEVEL and not effect.low <= 0
 
 
-def pairs_to_json(pairs: Pairs) -> list[dict[str, float]]:
+def pairs_to_json(pairs: Pairs) -> list[dict[str, Any]]:
     """Pairs as plain values.
 
     >>> pairs_to_json(((7, 0.5, 0.25),))

@@ -117,8 +117,7 @@ def _wide(recipe: Recipe, batch: Nest, factor: float) -> Recipe | None:
     width = parameters_of(recipe.model).get("width")
     if width is None or not isinstance(width.default, int):
         return None
-    narrow: Any = partial(recipe.model, width=max(1, int(width.default * factor)))
-    changed = recipe.but(model=narrow)
+    changed = recipe.but(model=_with_width(recipe.model, max(1, int(width.default * factor))))
     return changed if runs(changed, batch) and count_parameters(changed) < count_parameters(recipe) else None
 
 
