@@ -35,7 +35,7 @@ class Beside:
     @property
     def beaten(self) -> bool:
         """Whether the remedy is better than it beyond noise."""
-        return self.lead.low > 0 or isinf(self.lead.value)
+        return bool(self.lead.low > 0) or isinf(self.lead.value)
 
     @property
     def sentence(self) -> str:
@@ -143,7 +143,7 @@ class Proof:
     @property
     def helped(self) -> bool:
         """Whether the remedy lowers the loss beyond chance, by the signs and by the interval, at no price elsewhere."""
-        return helps(self.p, self.effect) and not self.price > PRICE * self.effect.value
+        return helps(self.p, self.effect) and not bool(self.price > PRICE * self.effect.value)
 
     @property
     def sentence(self) -> str:
@@ -192,7 +192,7 @@ def helps(p: float, effect: Score) -> bool:
     >>> helps(1 / 32, Score(0.5, 0.1, 0.9)), helps(1 / 32, Score(0.5, -0.1, 1.1))
     (True, False)
     """
-    return p <= LEVEL and not effect.low <= 0
+    return bool(p <= LEVEL and not effect.low <= 0)
 
 
 def pairs_to_json(pairs: Pairs) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ import torch
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, RunError
-from thalweg.core.notices import collecting
+from thalweg.core.notices import collecting, unsaid
 from thalweg.core.source import Source
 from thalweg.diagnosis import Budget, Cause, Cost, Progress, Score
 from thalweg.diagnosis.compare import student
@@ -207,7 +207,7 @@ class Bench:
             without = self.losses(f"without {step.name}", less(self.lab.recipe), self.seeds)
             rise = paired_differences(without, losses)
             told = effect_of(without, losses)
-            pays = bool(np.isinf(rise).any()) or told.low > 0 or not self.helps(without)
+            pays = bool(np.isinf(rise).any() or told.low > 0) or not self.helps(without)
             parts.append(Part(step.name, tuple(zip(self.seeds, without, losses, strict=True)), told, pays))
             if not pays:
                 left, losses = less, without
@@ -220,7 +220,8 @@ class Bench:
         drawn = random_change(own, first_batch(self.lab.train), cost, self.remedy.name)
         changed = drawn(own)
         shift = changed.seed - own.seed
-        losses = self.losses(RANDOM, changed, [seed + shift for seed in self.seeds], required=False)
+        with unsaid():  # what is drawn at random is nobody's mistake
+            losses = self.losses(RANDOM, changed, [seed + shift for seed in self.seeds], required=False)
         return Beside(
             drawn.name,
             tuple(own.difference(changed)),
