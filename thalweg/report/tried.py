@@ -20,8 +20,8 @@ def proofs(evidence: Evidence) -> Section:
         blocks += _proof(item)
     lead = (
         "The same seeds, trained twice: without the remedy (open dot) and with it (full dot). p is how often chance "
-        "alone, a random sign for each pair, would make the mean gain as large; at most 0.05 counts as helped. Beside it "
-        "stands a change that was drawn at random, on the same seeds and at the same cost."
+        "alone, a random sign for each pair, would make the mean gain as large; at most 0.05 counts as helped. A "
+        "random change stands beside it: drawn without a look at the finding, on the same seeds, at the same cost."
     )
     return Section("proofs", "The proofs", blocks, lead)
 
