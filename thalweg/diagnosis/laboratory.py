@@ -63,6 +63,8 @@ class Laboratory:
     evidence: dict[str, dict[str, Arm]] = field(default_factory=dict)
     apart: bool = False
     """Whether the recipe brought its validation split, which may then be of another kind than train."""
+    halved: bool = True
+    """Whether what is read of the test data is a half of them; of a few it is all."""
     known_so_far: Finding = field(default_factory=lambda: Finding(Cause.UNDECIDED, ""))
 
     def __post_init__(self) -> None:
@@ -220,13 +222,14 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
         train, validation = train.take(ids[cut:]), train.take(ids[:cut])
     else:
         validation = open_indexed(recipe, recipe.data.validation, "validation")
-    probe = None
+    probe, halved = None, True
     if test and recipe.data.test is not None:
         probe = as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
-        probe = _telling(halves(probe)[0] if splittable(probe) else probe) if isinstance(probe, Indexed) else probe
+        halved = isinstance(probe, Indexed) and splittable(probe)
+        probe = _telling(halves(probe)[0] if halved else probe) if isinstance(probe, Indexed) else probe
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={})
     given = recipe.data.validation is not None
-    return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given)
+    return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given, halved=halved)
 
 
 def _telling(probe: Indexed) -> Indexed | None:

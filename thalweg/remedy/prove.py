@@ -268,7 +268,7 @@ def judging(lab: Laboratory, on_test: bool, raced: bool, race: bool = False) -> 
     Where a race has chosen, it and the proof judge by halves of the validation examples, each by its own.
     """
     if on_test and lab.probe is not None:
-        return lab.probe, "test loss (probe half)"
+        return lab.probe, "test loss (probe half)" if lab.halved else "test loss"
     if not (raced or race) or len(lab.validation) < APART:
         return lab.validation, "validation loss"
     return halves(lab.validation)[0 if race else 1], "validation loss (half that no race has seen)"

@@ -62,7 +62,7 @@ def _beside(random: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     beaten = "" if random.get("beaten") is True else "; the remedy is no better beyond noise"
     shown = f"{spoken(random.get('name') or '–')}: {interval(mapping(random.get('effect')))}{beaten}"
-    return [("A random change", shown)]
+    return [("Random change, lower by", shown)]
 
 
 def _parts(item: dict[str, Any]) -> list[Any]:
