@@ -52,8 +52,8 @@ def test_a_dry_run_lists_prices_and_leaves_nothing(capsys: pytest.CaptureFixture
 def test_a_dry_run_of_improve_lists_proofs_and_closing_runs_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["improve", "case:too-small", "--dry-run", "--budget", "10m", "--json"]) == 0
     arms = json.loads(capsys.readouterr().out)
-    assert [arm["arm"] for arm in arms][-2:] == ["5 pairs of runs", "the closing runs"]
-    assert arms[-2]["times"] == 10
+    assert [arm["arm"] for arm in arms][-2:] == ["5 pairs of runs, and a random change beside them", "the closing runs"]
+    assert arms[-2]["times"] == 15
     assert main(["improve", "case:too-small", "--dry-run", "--budget", "10m"]) == 0
     assert "At most 6 rounds of this, each for the recipe that came out of the one before; 600 s in all." in (
         capsys.readouterr().out
@@ -66,6 +66,10 @@ def test_improve_proves_adopts_and_keeps_its_diary(capsys: pytest.CaptureFixture
     out, err = capsys.readouterr()
     assert "Round 1: OPTIMIZATION" in out
     assert "adopted: " in out
+    assert "a random change at the same cost (" in out
+    assert (
+        "runs were judged on validation to choose by. On all 30 test examples, too few to halve and read twice" in out
+    )
     folder = Path(err.strip().splitlines()[-1]).parent
     diary = json.loads((folder / "diary.json").read_text())
     assert diary["rounds"][0]["adopted"]

@@ -21,7 +21,7 @@ from thalweg.diagnosis.growth import bigger_siblings, deeper, wider
 from thalweg.loss import Gaussian
 from thalweg.nn import Prepared, mlp
 from thalweg.remedy import remedies_for
-from thalweg.remedy.proof import sign_flip
+from thalweg.remedy.sign_flips import sign_flip
 from thalweg.training.evaluate import ExampleLosses
 from thalweg.training.judging import Judge
 

@@ -22,7 +22,7 @@ from thalweg.diagnosis import Budget, Experiment, Finding, Planned
 from thalweg.diagnosis.finding import Arm, Ranked, Score
 from thalweg.nn import mlp
 from thalweg.remedy import remedies_for
-from thalweg.remedy.improve import Round, _Circle
+from thalweg.remedy.circle import Circle, Round
 from thalweg.remedy.proof import Proof
 
 RANDOM = np.random.default_rng(0)
@@ -103,7 +103,7 @@ def test_remedies_of_an_undecided_finding_treat_what_ranks_first() -> None:
 
 
 def test_nothing_is_put_on_top_of_itself() -> None:
-    circle = _Circle(recipe(), recipe(), thalweg.diagnosis.Budget(), "cpu", lambda stage: None, lambda diary: None)
+    circle = Circle(recipe(), recipe(), thalweg.diagnosis.Budget(), "cpu", lambda stage: None, lambda diary: None)
     noisy, both, restrained, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
     adopted = Proof(both, "validation loss", (), Score(1.0), 0.01, thalweg.diagnosis.Cost())
     circle.diary.append(Round(Finding(Cause.OVERFITTING, ""), (adopted,), adopted))

@@ -1,6 +1,7 @@
 """The diary of an improvement: the rounds and their proofs as files of the run folder."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,10 @@ from thalweg.core.files import own_folder, write_json
 
 if TYPE_CHECKING:
     from thalweg.remedy import Improvement, Round
+
+
+OF_A_PROOF = ("remedy", "helped", "effect", "stopped", "kept")
+"""What the diary repeats of a proof."""
 
 
 class Diary:
@@ -43,25 +48,34 @@ class Diary:
             start={"test": _scores(result.before)},
             end={"test": _scores(result.after)},
             judged_on=result.judged_on,
+            validation_used=result.validation_used,
             ended=result.ended,
         )
         return self.document
 
     def __str__(self) -> str:
         kept = len(self.document["rounds"])
-        return f"Interrupted; {kept} {'round is' if kept == 1 else 'rounds are'} kept in {self.path}."
+        told = f"Interrupted; {kept} {'round is' if kept == 1 else 'rounds are'} kept in {self.path}."
+        return f"{told} Go on with it: thalweg resume {self.path}"
 
 
 def _told(number: int, turn: "Round") -> dict[str, Any]:
+    proofs = [proof.to_json() for proof in turn.proofs]
     return {
         "round": number,
         "cause": str(turn.finding.cause),
         "sentence": turn.finding.sentence,
         "raced": None if turn.race is None else turn.race.sentence,
-        "tried": [{"remedy": p.remedy.name, "helped": p.helped, "effect": p.to_json()["effect"]} for p in turn.proofs],
+        "tried": [{**{key: proof[key] for key in OF_A_PROOF}, "random": _beside(proof)} for proof in proofs],
         "adopted": None if turn.adopted is None else turn.adopted.remedy.name,
+        "kept": None if turn.adopted is None else turn.adopted.kept.name,
+        "race_cost": None if turn.race is None else asdict(turn.race.cost),
         **{key: turn.finding.to_json()[key] for key in ("experiments", "cost")},
     }
+
+
+def _beside(proof: dict[str, Any]) -> dict[str, Any] | None:
+    return None if proof["random"] is None else {key: proof["random"][key] for key in ("name", "effect")}
 
 
 def _scores(scores: dict[str, tuple[float, float, float]]) -> dict[str, dict[str, float]]:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thalweg.cli.begun import KEPT, Begun, begun_in, forget_runs
 from thalweg.cli.diary import Diary
 from thalweg.cli.exits import interrupt_says, interrupted
 from thalweg.cli.options import DryRun, TrainingOptions
@@ -11,6 +12,7 @@ from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
 if TYPE_CHECKING:
     from thalweg.remedy import Improvement
+    from thalweg.training import Recipe, RunFolder
 
 
 def improve(
@@ -27,7 +29,8 @@ def improve(
     Parameters
     ----------
     subject
-        Built-in data (digits), a data file, a folder of images, a recipe (recipe.toml, recipe.py), a case, or a run.
+        Built-in data (digits), a data file, a folder of images, a recipe (recipe.toml, recipe.py), a case, or a run; an
+        improvement that was interrupted goes on.
     budget
         What diagnoses and proofs may cost together: multiples of one training (200), or a time (90s, 10m, 1h).
     rounds
@@ -37,37 +40,68 @@ def improve(
     options
         How it is trained, and what is said of it.
     """
-    from thalweg.cli.stages import Stages
-    from thalweg.cli.subject import lasting, open_subject
+    from thalweg.cli.subject import lasting, open_subject, unfinished
     from thalweg.diagnosis import Budget
-    from thalweg.recipes import expressed
-    from thalweg.remedy import improve as circle
     from thalweg.remedy import plan_of_improvement
 
     own = options or TrainingOptions()
     allowed = Budget.of(budget)
     subject = lasting(subject, own.out)
-    recipe, folder = open_subject(subject, own, words=("status", "cause"), kind="improve")
+    if not dry_run and (folder := unfinished(subject, own.out)) is not None:
+        return go_on(folder, own)
+    recipe, run_folder = open_subject(subject, own, words=("status", "cause"), kind="improve")
     if dry_run:
-        shutil.rmtree(folder.path)  # a dry run leaves nothing
+        shutil.rmtree(run_folder.path)  # a dry run leaves nothing
         note = (
             f"At most {rounds} rounds of this, each for the recipe that came out of the one before; {allowed} in all."
         )
         return show_plan(plan_of_improvement(recipe, own.device, allowed), note, own.json_)
-    given = {"budget": None if budget == "200" else budget, "rounds": None if rounds == 6 else rounds}
-    command = command_line("improve", subject, own, **given, fail_if=own.fail_if)
+    begun = Begun.of(subject, budget, rounds, own, recipe)
+    begun.keep(run_folder.path)
+    return turned(begun, recipe, run_folder, own)
+
+
+def go_on(path: Path, own: TrainingOptions) -> int:
+    """Go on with an improvement that was interrupted or killed: what has ended is not trained again."""
+    from thalweg.training import RunFolder
+
+    begun = begun_in(path)
+    assert begun is not None
+    own.set_notices()
+    folder = RunFolder.reopen(path, kind="improve")
+    try:
+        recipe = begun.recipe(own)
+        folder.begin([])
+        return turned(begun, recipe, folder, begun.options(own))
+    finally:
+        folder.release()
+
+
+def turned(begun: Begun, recipe: "Recipe", folder: "RunFolder", own: TrainingOptions) -> int:
+    """Go round in a folder, and keep what comes of it."""
+    from thalweg.cli.stages import Stages
+    from thalweg.diagnosis import Budget
+    from thalweg.recipes import expressed
+    from thalweg.remedy import improve as circle
+
+    given = {
+        "budget": None if begun.budget == "200" else begun.budget,
+        "rounds": None if begun.rounds == 6 else begun.rounds,
+    }
+    command = command_line("improve", begun.subject, own, **given, fail_if=own.fail_if)
     diary = Diary(folder.path, command)
     try:
         with folder.ending(), Stages(own.quiet) as stages:
             result = circle(
                 recipe,
-                budget=allowed,
-                rounds=rounds,
+                budget=Budget.of(begun.budget),
+                rounds=begun.rounds,
                 out=folder,
                 device=own.device,
                 progress=stages,
                 keep=diary.keep,
                 settle=lambda improved: expressed(improved, recipe),
+                resume=folder.path / KEPT,
             )
     except Exception as error:
         diary.failed(error)
@@ -75,6 +109,7 @@ def improve(
     except KeyboardInterrupt as error:
         close(folder.path, dict(diary.document), own, lambda: print(diary))
         return interrupted(error.__cause__ or error)
+    forget_runs(folder.path)
     return concluded(result, diary, own)
 
 
@@ -126,8 +161,11 @@ def show_improvement(result: "Improvement", recipe: str | None) -> None:
             console.print(f"  raced: {turn.race.sentence}", soft_wrap=True, markup=False)
         for proof in turn.proofs:
             mark = "adopted" if proof is turn.adopted else "no help"
-            console.print(f"  {mark}: {proof.remedy.name}: {proof.sentence}", soft_wrap=True, markup=False)
-    console.print(f"Ended: {result.ended}. On {result.judged_on}:", soft_wrap=True, markup=False)
+            name = proof.kept.name if proof is turn.adopted else proof.remedy.name
+            console.print(f"  {mark}: {name}: {proof.sentence}", soft_wrap=True, markup=False)
+    console.print(f"Ended: {result.ended}.", soft_wrap=True, markup=False)
+    used = f"{result.validation_used} runs were judged on validation to choose by"
+    console.print(f"{used}. On {result.judged_on}:", soft_wrap=True, markup=False)
     if scores := {name: of for name, of in (("before", result.before), ("after", result.after)) if of}:
         console.print(scores_table(scores))
     if not result.before and result.after:

@@ -21,7 +21,7 @@ def resume(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Go on with a run that was interrupted or killed, from its newest checkpoint.
+    """Go on with a run that was interrupted or killed, from its newest checkpoint, or with an improvement.
 
     Parameters
     ----------
@@ -40,7 +40,9 @@ def resume(
     quiet
         No progress and no notices on stderr, only the path of the report.
     """
+    from thalweg.cli.begun import begun_in
     from thalweg.cli.find import find_run
+    from thalweg.cli.improve import go_on as improve_on
     from thalweg.cli.progress import Progress
     from thalweg.cli.subject import recipe_of_case
     from thalweg.cli.train import concluded
@@ -51,6 +53,8 @@ def resume(
     own.set_notices()
     check_conditions(fail_if)
     folder = find_run(run, out)
+    if begun_in(folder) is not None:
+        return improve_on(folder, own)
     if _wants_scores_only(folder):
         return concluded(load_run(folder, recipe_of_case(folder)), own)
     told = f"outside the epochs: nothing is lost. Go on with it: thalweg resume {folder}"

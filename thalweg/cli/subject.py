@@ -48,6 +48,13 @@ def open_subject(
     return recipe, folder
 
 
+def read_subject(subject: str, options: TrainingOptions) -> "Recipe":
+    """The recipe of a subject, without a folder."""
+    run = find_run(subject, options.out) if _is_run(subject, options.out) else None
+    with collecting(), decoding_shown(options.quiet):
+        return _recipe(subject, options.assignments(), options.data(), options.seed, run)
+
+
 def _recipe(
     subject: str, assignments: tuple[str, ...], data: Mapping[str, Any], seed: int | None, run: Path | None
 ) -> "Recipe":
@@ -95,6 +102,16 @@ def _name(subject: str, run: Path | None) -> str:
     if run is not None:
         return str(read_object(run / "run.json", name=str)["name"])
     return subject.removeprefix(CASE) if subject.startswith(CASE) else Path(subject).absolute().stem
+
+
+def unfinished(subject: str, out: Path) -> Path | None:
+    """The folder of an improvement that did not end, where that is the subject; None for anything else."""
+    from thalweg.cli.begun import begun_in
+
+    if subject.startswith(CASE) or not _is_run(subject, out):
+        return None
+    folder = find_run(subject, out)
+    return folder if begun_in(folder) is not None else None
 
 
 def lasting(subject: str, out: Path) -> str:

@@ -14,7 +14,7 @@ from thalweg.core.errors import RunError, ThalwegError, Unsupported
 from thalweg.core.nest import count_examples
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
-from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
+from thalweg.core.source import Altering, Described, Indexed, Source, Splits, plain_of
 from thalweg.core.wording import counted
 from thalweg.diagnosis.averaged import judge_of
 from thalweg.diagnosis.budget import Budget, Cost
@@ -28,9 +28,12 @@ from thalweg.measure.curvature.evaluation import joined
 from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.evaluate import ExampleLosses, example_losses
 from thalweg.training.judging import Judge
+from thalweg.training.kept_runs import seconds_kept
 
 FEWEST = 10
-"""Fewer examples in the probe half say nothing of the test data."""
+"""So few test examples say nothing of the test data."""
+SPLIT_FROM = 100
+"""A test split of fewer examples is not halved: on half of them an error rate is known to 14 points at best."""
 RESERVOIR = 20_000
 """So many examples of a stream are held in memory."""
 FAR = 4.0
@@ -61,6 +64,8 @@ class Laboratory:
     evidence: dict[str, dict[str, Arm]] = field(default_factory=dict)
     apart: bool = False
     """Whether the recipe brought its validation split, which may then be of another kind than train."""
+    halved: bool = True
+    """Whether what is read of the test data is a half of them; of a few it is all."""
     known_so_far: Finding = field(default_factory=lambda: Finding(Cause.UNDECIDED, ""))
 
     def __post_init__(self) -> None:
@@ -138,7 +143,9 @@ class Laboratory:
             self.progress(self._stage(name, recipe, len(missing)))
             self.price += self.price_of(recipe) * len(missing)
             self.runs += len(missing)
+            known = seconds_kept()
             trained = train_many([recipe.but(seed=seed) for seed in missing], device=self.device)
+            self.started -= seconds_kept() - known  # what was trained before an interrupt has taken its time then
             for seed, run in zip(missing, trained, strict=True):
                 if run.status is Outcome.INTERRUPTED:
                     raise run.error or KeyboardInterrupt
@@ -220,22 +227,31 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
         train, validation = train.take(ids[cut:]), train.take(ids[:cut])
     else:
         validation = open_indexed(recipe, recipe.data.validation, "validation")
-    probe = None
+    probe, halved = None, True
     if test and recipe.data.test is not None:
         probe = as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
-        probe = _telling(halves(probe)[0]) if isinstance(probe, Indexed) else probe
+        halved = isinstance(probe, Indexed) and splittable(probe)
+        probe = _telling(halves(probe)[0] if halved else probe) if isinstance(probe, Indexed) else probe
     judge = judge_of(recipe, first_batch(train))
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={}, judge=judge)
     given = recipe.data.validation is not None
-    return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given)
+    return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given, halved=halved)
 
 
 def _telling(probe: Indexed) -> Indexed | None:
-    """The probe half, None where it has too few examples to say anything of the test data."""
+    """What is read of the test data, None where it has too few examples to say anything of the test data."""
     if len(probe) >= FEWEST:
         return probe
-    notice(f"Half of the test split is {counted(len(probe), 'example')}: too few to say whether test data differ.")
+    notice(f"The test split is {counted(len(probe), 'example')}: too few to say whether test data differ.")
     return None
+
+
+def splittable(test: Indexed) -> bool:
+    """Whether a test split can be halved: it has examples enough, and where these belong to groups, two of them."""
+    if len(test) < SPLIT_FROM:
+        return False
+    known = test.meta(np.arange(len(test))) if isinstance(test, Described) else {}
+    return known.get("group") is None or len(np.unique(np.asarray(known["group"]))) > 1
 
 
 def halves(test: Indexed) -> tuple[Indexed, Indexed]:

@@ -1,36 +1,92 @@
-"""prove: (Recipe, Remedy) -> Proof, by paired runs.
+"""Proof: what paired runs with and without a remedy show, as a value."""
 
-Each pair shares its seed, so that initial weights and order are as alike as the remedy leaves them. The one-sided
-sign-flip test asks how often random signs would make the mean difference as large as it is: with n pairs that all agree
-p = 2^-n, so that five pairs can reach .05. The seeds are none that a diagnosis or a race has used.
-"""
-
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
 from math import isinf, isnan
-from time import monotonic
 from typing import Any
 
-import numpy as np
-import torch
-
-from thalweg.core.device import resolve_device
-from thalweg.core.door import no_type_check
-from thalweg.core.errors import RecipeError, RunError
-from thalweg.diagnosis import Budget, Cause, Cost, Progress, Score
-from thalweg.diagnosis.compare import student
-from thalweg.diagnosis.laboratory import Laboratory, lay_out, mean_of
+from thalweg.diagnosis import Cost, Score
 from thalweg.remedy.remedy import Remedy
-from thalweg.training import Outcome, Recipe
+from thalweg.remedy.sign_flips import LEVEL
 
-PAIRS = 5
-WITHOUT, WITH = "the runs without it", "the runs with it"
-FRESH = 1000
-"""Proofs begin at this distance from the recipe's seed."""
-LEVEL = 0.05
 PRICE = 0.25
 """What a remedy for the test data may cost on validation, as a share of what it gains on test."""
+Pairs = tuple[tuple[int, float, float], ...]
+"""Seed, loss without, loss with; infinite for a run without a finite one."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A random change that cost as much as the remedy, on the same seeds: the control of a proof.
+
+    `effect` is how much lower the loss is with it than without, `lead` how much lower it is with the remedy than with
+    it, each with Student's interval over the pairs.
+
+    >>> Beside("another seed", (), ((1, 0.5, 0.5),), Score(0.0), 1.0, Score(0.2, 0.1, 0.3)).beaten
+    True
+    """
+
+    name: str
+    change: tuple[str, ...]
+    pairs: Pairs
+    effect: Score
+    p: float
+    lead: Score
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the remedy is better than it beyond noise."""
+        return bool(self.lead.low > 0) or isinf(self.lead.value)
+
+    @property
+    def sentence(self) -> str:
+        """What it did, in a line."""
+        told = "no finite loss" if isnan(self.effect.value) else f"lower by {self.effect}"
+        end = "" if self.beaten else ", and the remedy is no better than that beyond noise"
+        return f"a random change at the same cost ({self.name}): {told}{end}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "name": self.name,
+            "change": list(self.change),
+            "pairs": pairs_to_json(self.pairs),
+            "effect": asdict(self.effect),
+            "p": self.p,
+            "lead": asdict(self.lead),
+            "beaten": self.beaten,
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a remedy that was left out: how much higher the loss is without it, on the same seeds.
+
+    >>> Part("noise on the inputs", ((1, 0.5, 0.5),), Score(0.0, -0.1, 0.1), False).sentence
+    'noise on the inputs does not pay: without it higher by 0 [-0.1, 0.1]'
+    """
+
+    name: str
+    pairs: Pairs
+    """Seed, loss without the part, loss with it."""
+    rise: Score
+    pays: bool
+
+    @property
+    def sentence(self) -> str:
+        """What it is worth, in a line."""
+        higher = "no finite loss" if isnan(self.rise.value) else f"higher by {self.rise}"
+        return f"{self.name} {'pays' if self.pays else 'does not pay'}: without it {higher}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "name": self.name,
+            "pairs": pairs_to_json(self.pairs),
+            "rise": asdict(self.rise),
+            "pays": self.pays,
+            "sentence": self.sentence,
+        }
 
 
 @dataclass(frozen=True)
@@ -39,8 +95,12 @@ class Proof:
 
     `pairs` holds (seed, loss without, loss with), infinite for a run without a finite one; `effect` is the mean
     difference of the pairs where both are finite, positive where the remedy helps, with Student's interval. `price` is
-    how much higher the validation loss is with a remedy that is measured on test.
+    how much higher the validation loss is with a remedy that is measured on test. `planned` is how many pairs were
+    meant: fewer were trained where these could no longer reach the level. `random` is the control: a random change that
+    cost as much. `parts` says what each part of a composed remedy is worth; `kept` is the remedy without those that do
+    not pay, which is the one to adopt.
 
+    >>> from thalweg.diagnosis import Cause
     >>> remedy = Remedy("longer", Cause.OPTIMIZATION, lambda recipe: recipe.but(epochs=60))
     >>> pairs = tuple((seed, 1.0, 0.5 + seed / 100) for seed in range(5))
     >>> Proof(remedy, "validation loss", pairs, Score(0.48, 0.46, 0.5), 1 / 32, Cost()).wins
@@ -49,12 +109,21 @@ class Proof:
 
     remedy: Remedy
     measure: str
-    pairs: tuple[tuple[int, float, float], ...]
+    pairs: Pairs
     effect: Score
     p: float
     cost: Cost
     change: tuple[str, ...] = ()
     price: float = 0.0
+    planned: int = 0
+    random: Beside | None = None
+    parts: tuple[Part, ...] = ()
+    smallest: Remedy | None = None
+
+    @property
+    def kept(self) -> Remedy:
+        """The remedy, without the parts that do not pay."""
+        return self.smallest or self.remedy
 
     @property
     def wins(self) -> int:
@@ -67,9 +136,14 @@ class Proof:
         return self.effect.low, self.effect.high
 
     @property
+    def stopped(self) -> bool:
+        """Whether fewer pairs were trained than were meant, because all of them could not have reached the level."""
+        return len(self.pairs) < self.planned
+
+    @property
     def helped(self) -> bool:
         """Whether the remedy lowers the loss beyond chance, by the signs and by the interval, at no price elsewhere."""
-        return self.p <= LEVEL and not self.effect.low <= 0 and not self.price > PRICE * self.effect.value
+        return helps(self.p, self.effect) and not bool(self.price > PRICE * self.effect.value)
 
     @property
     def sentence(self) -> str:
@@ -82,7 +156,12 @@ class Proof:
             else []
         )
         diverged = [f"runs without a finite loss: {ends[0]} without it, {ends[1]} with it"] if any(ends) else []
-        return ", ".join([*lower, *dear, *diverged, f"{self.wins} of {len(self.pairs)} pairs", f"p = {self.p:.3g}"])
+        counted = [f"{self.wins} of {len(self.pairs)} pairs", f"p = {self.p:.3g}"]
+        early = [f"stopped there: all of {self.planned} pairs could not reach p <= {LEVEL:g} any more"] * self.stopped
+        told = ", ".join([*lower, *dear, *diverged, *counted, *early])
+        return "; ".join(
+            [told, *(part.sentence for part in self.parts), *([self.random.sentence] if self.random else [])]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a file of `proofs/` holds them."""
@@ -91,120 +170,35 @@ class Proof:
             "cause": str(self.remedy.cause),
             "change": list(self.change),
             "measure": self.measure,
-            "pairs": [{"seed": seed, "without": before, "with": after} for seed, before, after in self.pairs],
+            "pairs": pairs_to_json(self.pairs),
+            "planned": self.planned,
+            "stopped": self.stopped,
             "effect": asdict(self.effect),
             "sentence": self.sentence,
             "price": self.price,
             "wins": self.wins,
             "p": self.p,
             "helped": self.helped,
+            "random": None if self.random is None else self.random.to_json(),
+            "parts": [part.to_json() for part in self.parts],
+            "kept": self.kept.name,
             "cost": asdict(self.cost),
         }
 
 
-@no_type_check
-def prove(
-    recipe: Recipe,
-    remedy: Remedy,
-    *,
-    pairs: int = PAIRS,
-    device: str | torch.device = "auto",
-    candidates: int = 1,
-    progress: Progress | None = None,
-) -> Proof:
-    """Train with and without a remedy on paired seeds, and say whether it helps.
+def helps(p: float, effect: Score) -> bool:
+    """Whether an effect is beyond chance, by the signs and, where it has one, by its interval.
 
-    What is compared is the validation loss of the recipe's judge, for a mismatch the loss on the probe half of the test
-    split. With several `candidates` (Holm's first step) the level is divided, so that more pairs are needed.
-
-    >>> import thalweg
-    >>> from thalweg.cases import get
-    >>> from thalweg.remedy import Remedy
-    >>> recipe = get("rate-too-low").but(epochs=5)
-    >>> from functools import partial
-    >>> adam = partial(torch.optim.Adam, lr=1e-3)
-    >>> proof = prove(recipe, Remedy("Adam at its usual rate", Cause.OPTIMIZATION, lambda r: r.but(optimizer=adam)))
-    >>> proof.helped, proof.wins, proof.p
-    (True, 5, 0.03125)
-
-    Raises `RecipeError` for too few pairs to reach the level, and `RunError` where a run fails.
+    >>> helps(1 / 32, Score(0.5, 0.1, 0.9)), helps(1 / 32, Score(0.5, -0.1, 1.1))
+    (True, False)
     """
-    if pairs < (needed := pairs_for(candidates)):
-        raise RecipeError(
-            f"pairs={pairs} cannot show anything at p <= {LEVEL:g} with {candidates} candidates: give {needed}."
-        )
-    started = monotonic()
-    tell = progress or (lambda stage: None)
-    lab = lay_out(recipe, resolve_device(device), Budget(), tell, remedy.cause is Cause.MISMATCH)
-    treated = remedy(lab.recipe)
-    seeds = [recipe.seed + FRESH + i for i in range(pairs)]
-    before = _judged(lab, WITHOUT, lab.recipe, seeds, remedy)
-    after = _judged(lab, WITH, treated, seeds, remedy)
-    differences = paired_differences(before, after)
-    measure = "test loss (probe half)" if _on_test(lab, remedy) else "validation loss"
-    return Proof(
-        remedy,
-        measure,
-        tuple(zip(seeds, before, after, strict=True)),
-        student(differences[np.isfinite(before) & np.isfinite(after)]),
-        min(1.0, candidates * sign_flip(differences)),
-        Cost(lab.runs, monotonic() - started, lab.price),
-        tuple(lab.recipe.difference(treated)),
-        _price(lab, lab.recipe, treated, seeds) if _on_test(lab, remedy) else 0.0,
-    )
+    return bool(p <= LEVEL and not effect.low <= 0)
 
 
-def pairs_for(candidates: int) -> int:
-    """How many pairs can show, by their signs, that one of several candidates helps: n >= log2(m / level).
+def pairs_to_json(pairs: Pairs) -> list[dict[str, Any]]:
+    """Pairs as plain values.
 
-    >>> pairs_for(1), pairs_for(2), pairs_for(3), pairs_for(4)
-    (5, 6, 6, 7)
+    >>> pairs_to_json(((7, 0.5, 0.25),))
+    [{'seed': 7, 'without': 0.5, 'with': 0.25}]
     """
-    return int(np.ceil(np.log2(max(candidates, 1) / LEVEL)))
-
-
-def _on_test(lab: Laboratory, remedy: Remedy) -> bool:
-    return remedy.cause is Cause.MISMATCH and lab.probe is not None
-
-
-def _judged(lab: Laboratory, name: str, recipe: Recipe, seeds: list[int], remedy: Remedy) -> list[float]:
-    split = lab.probe if _on_test(lab, remedy) and lab.probe is not None else lab.validation
-    runs = lab.run(name, recipe, seeds)
-    for run in runs:
-        if run.status is Outcome.FAILED:
-            raise RunError(f"A run of the proof failed, one of {name} ({remedy.name}): {run.error}") from run.error
-    scored = [lab.losses(run, split) for run in runs]
-    return [mean_of(losses) for losses in scored]
-
-
-def _price(lab: Laboratory, recipe: Recipe, treated: Recipe, seeds: list[int]) -> float:
-    """How much higher the validation loss is with the remedy, on average over the pairs that were trained."""
-    without, beside = (
-        [mean_of(lab.losses(run, lab.validation)) for run in lab.run(name, one, seeds)]
-        for name, one in ((WITHOUT, recipe), (WITH, treated))
-    )
-    return float(np.mean(beside) - np.mean(without)) if np.isfinite(without).all() else 0.0
-
-
-def paired_differences(before: Sequence[float], after: Sequence[float]) -> np.ndarray:
-    """How much lower the loss is after, pair by pair: infinite where only the run before has none, 0 where neither has.
-
-    >>> paired_differences([1.0, float("inf"), float("inf")], [0.5, 0.5, float("inf")])
-    array([0.5, inf, 0. ])
-    """
-    pairs = zip(before, after, strict=True)
-    return np.array([0.0 if first == second else first - second for first, second in pairs])
-
-
-def sign_flip(differences: np.ndarray) -> float:
-    """The one-sided exact sign-flip p-value of a positive mean; an infinite difference counts more than all others.
-
-    >>> sign_flip(np.array([1.0, 2.0, 3.0])), sign_flip(np.array([np.inf, -1.0, 3.0]))
-    (0.125, 0.25)
-    """
-    finite = differences[np.isfinite(differences)]
-    largest = 1.0 + len(differences) * np.abs(finite).max(initial=0.0)
-    differences = np.clip(differences, -largest, largest)
-    signs = np.array(list(product((1, -1), repeat=len(differences))))
-    means = signs @ differences
-    return float(np.mean(means >= differences.sum() - 1e-12 * np.abs(differences).sum()))
+    return [{"seed": seed, "without": before, "with": after} for seed, before, after in pairs]

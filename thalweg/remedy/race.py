@@ -1,62 +1,199 @@
-"""A race: every candidate trained once, on a seed that neither a diagnosis nor a proof uses, to see which to prove.
+"""A race: which of several candidates to prove, by successive halving on a seed that nothing else uses.
 
-The order of the losses is all that is taken from it. A proof has seeds of its own, so that a lucky seed in the race
-helps no remedy there. Both judge by the same validation examples; data that neither has read judge at the end.
+All candidates, and the recipe as it is, are trained for a share of their epochs; the better half goes on to twice that
+share, until as few are left as are to be proved (Jamieson & Talwalkar 2016, "Non-stochastic best arm identification
+and hyperparameter optimization"). The order of the losses is all that is taken from it: a proof has seeds of its own,
+and where there are enough validation examples each judges by its own half of them.
+
+**Equal shares.** Each candidate is trained for the same share of its *own* epochs, in a run of that length: one that
+trains three times as long has three times the epochs in each rung, and a schedule falls to its end within the rung.
+
+**What is needed to tell.** A rung has some epochs and steps at least. What restrains a network shows only after it
+overfits: where such a candidate runs, a rung is no shorter than twice the recipe's best epoch, which is found first. A
+rung that would have to be longer than all epochs is one of all of them, and the last.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, field
+from math import ceil, isfinite, log2
 from time import monotonic
 
 import torch
 
 from thalweg.core.device import resolve_device
-from thalweg.diagnosis import Budget, Cost, Progress
-from thalweg.diagnosis.laboratory import lay_out, mean_of
-from thalweg.diagnosis.work import work
+from thalweg.diagnosis import Budget, Cause, Cost, Progress, Stage
+from thalweg.diagnosis.laboratory import Laboratory, lay_out, mean_of
+from thalweg.diagnosis.work import examples_of
+from thalweg.remedy.prove import judging
 from thalweg.remedy.remedy import Remedy
-from thalweg.training import Outcome, Recipe, train_many
+from thalweg.training import Outcome, Recipe, Run, train_many
+from thalweg.training.kept_runs import seconds_kept
 
 SEED = 500
 """The distance of a race's seed from the recipe's."""
+MOST = 8
+"""So many candidates race at most."""
+PROVED = 2
+"""So many of those that are ahead in a race are put to proof: each more needs more pairs."""
+LEAST_EPOCHS, LEAST_STEPS = 4, 100
+"""A rung is no shorter, in epochs and in steps of the recipe as it is."""
+AT_ONCE = (Cause.OPTIMIZATION, Cause.MODEL_BIAS, Cause.WIRING, Cause.DATA)
+"""Causes whose remedies show from the first epochs on."""
 
 
 @dataclass(frozen=True)
-class Race:
-    """The validation loss of the recipe as it is, and of each candidate that ended with one, the lowest first."""
+class Rung:
+    """A share of the epochs, the loss of the recipe as it is, and of each candidate with a finite one, lowest first."""
 
+    share: float
     without: float
     losses: tuple[tuple[Remedy, float], ...]
-    cost: Cost
-
-    @property
-    def ahead(self) -> list[Remedy]:
-        """The candidates that did better than the recipe as it is, the best first."""
-        return [remedy for remedy, loss in self.losses if not loss >= self.without]
 
     @property
     def sentence(self) -> str:
         """The losses in a line."""
         rest = ", ".join(f"{remedy.name} {loss:.3g}" for remedy, loss in self.losses)
-        return f"validation loss as it is {self.without:.3g}; {rest or 'no candidate has a finite one'}"
+        after = "" if self.share == 1 else f"after {self.share:.3g} of the epochs, "
+        return f"{after}as it is {self.without:.3g}; {rest or 'no candidate has a finite one'}"
 
 
-def race(recipe: Recipe, candidates: Sequence[Remedy], device: str | torch.device, progress: Progress) -> Race:
-    """Train a recipe with each of several remedies and without, once each, all at the same seed.
+@dataclass(frozen=True)
+class Race:
+    """The rungs of a race, each with the better half of the one before, and what they were judged by."""
+
+    rungs: tuple[Rung, ...]
+    cost: Cost
+    measure: str = "validation loss"
+
+    @property
+    def without(self) -> float:
+        """The loss of the recipe as it is, at the last rung."""
+        return self.rungs[-1].without
+
+    @property
+    def losses(self) -> tuple[tuple[Remedy, float], ...]:
+        """The candidates that came to the last rung with a finite loss, the best first."""
+        return self.rungs[-1].losses
+
+    @property
+    def ahead(self) -> list[Remedy]:
+        """The candidates that did better at the last rung than the recipe as it is, the best first."""
+        return [remedy for remedy, loss in self.losses if not loss >= self.without]
+
+    @property
+    def sentence(self) -> str:
+        """The losses in a line."""
+        return f"{self.measure} " + "; then ".join(rung.sentence for rung in self.rungs)
+
+
+@dataclass
+class _Track:
+    """Where the candidates run: the recipe as it is at the race's seed, and what judges."""
+
+    lab: Laboratory
+    candidates: Sequence[Remedy]
+    own: Recipe
+    runs: int = 0
+    times: float = 0.0
+    known: dict[float, Run] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        on_test = all(remedy.cause is Cause.MISMATCH for remedy in self.candidates)
+        self.split, self.measure = judging(self.lab, on_test, raced=False, race=True)
+
+    def rung(self, share: float, candidates: Sequence[Remedy]) -> Rung:
+        """The losses of the candidates, and of the recipe as it is, after a share of their epochs."""
+        recipes = [at_share(remedy(self.own), share) for remedy in candidates]
+        known = self.known.get(share)
+        runs = self.trained(recipes if known is not None else [at_share(self.own, share), *recipes])
+        first, others = (known, runs) if known is not None else (runs[0], runs[1:])
+        losses = [mean_of(self.lab.losses(run, self.split)) for run in others]
+        told = [(remedy, loss) for remedy, loss in zip(candidates, losses, strict=True) if isfinite(loss)]
+        without = mean_of(self.lab.losses(first, self.split))
+        return Rung(share, without, tuple(sorted(told, key=lambda pair: pair[1])))
+
+    def trained(self, recipes: list[Recipe]) -> list[Run]:
+        """The runs of recipes, counted."""
+        runs = train_many(recipes, device=self.lab.device)
+        for run in runs:
+            if run.status is Outcome.INTERRUPTED:
+                raise run.error or KeyboardInterrupt
+        self.runs, self.times = self.runs + len(runs), self.times + sum(map(self.lab.price_of, recipes))
+        return runs
+
+    def shortest(self) -> float:
+        """The shortest share from which something can be told; it may ask for the recipe as it is in full."""
+        steps = self.own.epochs * ceil(examples_of(self.own) / (self.own.batch_size or examples_of(self.own)))
+        least = max(LEAST_EPOCHS / max(self.own.epochs, 1), LEAST_STEPS / max(steps, 1))
+        if least < 1 and any(remedy.cause not in AT_ONCE for remedy in self.candidates):
+            (self.known[1.0],) = self.trained([self.own])
+            least = max(least, 2 * self.known[1.0].best_epoch / self.own.epochs)
+        return least
+
+
+def race(
+    recipe: Recipe,
+    candidates: Sequence[Remedy],
+    device: str | torch.device,
+    progress: Progress,
+    keep: int = PROVED,
+    number: int = 0,
+) -> Race:
+    """Race candidates until `keep` are left; `number` counts the races of a recipe, each of which has its own seed.
 
     Raises `KeyboardInterrupt` where it is interrupted.
     """
-    started = monotonic()
-    lab = lay_out(recipe, resolve_device(device), Budget(), progress, test=False)
-    own = lab.recipe.but(seed=recipe.seed + SEED)
-    recipes = [own, *(remedy(own) for remedy in candidates)]
-    runs = train_many(recipes, device=lab.device)
-    for run in runs:
-        if run.status is Outcome.INTERRUPTED:
-            raise run.error or KeyboardInterrupt
-    without, *losses = (mean_of(lab.losses(run, lab.validation)) for run in runs)
-    told = [(remedy, loss) for remedy, loss in zip(candidates, losses, strict=True) if isfinite(loss)]
-    times = sum(map(work, recipes)) / max(work(own), 1.0)
-    cost = Cost(len(runs), monotonic() - started, times)
-    return Race(without, tuple(sorted(told, key=lambda pair: pair[1])), cost)
+    started, known = monotonic(), seconds_kept()
+    asks_test = any(remedy.cause is Cause.MISMATCH for remedy in candidates)
+    lab = lay_out(recipe, resolve_device(device), Budget(), progress, asks_test)
+    track = _Track(lab, candidates, lab.recipe.but(seed=recipe.seed + SEED + number))
+    rungs, left = list[Rung](), list(candidates)
+    for share in shares(len(candidates), keep, track.shortest()):
+        progress(Stage(f"{len(left)} candidates after {share:.3g} of their epochs"))
+        rungs.append(track.rung(share, left))
+        left = [remedy for remedy, _ in rungs[-1].losses][: max(keep, ceil(len(left) / 2))]
+        if len(left) <= keep:
+            break
+    seconds = monotonic() - started + seconds_kept() - known
+    return Race(tuple(rungs), Cost(track.runs, seconds, track.times), track.measure)
+
+
+def at_share(recipe: Recipe, share: float) -> Recipe:
+    """The recipe with a share of its epochs, at least one where it has any.
+
+    >>> import thalweg
+    >>> at_share(thalweg.cases.get("healthy").but(epochs=10), 0.25).epochs
+    3
+    """
+    epochs = ceil(share * recipe.epochs)
+    return recipe if epochs == recipe.epochs else recipe.but(epochs=epochs)
+
+
+def shares(candidates: int, keep: int, shortest: float = 0.0) -> list[float]:
+    """The shares of the rungs: each twice the one before, so that as many are left after 1/2 as are to be kept.
+
+    >>> shares(8, 2), shares(4, 2), shares(8, 2, shortest=0.3), shares(8, 2, shortest=0.6)
+    ([0.25, 0.5], [0.5], [0.5, 1.0], [1.0])
+    """
+    rungs = max(1, ceil(log2(max(candidates, 1) / keep)))
+    first = 0.5**rungs
+    while first < min(shortest, 1.0):
+        first *= 2
+    return [first * 2**i for i in range(rungs) if first * 2**i <= 1]
+
+
+def price_of_race(prices: Sequence[float], unit: float, keep: int = PROVED) -> float:
+    """What a race costs at most, with the prices of the candidates and that of the recipe as it is.
+
+    >>> price_of_race([1.0, 1.0, 3.0], 1.0)  # one rung, of all epochs
+    6.0
+    """
+    ordered, dearest = sorted(prices, reverse=True), 0.0
+    for shortest in (0.0, 0.3, 0.6):
+        rungs, left = shares(len(prices), keep, shortest), len(prices)
+        total = 0.0 if rungs[-1] == 1 else unit  # the recipe as it is, to see where it is best
+        for share in rungs:
+            total += share * (unit + sum(ordered[:left]))
+            left = max(keep, ceil(left / 2))
+        dearest = max(dearest, total)
+    return dearest

@@ -1,8 +1,8 @@
 """Remedies: changes of a recipe, each with the cause that it treats."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from typing import Any
 
 from thalweg.core.randomness import untouched
@@ -26,6 +26,8 @@ class Remedy:
     change: Callable[[Recipe], Recipe]
     parts: tuple[str, ...] = ()
     """The names of the remedies that it is made of; its own where it is one."""
+    steps: "tuple[Remedy, ...]" = ()
+    """The remedies that `then` put together, in their order; none where it is one."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", self.parts or (self.name,))
@@ -36,8 +38,18 @@ class Remedy:
 
     def then(self, other: "Remedy") -> "Remedy":
         """Both remedies, this one first."""
-        both = f"{self.name}, {other.name}"
-        return Remedy(both, self.cause, partial(_both, self.change, other.change), self.parts + other.parts)
+        both, steps = f"{self.name}, {other.name}", (*(self.steps or (self,)), *(other.steps or (other,)))
+        return Remedy(both, self.cause, partial(_both, self.change, other.change), self.parts + other.parts, steps)
+
+    def without(self, part: "Remedy") -> "Remedy":
+        """What is left of remedies that `then` put together when one of them is left out; it treats the same cause.
+
+        >>> a, b = (Remedy(name, Cause.OPTIMIZATION, lambda recipe: recipe) for name in "ab")
+        >>> a.then(b).without(a).name
+        'b'
+        """
+        left = [step for step in self.steps if step is not part]
+        return replace(reduce(Remedy.then, left), cause=self.cause)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -10,8 +10,9 @@ from thalweg.report.error_surface import landscape_section
 from thalweg.report.evidence import Evidence, read_evidence
 from thalweg.report.looks import augmentation, looks
 from thalweg.report.performance import curves, predictions, scores
-from thalweg.report.reasoning import causes, diary, experiments, losses, proofs
+from thalweg.report.reasoning import causes, experiments, losses
 from thalweg.report.settings import model, notices, recipe, versions
+from thalweg.report.tried import diary, proofs
 from thalweg.report.verdict import verdict
 from thalweg.report.wording import clean
 

@@ -4,9 +4,9 @@ import math
 import re
 from typing import Any
 
-from thalweg.report.blocks import Beside, Facts, Folded, Heading, Items, Prose, Section, Table, picture
-from thalweg.report.charts import Row, dots_and_whiskers, height, paired_dots
-from thalweg.report.evidence import Evidence, mapping, mappings, scores_of, texts
+from thalweg.report.blocks import Beside, Heading, Prose, Section, Table, picture
+from thalweg.report.charts import Row, dots_and_whiskers, height
+from thalweg.report.evidence import Evidence, mapping, mappings, texts
 from thalweg.report.wording import clean, digits, duration, interval, number, quantity, row_digits, sentences, spoken
 
 MOST_ROWS = 24
@@ -74,7 +74,7 @@ def _halved(evidence: Evidence, test: dict[str, Any]) -> bool:
 def causes(evidence: Evidence) -> Section:
     """All causes in their order, each with its share and its sentence, and what would treat them."""
     ranked = [
-        [spoken(item.get("cause", "?")), _percent(item.get("share")), _told(item.get("sentence"))]
+        [spoken(item.get("cause", "?")), _percent(item.get("share")), told(item.get("sentence"))]
         for item in mappings(evidence.finding.get("ranked"))
         if item.get("cause") != "NONE"
     ]
@@ -86,7 +86,7 @@ def causes(evidence: Evidence) -> Section:
     stopped = mapping(evidence.finding.get("stopped_at"))
     if "sentence" in stopped:
         norm, most = (quantity(stopped.get(name)) for name in ("gradient_norm", "tolerance"))
-        where = f"Where the training stopped: {_told(stopped['sentence'])}"
+        where = f"Where the training stopped: {told(stopped['sentence'])}"
         blocks.append(Prose(f"{where} The gradient's length is {norm}, and counts as 0 up to {most}.", quiet=True))
     return Section("causes", "What holds it back", [*blocks, *_remedies(evidence)])
 
@@ -96,7 +96,7 @@ def _remedies(evidence: Evidence) -> list[Any]:
     found = mappings(evidence.finding.get("remedies"))
     repeats = [f"{item.get('name')} treats {item.get('cause')}" for item in found]
     said = [
-        "" if item.get("sentence") == same else _told(item.get("sentence"))
+        "" if item.get("sentence") == same else told(item.get("sentence"))
         for item, same in zip(found, repeats, strict=True)
     ]
     rows = [
@@ -112,7 +112,12 @@ def _remedies(evidence: Evidence) -> list[Any]:
     return [Heading("What may treat it"), table, *([] if evidence.proofs else [Prose(note, quiet=True)])]
 
 
-def _told(sentence: Any) -> str:
+def told(sentence: Any) -> str:
+    """Sentences of a file, each with its end.
+
+    >>> told(None)
+    ''
+    """
     return " ".join(sentences(clean(sentence or "")))
 
 
@@ -138,7 +143,7 @@ def _experiment(item: dict[str, Any], place: str = "") -> list[Any]:
     cells = [
         [
             clean(line.get("name", "?"), 80),
-            _changes(line),
+            changes(line),
             interval(line, decimals=decimals),
             str(len(line["seeds"])) if isinstance(line.get("seeds"), list) else "–",
             duration(line.get("seconds")),
@@ -157,98 +162,18 @@ def _experiment(item: dict[str, Any], place: str = "") -> list[Any]:
     return [*blocks, Beside([chart], [*map(Prose, said)]), table] if said else [*blocks, chart, table]
 
 
-def proofs(evidence: Evidence) -> Section:
-    """Each proof: the same seeds without and with the remedy, the effect and whether it helped."""
-    blocks: list[Any] = []
-    for item in evidence.proofs:
-        blocks += _proof(item)
-    lead = (
-        "The same seeds, trained twice: without the remedy (open dot) and with it (full dot). p is how often chance "
-        "alone, a random sign for each pair, would make the mean gain as large; at most 0.05 counts as helped."
-    )
-    return Section("proofs", "The proofs", blocks, lead)
-
-
-def _proof(item: dict[str, Any]) -> list[Any]:
-    helped, measure = item.get("helped") is True, clean(item.get("measure") or "loss", 60)
-    pairs = [
-        (f"seed {clean(pair.get('seed', '?'), 20)}", number(pair.get("without")), number(pair.get("with")))
-        for pair in mappings(item.get("pairs"))
-    ]
-    cost = mapping(item.get("cost"))
-    wins = f"{quantity(item.get('wins'), 0)} of {len(pairs)} seeds"
-    facts = [
-        ("Changed", _changes(item)),
-        ("Treats", spoken(item.get("cause") or "–")),
-        (f"{measure[:1].upper()}{measure[1:]} lower by", interval(mapping(item.get("effect")))),
-        ("Better with it", wins),
-        ("p", quantity(item.get("p"))),
-        ("Cost", f"{quantity(cost.get('runs'), 0)} runs, {duration(cost.get('seconds'))}" if cost else "–"),
-    ]
-    mark, tone = ("helped", "good") if helped else ("did not help", "bad")
-    heading = Heading(spoken(item.get("remedy") or "remedy"), mark, tone)
-    if not pairs:
-        return [heading, Facts(facts)]
-    shown = pairs[:MOST_ROWS]
-    chart = picture(lambda ax: paired_dots(shown, measure, ax), f"{measure} by seed", height(len(shown)))
-    table = Table(["seed", "without", "with"], [[name, quantity(a), quantity(b)] for name, a, b in pairs])
-    return [heading, Beside([chart], [Facts(facts)]), Folded("The numbers", [table])]
-
-
-def diary(evidence: Evidence) -> Section:
-    """What `improve` tried, round by round, and the scores before and after."""
-    found = evidence.diary
-    if not found:
-        return Section("diary", "The diary")
-    blocks: list[Any] = []
-    rows = []
-    for entry in mappings(found.get("rounds")):
-        cause = {"NONE": "Nothing"}.get(str(entry.get("cause"))) or spoken(entry.get("cause") or "–")
-        first = [quantity(entry.get("round"), 0), cause]
-        for tried in mappings(entry.get("tried")) or [{}]:
-            helped = {True: "helped", False: "did not help"}.get(tried.get("helped"), "–")  # type: ignore[arg-type]
-            adopted = tried and entry.get("adopted") == tried.get("remedy")
-            effect = interval(mapping(tried.get("effect")))
-            rows.append(
-                [*first, spoken(tried.get("remedy") or "nothing tried"), effect, helped + ", kept" * bool(adopted)]
-            )
-            first = ["", ""]
-    if rows:
-        head = ["round", "held back by", "tried", "loss lower by [95 % interval]", "outcome"]
-        blocks.append(Table(head, rows, plain=(0, 1, 2, 4)))
-    sentences = [
-        f"Round {quantity(entry.get('round'), 0)}: {clean(entry['sentence'])}"
-        + (f" Raced: {clean(entry['raced'])}." if entry.get("raced") else "")
-        for entry in mappings(found.get("rounds"))
-        if entry.get("sentence")
-    ]
-    blocks += [Items(sentences)] if sentences else []
-    blocks += _before_and_after(found)
-    blocks += [Prose(f"It ended: {_told(found['ended'])}")] if found.get("ended") else []
-    if found.get("budget"):
-        blocks.append(Prose(f"Budget: {clean(found['budget'])}", quiet=True))
-    return Section("diary", "The diary", blocks, "What was tried, what helped, and what did not.")
-
-
-def _before_and_after(found: dict[str, Any]) -> list[Any]:
-    start, end = scores_of(found.get("start")), scores_of(found.get("end"))
-    rows = []
-    for split in ("validation", "test"):
-        for name, first in start.get(split, {}).items():
-            if last := end.get(split, {}).get(name):
-                decimals = row_digits([first, last])
-                shown = [interval(score, decimals=decimals) for score in (first, last)]
-                rows.append([f"{spoken(name)}, {split}", *shown])
-    return [Heading("From the first run to the last"), Table(["score", "first", "last"], rows)] if rows else []
-
-
 def _band(score: dict[str, Any]) -> str:
     decimals = digits(math.nan, number(score.get("low")), number(score.get("high")))
     low, high = quantity(score.get("low"), decimals), quantity(score.get("high"), decimals)
     return low if low == high else f"{low} to {high}"
 
 
-def _changes(item: dict[str, Any]) -> str:
+def changes(item: dict[str, Any]) -> str:
+    """What an arm or a remedy changes, in a line.
+
+    >>> changes({"change": ["epochs 2 -> 4"]})
+    'epochs 2 → 4'
+    """
     return "; ".join(map(_change, texts(item.get("change")))) or "–"
 
 

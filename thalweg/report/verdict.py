@@ -111,7 +111,8 @@ def _plain(evidence: Evidence, status: str, good: bool) -> tuple[list[str], list
 
 def _costs(evidence: Evidence) -> list[tuple[str, str, str]]:
     """What the diagnosis took; where there is a diary, what all its rounds and their proofs took."""
-    rounds = [mapping(turn.get("cost")) for turn in mappings(evidence.diary.get("rounds"))]
+    turns = mappings(evidence.diary.get("rounds"))
+    rounds = [mapping(turn.get(kind)) for turn in turns for kind in ("cost", "race_cost")]
     if any(rounds):
         costs = [*rounds, *(mapping(proof.get("cost")) for proof in evidence.proofs)]
         runs, seconds = (sum(_known(cost.get(key)) for cost in costs) for key in ("runs", "seconds"))

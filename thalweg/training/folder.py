@@ -69,8 +69,8 @@ class RunFolder:
         return folder
 
     @classmethod
-    def reopen(cls, path: Path) -> "RunFolder":
-        """The folder of a run that did not end, to go on with it.
+    def reopen(cls, path: Path, kind: str = "train") -> "RunFolder":
+        """The folder of a run that did not end, or of another `kind` of command, to go on with it.
 
         Raises `RunError` for a folder without a run, one in which another process trains, a run that has ended.
         """
@@ -79,25 +79,25 @@ class RunFolder:
         check_writable(path / "run.json")
         lock = locked(path, _about(path).get("process") or {})
         try:
-            return cls._going_on(path, _about(path), lock)
+            return cls._going_on(path, _about(path), lock, kind)
         except RunError:
             if lock is not None:
                 lock.release()
             raise
 
     @classmethod
-    def _going_on(cls, path: Path, about: dict[str, Any], lock: Any) -> "RunFolder":
-        if about.get("kind", "train") != "train":
+    def _going_on(cls, path: Path, about: dict[str, Any], lock: Any, kind: str) -> "RunFolder":
+        if about.get("kind", "train") != kind:
             raise RunError(
                 f"The folder {path.name} is that of a {about['kind']}, which is not resumed. Give the command that "
                 f"began it again: thalweg {about['kind']} {about['name']}, with the options that it had."
             )
         if about["status"] in Outcome.__members__ and Outcome[about["status"]].good:
             raise RunError(
-                f"The run {path.name} has ended as {about['status']}: there is nothing to go on with. Train it anew: "
-                f"thalweg train {path}."
+                f"The run {path.name} has ended as {about['status']}: there is nothing to go on with. Begin anew: "
+                f"thalweg {kind} {path}."
             )
-        return cls(path, about["name"], about["created"], closed=True, lock=lock)
+        return cls(path, about["name"], about["created"], kind, closed=True, lock=lock)
 
     def epochs_done(self) -> int:
         """The epochs of which its history tells."""

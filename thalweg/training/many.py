@@ -16,6 +16,7 @@ from thalweg.core.randomness import untouched
 from thalweg.core.threads import fitting_threads
 from thalweg.training.build import prepare
 from thalweg.training.keeper import Keeper
+from thalweg.training.kept_runs import found_or_missing, keep_run
 from thalweg.training.outcome import Outcome
 from thalweg.training.recipe import Recipe
 from thalweg.training.run import Run
@@ -40,7 +41,7 @@ def train_many(
     after another, to the same bits, as runs with a folder (`out`) are. A recipe that fails gives a run with status
     FAILED and its own error, while the others finish. An interrupt ends the list with the run that it met. A run does
     not depend on which others ride along. What does not stack is trained in worker processes, to the same bits, where
-    that pays.
+    that pays. Within `kept_runs.keeping` those that were kept are not trained again.
 
     >>> import thalweg
     >>> from torch import nn
@@ -55,9 +56,16 @@ def train_many(
         raise RecipeError("train_many was given one recipe, but it trains several: train_many([recipe]).")
     given = list(recipes)
     with collecting():
-        if out is not None or not stacked:
+        if out is not None:
             return _to_the_interrupt(train_here(recipe, device, out=out) for recipe in given)
-        return _stacked_where_they_can_be(given, device)
+        runs, missing = found_or_missing(given, device)
+        rest = [given[place] for place in missing]
+        if stacked:
+            trained = _stacked_where_they_can_be(rest, device)
+        else:
+            trained = _to_the_interrupt(keep_run(recipe, train_here(recipe, device)) for recipe in rest)
+        runs |= dict(zip(missing, trained, strict=False))
+        return _to_the_interrupt(runs[place] for place in range(len(given)) if place in runs)
 
 
 def _to_the_interrupt(runs: Iterable[Run]) -> list[Run]:
@@ -90,12 +98,12 @@ def _stacked_where_they_can_be(recipes: list[Recipe], device: str | torch.device
             continue
         apart[place], last = going.training.work, going
     for place, run in zip(apart, _apart([recipes[place] for place in apart], apart, last, device), strict=False):
-        runs[place] = run
+        runs[place] = keep_run(recipes[place], run)
         if run.status is Outcome.INTERRUPTED:
             return _broken_off(runs, recipes, run.error)
     for members in kinds.values():
         for place, run in zip((place for place, _ in members), _as_a_stack(members, device), strict=False):
-            runs[place] = run
+            runs[place] = keep_run(recipes[place], run)
             if run.status is Outcome.INTERRUPTED:
                 return _broken_off(runs, recipes, run.error)
     return [runs[place] for place in range(len(recipes))]

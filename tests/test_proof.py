@@ -1,0 +1,350 @@
+"""Proofs: exact p-values, when a proof is stopped, what stands beside it, which parts pay, what it costs; and races."""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import thalweg
+from thalweg import Cause, Recipe, RecipeError, Remedy, Splits
+from thalweg.diagnosis import Budget, Cost, Finding, Score
+from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
+from thalweg.diagnosis.work import work
+from thalweg.nn import mlp
+from thalweg.remedy import price_of_proof, prove
+from thalweg.remedy.circle import Circle, Round
+from thalweg.remedy.proof import Proof
+from thalweg.remedy.race import price_of_race, race, shares
+from thalweg.remedy.random_change import random_change
+from thalweg.remedy.sign_flips import LEVEL, best_possible, pairs_for, sign_flip
+
+RANDOM = np.random.default_rng(0)
+X = torch.from_numpy(RANDOM.normal(size=(340, 3))).float()
+Y = X.sum(1, keepdim=True) + 0.1 * torch.from_numpy(RANDOM.normal(size=(340, 1))).float()
+
+
+def recipe(**changes: Any) -> Recipe:
+    made = Recipe(
+        data=Splits(train=(X[:60], Y[:60]), validation=(X[60:120], Y[60:120])),
+        model=partial(mlp, 3, 1, width=8),
+        objective=nn.MSELoss(),
+        optimizer=partial(torch.optim.Adam, lr=1e-3),
+        epochs=2,
+    )
+    return made.but(**changes)
+
+
+def at(rate: float) -> Remedy:
+    return Remedy(
+        f"rate {rate:g}", Cause.OPTIMIZATION, lambda one: one.but(optimizer=partial(torch.optim.Adam, lr=rate))
+    )
+
+
+NOTHING = Remedy("nothing", Cause.OPTIMIZATION, lambda one: one.but(clip_norm=1e9))
+LONGER = Remedy("longer", Cause.OPTIMIZATION, lambda one: one.but(epochs=4 * one.epochs))
+
+
+def by_force(differences: np.ndarray) -> float:
+    """The share of all signs that make the mean at least as large."""
+    flips = [np.dot(signs, differences) for signs in product((1, -1), repeat=len(differences))]
+    return float(np.mean([flip >= differences.sum() - 1e-9 for flip in flips]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_sign_flips_are_counted_exactly(n: int) -> None:
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        differences = random.normal(0.4, 1, n).round(1)  # with ties
+        assert sign_flip(differences) == pytest.approx(by_force(differences))
+
+
+def test_an_effect_of_none_is_called_one_as_often_as_the_level_says() -> None:
+    random = np.random.default_rng(1)
+    called = np.mean([sign_flip(random.standard_t(2, 6)) <= LEVEL for _ in range(4000)])
+    assert 0.036 < called <= 0.055  # 3 of 64
+
+
+def test_the_bound_of_a_stopped_proof_is_never_passed_and_is_reached() -> None:
+    random = np.random.default_rng(2)
+    for _ in range(60):
+        first = random.normal(0.3, 1, 3)
+        bound = best_possible(first, 6)
+        rest = [random.normal(1, 3, 3) for _ in range(30)]
+        assert all(by_force(np.concatenate([first, more])) >= bound - 1e-12 for more in rest)
+        assert by_force(np.concatenate([first, 1e3 * np.array([1.0, 2.0, 4.0])])) == pytest.approx(bound)
+
+
+def test_a_proof_without_hope_stops_and_one_with_hope_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    worse = prove(recipe(), at(1e-6), pairs=6, random=True)
+    assert (len(worse.pairs), worse.planned, worse.stopped, worse.helped) == (3, 6, True, False)
+    assert worse.cost.runs == 6
+    assert worse.random is None
+    assert worse.to_json()["stopped"] is True
+    assert "3 pairs, p = 1, stopped there: all of 6 pairs could not reach p <= 0.05 any more" in worse.sentence
+    better = prove(recipe(), at(1e-2), pairs=6)
+    assert (len(better.pairs), better.stopped, better.p) == (6, False, 1 / 64)
+
+
+def test_a_random_change_stands_beside_at_the_same_seeds_and_cost() -> None:
+    proof = prove(recipe(), LONGER, random=True)
+    beside = proof.random
+    assert beside is not None
+    assert [pair[:2] for pair in beside.pairs] == [pair[:2] for pair in proof.pairs]
+    assert beside.effect.value == pytest.approx(np.mean([before - after for _, before, after in beside.pairs]))
+    lead = np.mean([other - own for (_, _, other), (_, _, own) in zip(beside.pairs, proof.pairs, strict=True)])
+    assert beside.lead.value == pytest.approx(lead)
+    assert proof.cost.runs == 15
+    assert proof.cost.times == pytest.approx(45, rel=0.1)
+    assert f"a random change at the same cost ({beside.name}): lower by" in proof.sentence
+    assert proof.to_json()["random"]["name"] == beside.name
+
+
+def test_a_random_change_is_drawn_of_all_kinds_and_costs_what_it_is_given() -> None:
+    own = recipe(epochs=8)
+    batch = first_batch(open_indexed(own, own.data.train, "train"))
+    drawn = [random_change(own, batch, 2.0, str(i)) for i in range(60)]
+    kinds = {change.name.split(" x ")[0].split(" of ")[0] for change in drawn}
+    assert kinds == {"learning rate", "batch size", "width", "weight decay", "another seed"}
+    for change in drawn:
+        assert work(change(own)) == pytest.approx(2 * work(own), rel=0.1), change.name
+    assert [change.name for change in drawn] == [random_change(own, batch, 2.0, str(i)).name for i in range(60)]
+
+
+def test_a_random_change_of_what_takes_few_changes() -> None:
+    stubborn = recipe(model=lambda: nn.Linear(3, 1), batch_size=None, optimizer=partial(torch.optim.Rprop, lr=1e-3))
+    batch = first_batch(open_indexed(stubborn, stubborn.data.train, "train"))
+    names = {random_change(stubborn, batch, 1.0, str(i)).name.split(" x ")[0] for i in range(30)}
+    assert names == {"learning rate", "another seed"}
+
+
+def test_another_seed_is_trained_from_another_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Remedy("another seed", Cause.UNDECIDED, lambda one: one.but(seed=one.seed + 10_000))
+    monkeypatch.setattr(sys.modules["thalweg.remedy.prove"], "random_change", lambda *given: other)
+    beside = prove(recipe(), at(1e-2), random=True).random
+    assert beside is not None
+    assert all(before != after for _, before, after in beside.pairs)
+
+
+@pytest.mark.parametrize("composed", [at(1e-2).then(NOTHING), NOTHING.then(at(1e-2))], ids=["behind", "before"])
+def test_a_part_that_does_nothing_is_left_out(composed: Remedy) -> None:
+    proof = prove(recipe(), composed)
+    assert proof.helped
+    assert proof.kept.name == "rate 0.01"
+    assert [(part.name, part.pays) for part in proof.parts if not part.pays] == [("nothing", False)]
+    assert "nothing does not pay: without it higher by" in proof.sentence
+    assert (proof.to_json()["kept"], proof.to_json()["remedy"]) == ("rate 0.01", composed.name)
+
+
+def test_parts_that_pay_stay() -> None:
+    proof = prove(recipe(), at(1e-2).then(LONGER))
+    assert proof.kept.name == "rate 0.01, longer"
+    assert [part.pays for part in proof.parts] == [True, True]
+    rises = [after - before for part in proof.parts[:1] for _, after, before in part.pairs]
+    assert proof.parts[0].rise.value == pytest.approx(np.mean(rises))
+    assert proof.cost.runs == 20
+
+
+def test_of_two_parts_that_do_the_same_one_stays() -> None:
+    proof = prove(recipe(), at(2e-2).then(at(1e-2)).then(NOTHING))  # the second rate takes the place of the first
+    assert proof.kept.name == "rate 0.01"
+    assert proof.kept(recipe()).optimizer.keywords["lr"] == 1e-2
+
+
+def test_the_price_is_what_is_paid() -> None:
+    composed = at(1e-2).then(LONGER)
+    price = price_of_proof(recipe(), composed, random=True)
+    proof = prove(recipe(), composed, random=True)
+    assert price.runs == proof.cost.runs == 25
+    assert price.times == pytest.approx(proof.cost.times) == pytest.approx(5 * (1 + 4 + 4 + 4 + 1))
+    assert price.seconds is not None
+    assert str(price).startswith("70 trainings")
+
+
+def test_a_budget_that_does_not_hold_a_proof_is_refused_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def trained(*given: Any, **named: Any) -> None:
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(sys.modules["thalweg.diagnosis.laboratory"], "train_many", trained)
+    says = (
+        r"Proving 'longer' costs 45 trainings.* \(5 pairs, the fewest that can reach p <= 0.05\), and budget=44 times "
+        r"the training does not hold them: give 45, or leave the random change out \(random=False\)\."
+    )
+    with pytest.raises(RecipeError, match=says):
+        prove(recipe(), LONGER, random=True, budget=44)
+    with pytest.raises(RecipeError, match="give 25\\.$"):
+        prove(recipe(), LONGER, budget=24, pairs=9)
+
+
+def test_fewer_pairs_are_trained_where_the_budget_asks_and_they_can_still_show_it() -> None:
+    proof = prove(recipe(), at(1e-2), pairs=9, budget=13)
+    assert (len(proof.pairs), proof.planned, proof.helped) == (6, 6, True)
+
+
+# --- races ---
+
+
+def test_a_race_halves_its_candidates_and_keeps_the_order() -> None:
+    rates = [1e-5, 1e-2, 3e-4, 1e-3, 1e-6, 3e-3, 1e-4, 3e-5]
+    chosen = recipe(epochs=40, batch_size=6)
+    result = race(chosen, [at(rate) for rate in rates], "cpu", lambda stage: None)
+    assert [(rung.share, len(rung.losses)) for rung in result.rungs] == [(0.25, 8), (0.5, 4)]
+    assert [remedy.name for remedy, _ in result.rungs[0].losses] == [f"rate {rate:g}" for rate in sorted(rates)[::-1]]
+    assert [remedy.name for remedy in result.ahead[:2]] == ["rate 0.01", "rate 0.003"]
+    assert result.cost.times == pytest.approx(sum(r.share * (1 + len(r.losses)) for r in result.rungs))
+    assert result.cost.times <= price_of_race([1.0] * 8, 1.0)
+
+
+def test_a_rung_is_as_long_as_is_needed_to_tell() -> None:
+    assert shares(8, 2) == [0.25, 0.5]
+    lengths: dict[str, list[float]] = {}
+    for name, chosen in {"steps": recipe(epochs=60), "epochs": recipe(epochs=8, batch_size=2)}.items():
+        result = race(chosen, [at(rate) for rate in (1e-3, 3e-3, 1e-2)], "cpu", lambda stage: None)
+        lengths[name] = [rung.share for rung in result.rungs]
+    assert lengths == {"steps": [1.0], "epochs": [0.5]}  # 100 of 120 steps; 4 of 8 epochs
+
+
+def test_what_restrains_runs_past_the_epoch_where_the_recipe_is_best() -> None:
+    noise = torch.randn(60, 1, generator=torch.Generator().manual_seed(0))
+    data = Splits(train=(X[:60], noise), validation=(X[60:], Y[60:]))
+    chosen = recipe(data=data, epochs=40, batch_size=6)
+    best = thalweg.train(chosen.but(seed=500)).best_epoch
+    candidates = [at(rate) for rate in (1e-4, 3e-4, 1e-3)]
+    bold = race(chosen, candidates, "cpu", lambda stage: None)
+    restraints = [Remedy(one.name, Cause.OVERFITTING, one.change) for one in candidates]
+    careful = race(chosen, restraints, "cpu", lambda stage: None)
+    assert [rung.share for rung in bold.rungs] == [0.5]
+    assert [rung.share for rung in careful.rungs] == [1.0 if 2 * best > 20 else 0.5]
+    assert careful.cost.runs == bold.cost.runs + (2 * best <= 20)  # at a rung of all epochs it is there already
+
+
+def test_a_race_and_its_proof_share_no_seed_and_no_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    laboratory = sys.modules["thalweg.diagnosis.laboratory"].Laboratory
+    own, judged, seeds = laboratory.losses, list[set[float]](), list[set[int]]()
+
+    def losses(lab: Any, run: Any, split: Any, **named: Any) -> Any:
+        judged[-1] |= {round(float(value), 5) for batch in split.batches(0, 0, None) for value in batch[1]}
+        seeds[-1].add(run.recipe.seed)
+        return own(lab, run, split, **named)
+
+    monkeypatch.setattr(laboratory, "losses", losses)
+    chosen = recipe(data=Splits(train=(X[:60], Y[:60]), validation=(X[60:], Y[60:])))
+    for act in (
+        lambda: race(chosen, [at(1e-3), at(1e-2), at(3e-2)], "cpu", lambda stage: None),
+        lambda: prove(chosen, at(1e-2), raced=True),
+    ):
+        judged.append(set())
+        seeds.append(set())
+        act()
+    assert len(judged[0]) == len(judged[1]) == 140
+    assert not judged[0] & judged[1]
+    assert not seeds[0] & seeds[1]
+
+
+# --- the circle ---
+
+
+def circle(found: Finding, budget: float = 200.0, **changes: Any) -> Circle:
+    return Circle(
+        recipe(**changes), recipe(**changes), Budget(budget), "cpu", print, lambda diary: None, [Round(found)]
+    )
+
+
+def test_many_remedies_of_any_cause_race_and_few_do_not() -> None:
+    rates = [at(rate) for rate in (1e-4, 1e-2, 3e-3, 3e-4)]
+    many = circle(Finding(Cause.OPTIMIZATION, "", remedies=tuple(rates)))
+    many.treated()
+    turn = many.diary[0]
+    assert turn.race is not None
+    assert turn.adopted is not None
+    assert turn.adopted.remedy.name == "rate 0.01"
+    assert turn.looks == turn.race.cost.runs + turn.adopted.cost.runs
+    assert many.cost.times == pytest.approx(turn.race.cost.times + turn.adopted.cost.times)
+    few = circle(Finding(Cause.OPTIMIZATION, "", remedies=tuple(rates[:2])))
+    assert few.raced(rates[:2]) == rates[:2]
+    assert few.diary[0].race is None
+
+
+def test_a_repair_of_a_flaw_is_proved_like_any_other() -> None:
+    repaired = Remedy("repaired", Cause.WIRING, at(1e-2).change)
+    wired = circle(Finding(Cause.WIRING, "a flaw", mend="Mend it.", remedies=(repaired,)))
+    assert wired.treated() is None
+    assert wired.diary[0].adopted is not None
+    useless = circle(Finding(Cause.WIRING, "a flaw", mend="Mend it.", remedies=(NOTHING,)))
+    useless.diagnosed = lambda: useless.diary.pop().finding  # type: ignore[method-assign]
+    assert useless.turned(1) == "no remedy was proved to help, and it is for you to mend: Mend it"
+
+
+def test_a_proof_goes_without_its_control_where_the_budget_holds_no_more() -> None:
+    poor = circle(Finding(Cause.OPTIMIZATION, "", remedies=(at(1e-2),)), budget=12.0)
+    poor.treated()
+    (proof,) = poor.diary[0].proofs
+    assert (proof.helped, proof.random) == (True, None)
+
+
+def test_what_is_adopted_is_the_part_that_pays() -> None:
+    whole = at(1e-2).then(NOTHING)
+    adopted = Proof(whole, "", (), Score(1.0), 0.01, Cost(), smallest=at(1e-2))
+    went = circle(Finding(Cause.OVERFITTING, ""))
+    went.diary[0] = Round(Finding(Cause.OVERFITTING, ""), (adopted,), adopted)
+    assert not went.has(Remedy("nothing", Cause.OVERFITTING, NOTHING.change))
+    assert went.has(Remedy("rate 0.01", Cause.OVERFITTING, NOTHING.change))
+
+
+@pytest.mark.parametrize(
+    ("examples", "says"), [(99, "all 99 test examples, too few to halve and read twice"), (100, "the half")]
+)
+def test_a_small_test_split_is_asked_once_and_said_to_be_read_twice(examples: int, says: str) -> None:
+    data = Splits(
+        train=(X[:60], Y[:60]), validation=(X[60:120], Y[60:120]), test=(X[120:][:examples], Y[120:][:examples])
+    )
+    asked: list[bool] = []
+    diagnose = sys.modules["thalweg.remedy.circle"].diagnose
+
+    def counted(one: Recipe, **named: Any) -> Finding:
+        asked.append(named["test"])
+        found = diagnose(one, **named) if len(asked) == 1 else Finding(Cause.NONE, "")
+        return found.but(remedies=(at(1e-2),))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys.modules["thalweg.remedy.circle"], "diagnose", counted)
+        result = thalweg.improve(recipe(data=data), rounds=2, budget=60)
+    assert asked == [True, examples >= 100]
+    assert result.judged_on.startswith(says)
+    assert result.validation_used == sum(turn.finding.cost.runs for turn in result.diary) + sum(
+        proof.cost.runs for proof in result.proofs
+    )
+    seeds = [{seed for seed, _, _ in turn.proofs[0].pairs} for turn in result.diary if turn.proofs]
+    assert len(seeds) == 2
+    assert not seeds[0] & seeds[1]
+
+
+def test_examples_of_one_group_are_not_halved() -> None:
+    class Described:
+        def __init__(self, groups: int) -> None:
+            self.groups = groups
+
+        def __len__(self) -> int:
+            return 200
+
+        def batches(self, epoch: int, start: int, generator: Any) -> Iterator[Any]:
+            yield X, Y
+
+        def take(self, ids: Any) -> Any:
+            return self
+
+        def meta(self, ids: Any) -> dict[str, Any]:
+            return {"group": np.arange(len(ids)) % self.groups}
+
+    assert [splittable(Described(groups)) for groups in (1, 2)] == [False, True]
+
+
+def test_pairs_for_candidates() -> None:
+    assert all(2.0 ** -pairs_for(m) * m <= LEVEL < 2.0 ** -(pairs_for(m) - 1) * m for m in range(1, 9))

@@ -1,0 +1,258 @@
+"""The circle: diagnose, race what may help, prove the best of it, adopt, and again, within a budget."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Any
+
+import torch
+
+from thalweg.core.convert import Batching, as_source
+from thalweg.core.source import Indexed
+from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Progress, Stage
+from thalweg.diagnosis.growth import runs
+from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
+from thalweg.diagnosis.work import work
+from thalweg.remedy.door import diagnose
+from thalweg.remedy.images import beyond_references, shows_images
+from thalweg.remedy.proof import Proof
+from thalweg.remedy.prove import FRESH, PAIRS, prove
+from thalweg.remedy.race import MOST, PROVED, Race, price_of_race, race
+from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.sign_flips import pairs_for
+from thalweg.training import Recipe
+from thalweg.training.kept_runs import seconds_kept
+
+DIAGNOSIS = 20.0
+"""What one diagnosis may cost at most, in multiples of one training of its recipe."""
+BEYOND = (Cause.OVERFITTING, Cause.NONE, Cause.UNDECIDED)
+"""Causes beyond which a network of images may gain; what is wired wrongly or badly labelled is mended first."""
+ROUND = 100
+"""The seeds of one round's proofs lie so far from those of the next: what some have adopted is tried on others."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn of the circle: what was found, what was tried, what was adopted."""
+
+    finding: Finding
+    proofs: tuple[Proof, ...] = ()
+    adopted: Proof | None = None
+    race: Race | None = None
+    """How the candidates did before the best of them were put to proof, where there were several."""
+
+    @property
+    def looks(self) -> int:
+        """How many runs were judged on validation to choose by: of the diagnosis, the race and the proofs."""
+        return self.finding.cost.runs + sum(each.cost.runs for each in (self.race, *self.proofs) if each is not None)
+
+
+Keep = Callable[[tuple[Round, ...]], None]
+
+
+@dataclass
+class Circle:
+    """The recipe as it came in and as it is now, what may be spent and what was, and the diary so far.
+
+    Costs are in multiples of one training of the recipe that came in; `unit` is what one of the recipe now costs.
+    """
+
+    start: Recipe
+    recipe: Recipe
+    budget: Budget
+    device: str | torch.device
+    progress: Progress
+    keep: Keep
+    diary: list[Round] = field(default_factory=list)
+    unit: float = 1.0
+    cost: Cost = field(default_factory=Cost)
+    began: float = field(default_factory=monotonic)
+    read: int = 0
+    """How often a test split was read that is too small to be halved."""
+
+    def __post_init__(self) -> None:
+        test = None if self.start.data.test is None else opened_test(self.start)
+        self.halved = test is None or not isinstance(test, Indexed) or splittable(test)
+        self.whole = not self.halved
+
+    @property
+    def spent_seconds(self) -> float:
+        """The time so far, with that of the runs which were trained before an interrupt."""
+        return monotonic() - self.began + seconds_kept()
+
+    @property
+    def left(self) -> Budget:
+        """What is left of the budget."""
+        return self.budget.less(replace(self.cost, seconds=self.spent_seconds))
+
+    def turned(self, rounds: int) -> str:
+        """Go round; says why it ended."""
+        for number in range(1, rounds + 1):
+            self.progress(Stage(f"round {number}: diagnosing"))
+            finding = self.diagnosed()
+            self.diary.append(Round(finding))
+            self.keep(tuple(self.diary))
+            self.progress(Stage(f"round {number}: {finding.cause}: {finding.mechanism}"))
+            waits = self.treated()
+            turn = self.diary[-1]
+            if turn.adopted is None:
+                return waits or _why(turn)
+            self.recipe = turn.adopted.kept(self.recipe)
+            self.unit = self.unit_of(self.recipe)
+            if self.left.spent:
+                return "the budget is spent"
+        return "the rounds are over"
+
+    def diagnosed(self) -> Finding:
+        """The next finding; interrupted it keeps what it has. Test data that are not halved are asked once."""
+        left, asks = self.left, not self.diary or self.halved
+        self.read += asks and self.whole
+        try:
+            finding = diagnose(
+                self.recipe,
+                budget=Budget(min(DIAGNOSIS, left.times / self.unit), left.seconds),
+                device=self.device,
+                progress=self.tell,
+                test=asks,
+                reference=self.diary[-1].finding.reference if self.diary else None,
+            )
+        except Interrupted as interrupt:
+            self.keep((*self.diary, Round(interrupt.finding)))
+            raise
+        self.spend(finding.cost)
+        return finding
+
+    def treated(self) -> str | None:
+        """Prove the remedies of the last finding one after another until one helps; says what kept it from one."""
+        finding, dear = self.diary[-1].finding, None
+        remedies = self.raced([remedy for remedy in finding.remedies if not self.has(remedy)])
+        for remedy in remedies:
+            pairs = max(PAIRS, pairs_for(len(remedies)))
+            prices = [(self.price(remedy, pairs, random), random) for random in (True, False)]
+            held = [pair for pair in prices if self.left.holds(pair[0], self.seconds(pair[0]))]
+            if not held:
+                cheapest = prices[-1][0]
+                dear = (
+                    dear or f"the budget does not hold the {cheapest:.3g} trainings that proving '{remedy.name}' costs"
+                )
+                continue
+            proof = self.proved(remedy, pairs, len(remedies), *held[0])
+            if proof.helped:
+                return None
+        return dear
+
+    def proved(self, remedy: Remedy, pairs: int, candidates: int, price: float, random: bool) -> Proof:
+        """Put a remedy to proof, and write down what came of it."""
+        cost = f"proving: {remedy.name}, for {price / self.unit:.3g} trainings at most"
+        self.progress(Stage(cost, self.seconds(price)))
+        turn = self.diary[-1]
+        proof = prove(
+            self.recipe,
+            remedy,
+            pairs=pairs,
+            random=random,
+            candidates=candidates,
+            raced=turn.race is not None,
+            first_seed=self.recipe.seed + FRESH + ROUND * (len(self.diary) - 1),
+            device=self.device,
+            progress=self.tell,
+        )
+        self.spend(proof.cost)
+        self.read += remedy.cause is Cause.MISMATCH and self.whole
+        self.diary[-1] = replace(turn, proofs=(*turn.proofs, proof), adopted=proof if proof.helped else None)
+        self.keep(tuple(self.diary))
+        says = "helps" if proof.helped else "does not help"
+        self.progress(Stage(f"{remedy.name}: {says}: {proof.sentence}"))
+        return proof
+
+    def raced(self, remedies: list[Remedy]) -> list[Remedy]:
+        """The remedies to prove: the best of a race, where there are more than are proved and a race is cheaper.
+
+        Of a network that reads images what may help beyond the references joins them, for these read images badly; what
+        is lost in training is left to the experiments, whose arms are the remedies. What would change nothing does not
+        run.
+        """
+        finding = self.diary[-1].finding
+        batch = first_batch(open_indexed(self.recipe, self.recipe.data.train, "train"))
+        beyond = finding.cause in BEYOND and shows_images(batch)
+        known = {part for remedy in remedies for part in remedy.parts}
+        more = [one for one in beyond_references(batch) if not self.has(one) and not known & set(one.parts)]
+        changes = [one for one in more if (changed := one(self.recipe)) is not self.recipe and runs(changed, batch)]
+        candidates, price = self.affordable([*remedies, *(changes if beyond else [])][:MOST])
+        if len(candidates) < 2 or (len(candidates) <= PROVED and not beyond):
+            return candidates or remedies
+        dearest = sorted((self.price(one, PAIRS + 1) for one in candidates), reverse=True)
+        if not beyond and price + sum(dearest[:PROVED]) >= sum(
+            self.price(o, pairs_for(len(candidates))) for o in candidates
+        ):
+            return candidates
+        told = f"a race of {len(candidates)} candidates, for {price / self.unit:.3g} trainings at most"
+        self.progress(Stage(told, self.seconds(price)))
+        result = race(self.recipe, candidates, self.device, self.tell, number=len(self.diary) - 1)
+        self.spend(result.cost)
+        self.read += any(remedy.cause is Cause.MISMATCH for remedy in candidates) and self.whole
+        self.diary[-1] = replace(self.diary[-1], race=result)
+        self.keep(tuple(self.diary))
+        self.progress(Stage(f"the race: {result.sentence}"))
+        return result.ahead[:PROVED]
+
+    def affordable(self, candidates: list[Remedy]) -> tuple[list[Remedy], float]:
+        """As many of the candidates as the budget holds a race of, the dearest left out, and the price of that race."""
+        prices = {remedy.name: self.unit_of(remedy(self.recipe)) for remedy in candidates}
+        while True:
+            price = price_of_race([prices[remedy.name] for remedy in candidates], self.unit)
+            if not candidates or self.left.holds(price, self.seconds(price)):
+                return candidates, price
+            dearest = max(candidates, key=lambda remedy: prices[remedy.name])
+            candidates = [remedy for remedy in candidates if remedy is not dearest]
+
+    def unit_of(self, recipe: Recipe) -> float:
+        """One training of a recipe in multiples of one of the recipe that came in."""
+        return work(recipe) / max(work(self.start), 1.0)
+
+    def has(self, remedy: Remedy) -> bool:
+        """Whether a part of a remedy was adopted before, which would only be put on top of itself."""
+        adopted = {part for turn in self.diary if turn.adopted is not None for part in turn.adopted.kept.parts}
+        return remedy.cause in (Cause.OVERFITTING, Cause.MISMATCH) and bool(adopted & set(remedy.parts))
+
+    def price(self, remedy: Remedy, pairs: int, random: bool = False) -> float:
+        """What its proof costs at most, in the same multiples."""
+        treated = self.unit_of(remedy(self.recipe))
+        parts = sum(self.unit_of(remedy.without(step)(self.recipe)) for step in remedy.steps)
+        return pairs * (self.unit + treated * (2 if random else 1) + parts)
+
+    def seconds(self, times: float) -> float | None:
+        """About how long so many trainings take, at the pace so far."""
+        return times * self.cost.seconds / self.cost.times if self.cost.times else None
+
+    def spend(self, cost: Cost) -> None:
+        """Count what is in multiples of one training of the recipe now."""
+        self.cost += replace(cost, times=cost.times * self.unit)
+
+    def tell(self, stage: Stage) -> None:
+        """Tell of a stage, with the time that the whole circle may still take."""
+        left, closing = self.left, self.seconds(1.0 + self.unit)
+        if closing is not None:
+            known = [seconds for seconds in (self.seconds(left.times), left.seconds) if seconds is not None]
+            stage = replace(stage, left=min(known) + closing)
+        self.progress(stage)
+
+
+def opened_test(recipe: Recipe) -> Any:
+    """The test split of a recipe as a source."""
+    return as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
+
+
+def _why(turn: Round) -> str:
+    if turn.finding.cured:
+        return f"nothing is left to treat: {turn.finding.cured}"
+    if turn.finding.mend:
+        tried = "no remedy was proved to help, and " if turn.proofs else ""
+        return f"{tried}it is for you to mend: {turn.finding.mend.rstrip('.')}"
+    if turn.finding.cause is Cause.NONE:
+        return "nothing stands out any more"
+    if turn.finding.cause is Cause.UNDECIDED:
+        return "the experiments do not decide what holds it back"
+    if turn.race is not None and not turn.proofs:
+        return "no candidate of the race did better than the recipe as it is"
+    return "no remedy was proved to help" if turn.proofs else "no remedy is known for it"
