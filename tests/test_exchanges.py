@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import thalweg
 from thalweg import Recipe, Splits
 from thalweg.diagnosis import Cause
-from thalweg.diagnosis.exchanges import LetThrough, LettingThrough, usual_loss
+from thalweg.diagnosis.exchanges import LOOP, LOSS, LetThrough, LettingThrough, usual_loss
 from thalweg.diagnosis.natural import natural_errors, recalibrated
 
 
@@ -171,3 +171,14 @@ def test_recalibrated_outputs_forgive_a_shift_and_nothing_else() -> None:
     assert float(natural_errors(recalibrated(other, y), y).mean()) > 0.5
     numbers = torch.randn(50, 1, generator=draw)
     torch.testing.assert_close(recalibrated(5 - 2 * numbers, numbers).float(), numbers)
+
+
+@pytest.mark.parametrize("changes", [{"loop": forgetful}, {"objective": squares_of_the_first_class}])
+def test_what_was_exchanged_is_offered_and_proved(changes: dict[str, Any]) -> None:
+    recipe = classified(**changes)
+    finding = thalweg.diagnose(recipe)
+    (remedy,) = finding.remedies[:1]
+    assert remedy.name in (LOOP, LOSS)
+    proof = thalweg.prove(recipe, remedy)
+    assert proof.helped
+    assert proof.wins == 5

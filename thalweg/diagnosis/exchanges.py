@@ -224,8 +224,8 @@ def ask_loss(lab: Laboratory, floor: Floor) -> tuple[Experiment, Ranked] | None:
     shares = [_share(own, effect, known) for own, effect, known in zip(here, effects, reference, strict=True)]
     yes = all(effect.low > 0 for effect in effects) and max(shares) >= CLOSES
     control, arm = (
-        Arm(name, (), Score(*each[1].mean()), tuple(seeds), run.seconds)
-        for name, each, run in ((CONTROL, here, before), (LOSS, there, ran[0]))
+        Arm(name, (), Score(*each[1].mean()), tuple(seeds), run.seconds, each[1].mean()[0], own)
+        for name, each, run, own in ((CONTROL, here, before, lab.recipe), (LOSS, there, ran[0], recipe))
     )
     says = (
         f"With {recipe.objective.kind.__name__.strip('_').replace('_', ' ')} in place of the recipe's loss the errors "

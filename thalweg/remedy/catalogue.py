@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from thalweg.diagnosis import Arm, Cause, Finding
+from thalweg.diagnosis.exchanges import EXCHANGES, LOSS
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.nn import Prepared
 from thalweg.remedy.images import augmentations
@@ -17,8 +18,10 @@ from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.treatments import treating, usual
 from thalweg.training import Recipe
 
-CARRIED = ("model", "objective", "optimizer", "schedule", "epochs", "batch_size", "penalty", "stopping")
+CARRIED = ("model", "objective", "optimizer", "schedule", "epochs", "batch_size", "penalty", "stopping", "loop")
 """The fields in which an arm can differ from the recipe, and which adopting it changes."""
+EXCHANGED = (*EXCHANGES, LOSS)
+"""Parts of a program in whose place the usual one did better."""
 MOST_ARMS = 2
 NOISE = 0.5
 """The deviation of the noise on the inputs, in deviations of the inputs."""
@@ -44,6 +47,8 @@ def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
     cause = finding.ranked[0].cause if undecided else finding.cause
     if cause in (Cause.WIRING, Cause.DATA):
         yield from treating(finding, cause)
+    if cause is Cause.WIRING:
+        yield from (remedy for remedy in adopted_arms(finding, cause) if remedy.name in EXCHANGED)
     if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS, Cause.DATA):
         yield from adopted_arms(finding, cause)
     if cause in (Cause.OPTIMIZATION, Cause.MODEL_BIAS):

@@ -215,6 +215,11 @@ class Circle:
         adopted = {part for turn in self.diary if turn.adopted is not None for part in turn.adopted.kept.parts}
         return remedy.cause in (Cause.OVERFITTING, Cause.MISMATCH) and bool(adopted & set(remedy.parts))
 
+    @property
+    def rewired(self) -> bool:
+        """Whether a repair of the wiring was adopted, which may be one of the loss."""
+        return any(turn.adopted is not None and turn.adopted.kept.cause is Cause.WIRING for turn in self.diary)
+
     def price(self, remedy: Remedy, pairs: int, random: bool = False) -> float:
         """What its proof costs at most, in the same multiples."""
         treated = self.unit_of(remedy(self.recipe))

@@ -22,6 +22,7 @@ from thalweg.diagnosis.laboratory import halves
 from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, opened_test
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import PAIRS
+from thalweg.remedy.repairing import judged_rightly
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train, train_many
 from thalweg.training.kept_runs import keeping
 from thalweg.training.train import good
@@ -123,6 +124,8 @@ def _closed(
         out.keep_recipe(recipe)
     run = _to_its_end(train(recipe, out=out, device=circle.device))
     device = resolve_device(circle.device)
+    if circle.rewired and first.recipe is not None:  # its own loss may be what was repaired
+        first = replace(first, recipe=judged_rightly(first.recipe, recipe))
     before, after = (
         {} if final is None or not run.status.good else evaluate(run, final, device=device) for run in (first, run)
     )

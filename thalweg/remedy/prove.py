@@ -26,6 +26,7 @@ from thalweg.diagnosis.stage import duration
 from thalweg.remedy.proof import Beside, Part, Proof, helps
 from thalweg.remedy.random_change import random_change
 from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.repairing import judged_rightly
 from thalweg.remedy.sign_flips import LEVEL, best_possible, paired_differences, pairs_for, sign_flip
 from thalweg.training import Outcome, Recipe
 
@@ -130,8 +131,9 @@ def price_of_proof(
 
 
 def laid_out(recipe: Recipe, remedy: Remedy, device: str | torch.device, progress: Progress | None) -> Laboratory:
-    """The recipe's splits, with the probe half of test for a mismatch alone."""
+    """The recipe's splits, with the probe half of test for a mismatch alone; a loss is judged as it is repaired."""
     tell = progress or (lambda stage: None)
+    recipe = judged_rightly(recipe, remedy(recipe)) if remedy.cause is Cause.WIRING else recipe
     return lay_out(recipe, resolve_device(device), Budget(), tell, remedy.cause is Cause.MISMATCH)
 
 

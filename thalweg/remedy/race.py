@@ -26,6 +26,7 @@ from thalweg.diagnosis.laboratory import Laboratory, lay_out, mean_of
 from thalweg.diagnosis.work import examples_of
 from thalweg.remedy.prove import judging
 from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.repairing import judged_rightly
 from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.kept_runs import seconds_kept
 
@@ -145,6 +146,8 @@ def race(
     """
     started, known = monotonic(), seconds_kept()
     asks_test = any(remedy.cause is Cause.MISMATCH for remedy in candidates)
+    for remedy in candidates:
+        recipe = judged_rightly(recipe, remedy(recipe)) if remedy.cause is Cause.WIRING else recipe
     lab = lay_out(recipe, resolve_device(device), Budget(), progress, asks_test)
     track = _Track(lab, candidates, lab.recipe.but(seed=recipe.seed + SEED + number))
     rungs, left = list[Rung](), list(candidates)
