@@ -1,6 +1,16 @@
 """Planted faults and healthy programs that judge `thalweg.diagnose`; see `case` for what a case is."""
 
-from diagnosis_cases import bias, data, healthy, mismatch, optimization, overfitting, wiring_layers, wiring_loop
+from diagnosis_cases import (
+    bias,
+    data,
+    forum_setups,
+    healthy,
+    mismatch,
+    optimization,
+    overfitting,
+    wiring_layers,
+    wiring_loop,
+)
 from diagnosis_cases.case import CASES, SETUPS, Case, Setup, half
 
 __all__ = [
@@ -10,6 +20,7 @@ __all__ = [
     "Setup",
     "bias",
     "data",
+    "forum_setups",
     "half",
     "healthy",
     "mismatch",
