@@ -83,7 +83,9 @@ def half(name: str) -> str:
     return "develop" if sha256(f"half of {name}".encode()).digest()[0] % 2 else "report"
 
 
-def setup(family: str, task: str, features: Callable[[Any], Any] | None = None, **known: Any) -> Callable[[Make], Setup]:
+def setup(
+    family: str, task: str, features: Callable[[Any], Any] | None = None, **known: Any
+) -> Callable[[Make], Setup]:
     """Mark a function as a healthy program; it is a healthy case too. What else is known are its reads and opens."""
 
     def made(make: Make) -> Setup:

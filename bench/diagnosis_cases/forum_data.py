@@ -30,13 +30,15 @@ def grades(rows: int = 1500, seed: int = 1, cuts: Any = (-1.2, -0.4, 0.4, 1.2)) 
 
 
 def digit_pairs(train: int = 3000, seed: int = 0) -> tuple[Any, Any, Any]:
-    """Two digits: are they the same one? Half of the pairs are; no image is in two splits."""
+    """Two digits, of the same class or not. Half of the pairs are; no image is in two splits."""
     x, y = datasets.load_digits(return_X_y=True)
     draw, made = default_rng(seed), []
     for (part, label), count in zip(three((x / 16).astype(np.float32), y), (train, 500, 500), strict=True):
         first = draw.integers(0, len(label), count)
         same = draw.random(count) < 0.5
-        second = np.array([draw.choice(np.flatnonzero((label == label[i]) == s)) for i, s in zip(first, same, strict=True)])
+        second = np.array(
+            [draw.choice(np.flatnonzero((label == label[i]) == s)) for i, s in zip(first, same, strict=True)]
+        )
         made.append(((part[first], part[second]), same.astype(np.float32)))
     return made[0], made[1], made[2]
 
@@ -47,7 +49,7 @@ def utility(x: Any) -> Any:
 
 
 def offers(rows: int = 2000, seed: int = 2) -> tuple[Any, Any, Any]:
-    """Two offers: is the first preferred?"""
+    """Two offers, and whether the first is preferred."""
     draw = default_rng(seed)
     x = draw.normal(size=(rows, 2, 6)).astype(np.float32)
     y = (utility(x[:, 0]) > utility(x[:, 1])).astype(np.float32)
@@ -55,11 +57,11 @@ def offers(rows: int = 2000, seed: int = 2) -> tuple[Any, Any, Any]:
     return ((a[:, 0], a[:, 1]), ya), ((b[:, 0], b[:, 1]), yb), ((c[:, 0], c[:, 1]), yc)
 
 
-def sensors(rows: int = 1500, factors: int = 3, seed: int = 3, noise: float = 0.5) -> Parts:
-    """Sixteen noisy sensors of three hidden factors, and what they would read without noise."""
+def sensors(rows: int = 1500, factors: int = 3, seed: int = 3, noise: float = 0.3) -> Parts:
+    """Eight noisy sensors of three hidden factors, and what they would read without noise."""
     draw = default_rng(seed)
-    mix, hidden = draw.normal(size=(factors, 16)), draw.normal(size=(rows, factors))
-    clean = np.tanh(hidden @ mix) + 0.3 * (hidden**2) @ draw.normal(size=(factors, 16))
+    mix, hidden = draw.normal(size=(factors, 8)), draw.normal(size=(rows, factors))
+    clean = np.tanh(hidden @ mix) + 0.3 * (hidden**2) @ draw.normal(size=(factors, 8))
     return three(clean + noise * draw.normal(size=clean.shape), clean.astype(np.float32), classes=False)
 
 
@@ -73,8 +75,8 @@ def regimes(rows: int = 2000, seed: int = 4, shares: Any = (0.34, 0.33, 0.33)) -
     return three(np.concatenate([np.eye(3)[kind], x], 1), y[:, None].astype(np.float32), classes=False)
 
 
-def sentences(rows: int = 800, longest: int = 14, kinds: int = 9, seed: int = 5, shortest: int = 4) -> Parts:
-    """Tagged sentences of any length, padded: the tag of a word is its kind modulo 4, one further before a kind of 1."""
+def sentences(rows: int = 800, longest: int = 9, kinds: int = 9, seed: int = 5, shortest: int = 4) -> Parts:
+    """Tagged sentences of any length, padded: the tag is the kind of word modulo 4, one further before a 1."""
     draw = default_rng(seed)
     words = draw.integers(1, kinds, (rows, longest))
     after = np.pad(words, ((0, 0), (0, 1)), constant_values=2)[:, 1:]
@@ -86,7 +88,7 @@ def sentences(rows: int = 800, longest: int = 14, kinds: int = 9, seed: int = 5,
 
 
 def molecules(rows: int = 1000, nodes: int = 9, density: float = 0.22, seed: int = 6) -> tuple[Any, Any, Any]:
-    """Directed graphs: is there a node of the first kind that an edge from the second kind reaches, twice or more?"""
+    """Directed graphs, and whether two nodes or more of the first kind are reached from one of the second."""
     draw = default_rng(seed)
     kinds = draw.integers(0, 4, (rows, nodes))
     edges = (draw.random((rows, nodes, nodes)) < density).astype(np.float32) * (1 - np.eye(nodes, dtype=np.float32))
@@ -119,7 +121,10 @@ def loads(steps: int = 1400, lags: int = 24, seed: int = 7, drift: float = 0.0) 
     x = np.stack([series[t : t + lags] for t in range(steps - lags)])[:, None]
     y = series[lags:, None]
     first, second = int(0.6 * len(y)), int(0.8 * len(y))
-    parts = [(x[s].astype(np.float32), y[s].astype(np.float32)) for s in (slice(first), slice(first, second), slice(second, None))]
+    parts = [
+        (x[s].astype(np.float32), y[s].astype(np.float32))
+        for s in (slice(first), slice(first, second), slice(second, None))
+    ]
     return parts[0], parts[1], parts[2]
 
 
@@ -184,7 +189,9 @@ def screening(rows: int = 2000, seed: int = 12, share: float = 0.1) -> Parts:
     draw = default_rng(seed)
     y = (draw.random(rows) < share).astype(int)
     x = 0.7 * draw.normal(size=(rows, 6))
-    x[:, :3] = np.where(y[:, None] == 1, 3.2 * _unit(draw.normal(size=(rows, 3))) + 0.4 * draw.normal(size=(rows, 3)), x[:, :3])
+    x[:, :3] = np.where(
+        y[:, None] == 1, 3.2 * _unit(draw.normal(size=(rows, 3))) + 0.4 * draw.normal(size=(rows, 3)), x[:, :3]
+    )
     return three(x, y)
 
 

@@ -52,7 +52,7 @@ class Preferred(nn.Module):
 class Variational(nn.Module):
     """A variational autoencoder: reconstruction, mean and log variance of the code."""
 
-    def __init__(self, inputs: int = 16, code: int = 6) -> None:
+    def __init__(self, inputs: int = 8, code: int = 6) -> None:
         super().__init__()
         self.encoder = nets.mlp(inputs, 64, 2 * code)
         self.decoder = nets.mlp(code, 64, inputs)
@@ -220,26 +220,6 @@ def both_tasks(model: nn.Module, batch: Any) -> Tensor:
     return loss + (hours - batch["hours"]) ** 2
 
 
-class Patches(nn.Module):
-    """Digits as sixteen patches and a token more, one encoder layer, the mean of all."""
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        self.patch = nn.Conv2d(1, width, 2, stride=2)
-        self.token = nn.Parameter(torch.zeros(1, 1, width))
-        self.place = nn.Parameter(0.3 * torch.randn(17, width))
-        self.encoder = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True)
-        self.head = nn.Linear(width, 10)
-
-    def tokens(self, image: Tensor) -> Tensor:
-        """The class token and the patches."""
-        patches = self.patch(image).flatten(2).transpose(1, 2)
-        return torch.cat([self.token.expand(len(image), -1, -1), patches], 1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.encoder(self.tokens(image) + self.place).mean(1))
-
-
 class Skip(nn.Module):
     """A layer whose input is added to its output."""
 
@@ -254,7 +234,9 @@ class Skip(nn.Module):
 
 def deep(layers: int, skip: bool = True, width: int = 24) -> nn.Module:
     """A deep network for two inputs."""
-    return nn.Sequential(nn.Linear(2, width), nn.ReLU(), *(Skip(width, skip) for _ in range(layers)), nn.Linear(width, 2))
+    return nn.Sequential(
+        nn.Linear(2, width), nn.ReLU(), *(Skip(width, skip) for _ in range(layers)), nn.Linear(width, 2)
+    )
 
 
 class GaussianLoss(nn.Module):

@@ -65,13 +65,13 @@ def preferred_offer() -> Recipe:
 
 @setup("mlp", "regression")
 def sensors_denoised() -> Recipe:
-    """Sixteen sensors without their noise, through a code of eight numbers."""
-    return recipe(made.sensors(), lambda: nets.mlp(16, 64, 8, 64, 16), nn.MSELoss(), lr=2e-3, epochs=40)
+    """Eight sensors without their noise, through a code of six numbers."""
+    return recipe(made.sensors(), lambda: nets.mlp(8, 64, 6, 64, 8), nn.MSELoss(), lr=2e-3, epochs=40)
 
 
 @setup("mlp", "regression", reads=lambda output: output[0])
 def sensors_variational() -> Recipe:
-    """Sixteen sensors without their noise, by a variational autoencoder with an objective of its own."""
+    """Eight sensors without their noise, by a variational autoencoder with an objective of its own."""
     return recipe(made.sensors(), own.Variational, own.elbo, lr=3e-3, epochs=40, seed=1)
 
 
@@ -143,8 +143,8 @@ def screening_weighted() -> Recipe:
 @setup("mlp", "regression", lambda pair: np.concatenate([np.eye(12)[np.asarray(pair[0])], pair[1]], 1))
 def sales_of_shops() -> Recipe:
     """What shops sell, by an embedding of the shop."""
-    adam = partial(ADAM, lr=3e-3)
-    return Recipe(data=several(*made.sales()), model=own.ShopNet, objective=nn.MSELoss(), optimizer=adam, epochs=14)
+    adam = partial(ADAM, lr=5e-3)
+    return Recipe(data=several(*made.sales()), model=own.ShopNet, objective=nn.MSELoss(), optimizer=adam, epochs=20)
 
 
 @setup("mlp", "multi-label")
@@ -186,14 +186,8 @@ def tickets_of_two_tasks() -> Recipe:
 def gaits_of_other_people() -> Recipe:
     """Who limps, judged on people who were not trained on."""
     adamw = partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
-    return recipe(made.gaits(people=220, windows=6, test_people=60), lambda: nets.mlp(24, 16, 2), optimizer=adamw, epochs=15)
-
-
-@setup("attention", "multi-class")
-def digits_in_patches() -> Recipe:
-    """Digits as patches by an encoder layer."""
     return recipe(
-        tables.digits(image=True), own.Patches, lr=5e-3, epochs=14, batch_size=48, schedule=thalweg.optim.Cosine()
+        made.gaits(people=220, windows=6, test_people=60), lambda: nets.mlp(24, 16, 2), optimizer=adamw, epochs=15
     )
 
 
@@ -208,9 +202,9 @@ def clipped_loop(model: nn.Module, optimizer: Any, batches: Any, objective: Any)
 
 @setup("mlp", "binary")
 def spirals_by_a_deep_network() -> Recipe:
-    """Two arms of a spiral by ten layers with skips, clipped, with a cosine schedule."""
+    """Two arms of a spiral by six layers with skips, clipped, with a cosine schedule."""
     return recipe(
-        made.spirals(), partial(own.deep, 10), lr=5e-3, epochs=18, loop=clipped_loop, schedule=thalweg.optim.Cosine()
+        made.spirals(), partial(own.deep, 6), lr=5e-3, epochs=16, loop=clipped_loop, schedule=thalweg.optim.Cosine()
     )
 
 
@@ -236,4 +230,6 @@ def diabetes_decayed() -> Recipe:
 def grades_by_sgd() -> Recipe:
     """Grades as five classes, in a plain loop with SGD whose rate falls in steps."""
     sgd, steps = partial(SGD, lr=0.05, momentum=0.9), partial(torch.optim.lr_scheduler.StepLR, step_size=12, gamma=0.3)
-    return recipe(made.grades(seed=21), lambda: nets.mlp(8, 64, 64, 5), optimizer=sgd, epochs=30, loop=plain_loop, schedule=steps)
+    return recipe(
+        made.grades(seed=21), lambda: nets.mlp(8, 64, 64, 5), optimizer=sgd, epochs=30, loop=plain_loop, schedule=steps
+    )
