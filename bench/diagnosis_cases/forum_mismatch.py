@@ -61,7 +61,7 @@ def drawings_on_brighter_paper() -> Recipe:
     return drawings_of_several().but(data=tables.as_splits(*other(made.drawings(), lambda x, y: (x + 0.3 + lamp, y))))
 
 
-@planted(MISMATCH, sales_of_shops, on="test")
+@planted(MISMATCH, sales_of_shops, on="test", also=(Cause.DATA,))
 def shops_that_opened_later() -> Recipe:
     """The test is of shops that were not there before, with numbers that stood for others."""
     later = lambda x, y: (((x[0] + 5) % 12, x[1]), y)  # noqa: E731
