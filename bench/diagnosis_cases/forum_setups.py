@@ -140,7 +140,13 @@ def screening_weighted() -> Recipe:
     return recipe(made.screening(), lambda: nets.mlp(6, 48, 2), loss, lr=5e-3, epochs=20)
 
 
-@setup("mlp", "regression", lambda pair: np.concatenate([np.eye(12)[np.asarray(pair[0])], pair[1]], 1))
+def shop_and_numbers(pair: Any) -> Any:
+    """The shop, one-hot, and the numbers beside it."""
+    shop, numbers = (np.asarray(each) for each in pair)
+    return np.concatenate([np.eye(12)[shop.reshape(len(shop), -1)[:, 0]], numbers], 1)
+
+
+@setup("mlp", "regression", shop_and_numbers)
 def sales_of_shops() -> Recipe:
     """What shops sell, by an embedding of the shop."""
     adam = partial(ADAM, lr=5e-3)
