@@ -16,7 +16,6 @@ from diagnosis_cases.forum_setups import (
     diabetes_decayed,
     drawings_of_several,
     gaits_of_other_people,
-    load_of_the_next_hour,
     molecules_by_neighbours,
     preferred_offer,
     sales_of_shops,
@@ -77,18 +76,6 @@ class Customers(own.ShopNet):
 def an_embedding_for_each_customer() -> Recipe:
     """An embedding of sixteen numbers for each of seven hundred customers, who mean nothing and come once or twice."""
     return by_customer(True)
-
-
-@planted(OVERFITTING, load_of_the_next_hour, repaired=lambda: many_lags(24))
-def four_hundred_hours_back() -> Recipe:
-    """Four hundred hours back for an hour ahead, in a wide network, from a hundred days."""
-    return many_lags(400)
-
-
-def many_lags(lags: int) -> Recipe:
-    """The last hours of a short record."""
-    parts = [(x[:, 0, -lags:], y) for x, y in made.loads(steps=1000, lags=400)]
-    return load_of_the_next_hour().but(data=tables.as_splits(*parts), model=lambda: nets.mlp(lags, 128, 1))
 
 
 @planted(OVERFITTING, molecules_by_neighbours)

@@ -20,7 +20,6 @@ from diagnosis_cases.forum_setups import (
     load_of_the_next_hour,
     machines_by_experts,
     melodies_composed,
-    molecules_by_neighbours,
     preferred_offer,
     same_digit_siamese,
     sensors_variational,
@@ -133,17 +132,6 @@ def a_log_variance_of_the_wrong_sign() -> Recipe:
             return 0.5 * (log_variance + (target - mean) ** 2 * log_variance.exp()).mean()
 
     return winds_with_their_spread().but(objective=Sure(), judge=own.GaussianLoss())
-
-
-@planted(WIRING, molecules_by_neighbours, also=(Cause.MODEL_BIAS, Cause.DATA))
-def edges_that_point_the_other_way() -> Recipe:
-    """Sources and targets of edges are exchanged: a node hears those that should hear it."""
-
-    class Backwards(own.GraphNet):
-        def heard(self, nodes: Tensor, edges: Tensor) -> Tensor:
-            return edges.transpose(1, 2) @ nodes
-
-    return molecules_by_neighbours().but(model=Backwards)
 
 
 @planted(WIRING, spirals_by_a_deep_network)
