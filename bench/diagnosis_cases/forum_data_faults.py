@@ -20,7 +20,6 @@ from diagnosis_cases.forum_setups import (
     several,
     visits_of_patients,
     words_tagged,
-    years_survived,
 )
 from diagnosis_cases.setups import digits_cnn
 from thalweg import Recipe
@@ -105,13 +104,6 @@ def visits_cut_after_the_fourth() -> Recipe:
         return {"visits": x["visits"][:, :4], "lengths": np.minimum(x["lengths"], 4)}, y
 
     return visits_of_patients().but(data=several(*tables.changed(made.visits(), "train validation test", cut)))
-
-
-@planted(DATA, years_survived, on="test")
-def the_censored_counted_as_dead() -> Recipe:
-    """Whoever left the study is counted as dead from then on, in training and validation."""
-    parts = tables.changed(made.survival(censored=0.85), "train validation", lambda x, y: (x, np.maximum(y, 0)))
-    return years_survived().but(data=tables.as_splits(*parts))
 
 
 @planted(DATA, digits_cnn)
