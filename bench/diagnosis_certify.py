@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from diagnosis_cases import CASES, Case
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 import thalweg
 from thalweg.diagnosis import Cause
@@ -36,25 +36,38 @@ AS_GOOD = 0.02
 """How much worse than the best reference a healthy program may be where noise is less."""
 
 
-def split_of(recipe: thalweg.Recipe, name: str) -> tuple[Any, Any]:
-    """Inputs and targets of a split as tensors."""
+def split_of(recipe: thalweg.Recipe, name: str, opens: Any = None) -> tuple[Any, Any]:
+    """Inputs and scored targets of a split as tensors; inputs may be a tuple or a dict of them."""
     split: Any = getattr(recipe.data, name)
     dataset = split.dataset if isinstance(split, DataLoader) else split
+    opens = opens or (lambda pair: pair)
     if isinstance(dataset, tuple):
-        return dataset
-    examples = [dataset[i] for i in range(len(dataset))]
-    return torch.stack([x for x, _ in examples]), torch.stack([torch.as_tensor(y) for _, y in examples])
+        return opens(dataset)
+    x, y = default_collate([opens(dataset[i]) for i in range(len(dataset))])
+    return x, y
 
 
 def outputs(model: nn.Module, x: Any, size: int | None) -> Any:
-    """What a model says of inputs, in the batches that it was trained in."""
+    """What a model says of inputs, in the batches that it was trained in; several outputs as a tuple."""
     torch.manual_seed(0)
+    if isinstance(x, tuple | list):
+        ask, columns = (lambda *part: model(*part)), list(x)
+    elif isinstance(x, dict):
+        ask, columns = (lambda *part: model(**dict(zip(x, part, strict=True)))), list(x.values())
+    else:
+        ask, columns = model, [x]
     with torch.no_grad():
-        return torch.cat([model(part) for part in x.split(size or len(x))])
+        parts = zip(*(column.split(size or len(column)) for column in columns), strict=True)
+        said = [ask(*part) for part in parts]
+    if isinstance(said[0], tuple):
+        return tuple(torch.cat(each) for each in zip(*said, strict=True))
+    return torch.cat(said)
 
 
 def wrong(task: str, output: Any, target: Any, reads: Any = None) -> np.ndarray:
     """The error of every example: wrong or not, the share of wrong labels or steps, or of the variance.
+
+    Classes and labels below 0 are not known, and not counted.
 
     >>> wrong("multi-class", torch.eye(3), torch.tensor([0, 1, 1])).tolist()
     [0.0, 0.0, 1.0]
@@ -70,13 +83,36 @@ def wrong(task: str, output: Any, target: Any, reads: Any = None) -> np.ndarray:
         error = (output.reshape(target.shape) > 0) != (target > 0.5)
     else:
         error = output.argmax(1) != target
-    return error.reshape(len(target), -1).double().mean(1).numpy()
+    return known_mean(error.reshape(len(target), -1).double().numpy(), classes_of(task, target))
+
+
+def classes_of(task: str, target: Any) -> np.ndarray | None:
+    """Targets by row where they are classes or labels, None where they are numbers.
+
+    >>> classes_of("multi-class", torch.tensor([1, 0])).tolist()
+    [[1], [0]]
+    """
+    if target.is_floating_point() and task in ("regression", "sequence"):
+        return None
+    return target.reshape(len(target), -1).numpy()
+
+
+def known_mean(error: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
+    """The mean error of each row over what is known of it, 0 where nothing is.
+
+    >>> known_mean(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2, -100], [1, 0]])).tolist()
+    [1.0, 1.0]
+    """
+    if classes is None:
+        return error.mean(1)
+    known = classes >= 0
+    return (error * known).sum(1) / known.sum(1).clip(min=1)
 
 
 def errors(case: Case, make: Any, seeds: Iterable[int] = range(SEEDS)) -> dict[str, Any]:
     """The errors on validation and test of each seed, [seed, example]; a run that fails is wrong everywhere."""
     found: dict[str, list[np.ndarray]] = {"validation": [], "test": []}
-    seconds, reads = [], case.reads if make is case.faulty else None
+    seconds, reads = [], case.reads if make is case.faulty else case.twin_reads
     for seed in seeds:
         recipe = make()
         recipe = recipe.but(seed=recipe.seed + 100 * seed)
@@ -88,7 +124,7 @@ def errors(case: Case, make: Any, seeds: Iterable[int] = range(SEEDS)) -> dict[s
             model = None
         seconds.append(perf_counter() - began)
         for name, list_ in found.items():
-            x, y = split_of(recipe, name)
+            x, y = split_of(recipe, name, case.opens)
             lost = np.ones(len(y))
             list_.append(lost if model is None else wrong(case.task, outputs(model, x, recipe.batch_size), y, reads))
     kept: dict[str, Any] = {name: np.stack(list_) for name, list_ in found.items()}
@@ -105,7 +141,7 @@ def reference_errors(case: Case, recipe: thalweg.Recipe) -> tuple[str, dict[str,
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC, SVR
 
-    numbers = case.task in ("regression", "sequence") and split_of(recipe, "train")[1].is_floating_point()
+    numbers = case.task in ("regression", "sequence") and split_of(recipe, "train", case.opens)[1].is_floating_point()
     learners = (
         {"ridge": RidgeCV(), "trees": ExtraTreesRegressor(200, random_state=0), "neighbours": KNeighborsRegressor(5)}
         if numbers
@@ -116,9 +152,9 @@ def reference_errors(case: Case, recipe: thalweg.Recipe) -> tuple[str, dict[str,
         }
     )
     seen = case.features or (lambda x: np.asarray(x))
-    parts = {name: split_of(recipe, name) for name in ("train", "validation", "test")}
+    parts = {name: split_of(recipe, name, case.opens) for name in ("train", "validation", "test")}
     rows = {
-        name: (np.asarray(seen(x)).reshape(len(x), -1), y.numpy().reshape(len(y), -1)) for name, (x, y) in parts.items()
+        name: (np.asarray(seen(x)).reshape(len(y), -1), y.numpy().reshape(len(y), -1)) for name, (x, y) in parts.items()
     }
     outs = rows["train"][1].shape[1]
     if outs == 1:
@@ -128,13 +164,21 @@ def reference_errors(case: Case, recipe: thalweg.Recipe) -> tuple[str, dict[str,
         made = make_pipeline(StandardScaler(), learner)
         found: dict[str, list[np.ndarray]] = {"validation": [], "test": []}
         for out in range(outs):
-            made.fit(rows["train"][0], rows["train"][1][:, out])
+            x, y = rows["train"][0], rows["train"][1][:, out]
+            known = np.ones(len(y), bool) if numbers else y >= 0
+            if not numbers and len(np.unique(y[known])) < 2:
+                for split, list_ in found.items():
+                    list_.append((rows[split][1][:, out] != (y[known][0] if known.any() else 0)).astype(float))
+                continue
+            made.fit(x[known], y[known])
             for split, list_ in found.items():
                 x, y = rows[split]
                 said = made.predict(x)
                 spread = max(float(np.var(y)), 1e-12)
                 list_.append((said - y[:, out]) ** 2 / spread if numbers else (said != y[:, out]).astype(float))
-        lost = {split: np.mean(list_, 0) for split, list_ in found.items()}
+        lost = {
+            split: known_mean(np.stack(list_, 1), None if numbers else rows[split][1]) for split, list_ in found.items()
+        }
         lost["held out"] = np.concatenate([lost["validation"], lost["test"]])
         if best is None or lost["held out"].mean() < best[0]:
             best = float(lost["held out"].mean()), name, lost

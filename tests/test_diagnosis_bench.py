@@ -169,6 +169,36 @@ def test_what_is_read_of_outputs_can_be_said() -> None:
     assert half.tolist() == [0, 0]
 
 
+def test_what_is_not_known_is_not_counted() -> None:
+    logits, classes = torch.eye(3)[None].expand(2, 3, 3), torch.tensor([[0, 2, -100], [-100, -100, -100]])
+    assert certify.wrong("sequence", logits, classes).tolist() == [0.5, 0]
+    labels = torch.tensor([[1.0, 0.0, -1.0], [0.0, -1.0, -1.0]])
+    assert certify.wrong("multi-label", torch.ones(2, 3), labels).tolist() == [0.5, 1]
+
+
+def test_inputs_of_several_tensors_and_several_outputs() -> None:
+    first, second = torch.arange(5.0), torch.ones(5)
+    both = certify.outputs(lambda a, b: (a + b, a - b), (first, second), 2)
+    assert [each.tolist() for each in both] == [[1, 2, 3, 4, 5], [-1, 0, 1, 2, 3]]
+    assert certify.outputs(lambda b, a: a - b, {"a": first, "b": second}, None).tolist() == [-1, 0, 1, 2, 3]
+    tickets = cases.SETUPS["tickets-of-two-tasks"]
+    x, urgent = certify.split_of(tickets(), "validation", tickets.opens)
+    assert x.shape == (300, 8)
+    assert set(urgent.tolist()) == {0.0, 1.0}
+
+
+def test_how_outputs_are_read_is_that_of_the_setup() -> None:
+    case = cases.CASES["a-rate-whose-log-is-linear"]
+    assert case.reads is case.twin_reads is cases.SETUPS["bikes-poisson"].reads is torch.exp
+
+
+def test_all_that_counts_is_certified() -> None:
+    known = certify.certified()
+    counted = [row["verdict"] for row in known.values() if row["verdict"] in ("planted", "healthy")]
+    assert set(known) == set(cases.CASES)
+    assert (counted.count("planted"), counted.count("healthy")) == (216, 74)
+
+
 def test_the_cases_have_names_that_tell_and_halves_that_stay() -> None:
     halves = [cases.half(name) for name in cases.CASES]
     assert 0.4 < np.mean([half == "develop" for half in halves]) < 0.6

@@ -25,13 +25,19 @@ CASES: dict[str, "Case"] = {}
 
 @dataclass(frozen=True)
 class Setup:
-    """A healthy program: its family, its task, how its outputs are scored, and what the reference learners see."""
+    """A healthy program: its family, its task, how its outputs are scored, and what the reference learners see.
+
+    `reads` makes classes or numbers of outputs that are neither, `opens` an input and its scored target of an example
+    that is no pair of both.
+    """
 
     name: str
     family: str
     task: str
     make: Make
     features: Callable[[Any], Any] | None = None
+    reads: Callable[[Any], Any] | None = None
+    opens: Callable[[Any], Any] | None = None
 
     def __call__(self) -> thalweg.Recipe:
         return self.make()
@@ -43,7 +49,7 @@ class Case:
 
     `on` is the split on which the harm is measured: "held out" (validation and test together), "validation", "test", or
     "gap", by how much the score on test is worse than on validation. `reads` makes classes or numbers of outputs where
-    the fault changes what the outputs are.
+    the fault changes what the outputs are; `twin_reads` does so for the repaired twin.
     """
 
     name: str
@@ -58,6 +64,8 @@ class Case:
     on: str = "held out"
     reads: Callable[[Any], Any] | None = None
     features: Callable[[Any], Any] | None = None
+    twin_reads: Callable[[Any], Any] | None = None
+    opens: Callable[[Any], Any] | None = None
 
     @property
     def source(self) -> str:
@@ -75,13 +83,16 @@ def half(name: str) -> str:
     return "develop" if sha256(f"half of {name}".encode()).digest()[0] % 2 else "report"
 
 
-def setup(family: str, task: str, features: Callable[[Any], Any] | None = None) -> Callable[[Make], Setup]:
-    """Mark a function as a healthy program; it is a healthy case too."""
+def setup(
+    family: str, task: str, features: Callable[[Any], Any] | None = None, **known: Any
+) -> Callable[[Make], Setup]:
+    """Mark a function as a healthy program; it is a healthy case too. What else is known are its reads and opens."""
 
     def made(make: Make) -> Setup:
         name = _name(make)
-        SETUPS[name] = Setup(name, family, task, make, features)
-        CASES[name] = Case(name, family, task, Cause.NONE, _mechanism(make), make, None, None, features=features)
+        SETUPS[name] = Setup(name, family, task, make, features, **known)
+        said = _mechanism(make)
+        CASES[name] = Case(name, family, task, Cause.NONE, said, make, None, None, features=features, **known)
         return SETUPS[name]
 
     return made
@@ -94,7 +105,8 @@ def planted(cause: Cause, twin: Setup, **known: Any) -> Callable[[Make], Make]:
         name = _name(make)
         if name in CASES:
             raise ValueError(f"Two cases are called {name}.")
-        fixed = {"family": twin.family, "task": twin.task, "features": twin.features, "repaired": twin.make, **known}
+        fixed = {"family": twin.family, "task": twin.task, "features": twin.features, "repaired": twin.make}
+        fixed |= {"reads": twin.reads, "twin_reads": twin.reads, "opens": twin.opens, **known}
         own = None if "repaired" in known else twin
         CASES[name] = Case(name=name, cause=cause, mechanism=_mechanism(make), faulty=make, twin=own, **fixed)
         return make
