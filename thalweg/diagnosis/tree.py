@@ -142,7 +142,7 @@ def _asked(
     train = fitted(lab, run, train)
     gaps = gaps_of(lab, run, floor, (train, validation), mismatch)
     if found := decisive(flaws, gaps):
-        return _flawed(finding, found)
+        return _explained(_flawed(finding, found), mismatch)
     return _beside(_by_experiment(lab, run, finding, floor, (train, validation), mismatch, grow), gaps)
 
 
@@ -206,6 +206,14 @@ def _flawed(finding: Finding, found: list[Flaw]) -> Finding:
     says = f"{first.mechanism}: {first.says[:1].lower()}{first.says[1:]}"
     ranked = tuple(map(ranked_of, found))
     return finding.but(cause=cause_of(first), mechanism=says, ranked=ranked, mend=f"{first.mend}.")
+
+
+def _explained(finding: Finding, mismatch: Mismatch | None) -> Finding:
+    """A flaw of the test data says that they are of another kind; what moved says how."""
+    if finding.cause is not Cause.MISMATCH or mismatch is None or mismatch.shift is None:
+        return finding
+    says = f"{finding.mechanism.rstrip('.')}; {mismatch.shift.sentence}"
+    return finding.but(mechanism=says, shift=mismatch.shift, experiments=(*finding.experiments, mismatch.experiment))
 
 
 def _beside(finding: Finding, gaps: Gaps) -> Finding:
@@ -274,7 +282,8 @@ def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
     why = "; ".join([*made, mismatch.mechanism])
     sentence = f"the loss on test is {mismatch.effect} higher than on validation; {why}"
     ranked = (Ranked(Cause.MISMATCH, None, sentence),)
-    return finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, experiments=(mismatch.experiment,))
+    finding = finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, shift=mismatch.shift)
+    return finding.but(experiments=(mismatch.experiment,))
 
 
 def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses) -> Ranked | None:

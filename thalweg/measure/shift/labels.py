@@ -60,7 +60,9 @@ def label_shift(predicted: Any, labels: Any, predicted_there: Any, classes: int,
     """
     said, true, there = (_class_numbers(part, classes) for part in (predicted, labels, predicted_there))
     if len(said) != len(true):
-        raise DataError(f"label_shift was given {len(said)} predictions and {len(true)} labels. Give one label for each.")
+        raise DataError(
+            f"label_shift was given {len(said)} predictions and {len(true)} labels. Give one label for each."
+        )
     joint = np.bincount(said * classes + true, minlength=classes**2) / len(true)
     mu = np.bincount(there, minlength=classes) / len(there)
     before = joint.reshape(classes, classes).sum(0)
@@ -70,8 +72,8 @@ def label_shift(predicted: Any, labels: Any, predicted_there: Any, classes: int,
     condition = float(np.linalg.cond(joint.reshape(classes, classes) / before))
     if not condition <= WORST:
         raise DataError(
-            f"label_shift: the classifier confuses its classes (condition number {condition:.3g}, at most {WORST:g}), so "
-            "that its predictions do not tell their shares. Count the labels of some examples of the second set."
+            f"label_shift: the classifier confuses its classes (condition number {condition:.3g}, at most {WORST:g}), "
+            "so that its predictions do not tell their shares. Count the labels of some examples of the second set."
         )
     random = np.random.default_rng(seed)
     draws = _weights(
@@ -95,8 +97,8 @@ def _class_numbers(values: Any, classes: int) -> np.ndarray:
     numbers = np.asarray(values)
     if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu":
         raise DataError(
-            f"label_shift was given {numbers.dtype} of {numbers.shape}, but it takes class numbers (examples,). Give for "
-            "instance logits.argmax(1)."
+            f"label_shift was given {numbers.dtype} of {numbers.shape}, but it takes class numbers (examples,). Give "
+            "for instance logits.argmax(1)."
         )
     if numbers.min() < 0 or numbers.max() >= classes:
         raise DataError(
