@@ -51,7 +51,7 @@ def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
     harms = effect.low > 0 and effect.value > MATERIAL * floor.material(validation.mean()[0])
     if not harms and (plainly := _more_errors(lab, run, floor)) is not None:
         harms, effect = True, plainly
-    shift = what_moved(lab, run, validation, probe) if harms else None
+    shift = what_moved(lab, run, validation, probe, floor.null) if harms else None
     mechanism = shift.sentence if shift is not None else "the test data are of another kind"
     if not harms:
         mechanism = "the test data cost no more than the validation data"

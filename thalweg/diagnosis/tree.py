@@ -209,11 +209,11 @@ def _flawed(finding: Finding, found: list[Flaw]) -> Finding:
 
 
 def _explained(finding: Finding, mismatch: Mismatch | None) -> Finding:
-    """A flaw of the test data says that they are of another kind; what moved says how."""
+    """Behind a flaw of the test data what moved."""
     if finding.cause is not Cause.MISMATCH or mismatch is None or mismatch.shift is None:
         return finding
-    says = f"{finding.mechanism.rstrip('.')}; {mismatch.shift.sentence}"
-    return finding.but(mechanism=says, shift=mismatch.shift, experiments=(*finding.experiments, mismatch.experiment))
+    says, experiments = f"{finding.mechanism}; {mismatch.shift.sentence}", (*finding.experiments, mismatch.experiment)
+    return finding.but(mechanism=says, shift=mismatch.shift, experiments=experiments)
 
 
 def _beside(finding: Finding, gaps: Gaps) -> Finding:
@@ -278,8 +278,8 @@ def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Sco
 
 
 def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
-    made = [f"{flaw.says[:1].lower()}{flaw.says[1:]}" for flaw in finding.flaws if flaw.raises is Raises.TEST]
-    why = "; ".join([*made, mismatch.mechanism])
+    made = [f"{flaw.says[:1].lower()}{flaw.says[1:]}; " for flaw in finding.flaws if flaw.raises is Raises.TEST]
+    why = "".join([*made, mismatch.mechanism])
     sentence = f"the loss on test is {mismatch.effect} higher than on validation; {why}"
     ranked = (Ranked(Cause.MISMATCH, None, sentence),)
     finding = finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, shift=mismatch.shift)

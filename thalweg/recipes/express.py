@@ -15,7 +15,7 @@ from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice
 from thalweg.core.signature import defaults_of
 from thalweg.core.source import plain_of
-from thalweg.data import Augmented
+from thalweg.data import Augment, Augmented
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.diagnosis.growth import Undecayed
@@ -53,6 +53,9 @@ def expressed(recipe: Recipe, start: Recipe) -> Recipe:
                 return recipe
             sections[section] = said
     train = loaded(recipe.data.train)
+    if isinstance(train, Augmented) and type(train.augment) is not Augment:
+        notice(f"What is done to the train inputs cannot be said in settings: {train.augment}.")
+        return recipe
     sections["augmentation"] = _augmentation(train)
     encoding, folder = plain_of(train).encoding, origin.get("folder")
     base = None if folder is None else Path(folder)

@@ -14,6 +14,7 @@ from thalweg.diagnosis.generalizing import Restraint
 from thalweg.nn import Prepared
 from thalweg.remedy.images import augmentations
 from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.shift import remedies_of_shift
 from thalweg.training import Recipe
 
 CARRIED = ("model", "objective", "optimizer", "schedule", "epochs", "batch_size", "penalty", "stopping")
@@ -47,7 +48,7 @@ def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
         restrained = Remedy("a penalty on the weights", Cause.OVERFITTING, restrain)
         yield from (noisy, noisy.then(restrained), restrained)
     if cause is Cause.MISMATCH:
-        yield Remedy("each example standardized", Cause.MISMATCH, partial(prepared, standardize_examples=True))
+        yield from remedies_of_shift(finding)
 
 
 def adopted_arms(finding: Finding, cause: Cause) -> Iterator[Remedy]:

@@ -17,7 +17,7 @@ from thalweg.core.warp import affine, warp
 
 @runtime_checkable
 class Change(Protocol):
-    """What was done to inputs `(batch, ...)`, in words that follow "the test inputs are"."""
+    """What was done to inputs `(batch, ...)`, in a few words."""
 
     @property
     def name(self) -> str:
@@ -71,7 +71,7 @@ class Zoomed:
 
     @property
     def name(self) -> str:
-        return f"{self.factor:.3g} times as large in what they show"
+        return f"all they show {self.factor:.3g} times as large"
 
     def undo(self, x: Tensor) -> Tensor:
         return warp(x, affine(scale=1 / self.factor, batch=len(x), dtype=x.dtype).to(x.device), padding="border")
@@ -95,7 +95,8 @@ class Moved:
 
     @property
     def name(self) -> str:
-        return f"moved by {abs(self.places)} {self.onward if self.places > 0 else self.back}"
+        way = self.onward if self.places > 0 else self.back
+        return f"moved by {abs(self.places)} {way if abs(self.places) > 1 else way.replace('s ', ' ', 1)}"
 
     def undo(self, x: Tensor) -> Tensor:
         return x.roll(-self.places, self.axis)
@@ -172,7 +173,7 @@ class Levelled:
 
     mean: float
     deviation: float
-    name: str = "of a brightness and a contrast of their own"
+    name: str = "a brightness and a contrast of each image's own"
 
     def undo(self, x: Tensor) -> Tensor:
         rows = x.flatten(1)
@@ -192,13 +193,15 @@ class Noisy:
 
     @property
     def name(self) -> str:
-        return f"noisier, by a deviation of about {self.deviation:.2g}"
+        return f"noise of a deviation of about {self.deviation:.2g}"
 
     def undo(self, x: Tensor) -> Tensor:
         return smoothed(x)
 
     def redo(self, x: Tensor, size: Tensor) -> Tensor:
-        return x + self.deviation * _over(size, x) * torch.randn_like(x)
+        drawn = torch.Generator().manual_seed(int(1e6 * float(size.double().sum())))  # the same for the same examples
+        noise = torch.randn(x.shape, generator=drawn, dtype=x.dtype).to(x.device)
+        return x + self.deviation * _over(size, x) * noise
 
 
 @dataclass(frozen=True)

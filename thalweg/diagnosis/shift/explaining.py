@@ -41,8 +41,10 @@ LOOKS = (
 )
 
 
-def what_moved(lab: Laboratory, run: Run, validation: ExampleLosses, probe: ExampleLosses | None) -> Shift | None:
-    """The explanation of a harm; None where the batches cannot be looked into."""
+def what_moved(
+    lab: Laboratory, run: Run, validation: ExampleLosses, probe: ExampleLosses | None, null: float
+) -> Shift | None:
+    """The explanation of a harm; None where the batches cannot be looked into. `null` is the best constant's loss."""
     assert lab.probe is not None
     here, there = see(run, lab.validation, lab.device), see(run, lab.probe, lab.device)
     if here is None or there is None:
@@ -52,7 +54,7 @@ def what_moved(lab: Laboratory, run: Run, validation: ExampleLosses, probe: Exam
     classes = None if probe is None else _classes(lab, here, there, validation, probe)
     much = classes is not None and classes.moved and (classes.alone or classes.share > EXPLAINS)
     return Shift(
-        undone=ask_undone(lab, run, here, there, validation, names),
+        undone=ask_undone(lab, run, here, there, validation, null, names),
         classes=classes,
         groups=None if probe is None else _groups(lab, probe),
         columns=columns,
@@ -92,10 +94,15 @@ def _testable(first: np.ndarray, second: np.ndarray) -> bool:
 
 def _looks(here: Seen, there: Seen) -> tuple[MovedColumn, ...]:
     """How images differ in what anyone sees: light, contrast, where their middle lies, how fine they are."""
-    parts = [part.inputs for part in (here, there)]
-    if any(x is None or not is_grid(as_numbers(x) if x.dim() == 4 else x) for x in parts):
+    own, theirs = here.inputs, there.inputs
+    if (
+        own is None
+        or theirs is None
+        or own.dim() != theirs.dim()
+        or not is_grid(as_numbers(own) if own.dim() == 4 else own)
+    ):
         return ()
-    first, second = (looks_of(as_grid(as_numbers(x))) for x in parts if x is not None)
+    first, second = (looks_of(as_grid(as_numbers(x))) for x in (own, theirs))
     if not _testable(first, second):
         return ()
     found = kolmogorov_smirnov(first, second)

@@ -36,7 +36,7 @@ class Undone:
         """The change, and the loss without it."""
         rest = "as on validation" if not self.left.low > 0 else f"{self.left.value:.3g} above validation"
         return (
-            f"the test inputs are {self.name}: undone, the loss is {self.after.value:.3g} instead of "
+            f"the test inputs were changed ({self.name}): undone, the loss is {self.after.value:.3g} instead of "
             f"{self.before.value:.3g}, {rest} ({self.judged_by} examples that did not choose)"
         )
 

@@ -24,6 +24,7 @@ from thalweg.diagnosis.shift.changes import (
     smoothed,
 )
 from thalweg.diagnosis.shift.seen import is_grid
+from thalweg.measure.shift import kolmogorov_smirnov
 
 ANGLES = tuple(range(10, 180, 10))
 FACTORS = (0.5, 0.67, 0.8, 1.25, 1.5, 2.0)
@@ -41,7 +42,7 @@ def family(here: Tensor, there: Tensor, names: Sequence[str] = ()) -> list[Chang
     """The changes that may have made `there` of inputs like `here`, the simplest first.
 
     >>> [change.name for change in family(torch.eye(3), 10 * torch.eye(3), ["a", "b", "c"])[:2]]
-    ["all 10 times as large", "with 'a' 10 times as large"]
+    ["all 10 times as large", "all raised by 3"]
     """
     if here.shape[1:] != there.shape[1:] or here.dim() < 2 or min(len(here), len(there)) < 2:
         return []
@@ -60,7 +61,7 @@ def of_images(here: Tensor, there: Tensor) -> Iterator[Change]:
     yield Reversed(2, "upside down")
     yield from (Turned(180.0), Turned(90.0), Turned(-90.0))
     if here.shape[1] == 3:
-        yield Reversed(1, "with red and blue exchanged")
+        yield Reversed(1, "red and blue exchanged")
     yield from of_all(here, there)
     yield from moves(3, here.shape[3], "pixels to the right", "pixels to the left")
     yield from moves(2, here.shape[2], "pixels down", "pixels up")
@@ -95,28 +96,32 @@ def of_all(here: Tensor, there: Tensor) -> Iterator[Change]:
         yield Rescaled((-1.0,), (low + high,), name="inverted")
     yield Rescaled((t / s,), (0.0,), name=f"all {t / s:.3g} times as large")
     yield Rescaled((1.0,), (n - m,), name=f"all {_raised(n - m)}")
-    yield Rescaled((t / s,), (n - t / s * m,), name=f"{t / s:.3g} times as strong in contrast, {_raised(n - m)}")
+    yield Rescaled((t / s,), (n - t / s * m,), name=f"{t / s:.3g} times the contrast, {_raised(n - m)} on average")
     if here.dim() > 2 or is_grid(here):
-        yield Rescaled((-t / s,), (n + t / s * m,), name=f"inverted, {t / s:.3g} times as strong in contrast")
+        yield Rescaled((-t / s,), (n + t / s * m,), name=f"inverted, {t / s:.3g} times the contrast")
 
 
 def of_columns(here: Tensor, there: Tensor, names: Sequence[str]) -> Iterator[Change]:
-    """One column of rows in another unit or from another origin; then all, each with its own slope and offset."""
+    """Of the columns that moved one in another unit or from another origin; then all, each by a line of its own."""
+    if not all(bool(torch.isfinite(each).all()) for each in (here, there)):
+        return
+    farthest = kolmogorov_smirnov(here.double().numpy(), there.double().numpy()).moved.tolist()
     m, n = here.mean(0), there.mean(0)
     s, t = (each.std(0, correction=0) for each in (here, there))
     low = TINY * torch.maximum(here.abs().amax(0), there.abs().amax(0)).clamp_min(TINY)
     slopes = torch.where((s > low) & (t > low), t / s.clamp_min(1e-30), 1.0)
-    apart = ((n - m).abs() / torch.maximum(s, low)) + slopes.clamp_min(1e-30).log().abs()
-    for j in torch.argsort(apart, descending=True)[:MOST_COLUMNS].tolist():
+    for j in farthest[:MOST_COLUMNS]:
         slope, called = float(slopes[j]), column_name(j, names)
-        scaled, lifted = f"with {called} {slope:.3g} times as large", f"with {called} {_raised(float(n[j] - m[j]))}"
+        scaled, lifted = f"{called} {slope:.3g} times as large", f"{called} {_raised(float(n[j] - m[j]))}"
         yield Rescaled((slope,), (0.0,), (j,), scaled)
         yield Rescaled((1.0,), (float(n[j] - m[j]),), (j,), lifted)
-        both = f"with {called} of another mean ({n[j]:.3g} for {m[j]:.3g}) and deviation ({t[j]:.3g} for {s[j]:.3g})"
+        both = f"{called} of another mean ({n[j]:.3g} for {m[j]:.3g}) and deviation ({t[j]:.3g} for {s[j]:.3g})"
         yield Rescaled((slope,), (float(n[j] - slope * m[j]),), (j,), both)
-    every = tuple(range(here.shape[1]))
-    offsets = (n - slopes * m).tolist()
-    yield Rescaled(slopes.tolist(), offsets, every, "with another mean and deviation in every column")
+    if len(farthest) > 1:
+        moved = torch.tensor(sorted(farthest))
+        offsets = (n - slopes * m)[moved].tolist()
+        name = f"another mean and deviation in {len(farthest)} columns"
+        yield Rescaled(slopes[moved].tolist(), offsets, tuple(moved.tolist()), name)
 
 
 def column_name(j: int, names: Sequence[str]) -> str:

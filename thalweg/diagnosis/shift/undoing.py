@@ -19,7 +19,7 @@ from thalweg.core.source import Described, Indexed
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.diagnosis.score import Score
-from thalweg.diagnosis.shift.changes import Chained, Change
+from thalweg.diagnosis.shift.changes import Chained, Change, Grid, Moved, Rescaled
 from thalweg.diagnosis.shift.explanation import Undone
 from thalweg.diagnosis.shift.families import family
 from thalweg.diagnosis.shift.seen import Seen
@@ -30,12 +30,13 @@ LEVEL = 0.99
 FEWEST = 10
 """Examples that are needed to choose, and to judge."""
 MOST_CHOOSING = 300
-AS_GOOD = 0.05
-"""A simpler change is taken where it leaves this share of the harm more, at most."""
-MORE = 0.15
-"""A change beside another has to take off this share of the harm."""
-LEAST = 0.25
+MORE, SURE, LITTLE = 0.3, 2.0, 0.03
+"""A change has to take off this share of the harm that others leave, and so many standard errors; none is looked for
+where so little is left.
+"""
+LEAST = 0.5
 """A change that takes off less of the harm explains little."""
+FEW = 200
 MOST_CHANGES, SHOWN = 3, 5
 
 
@@ -66,64 +67,130 @@ class Bench:
             return found
         return ExampleLosses(found.values, found.weights, self.units)
 
-    def mean(self, change: Change | None = None) -> float:
-        """The mean loss; infinite where one is not finite."""
+    def values(self, change: Change | None = None) -> np.ndarray | None:
+        """The weighted losses, whose mean is the loss; None where one is not finite."""
         found = self.losses(change)
-        return float("inf") if found is None else found.mean()[0]
+        return None if found is None else found.values * found.weights / found.weights.mean()
 
 
 def ask_undone(
-    lab: Laboratory, run: Run, here: Seen, there: Seen, validation: ExampleLosses, names: Sequence[str] = ()
+    lab: Laboratory,
+    run: Run,
+    here: Seen,
+    there: Seen,
+    validation: ExampleLosses,
+    null: float = float("inf"),
+    names: Sequence[str] = (),
 ) -> Undone | None:
-    """The change that explains most of what is lost on test; None where no known one explains a quarter of it."""
+    """The change that explains most of what is lost on test; None where no known one explains half of it.
+
+    What a change takes off counts from `null` on, the loss of the best constant: to make inputs bland takes off all
+    that is lost beyond it. Of few examples each half judges what the other has chosen, if both choose the same kind.
+    """
     if here.inputs is None or there.inputs is None or not (_numbers(here.inputs) and _numbers(there.inputs)):
         return None
     whole = Bench(lab, run, there.inputs, there.targets, _units(there))
     if len(whole) < 2 * FEWEST:
         return None
+    own, floor = as_numbers(here.inputs), validation.mean()[0]
     order = np.random.default_rng(stream_seed(0, "which change", len(whole))).permutation(len(whole))
     middle = min(len(order) // 2, MOST_CHOOSING)
-    choosing, judging = whole.at(np.sort(order[:middle])), whole.at(np.sort(order[middle:]))
-    chosen, tried = _chosen(choosing, as_numbers(here.inputs), validation.mean()[0], names)
-    before, after = judging.losses(), None if chosen is None else judging.losses(chosen)
-    if chosen is None or before is None or after is None:
+    first, rest = whole.at(np.sort(order[:middle])), whole.at(np.sort(order[middle:]))
+    chosen, tried = _chosen(first, own, whole.x, floor, names)
+    if chosen is None:
+        return None
+    judged = [(rest, chosen)]
+    if len(whole) <= FEW:
+        other = _chosen(rest, own, whole.x, floor, names)[0]
+        if other is not None and kind_of(other) == kind_of(chosen):
+            judged.append((first, other))
+    before, after = (_pooled([part.losses(change) for part, change in own]) for own in _both(judged))
+    if before is None or after is None:
         return None
     lowered, left = lower_by([before], [after], LEVEL), higher_on(after, validation, LEVEL)
-    harm = before.mean()[0] - validation.mean()[0]
-    if not lowered.low > 0 or harm <= 0 or lowered.value < LEAST * harm:
+    start = min(before.mean()[0], null) if null > floor else before.mean()[0]
+    share = float((start - after.mean()[0]) / (start - floor)) if start > floor else 0.0
+    if not lowered.low > 0 or share < LEAST:
         return None
-    others = [(change.name, judging.losses(change)) for change in tried if change is not chosen]
+    others = [(change.name, rest.losses(change)) for change in tried if change.name != chosen.name]
     told = tuple((name, Score(*losses.mean())) for name, losses in others if losses is not None)
-    first, second, third = (Score(*each.mean()) for each in (before, after, validation))
-    share = float(lowered.value / harm)
-    return Undone(chosen.name, first, second, third, lowered, left, share, len(choosing), len(judging), told, chosen)
+    one, two, three = (Score(*each.mean()) for each in (before, after, validation))
+    return Undone(chosen.name, one, two, three, lowered, left, share, len(first), len(before.values), told, chosen)
 
 
-def _chosen(bench: Bench, here: Tensor, floor: float, names: Sequence[str]) -> tuple[Change | None, list[Change]]:
-    """Changes are found one after another, each beside those before, while one more takes off enough of the harm."""
+def _both(judged: list[tuple[Bench, Change]]) -> list[list[tuple[Bench, Change | None]]]:
+    """Each part as it is, and each with its change undone."""
+    return [[(part, None) for part, _ in judged], [(part, change) for part, change in judged]]
+
+
+def _pooled(parts: list[ExampleLosses | None]) -> ExampleLosses | None:
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    units = [part.units for part in known if part.units is not None]
+    values, weights = (
+        np.concatenate(each) for each in zip(*((part.values, part.weights) for part in known), strict=True)
+    )
+    return ExampleLosses(values, weights, np.concatenate(units) if len(units) == len(known) else None)
+
+
+def _chosen(
+    bench: Bench, here: Tensor, there: Tensor, floor: float, names: Sequence[str]
+) -> tuple[Change | None, list[Change]]:
+    """Changes are found one after another, each beside those before, while one more takes off enough of the harm that
+    is left; with them what did best at first. Slopes and offsets are measured on all test inputs, `there`.
+    """
     found: list[Change] = []
-    loss = start = bench.mean()
+    now = start = bench.values()
     first: list[Change] = []
     while len(found) < MOST_CHANGES:
-        there = as_numbers(bench.x)
-        for change in reversed(found):
-            there = change.undo(there)
-        tried = [(change, bench.mean(Chained((change, *found)))) for change in family(here, there, names)]
-        tried = [(change, mean) for change, mean in tried if np.isfinite(mean)]
+        left = Chained(tuple(found)).undo(as_numbers(there))
+        asked = ((change, bench.values(Chained((change, *found)))) for change in family(here, left, names))
+        tried = [(change, values) for change, values in asked if values is not None]
         if not tried:
             break
-        harm = start - floor if np.isfinite(start) else float("inf")
-        least = min(mean for _, mean in tried)
-        change, mean = next(pair for pair in tried if pair[1] <= least + AS_GOOD * min(harm, abs(least) + 1.0))
-        first = first or [each for each, _ in sorted(tried, key=lambda pair: pair[1])[:SHOWN]]
-        if not loss - mean > MORE * harm:
-            break
-        found, loss = [change, *found], mean
-        if loss <= floor:
+        first = first or [each for each, _ in sorted(tried, key=lambda pair: float(pair[1].mean()))[:SHOWN]]
+        change, values = _simplest(tried)
+        if now is not None:
+            gain, error = _gain(now, values)
+            if not gain > max(MORE * (now.mean() - floor), SURE * error):
+                break
+        found, now = [change, *found], values
+        if start is not None and now.mean() - floor <= LITTLE * (start.mean() - floor):
             break
     if not found:
         return None, first
     return (found[0] if len(found) == 1 else Chained(tuple(found))), first
+
+
+def _simplest(tried: list[tuple[Change, np.ndarray]]) -> tuple[Change, np.ndarray]:
+    """The simplest kind of change within a standard error of the best, and the best of that kind."""
+    _, best = min(tried, key=lambda pair: float(pair[1].mean()))
+    kind = next(kind_of(change) for change, values in tried if np.less_equal(*_gain(values, best)))
+    return min((pair for pair in tried if kind_of(pair[0]) == kind), key=lambda pair: float(pair[1].mean()))
+
+
+def _gain(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """How much lower the losses of the same examples are after, and the standard error of that."""
+    lower = before - after
+    return float(lower.mean()), float(lower.std() / max(len(lower) - 1, 1) ** 0.5)
+
+
+def kind_of(change: Change) -> tuple[Any, ...]:
+    """What a change does, whatever its size.
+
+    >>> from thalweg.diagnosis.shift.changes import Turned
+    >>> kind_of(Turned(30.0)) == kind_of(Turned(40.0)) != kind_of(Chained((Turned(30.0),)))
+    True
+    """
+    if isinstance(change, Chained):
+        return tuple(map(kind_of, change.changes))
+    inner = change.change if isinstance(change, Grid) else change
+    if isinstance(inner, Rescaled):
+        return type(inner), inner.columns, min(inner.slopes) < 0
+    if isinstance(inner, Moved):
+        return type(inner), inner.axis, inner.places > 0
+    return type(inner), getattr(inner, "axis", None)
 
 
 def as_numbers(x: Tensor) -> Tensor:
