@@ -61,7 +61,9 @@ def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
         control,
         (arm,),
         "yes" if harms else "no",
-        f"The loss on test is higher by {effect}: {mechanism}.",
+        f"The loss on test is higher by {effect}."
+        if harms
+        else f"The loss on test is higher by {effect}: {mechanism}.",
         effect,
     )
     return Mismatch(harms, effect, experiment, mechanism, arm.score.value, shift)

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from thalweg.core.convert import loaded
 from thalweg.core.counter import uniform
+from thalweg.core.folds import described
 from thalweg.core.nest import Nest
 from thalweg.core.objective import apply, as_objective
 from thalweg.core.randomness import untouched
-from thalweg.core.source import Described, Splits, plain_of
+from thalweg.core.source import Splits, plain_of
 from thalweg.data import Augment, Augmented, augment, hold_out
 from thalweg.data.augmentation import DRAWS
 from thalweg.diagnosis import Cause, Finding
@@ -147,17 +148,15 @@ def split_by_group(recipe: Recipe) -> Recipe:
     if recipe.data.validation is None:
         return recipe
     train, validation = (open_indexed(recipe, getattr(recipe.data, name), name) for name in ("train", "validation"))
-    first, second = (plain_of(part) for part in (train, validation))
-    same = type(first) is type(second) and any(
-        getattr(first, name, None) is not None and getattr(first, name) is getattr(second, name, None)
-        for name in ("frame", "examples")
-    )
-    ids = getattr(first, "ids", None), getattr(second, "ids", None)
-    if not same or first is not train or ids[0] is None or ids[1] is None:
+    first: Any = train
+    second: Any = plain_of(validation)
+    pairs = [(getattr(first, name, None), getattr(second, name, None)) for name in ("frame", "examples")]
+    same = any(one is not None and one is another for one, another in pairs)
+    own, other = (getattr(part, "ids", None) for part in (first, second))
+    if not same or own is None or other is None:
         return recipe
-    joined = torch.cat(ids) if isinstance(ids[0], Tensor) else np.concatenate(ids)
-    whole: Any = replace(first, ids=joined)  # type: ignore[type-var]
-    if not isinstance(whole, Described) or whole.meta(np.arange(len(whole))).get("group") is None:
+    whole = replace(first, ids=torch.cat([own, other]) if isinstance(own, Tensor) else np.concatenate([own, other]))
+    if described(whole).get("group") is None:
         return recipe
     held = hold_out(whole, validation_share=len(second) / len(whole), test_share=0.0, seed=recipe.seed)
     data = Splits(train=whole.take(held.train), validation=whole.take(held.validation), test=recipe.data.test)

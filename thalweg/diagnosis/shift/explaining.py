@@ -138,7 +138,7 @@ def _tests(here: Seen, there: Seen) -> Iterator[Test]:
     name = "penultimate features" if here.features is not None else "outputs"
     apart, told = mmd(first_features, second_features), classifier_two_sample(first_features, second_features)
     yield Test(name, "MMD", apart.squared, apart.p)
-    yield Test(name, f"a classifier tells {told.accuracy:.0%} apart", told.accuracy, told.p)
+    yield Test(name, f"a classifier right {told.accuracy:.0%} of the time", told.accuracy, told.p)
 
 
 def _features(seen: Seen) -> np.ndarray | None:

@@ -164,7 +164,7 @@ class Shift:
 
     >>> shift = Shift(tests=(Test("penultimate features", "MMD", 0.1, 0.005),))
     >>> shift.sentence
-    'penultimate features moved (MMD, p = 0.005)'
+    'penultimate features moved (MMD p = 0.005)'
     """
 
     undone: Undone | None = None
@@ -181,17 +181,32 @@ class Shift:
 
     @property
     def sentence(self) -> str:
-        """What moved, in a line, what explains most first."""
+        """What moved, in a line, what explains most first; of the rest only where nothing of that is known."""
+        return (
+            "; ".join(self._explained or self._seen) or "no test sees inputs, features or outputs distributed otherwise"
+        )
+
+    @property
+    def beside(self) -> list[str]:
+        """What else was seen, where something explains the harm."""
+        return self._seen if self._explained else []
+
+    @property
+    def _explained(self) -> list[str]:
         said = [self.undone.sentence] if self.undone is not None else []
         if self.classes is not None and self.classes.moved:
             said.insert(0 if self.classes.alone else len(said), self.classes.sentence)
         said += [self.groups.sentence] if self.groups is not None else []
-        said += [self.times] if self.times is not None else []
-        said += [self._columns] if self.columns else []
+        return said + ([self.times] if self.times is not None else [])
+
+    @property
+    def _seen(self) -> list[str]:
+        said = [self._columns] if self.columns else []
         said += [self._looks] if self.looks else []
         beyond = [test for test in self.tests if test.p < LEVEL]
-        said += [f"{test.of} moved ({test.by}, p = {test.p:.1g})" for test in beyond]
-        return "; ".join(said) or "no test sees the inputs, the features or the outputs distributed otherwise"
+        names = dict.fromkeys(test.of for test in beyond)
+        by = {name: ", ".join(f"{test.by} p = {test.p:.1g}" for test in beyond if test.of == name) for name in names}
+        return said + [f"{name} moved ({tests})" for name, tests in by.items()]
 
     @property
     def _columns(self) -> str:
