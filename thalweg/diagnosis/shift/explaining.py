@@ -234,10 +234,16 @@ def _groups(lab: Laboratory, probe: ExampleLosses) -> Groups | None:
         return None
     new = np.array([group not in seen for group in theirs.tolist()])
     parts = [probe.at(np.flatnonzero(new)), probe.at(np.flatnonzero(~new))] if 0 < new.sum() < len(new) else []
-    scores = [Score(*part.mean()) if part.weights.any() else None for part in parts] or [None, None]
+    scores = [_across(part) if part.weights.any() else None for part in parts] or [None, None]
     ordered = tuple(sorted(losses, key=lambda item: -item[1].value))
     shared = own is not None and bool(seen & set(own.tolist()))
     return Groups(ordered, sum(new for _, _, new in losses), len(losses), scores[0], scores[1], shared)
+
+
+def _across(part: ExampleLosses) -> Score:
+    """The loss over several groups, which its interval resamples; of a single one it resamples the examples."""
+    single = part.units is None or len(np.unique(part.units)) < 2
+    return Score(*(mean_interval(part.values, part.weights) if single else part.mean()))
 
 
 def _times(lab: Laboratory) -> str | None:

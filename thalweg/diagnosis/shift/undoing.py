@@ -105,7 +105,7 @@ def ask_undone(
         if other is not None and kind_of(other) == kind_of(chosen):
             judged.append((first, other))
     before, after = (_pooled([part.losses(change) for part, change in own]) for own in _both(judged))
-    if before is None or after is None:
+    if before is None or after is None or not higher_on(before, validation).low > 0:
         return None
     lowered, left = lower_by([before], [after], LEVEL), higher_on(after, validation, LEVEL)
     start = min(before.mean()[0], null) if null > floor else before.mean()[0]
