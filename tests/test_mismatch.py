@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pages import page, score, write
 from torch import Tensor, nn
 
 import thalweg
@@ -134,6 +136,24 @@ def test_inputs_that_are_noise_were_changed_by_nothing_that_is_known() -> None:
     shift = explained(bars, lambda x: 3 * x.reshape(len(x), -1)[:, order].reshape(x.shape))
     assert shift.undone is None
     assert "moved" in shift.sentence or "differ" in shift.sentence
+
+
+def test_the_page_shows_what_moved(tmp_path: Path) -> None:
+    shift = explained(bars, lambda x: 1.3 - x).to_json()
+    groups = {"losses": [{"group": "lab 5", "new": True, **score(2.0, 1.5, 2.5)}], "sentence": "1 of 3 groups is new"}
+    finding = {"cause": "MISMATCH", "mechanism": "it moved", "shift": shift | {"groups": groups}}
+    found = page(write(tmp_path, **{"finding.json": finding}))
+    assert "What moved on test" in found.titles
+    for words in ("The change that was found", "undone: inverted", "How images differ", "1 of 3 groups is new.", "MMD"):
+        assert words in found.text, words
+    assert any("test as it is" in " ".join(figure.itertext()) for figure in found.figures)
+    strange = {
+        "undone": {"tried": [3]},
+        "classes": {"moved": True, "names": 3},
+        "columns": [{"means": "x"}],
+        "tests": 7,
+    }
+    assert "Which inputs" in page(write(tmp_path, **{"finding.json": finding | {"shift": strange}})).text
 
 
 def test_unchanged_inputs_are_not_explained() -> None:

@@ -7,8 +7,9 @@ finding.
 
 from dataclasses import dataclass
 
+from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import higher_on
-from thalweg.diagnosis.finding import Arm, Experiment, Score
+from thalweg.diagnosis.finding import Arm, Experiment, Finding, Score
 from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor
 from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.diagnosis.natural import as_losses, errors_of
@@ -79,3 +80,11 @@ def _more_errors(lab: Laboratory, run: Run, floor: Floor) -> Score | None:
         return None
     effect = higher_on(as_losses(there), as_losses(here), LEVEL)
     return effect if effect.low > 0 and effect.value > MATERIAL * SHARE_OF_WAY * floor.natural_way else None
+
+
+def explained(finding: Finding, mismatch: Mismatch | None) -> Finding:
+    """Behind a flaw of the test data what moved."""
+    if finding.cause is not Cause.MISMATCH or mismatch is None or mismatch.shift is None:
+        return finding
+    says, experiments = f"{finding.mechanism}; {mismatch.shift.sentence}", (*finding.experiments, mismatch.experiment)
+    return finding.but(mechanism=says, shift=mismatch.shift, experiments=experiments)

@@ -28,7 +28,7 @@ from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor, reference_floor
 from thalweg.diagnosis.generalizing import above_floor, explain_gap
 from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
-from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
+from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained
 from thalweg.diagnosis.natural import errors_of
 from thalweg.diagnosis.plan import FIRST, planned
 from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, ranked_of, suspected
@@ -142,7 +142,7 @@ def _asked(
     train = fitted(lab, run, train)
     gaps = gaps_of(lab, run, floor, (train, validation), mismatch)
     if found := decisive(flaws, gaps):
-        return _explained(_flawed(finding, found), mismatch)
+        return explained(_flawed(finding, found), mismatch)
     return _beside(_by_experiment(lab, run, finding, floor, (train, validation), mismatch, grow), gaps)
 
 
@@ -206,14 +206,6 @@ def _flawed(finding: Finding, found: list[Flaw]) -> Finding:
     says = f"{first.mechanism}: {first.says[:1].lower()}{first.says[1:]}"
     ranked = tuple(map(ranked_of, found))
     return finding.but(cause=cause_of(first), mechanism=says, ranked=ranked, mend=f"{first.mend}.")
-
-
-def _explained(finding: Finding, mismatch: Mismatch | None) -> Finding:
-    """Behind a flaw of the test data what moved."""
-    if finding.cause is not Cause.MISMATCH or mismatch is None or mismatch.shift is None:
-        return finding
-    says, experiments = f"{finding.mechanism}; {mismatch.shift.sentence}", (*finding.experiments, mismatch.experiment)
-    return finding.but(mechanism=says, shift=mismatch.shift, experiments=experiments)
 
 
 def _beside(finding: Finding, gaps: Gaps) -> Finding:
