@@ -47,7 +47,10 @@ def family(here: Tensor, there: Tensor, names: Sequence[str] = ()) -> list[Chang
     if here.shape[1:] != there.shape[1:] or here.dim() < 2 or min(len(here), len(there)) < 2:
         return []
     if here.dim() == 2 and not is_grid(here):
-        return [*of_all(here, there), *of_columns(here, there, names)]
+        columns = list(of_columns(here, there, names))
+        moved = {j for change in columns if isinstance(change, Rescaled) for j in change.columns or ()}
+        few = 0 < 2 * len(moved) <= here.shape[1]
+        return columns if few else [*of_all(here, there), *columns]
     if here.dim() == 2 or (here.dim() == 3 and here.shape[1] == here.shape[2]):
         return [Grid(change) for change in of_images(as_grid(here), as_grid(there))]
     if here.dim() == 4 and is_grid(here):
