@@ -41,8 +41,8 @@ TINY = 1e-6
 def family(here: Tensor, there: Tensor, names: Sequence[str] = ()) -> list[Change]:
     """The changes that may have made `there` of inputs like `here`, the simplest first.
 
-    >>> [change.name for change in family(torch.eye(3), 10 * torch.eye(3), ["a", "b", "c"])[:2]]
-    ["all 10 times as large", "all raised by 3"]
+    >>> [change.name for change in family(torch.eye(3), 10 * torch.eye(3))[:1]]
+    ['all 10 times as large']
     """
     if here.shape[1:] != there.shape[1:] or here.dim() < 2 or min(len(here), len(there)) < 2:
         return []

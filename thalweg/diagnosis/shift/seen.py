@@ -140,7 +140,7 @@ def is_grid(x: Tensor) -> bool:
 
     >>> ramp = torch.arange(36.0).expand(9, 36) * torch.arange(1.0, 10)[:, None]
     >>> is_grid(torch.zeros(9, 3, 8, 8)), is_grid(ramp), is_grid(torch.randn(99, 36))
-    (True, False, False)
+    (True, True, False)
     """
     if not x.is_floating_point():
         return False
