@@ -79,6 +79,8 @@ def show_finding(finding: "Finding") -> None:
     for name in ("floor", "train", "validation", "test"):
         if name in finding.losses:
             console.print(f"  {name:<11}{finding.losses[name]}", markup=False)
+    for seen in finding.shift.beside if finding.shift is not None else ():
+        console.print(f"What moved besides: {seen}", soft_wrap=True, markup=False)
     if finding.stopped_at is not None:
         console.print(f"Where it stopped: {says_of(finding.stopped_at)}", soft_wrap=True, markup=False)
     if finding.mend:

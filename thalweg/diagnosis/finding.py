@@ -1,33 +1,16 @@
 """Findings: a cause with the experiments that show it, as values."""
 
 from dataclasses import asdict, dataclass, field, replace
-from math import isinf
 from typing import Any
 
 from thalweg.diagnosis.budget import Cost
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.score import Score as Score
+from thalweg.diagnosis.shift.explanation import Shift
 from thalweg.measure.curvature.point import CriticalPoint
 from thalweg.training import Recipe
-
-
-@dataclass(frozen=True)
-class Score:
-    """A number with the interval it lies in; NaN ends where none is known. An infinite loss is that of no finite run.
-
-    >>> str(Score(0.5, 0.4, 0.6)), str(Score(float("inf")))
-    ('0.5 [0.4, 0.6]', 'not finite')
-    """
-
-    value: float
-    low: float = float("nan")
-    high: float = float("nan")
-
-    def __str__(self) -> str:
-        if isinf(self.value):
-            return "not finite"
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]" if self.low == self.low else f"{self.value:.3g}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +82,7 @@ class Finding:
     not change while the data and the judge stay, so another diagnosis can be given it. `cured` says by what a cause is
     held off already, so that nothing is left to treat. `stopped_at` is the point at which the training stopped, where
     the train loss is too high: it explains, and decides nothing. `flaws` is what the checks have seen, harmful or not;
-    `mend` says what to change where one of them is the cause.
+    `mend` says what to change where one of them is the cause. `shift` says of a mismatch what moved.
 
     >>> finding = Finding(Cause.NONE, "reaches the reference learners")
     >>> finding.to_json()["cause"]
@@ -121,6 +104,7 @@ class Finding:
     stopped_at: CriticalPoint | None = None
     flaws: tuple[Flaw, ...] = ()
     mend: str | None = None
+    shift: Shift | None = None
 
     def but(self, **changes: Any) -> "Finding":
         """The same finding with some fields changed."""
@@ -146,6 +130,7 @@ class Finding:
             "mend": self.mend,
             "flaws": [flaw.to_json() for flaw in self.flaws],
             "stopped_at": None if self.stopped_at is None else self.stopped_at.to_json(),
+            "shift": None if self.shift is None else self.shift.to_json(),
             "ranked": [{"cause": str(r.cause), "share": r.share, "sentence": r.sentence} for r in self.ranked],
             "losses": losses,
             "experiments": [experiment.to_json() for experiment in self.experiments],

@@ -28,7 +28,7 @@ from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor, reference_floor
 from thalweg.diagnosis.generalizing import above_floor, explain_gap
 from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
-from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch
+from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained
 from thalweg.diagnosis.natural import errors_of
 from thalweg.diagnosis.nothing import nothing_before, too_few, unknown
 from thalweg.diagnosis.plan import FIRST, planned
@@ -142,7 +142,7 @@ def _asked(
     train = fitted(lab, run, train)
     gaps = gaps_of(lab, run, floor, (train, validation), mismatch)
     if found := decisive(flaws, gaps):
-        return _flawed(finding, found)
+        return explained(_flawed(finding, found), mismatch)
     return _beside(_by_experiment(lab, run, finding, floor, (train, validation), mismatch, grow, gaps), gaps)
 
 
@@ -271,11 +271,12 @@ def _exchanged(finding: Finding, asked: tuple[Experiment, Ranked] | None, mend: 
 
 
 def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
-    made = [f"{flaw.says[:1].lower()}{flaw.says[1:]}" for flaw in finding.flaws if flaw.raises is Raises.TEST]
-    why = "; ".join([*made, mismatch.mechanism])
+    made = [f"{flaw.says[:1].lower()}{flaw.says[1:]}; " for flaw in finding.flaws if flaw.raises is Raises.TEST]
+    why = "".join([*made, mismatch.mechanism])
     sentence = f"the loss on test is {mismatch.effect} higher than on validation; {why}"
     ranked = (Ranked(Cause.MISMATCH, None, sentence),)
-    return finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, experiments=(mismatch.experiment,))
+    finding = finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, shift=mismatch.shift)
+    return finding.but(experiments=(mismatch.experiment,))
 
 
 def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses) -> Ranked | None:

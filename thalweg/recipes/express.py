@@ -15,7 +15,7 @@ from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice
 from thalweg.core.signature import defaults_of
 from thalweg.core.source import plain_of
-from thalweg.data import Augmented
+from thalweg.data import Augment, Augmented
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.diagnosis.growth import Undecayed
@@ -66,6 +66,8 @@ def _unsaid(recipe: Recipe, start: Recipe, train: Any) -> str:
     before, after = plain_of(loaded(start.data.train)), plain_of(train)
     if before is not after and (len(before) != len(after) or not hasattr(after, "encoding")):
         return "train split"
+    if isinstance(train, Augmented) and type(train.augment) is not Augment:
+        return "augmentation"
     return next((field for field in WORDLESS if _differ(recipe, start, field)), "")
 
 

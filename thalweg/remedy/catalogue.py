@@ -15,6 +15,7 @@ from thalweg.diagnosis.generalizing import Restraint
 from thalweg.nn import Prepared
 from thalweg.remedy.images import augmentations
 from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.shift import remedies_of_shift
 from thalweg.remedy.treatments import treating, usual
 from thalweg.training import Recipe
 
@@ -61,7 +62,7 @@ def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
         yield from (noisy, noisy.then(restrained), restrained)
     yield from usual(cause)
     if cause is Cause.MISMATCH:
-        yield Remedy("each example standardized", Cause.MISMATCH, partial(prepared, standardize_examples=True))
+        yield from remedies_of_shift(finding)
 
 
 def adopted_arms(finding: Finding, cause: Cause) -> Iterator[Remedy]:

@@ -12,6 +12,7 @@ from thalweg.report.looks import augmentation, looks
 from thalweg.report.performance import curves, predictions, scores
 from thalweg.report.reasoning import causes, experiments, losses
 from thalweg.report.settings import model, notices, recipe, versions
+from thalweg.report.shift import shift
 from thalweg.report.tried import diary, proofs
 from thalweg.report.verdict import verdict
 from thalweg.report.wording import clean
@@ -68,6 +69,7 @@ def sections(evidence: Evidence) -> list[Section]:
     reasons = [
         losses(evidence),
         causes(evidence),
+        shift(evidence),
         checks(evidence),
         experiments(evidence),
         proofs(evidence),

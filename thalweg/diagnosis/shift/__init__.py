@@ -1,0 +1,1 @@
+"""What moved between validation and test data: the explanation of a mismatch."""
