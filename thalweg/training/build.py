@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -27,6 +28,7 @@ from thalweg.training.position import Position
 from thalweg.training.precision import autocast, resolve_precision
 from thalweg.training.rate import Rate, as_rate
 from thalweg.training.recipe import Recipe
+from thalweg.training.resident import resident
 from thalweg.training.stopping import EarlyStopping
 from thalweg.training.tally import RunningMean
 from thalweg.training.updating import Clip, composed
@@ -65,6 +67,16 @@ class Training:
     @property
     def model(self) -> nn.Module:
         return self.step.model
+
+    @cached_property
+    def at_hand(self) -> Source:
+        """The train split where its batches are cut out on the device, as far as it can go there."""
+        return resident(self.source, self.device)
+
+    @cached_property
+    def validation_at_hand(self) -> Source | None:
+        """The same of the validation split."""
+        return None if self.validation is None else resident(self.validation, self.device)
 
     @property
     def judged(self) -> nn.Module:

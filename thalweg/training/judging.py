@@ -85,9 +85,16 @@ class Judge:
                 plain[name] = as_metric(name, metric)
         return cls(objective, plain, marked)
 
-    def scores(self, model: nn.Module, source: Source, device: torch.device, moment: Moment = END) -> dict[str, float]:
-        """The loss and each metric on a split, as plain numbers."""
-        seen = self.observe(model, source, device, moment)
+    def scores(
+        self,
+        model: nn.Module,
+        source: Source,
+        device: torch.device,
+        moment: Moment = END,
+        at_hand: Source | None = None,
+    ) -> dict[str, float]:
+        """The loss and each metric on a split, as plain numbers; `at_hand` gives its batches where they lie nearer."""
+        seen = self.observe(model, at_hand or source, device, moment)
         scores = {"loss": mean_of(seen.losses)}
         if self.plain:
             output, target = joined(seen.outputs, seen.targets, source)

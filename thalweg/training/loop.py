@@ -37,7 +37,7 @@ def batches(training: Training, epoch: int) -> Iterator[Nest]:
     its moment, which are put back once the source has drawn its order as it does when an epoch begins.
     """
     at = training.position
-    drawn = training.source.batches(epoch, at.batch, generator(training.recipe.seed, "order", epoch))
+    drawn = training.at_hand.batches(epoch, at.batch, generator(training.recipe.seed, "order", epoch))
     if at.streams is not None:
         first = next(drawn, None)
         at.streams.restore()
@@ -190,7 +190,8 @@ def _row_of(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]
     row: dict[str, Any] = {"epoch": epoch, "train_loss": mean.value(), "validation_loss": None, "metrics": {}}
     if training.validation is not None:
         moment = replace(training.moment, training=False)
-        scores = training.judge.scores(training.judged, training.validation, training.device, moment)
+        judge, at_hand = training.judge, training.validation_at_hand
+        scores = judge.scores(training.judged, training.validation, training.device, moment, at_hand)
         row["validation_loss"] = scores.pop("loss")
         row["metrics"] = scores
     row["gradient_norm"] = training.position.gradient_norm if norm is None else norm
