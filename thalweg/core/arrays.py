@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thalweg.core.errors import DataError
 from thalweg.core.mapped import Mapped, Pages, file_behind
-from thalweg.core.nest import Nest, count_examples, describe, leaves, map_columns, map_tensors
+from thalweg.core.nest import Nest, count_examples, describe, leaves, map_columns, map_tensors, to_device
 from thalweg.core.notices import notice
 
 
@@ -40,7 +40,7 @@ class ArraySource:
         if generator is None and size >= n:
             yield from (map_tensors(methodcaller("clone"), self.data),)[start:]  # a model may write into its inputs
             return
-        for chunk in cut(self._order(generator).to(self._device), size, self.merge_single)[start:]:
+        for chunk in cut(to_device(self._order(generator), self._device), size, self.merge_single)[start:]:
             yield map_tensors(partial(_rows, index=chunk), self.data)
 
     def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:

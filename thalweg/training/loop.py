@@ -143,11 +143,15 @@ def _check_gradient(training: Training, minimized: Tensor) -> None:
 
 
 def epochs(
-    training: Training, progress: Progress | None = None, after_step: AfterStep = lambda loss: None
+    training: Training,
+    progress: Progress | None = None,
+    after_step: AfterStep = lambda loss: None,
+    after_steps: Callable[[], None] = lambda: None,
 ) -> Iterator[dict[str, Any]]:
     """The epochs from where training stands; pauses after each with its row of the history.
 
-    `after_step` is given the loss of each step that was taken, and None between the batches of a user's own loop.
+    `after_step` is given the loss of each step that was taken, and None between the batches of a user's own loop;
+    `after_steps` is called behind the last step of an epoch, before that is judged.
     """
     while (epoch := training.position.epoch) <= training.recipe.epochs:
         at = training.position
@@ -162,6 +166,7 @@ def epochs(
         else:
             run_own_loop(training, epoch, _watched(batches(training, epoch), after_step), at.mean)
             at.seconds = perf_counter() - started
+        after_steps()
         row = close_epoch(training)
         if progress is not None:
             progress(epoch, training.moment.step, row)

@@ -38,4 +38,4 @@ def resident(source: Source, device: torch.device) -> Source:
 
 
 def _free(device: torch.device) -> float:
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else inf
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else inf

@@ -27,7 +27,7 @@ from thalweg.training.rate import Multiplied, Rate
 from thalweg.training.update import Update, settings_of
 from thalweg.training.values import mean_of_each, unreduced_of
 
-MOST_WORK = {"cpu": 2**22, "cuda": 2**30}
+MOST_WORK = {"cpu": 2**22, "cuda": 2**32}
 """Multiplications of a step of one run (batch x weights) from which on stacking gains nothing: docs/log.md."""
 AT_ONCE = 2**18
 """Numbers of the data that are put into the order of the epoch at once: many small gathers take longer than one."""
