@@ -229,7 +229,7 @@ def check_labels(loss: Any, output: Any, y: Tensor, labels: Tensor) -> None:
 
     >>> check_labels(nn.CrossEntropyLoss(), torch.zeros(2, 3), torch.tensor([0, 2]), torch.tensor([0, 2, 3]))
     Traceback (most recent call last):
-    thalweg.core.errors.RecipeError: The labels run from 0 to 3, but the output has 3 classes, so labels from 0 to 2: ...
+    thalweg.core.errors.RecipeError: The labels run from 0 to 3, but the output has 3 classes, so ...
     """
     if not reads_classes(loss) or not isinstance(output, Tensor) or y.dim() != output.dim() - 1:
         return
@@ -237,8 +237,9 @@ def check_labels(loss: Any, output: Any, y: Tensor, labels: Tensor) -> None:
     classes, counted = output.shape[1], labels[labels != (-100 if ignored is None else ignored)]
     if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
         raise RecipeError(
-            f"The labels run from {int(counted.min())} to {int(counted.max())}, but the output has {classes} classes, so "
-            f"labels from 0 to {classes - 1}: give the model {int(counted.max()) + 1} outputs, or number labels from 0."
+            f"The labels run from {int(counted.min())} to {int(counted.max())}, but the output has {classes} classes, "
+            f"so labels from 0 to {classes - 1}: give the model {int(counted.max()) + 1} outputs, or number labels "
+            "from 0."
         )
 
 
