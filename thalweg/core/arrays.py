@@ -12,7 +12,7 @@ from torch import Tensor
 
 from thalweg.core.errors import DataError
 from thalweg.core.mapped import Mapped, Pages, file_behind
-from thalweg.core.nest import Nest, count_examples, describe, leaves, map_columns, map_tensors
+from thalweg.core.nest import Nest, count_examples, describe, leaves, map_columns, map_tensors, to_device
 from thalweg.core.notices import notice
 
 
@@ -40,14 +40,21 @@ class ArraySource:
         if generator is None and size >= n:
             yield from (map_tensors(methodcaller("clone"), self.data),)[start:]  # a model may write into its inputs
             return
-        for chunk in self.ordered(epoch, generator)[start:]:
+        for chunk in cut(to_device(self._order(generator), self._device), size, self.merge_single)[start:]:
             yield map_tensors(partial(_rows, index=chunk), self.data)
 
     def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
         """The examples of each batch of an epoch."""
+        return cut(self._order(generator), self.batch_size or len(self), self.merge_single)
+
+    def _order(self, generator: torch.Generator | None) -> Tensor:
         n = len(self)
-        order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
-        return cut(order, self.batch_size or n, self.merge_single)
+        return torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the tensors lie, the first of them where they lie apart: there the order of an epoch goes at once."""
+        return next((leaf.device for leaf in leaves(self.data) if isinstance(leaf, Tensor)), torch.device("cpu"))
 
     def take(self, ids: Any) -> "ArraySource":
         index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
@@ -103,7 +110,9 @@ def cut(order: Tensor, size: int, merge_single: bool = False) -> list[Tensor]:
 
 
 def _rows(column: Tensor | Mapped, index: Tensor) -> Tensor:
-    return column.rows(index) if isinstance(column, Mapped) else torch.index_select(column, 0, index)
+    if isinstance(column, Mapped):
+        return column.rows(index.cpu())
+    return torch.index_select(column, 0, index.to(column.device))
 
 
 def as_tensors(nest: Nest, split: str) -> Nest:

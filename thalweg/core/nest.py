@@ -99,9 +99,12 @@ def count_examples(nest: Nest) -> int:
 
 
 def to_device(nest: Nest, device: torch.device) -> Nest:
-    """The nest with every tensor on `device`; a foreign batch that knows how to move (`.to`) moves itself."""
+    """The nest with every tensor on `device`; a foreign batch that knows how to move (`.to`) moves itself.
+
+    The way to a GPU is not waited for; the way from it is, for the CPU would read what is not there yet.
+    """
     if isinstance(nest, Tensor):
-        return nest.to(device, non_blocking=True)
+        return nest.to(device, non_blocking=device.type != "cpu")
     if callable(getattr(nest, "to", None)):
         return nest.to(device)
     if isinstance(nest, tuple) and hasattr(nest, "_fields"):
@@ -109,6 +112,15 @@ def to_device(nest: Nest, device: torch.device) -> Nest:
     if isinstance(nest, tuple | list):
         return type(nest)(to_device(item, device) for item in nest)
     return {key: to_device(item, device) for key, item in nest.items()} if isinstance(nest, Mapping) else nest
+
+
+def sent(numbers: Any, like: Tensor) -> Tensor:
+    """Numbers as a tensor of the type of another, where that is; a GPU is not waited for.
+
+    >>> sent([1, 2], torch.zeros(1, dtype=torch.float64))
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    return to_device(torch.tensor(numbers, dtype=like.dtype), like.device)
 
 
 def describe(nest: Nest) -> str:

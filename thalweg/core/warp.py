@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import DataError, RecipeError, did_you_mean
-from thalweg.core.nest import describe
+from thalweg.core.nest import describe, sent
 
 PADDINGS = ("zeros", "border", "reflection")
 """What lies around an image: black, its outermost pixels, or its mirror image."""
@@ -156,8 +156,8 @@ def _grid(
     places = torch.ones(3, *size, **kind)
     places[0] = _steps(field[1], size[1], kind)
     places[1] = _steps(field[0], size[0], kind)[:, None]
-    factor = torch.tensor([[2 / whole[1]], [2 / whole[0]]], **kind)
-    middle = torch.tensor([[0, 0, field[1] / whole[1] - 1], [0, 0, field[0] / whole[0] - 1]], **kind)
+    factor = sent([[2 / whole[1]], [2 / whole[0]]], matrices)
+    middle = sent([[0, 0, field[1] / whole[1] - 1], [0, 0, field[0] / whole[0] - 1]], matrices)
     scaled, device = torch.addcmul(middle, matrices, factor).view(-1, 3), matrices.device.type
     with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
         rows = scaled @ places.view(3, -1)
@@ -174,7 +174,7 @@ def _inside(
     grid: Float[Tensor, "batch rows columns 2"], field: tuple[int, int], whole: tuple[int, int], padding: str
 ) -> Float[Tensor, "batch rows columns 2"]:
     """Places beyond the image brought back into it: to its border, or mirrored at its edges."""
-    ends, sides = (torch.tensor(each[::-1], dtype=grid.dtype, device=grid.device) for each in (whole, field))
+    ends, sides = (sent(each[::-1], grid) for each in (whole, field))
     if padding == "reflection":
         span = 2 * sides / ends
         folded = torch.remainder(grid + 1, 2 * span)

@@ -56,7 +56,8 @@ def timed_step(recipe: Recipe, batch: Nest, device: torch.device) -> float | Non
     with untouched():
         try:
             step = Step(recipe.model(), recipe.objective).to(device).train()
-            batch, moment = to_device(batch, device), Moment(training=True, generator=generator(recipe.seed, "pace"))
+            own = generator(recipe.seed, "pace", device=device)
+            batch, moment = to_device(batch, device), Moment(training=True, generator=own)
             for _ in range(1 + STEPS):
                 started = perf_counter()
                 step(batch, moment)[0].backward()

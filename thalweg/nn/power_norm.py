@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
+from thalweg.core.nest import sent
 from thalweg.nn.knobs import check_count
 
 
@@ -185,7 +186,7 @@ def _trained(x: Tensor, running: Running, settings: Settings, real: Tensor | Non
 
 
 def _count(x: Tensor, real: Tensor | None) -> Tensor:
-    return x.new_tensor(x.shape[:-1].numel()) if real is None else real.sum().to(x.dtype)
+    return sent(x.shape[:-1].numel(), x) if real is None else real.sum().to(x.dtype)
 
 
 def _mean(values: Tensor, count: Tensor) -> Tensor:

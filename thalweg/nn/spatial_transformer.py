@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
+from thalweg.core.nest import sent
 from thalweg.core.warp import PADDINGS, Matrices, warp
 from thalweg.nn.knobs import check_choice, check_count
 
@@ -92,7 +93,7 @@ class SpatialTransformer(nn.Module):
                 f"The localization network gave {tuple(theta.shape)}, but kind={self.kind!r} takes {(len(x), count)}: "
                 f"{count} for each image. Let it flatten its features before its last layer."
             )
-        half = theta.new_tensor([x.shape[3] / 2, x.shape[2] / 2])
+        half = sent([x.shape[3] / 2, x.shape[2] / 2], theta)
         if self.kind == "affine":
             rows = theta.view(-1, 2, 3)
             return torch.cat((rows[:, :, :2], rows[:, :, 2:] * half[:, None]), dim=2)

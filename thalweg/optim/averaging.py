@@ -16,7 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from thalweg.core.errors import RecipeError
 
-Blend = Callable[[Any, Any, Any], None]
+Blend = Callable[[list[Tensor], list[Tensor], int], None]
+"""Moves averaged tensors towards current ones; the third argument counts what was taken in before."""
 
 
 class Average:
@@ -34,8 +35,8 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, blend: Blend, start: float) -> None:
-        self.model, self.start = model, start
-        self.copy = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
+        self.model, self.blend, self.start = model, blend, start
+        self.copy = AveragedModel(model, use_buffers=True)
 
     @property
     def module(self) -> nn.Module:
@@ -51,7 +52,23 @@ class Average:
                 "are. Take EMA, or SWA(start=0)."
             )
         if step >= self.start * (steps or 0):
-            self.copy.update_parameters(self.model)
+            self._take_in()
+
+    @torch.no_grad()
+    def _take_in(self) -> None:
+        """What `AveragedModel.update_parameters` does, but its count is not sent to a GPU and read back there."""
+        taken, averaged, current = int(self.copy.n_averaged), _tensors(self.copy.module), _tensors(self.model)
+        kinds: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}
+        for own, new in zip(averaged, current, strict=True):
+            first, second = kinds.setdefault((own.device, own.dtype), ([], []))
+            first.append(own)
+            second.append(new)
+        for first, second in kinds.values():
+            if taken:
+                self.blend(first, second, taken)
+            else:
+                torch._foreach_copy_(first, second)
+        self.copy.n_averaged += 1
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights and how many were taken in."""
@@ -83,8 +100,7 @@ class EMA:
     def __call__(self, model: nn.Module) -> Average:
         return Average(model, self._blend, 0.0)
 
-    def _blend(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        taken = int(count)
+    def _blend(self, averaged: list[Tensor], current: list[Tensor], taken: int) -> None:
         _move(averaged, current, 1 - min(self.decay, (1 + taken) / (10 + taken)))
 
 
@@ -106,8 +122,12 @@ class SWA:
     def __call__(self, model: nn.Module) -> Average:
         return Average(model, self._blend, self.start)
 
-    def _blend(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        _move(averaged, current, 1 / (int(count) + 1))
+    def _blend(self, averaged: list[Tensor], current: list[Tensor], taken: int) -> None:
+        _move(averaged, current, 1 / (taken + 1))
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [each.detach() for each in (*model.parameters(), *model.buffers())]
 
 
 def _move(averaged: list[Tensor], current: list[Tensor], share: float) -> None:

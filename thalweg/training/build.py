@@ -1,7 +1,9 @@
 """From a recipe to something that can take steps: a fresh model, an optimizer over it, sources, a device."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -27,6 +29,7 @@ from thalweg.training.position import Position
 from thalweg.training.precision import autocast, resolve_precision
 from thalweg.training.rate import Rate, as_rate
 from thalweg.training.recipe import Recipe
+from thalweg.training.resident import resident
 from thalweg.training.stopping import EarlyStopping
 from thalweg.training.tally import RunningMean
 from thalweg.training.updating import Clip, composed
@@ -66,6 +69,16 @@ class Training:
     def model(self) -> nn.Module:
         return self.step.model
 
+    @cached_property
+    def at_hand(self) -> Source:
+        """The train split where its batches are cut out on the device, as far as it can go there."""
+        return resident(self.source, self.device)
+
+    @cached_property
+    def validation_at_hand(self) -> Source | None:
+        """The same of the validation split."""
+        return None if self.validation is None else resident(self.validation, self.device)
+
     @property
     def judged(self) -> nn.Module:
         """The model that is judged and kept: with averaged weights, where they are averaged."""
@@ -98,7 +111,7 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
     """
     source = open_split(recipe, recipe.data.train, "train")
     seed_everything(recipe.seed, "model")
-    model = build_model(recipe.model).to(device)
+    model = build_model(recipe.model)
     source = _settled(source, model, recipe.batch_size)
     _say_thawed_statistics(model)
     if recipe.data.validation is None:
@@ -107,8 +120,9 @@ def prepare(recipe: Recipe, device: torch.device) -> Training:
             recipe.stopping([{"validation_loss": None}])
     else:
         validation = open_split(recipe, recipe.data.validation, "validation")
-    step = Step(model, recipe.objective, recipe.penalty).to(device)
-    _materialize(step, source, recipe.seed, device)
+    step = Step(model, recipe.objective, recipe.penalty)
+    _materialize(step, source, device)
+    step.to(device)
     optimizer = build_optimizer(recipe.optimizer, model, recipe.loop)
     batches = source.count_batches() if isinstance(source, Counted) else None
     steps = None if batches is None else ceil(batches / recipe.accumulate) * recipe.epochs
@@ -224,15 +238,28 @@ def _has_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
-def _materialize(step: Step, source: Source, seed: int, device: torch.device) -> None:
-    """Give lazy layers their shapes by one forward pass, before the optimizer asks for the parameters."""
-    lazy = (UninitializedParameter, UninitializedBuffer)
-    if not any(isinstance(tensor, lazy) for tensor in (*step.model.parameters(), *step.model.buffers())):
+def _materialize(step: Step, source: Source, device: torch.device) -> None:
+    """Give lazy layers their shapes by one forward pass, before the optimizer asks for the parameters.
+
+    Their initial weights are those of the CPU on any device, as those of other layers are; but where the pass fails
+    there (a kernel of another device), it is made on the device.
+    """
+    if not _is_lazy(step):
         return
-    batch = to_device(next(source.batches(0, 0, None)), device)
+    batch = next(source.batches(0, 0, None))
     step.eval()
     with torch.no_grad():
-        forward(step, batch, Moment())
+        if device.type != "cpu":
+            with suppress(Exception):
+                step(to_device(batch, torch.device("cpu")), Moment())
+        if _is_lazy(step) or device.type == "cpu":
+            forward(step.to(device), to_device(batch, device), Moment())
+    step.train()
+
+
+def _is_lazy(step: Step) -> bool:
+    lazy = (UninitializedParameter, UninitializedBuffer)
+    return any(isinstance(tensor, lazy) for tensor in (*step.model.parameters(), *step.model.buffers()))
 
 
 def forward(step: Step, batch: Any, moment: Moment) -> tuple[Tensor, Any]:

@@ -138,11 +138,13 @@ def fuse(optimizer: Any, model: nn.Module) -> None:
     for group in optimizer.param_groups:
         open_ = all(group.get(name) in (None, False) for name in ("foreach", "differentiable", "capturable"))
         kinds = {(weight.device.type, weight.is_floating_point()) for weight in group["params"]}
-        if open_ and group.get("fused") is None and group.get("foreach") is None and kinds <= FUSING:
+        able = FUSING - {("cuda", True)} if isinstance(optimizer, torch.optim.Adagrad) else FUSING
+        if open_ and group.get("fused") is None and group.get("foreach") is None and kinds <= able:
             group["fused"] = True
 
 
 FUSING = {("cpu", True), ("cuda", True)}
+"""The kinds of weights that they take so; Adagrad has no such kernel for CUDA."""
 
 
 def bare_step(optimizer: Any) -> Callable[[], Any]:

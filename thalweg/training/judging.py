@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thalweg.core.arrays import arrays_of
 from thalweg.core.errors import DataError, RecipeError
@@ -29,6 +29,8 @@ from thalweg.core.objective import (
     as_objective,
     is_objective,
     pair,
+    reads_classes,
+    setting_of,
 )
 from thalweg.core.randomness import seed_everything, stream_seed, untouched
 from thalweg.core.source import Batched, Source
@@ -86,9 +88,16 @@ class Judge:
                 plain[name] = as_metric(name, metric)
         return cls(objective, plain, marked)
 
-    def scores(self, model: nn.Module, source: Source, device: torch.device, moment: Moment = END) -> dict[str, float]:
-        """The loss and each metric on a split, as plain numbers."""
-        seen = self.observe(model, source, device, moment)
+    def scores(
+        self,
+        model: nn.Module,
+        source: Source,
+        device: torch.device,
+        moment: Moment = END,
+        at_hand: Source | None = None,
+    ) -> dict[str, float]:
+        """The loss and each metric on a split, as plain numbers; `at_hand` gives its batches where they lie nearer."""
+        seen = self.observe(model, source, device, moment, at_hand)
         scores = {"loss": mean_of(seen.losses)}
         if self.plain:
             output, target = joined(seen.outputs, seen.targets, source)
@@ -96,12 +105,20 @@ class Judge:
                 scores[name] = float(measured(name, metric, output, target).double().mean())
         return scores | {name: mean_of(losses) for name, losses in seen.marked.items()}
 
-    def observe(self, model: nn.Module, source: Source, device: torch.device, moment: Moment = END) -> Observed:
+    def observe(
+        self,
+        model: nn.Module,
+        source: Source,
+        device: torch.device,
+        moment: Moment = END,
+        at_hand: Source | None = None,
+    ) -> Observed:
         """One pass over the split in evaluation mode, with a value of every example where the loss gives one."""
+        drawn = at_hand or source
         seen = Observed(marked={name: [] for name in self.marked})
         apart = self._apart(model, source)
         with self._judging(model, device, draws=not (apart and self._is_of_torch())), ExitStack() as rest:
-            for batch in (self._wide(source) if apart else source).batches(0, 0, None):
+            for batch in (self._wide(drawn) if apart else drawn).batches(0, 0, None):
                 if seen.losses or torch.get_num_threads() == 1:
                     self._see(seen, model, to_device(batch, device), _drawing(moment, device))
                     continue
@@ -125,6 +142,7 @@ class Judge:
         batch = to_device(first[0], device)
         try:
             with self._judging(model, device):
+                self._check_classes(model, batch, source)
                 self.objective(model, batch, _drawing(moment, device))
                 self._pair(batch)
         except Exception as error:
@@ -137,6 +155,14 @@ class Judge:
                 raise
             raise type(explained)(f"In the {name} split: {explained}") from error
         return self
+
+    def _check_classes(self, model: nn.Module, batch: Nest, source: Source) -> None:
+        """Refuse labels that a model has no output for: on a CUDA device they would end the process, not the run."""
+        y = batch[1] if isinstance(self.objective, PlainLoss) and isinstance(batch, tuple) and len(batch) == 2 else None
+        if not isinstance(y, Tensor) or y.device.type == "cpu" or y.is_floating_point():
+            return
+        arrays = arrays_of(source)
+        check_labels(self.objective.inner, apply(model, batch[0]), y, y if arrays is None else arrays.data[1])
 
     def _apart(self, model: nn.Module, source: Source) -> bool:
         """Whether examples of arrays cannot meet in a batch and nothing is drawn: a chain, judged, a loss of each."""
@@ -197,6 +223,25 @@ class Judge:
                 f"The metric '{next(iter(self.plain))}' is a function of (output, target), but a batch is "
                 f"{describe(batch)}, no pair (x, y). Mark it with @thalweg.objective: (model, batch) -> values."
             ) from error
+
+
+def check_labels(loss: Any, output: Any, y: Tensor, labels: Tensor) -> None:
+    """Refuse labels that an output has no score for, where the loss is one of classes.
+
+    >>> check_labels(nn.CrossEntropyLoss(), torch.zeros(2, 3), torch.tensor([0, 2]), torch.tensor([0, 2, 3]))
+    Traceback (most recent call last):
+    thalweg.core.errors.RecipeError: The labels run from 0 to 3, but the output has 3 classes, so ...
+    """
+    if not reads_classes(loss) or not isinstance(output, Tensor) or y.dim() != output.dim() - 1:
+        return
+    ignored = setting_of(loss, "ignore_index")
+    classes, counted = output.shape[1], labels[labels != (-100 if ignored is None else ignored)]
+    if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
+        raise RecipeError(
+            f"The labels run from {int(counted.min())} to {int(counted.max())}, but the output has {classes} classes, "
+            f"so labels from 0 to {classes - 1}: give the model {int(counted.max()) + 1} outputs, or number labels "
+            "from 0."
+        )
 
 
 def _explained(error: Exception, model: nn.Module, objective: PlainLoss | MarkedObjective, batch: Nest) -> Exception:

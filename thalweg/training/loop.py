@@ -37,7 +37,7 @@ def batches(training: Training, epoch: int) -> Iterator[Nest]:
     its moment, which are put back once the source has drawn its order as it does when an epoch begins.
     """
     at = training.position
-    drawn = training.source.batches(epoch, at.batch, generator(training.recipe.seed, "order", epoch))
+    drawn = training.at_hand.batches(epoch, at.batch, generator(training.recipe.seed, "order", epoch))
     if at.streams is not None:
         first = next(drawn, None)
         at.streams.restore()
@@ -143,11 +143,15 @@ def _check_gradient(training: Training, minimized: Tensor) -> None:
 
 
 def epochs(
-    training: Training, progress: Progress | None = None, after_step: AfterStep = lambda loss: None
+    training: Training,
+    progress: Progress | None = None,
+    after_step: AfterStep = lambda loss: None,
+    after_steps: Callable[[], None] = lambda: None,
 ) -> Iterator[dict[str, Any]]:
     """The epochs from where training stands; pauses after each with its row of the history.
 
-    `after_step` is given the loss of each step that was taken, and None between the batches of a user's own loop.
+    `after_step` is given the loss of each step that was taken, and None between the batches of a user's own loop;
+    `after_steps` is called behind the last step of an epoch, before that is judged.
     """
     while (epoch := training.position.epoch) <= training.recipe.epochs:
         at = training.position
@@ -162,6 +166,7 @@ def epochs(
         else:
             run_own_loop(training, epoch, _watched(batches(training, epoch), after_step), at.mean)
             at.seconds = perf_counter() - started
+        after_steps()
         row = close_epoch(training)
         if progress is not None:
             progress(epoch, training.moment.step, row)
@@ -190,7 +195,8 @@ def _row_of(training: Training, epoch: int, mean: RunningMean) -> dict[str, Any]
     row: dict[str, Any] = {"epoch": epoch, "train_loss": mean.value(), "validation_loss": None, "metrics": {}}
     if training.validation is not None:
         moment = replace(training.moment, training=False)
-        scores = training.judge.scores(training.judged, training.validation, training.device, moment)
+        judge, at_hand = training.judge, training.validation_at_hand
+        scores = judge.scores(training.judged, training.validation, training.device, moment, at_hand)
         row["validation_loss"] = scores.pop("loss")
         row["metrics"] = scores
     row["gradient_norm"] = training.position.gradient_norm if norm is None else norm

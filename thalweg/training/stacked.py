@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.core.arrays import arrays_of
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
@@ -27,7 +27,7 @@ from thalweg.training.rate import Multiplied, Rate
 from thalweg.training.update import Update, settings_of
 from thalweg.training.values import mean_of_each, unreduced_of
 
-MOST_WORK = 2**22
+MOST_WORK = {"cpu": 2**22, "cuda": 2**32}
 """Multiplications of a step of one run (batch x weights) from which on stacking gains nothing: docs/log.md."""
 AT_ONCE = 2**18
 """Numbers of the data that are put into the order of the epoch at once: many small gathers take longer than one."""
@@ -38,7 +38,7 @@ def kind_of(training: Training) -> tuple[Any, ...] | None:
     recipe, source = training.recipe, arrays_of(training.source)
     chain, settings = signature(training.model), settings_of(training.optimizer, list(training.model.parameters()))
     loss = training.step.objective
-    plain = recipe.loop is None and recipe.penalty is None and training.device.type == "cpu"
+    plain = recipe.loop is None and recipe.penalty is None and training.device.type in ("cpu", "cuda")
     plain &= training.clip is None and training.average is None and recipe.accumulate == 1
     plain &= training.choices["precision"] == "float32"
     if not plain or source is None or chain is None or settings is None or not isinstance(loss, PlainLoss):
@@ -49,10 +49,17 @@ def kind_of(training: Training) -> tuple[Any, ...] | None:
     if mark == UNKNOWN or unreduced_of(loss.loss) is None:
         return None
     x, y = source.data
-    if x.shape[1:].numel() == 0 or (source.batch_size or len(source)) * _weights(training) > MOST_WORK:
+    work = (source.batch_size or len(source)) * _weights(training)
+    if x.shape[1:].numel() == 0 or work > MOST_WORK[training.device.type] or _draws_otherwise(training):
         return None
     shapes = (x.shape[1:], x.dtype, y.shape[1:], y.dtype)
-    return (chain, settings, mark, shapes, source.batch_size, source.count_batches(), recipe.epochs)
+    return (chain, settings, mark, shapes, source.batch_size, source.count_batches(), recipe.epochs, training.device)
+
+
+def _draws_otherwise(training: Training) -> bool:
+    """Whether masks cannot be drawn as the run alone would draw them: dropout on a GPU has a kernel of its own."""
+    drops = any(isinstance(module, nn.Dropout) and module.p for module in training.model.modules())
+    return drops and training.device.type != "cpu"
 
 
 def _weights(training: Training) -> int:
@@ -78,6 +85,7 @@ class Stack:
 
     def __init__(self, trainings: list[Training]) -> None:
         self.trainings = trainings
+        self.device = trainings[0].device
         self.chain = Chain([training.model for training in trainings])
         self.update = Update(self.chain, [training.optimizer for training in trainings])
         objective = trainings[0].step.objective
@@ -87,6 +95,9 @@ class Stack:
         assert unreduced is not None
         self.unreduced = unreduced
         self.counted = any(map(self._counts, trainings))
+        arrays = [arrays_of(training.source) for training in trainings]
+        self.data = _on(self.device, [each.data for each in arrays if each is not None])
+        """The inputs and targets of each run, where the stack is."""
         self.takes_positions: bool | None = None
         """Whether the loss takes scores `(K, classes, batch)`, as torch's do; None before it is tried."""
 
@@ -94,7 +105,7 @@ class Stack:
         """One epoch of every run; gives the seconds that are each one's share. `after_step` is given the K losses."""
         started = perf_counter()
         draws = [generator(training.recipe.seed, "noise", number) for training in self.trainings]
-        totals, weights = torch.zeros(2, len(self.trainings), dtype=torch.float64)
+        totals, weights = torch.zeros(2, len(self.trainings), dtype=torch.float64, device=self.device)
         for training in self.trainings:
             training.step.train()
             training.reach(number)
@@ -115,9 +126,9 @@ class Stack:
                 training.position.batch += 1
             after_step(seen)
         self.chain.share_gradients()
-        for training, total, weight in zip(self.trainings, totals, weights, strict=True):
+        for training, total, weight in zip(self.trainings, totals, weights.tolist(), strict=True):
             training.position.mean.total.copy_(total)
-            training.position.mean.weight = float(weight)
+            training.position.mean.weight = weight
         return [(perf_counter() - started) / len(self.trainings)] * len(self.trainings)
 
     def without(self, gone: set[int]) -> "Stack | None":
@@ -128,7 +139,7 @@ class Stack:
         if not kept:
             return None
         stack = copy.copy(self)
-        stack.trainings = [self.trainings[k] for k in kept]
+        stack.trainings, stack.data = [self.trainings[k] for k in kept], [self.data[k] for k in kept]
         stack.chain = Chain([training.model for training in stack.trainings])
         stack.update = self.update.of(kept, stack.chain)
         return stack
@@ -149,11 +160,11 @@ class Stack:
             source.ordered(number, generator(training.recipe.seed, "order", number))
             for source, training in zip(sources, self.trainings, strict=True)
         ]
-        data = [arrays.data for source in sources if (arrays := arrays_of(source)) is not None]
+        data = self.data
         for sizes, alike in groupby(zip(*orders, strict=True), key=lambda chunks: tuple(map(len, chunks))):
             largest, steps = max(sizes), list(alike)
-            counts = torch.tensor(sizes)
-            real = (torch.arange(largest) < counts[:, None]).to(data[0][0].dtype)
+            counts = torch.tensor(sizes).to(self.device, non_blocking=True)
+            real = (torch.arange(largest, device=self.device) < counts[:, None]).to(data[0][0].dtype)
             share = real / real.sum(1, keepdim=True)
             block = max(1, AT_ONCE // (len(sizes) * largest * data[0][0].shape[1:].numel()))
             for first in range(0, len(steps), block):
@@ -202,11 +213,26 @@ def _gathered(
     data: list[tuple[Tensor, Tensor]], steps: list[tuple[Tensor, ...]], size: int
 ) -> tuple[tuple[Tensor, ...], ...]:
     """Inputs and targets of some steps, `(K, size, ...)` each, all gathered at once."""
-    rows = [torch.cat([_filled(chunk, size) for chunk in chunks]) for chunks in zip(*steps, strict=True)]
+    device = data[0][0].device
+    rows = [
+        torch.cat([_filled(chunk, size) for chunk in chunks]).to(device, non_blocking=True)
+        for chunks in zip(*steps, strict=True)
+    ]
     wholes = (
         torch.stack([pair[part].index_select(0, row) for pair, row in zip(data, rows, strict=True)]) for part in (0, 1)
     )
     return tuple(whole.split(size, dim=1) for whole in wholes)
+
+
+def _on(device: torch.device, pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Pairs of tensors on a device, where those that share their memory share it again."""
+    there: dict[Any, Tensor] = {}
+
+    def moved(tensor: Tensor) -> Tensor:
+        form = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        return there.setdefault(form, tensor if tensor.device == device else tensor.to(device))
+
+    return [(moved(x), moved(y)) for x, y in pairs]
 
 
 def _filled(chunk: Tensor, size: int) -> Tensor:

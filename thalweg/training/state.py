@@ -118,6 +118,7 @@ def _marks(training: Training, others: Mapping[str, Any]) -> dict[str, dict[str,
             pieces[name] = piece
     kept = {name: piece for name, piece in pieces.items() if _has_memory(piece)}
     weights = {id(weight) for weight in training.step.parameters()}
+    others = {name: value for name, value in others.items() if name != "block"}  # that of a precision, entered anew
     return {
         "model": marks({name: value for name, value in others.items() if not of_weights(value, weights)}),
         "optimizer": marks(parted(attributes_of(training.optimizer, weights))[1]),

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 
+import torch
 from torch import Tensor
 
 from thalweg.core.notices import collecting, notice
@@ -15,7 +16,7 @@ from thalweg.training.keeper import Keeper
 from thalweg.training.loop import close_epoch
 from thalweg.training.outcome import Outcome
 from thalweg.training.stacked import Stack
-from thalweg.training.watch import NotFinite, Watch
+from thalweg.training.watch import ON_DEVICE, NotFinite, Watch
 
 
 @dataclass
@@ -62,25 +63,39 @@ def train_together(goings: list[Going]) -> None:
 
 def _epoch(stack: Stack, active: list[Going], epoch: int, interrupts: Interrupts) -> set[int]:
     """One epoch of all active runs; the places of those that have ended with it."""
+    unread: list[tuple[int, int, Tensor]] = []
+    most = 1 if stack.device.type == "cpu" else ON_DEVICE
 
     def after_step(losses: Tensor) -> None:
-        if not isfinite(losses.sum().item()):
-            for k, value in enumerate(losses.tolist()):
-                if not isfinite(value) and active[k].fault is None:
-                    training = active[k].training
-                    active[k].fault = Watch(training, interrupts, None).not_finite(
-                        training.moment.step, training.position.batch, value
-                    )
-                    stack.release(k)
+        first = active[0].training
+        unread.append((first.moment.step, first.position.batch, losses))
+        if len(unread) >= most:
+            _read(stack, active, unread, interrupts)
         interrupts.deliver()
 
     seconds = stack.epoch(epoch, after_step)
+    _read(stack, active, unread, interrupts)
     gone = set()
     for k, (going, taken) in enumerate(zip(active, seconds, strict=True)):
         with going.heard():
             if _ended(going, taken):
                 gone.add(k)
     return gone
+
+
+def _read(stack: Stack, active: list[Going], unread: list[tuple[int, int, Tensor]], interrupts: Interrupts) -> None:
+    """Look at the losses of some steps; a run with one that is not finite goes no further."""
+    if len(unread) == 1 and isfinite(unread[0][2].sum().item()):  # the quicker question
+        unread.clear()
+        return
+    values = torch.stack([losses for *_, losses in unread]).tolist() if unread else []
+    for (step, batch, _), row in zip(unread, values, strict=True):
+        for k, value in enumerate(row):
+            if not isfinite(value) and active[k].fault is None:
+                watch = Watch(active[k].training, interrupts, None)
+                active[k].fault = watch.not_finite(step, batch, value)
+                stack.release(k)
+    unread.clear()
 
 
 def _ended(going: Going, seconds: float) -> bool:

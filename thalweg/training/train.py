@@ -12,7 +12,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.keyed import is_of_a_worker, worker_died
 from thalweg.core.notices import collecting, notice
-from thalweg.core.randomness import untouched
+from thalweg.core.randomness import repeatable, untouched
 from thalweg.core.source import plain_of
 from thalweg.core.threads import fitting_threads
 from thalweg.core.wording import counted
@@ -201,12 +201,11 @@ def went(
     training: Training, keeper: Keeper, saver: Saver | None = None, progress: Progress | None = None
 ) -> tuple[Outcome, BaseException | None]:
     """Go through the epochs; how they ended, and by which error."""
-    with deferred() as interrupts:
+    with deferred() as interrupts, repeatable():
         watch = Watch(training, interrupts, saver)
         try:
-            for row in epochs(training, heeded(progress, interrupts), watch.after_step):
+            for row in epochs(training, heeded(progress, interrupts), watch.after_step, watch.read):
                 keeper.keep(row)
-                watch.read()
                 if (end := keeper.end_with(row)) is not None:
                     return end, None
                 watch.after_epoch()

@@ -106,6 +106,7 @@ class Update:
         self._rates, self._factors, self._decay_factors = rates, [], []
         for weight, row, decays in zip(self.chain.weights, rates, self.decays, strict=True):
             shape = (-1,) + (1,) * (weight.dim() - 1)
-            rate, decay = (torch.tensor(values, dtype=weight.dtype).view(shape) for values in (row, decays))
+            numbers = torch.tensor([row, decays], dtype=weight.dtype).to(weight.device, non_blocking=True)
+            rate, decay = (values.view(shape) for values in numbers)
             self._factors.append(rate)
             self._decay_factors.append(1 - rate * decay if self.decoupled else decay)

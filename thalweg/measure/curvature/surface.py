@@ -187,7 +187,7 @@ class Surface:
         return [Part(b, w) for b, (_, w) in zip(batches, measured, strict=True) if w > 0] if same else [part]
 
     def _moment(self) -> Moment:
-        return Moment(training=self.training, generator=generator(0, "curvature"))
+        return Moment(training=self.training, generator=generator(0, "curvature", device=self.device))
 
     def _bare(self, batch: Nest) -> Tensor:
         return self.step.objective(self.step.model, batch, self._moment()).mean()
