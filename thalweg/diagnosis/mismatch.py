@@ -12,7 +12,7 @@ from thalweg.diagnosis.compare import higher_on
 from thalweg.diagnosis.finding import Arm, Experiment, Finding, Score
 from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor
 from thalweg.diagnosis.laboratory import Laboratory
-from thalweg.diagnosis.natural import as_losses, errors_of
+from thalweg.diagnosis.natural import as_losses, deviances, errors_of
 from thalweg.diagnosis.shift.explaining import what_moved
 from thalweg.diagnosis.shift.explanation import Shift
 from thalweg.training import Run
@@ -52,6 +52,9 @@ def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
     harms = effect.low > 0 and effect.value > MATERIAL * floor.material(validation.mean()[0])
     if not harms and (plainly := _more_errors(lab, run, floor)) is not None:
         harms, effect = True, plainly
+    if not harms and (worse := _deviance(lab, run)) is not None and worse.low > 0:
+        harms = worse.value > MATERIAL * floor.material(validation.mean()[0])
+        effect = worse if harms else effect
     shift = what_moved(lab, run, validation, probe, floor.null) if harms else None
     mechanism = shift.sentence if shift is not None else "the test data are of another kind"
     if not harms:
@@ -80,6 +83,17 @@ def _more_errors(lab: Laboratory, run: Run, floor: Floor) -> Score | None:
         return None
     effect = higher_on(as_losses(there), as_losses(here), LEVEL)
     return effect if effect.low > 0 and effect.value > MATERIAL * SHARE_OF_WAY * floor.natural_way else None
+
+
+def _deviance(lab: Laboratory, run: Run) -> Score | None:
+    """How much higher the loss is on the probe half, each example's counted from that of its own target said outright.
+
+    A loss of counts is lower where these are larger, whatever is predicted: only what is lost against a perfect
+    prediction can be compared between splits. None where that is nothing, or not known.
+    """
+    assert lab.probe is not None
+    here, there = (deviances(lab.judge.objective, run, source, lab.device) for source in (lab.validation, lab.probe))
+    return None if here is None or there is None else higher_on(as_losses(there), as_losses(here), LEVEL)
 
 
 def explained(finding: Finding, mismatch: Mismatch | None) -> Finding:

@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 from thalweg.core.arrays import are_classes
 from thalweg.core.nest import to_device
-from thalweg.core.objective import apply
+from thalweg.core.objective import PlainLoss, apply
 from thalweg.core.source import Source
 from thalweg.training import Run
 from thalweg.training.evaluate import ExampleLosses
+from thalweg.training.values import values_of
 
+LEAST, KNOWN = 1e-6, 0.99
+"""What stands for the logarithm of 0, and the share of examples on which a perfect output is at least as good."""
 SOLVED, RIDGE = 30, 1e-4
 """Steps of the calibration of classes, and what holds its numbers finite."""
 CUTS = (0.0, 0.5)
@@ -155,6 +158,31 @@ def _predicted(run: Run, source: Source, device: torch.device) -> tuple[Tensor, 
     if len({tuple(output.shape[1:]) for output in outputs}) != 1 or len({tuple(y.shape[1:]) for y in targets}) != 1:
         return None
     return torch.cat(outputs), torch.cat(targets)
+
+
+def deviances(objective: Any, run: Run, source: Source, device: torch.device) -> np.ndarray | None:
+    """The loss of each example beyond that of its own target said outright; None where no such output is known, or its
+    loss is 0 anyway.
+
+    What is said is the target itself, or its logarithm, as a loss of counts reads it.
+    """
+    said = _predicted(run, source, device) if isinstance(objective, PlainLoss) else None
+    if said is None or not said[1].is_floating_point() or said[0].numel() != said[1].numel():
+        return None
+    output, y = said
+    perfect = [y] + [y.clamp_min(LEAST).log()] * bool((y >= 0).all())
+    try:
+        lost, *least = (
+            values_of(objective.loss, each.reshape(output.shape).to(output.dtype), y, singly=True).value
+            for each in (output, *perfect)
+        )
+    except (RuntimeError, ValueError, IndexError):
+        return None
+    if not lost.dim() or not all(bool(torch.isfinite(own).all()) for own in (lost, *least)):
+        return None
+    best = min(least, key=lambda own: float(own.mean()))
+    known = float((best <= lost + 1e-6).double().mean()) > KNOWN and float(best.abs().max()) > 1e-6
+    return np.asarray((lost - best).double().numpy()) if known else None
 
 
 def as_losses(errors: np.ndarray) -> ExampleLosses:

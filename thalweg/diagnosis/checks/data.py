@@ -28,6 +28,7 @@ from thalweg.diagnosis.checks.data_rows import Rows, read_rows
 from thalweg.diagnosis.checks.destroyed import destroyed_signal
 from thalweg.diagnosis.checks.label_leak import label_leak
 from thalweg.diagnosis.checks.label_noise import far_targets, wrong_labels
+from thalweg.diagnosis.checks.made_otherwise import targets_made_otherwise
 from thalweg.diagnosis.checks.opinions import opinions
 from thalweg.diagnosis.checks.scales import input_scale, prepared_otherwise, target_scale
 from thalweg.diagnosis.checks.splits_overlap import (
@@ -102,6 +103,7 @@ def _checks(
     yield partial(far_targets, rows)
     yield from (partial(other_kind_of_numbers, rows, other) for other in judged)
     yield from (partial(train_tells_less_of_numbers, rows, other) for other in judged if other.split == "validation")
+    yield from (partial(targets_made_otherwise, rows, other) for other in judged)
     known = _told(partial(opinions, rows))
     if known is None:
         return

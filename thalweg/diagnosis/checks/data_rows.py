@@ -243,6 +243,8 @@ def _targets(parts: list[Tensor] | None) -> np.ndarray | None:
         return y.long().numpy()
     if y.dim() == 2 and _shares(y):
         return y.argmax(1).numpy()
+    if y.dim() == 2 and not y.is_floating_point() and len(y.unique()) > 2:
+        return None  # a class at every step
     return flat(y).double().numpy()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from thalweg.core.nest import Nest, leaves, map_tensors
-from thalweg.core.objective import apply
+from thalweg.core.objective import apply, pair
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined, Unasked, asking
 from thalweg.diagnosis.checks.reach import batch_axis_sums, noisy, perturbed, wild
@@ -65,6 +65,37 @@ def repeat_flaws(e: Examined) -> list[Flaw]:
             "two equal passes in evaluation mode",
             Sure.CERTAIN,
             Raises.VALIDATION,
+        )
+    ]
+
+
+def history_flaws(e: Examined) -> list[Flaw]:
+    """An output that depends on the batch that the model was asked before."""
+    if not e.plain or e.whole or e.n < 2:
+        return []
+    other = pair(e.other)[0]
+    count = min(e.n, next(len(leaf) for leaf in leaves(other)))
+    x, other = e.rows(e.x, count), e.rows(other, count)
+    alone, again, later = e.fresh(), e.fresh(), e.fresh()
+    first, second = (_flat(e.judged(model, x)) for model in (alone, again))
+    e.judged(later, other)
+    after = _flat(e.judged(later, x))
+    if first is None or second is None or after is None or not first.shape == second.shape == after.shape:
+        return []
+    if not torch.equal(first, second) or any(getattr(m, MIXES, False) for m in later.modules()):
+        return []
+    moved = float((after - first).abs().mean() / first.std().clamp_min(1e-12))
+    if moved < ROUNDING:
+        return []
+    return [
+        Flaw(
+            Cause.WIRING,
+            "state kept between batches",
+            f"The output of a batch moves by {moved:.2g} of its spread with the batch that the model was given before",
+            moved,
+            "an output that is the same whatever came before",
+            "Begin each batch anew: make the state in forward, and keep none on the module",
+            "batches that continue each other, in their order",
         )
     ]
 

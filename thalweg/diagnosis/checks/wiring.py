@@ -16,7 +16,7 @@ from thalweg.core.randomness import untouched
 from thalweg.diagnosis.checks.examined import Examined, Unasked
 from thalweg.diagnosis.checks.fits import falling_flaws
 from thalweg.diagnosis.checks.head import clipped_flaws, head_flaws
-from thalweg.diagnosis.checks.independence import constant_flaws, mixing_flaws, repeat_flaws
+from thalweg.diagnosis.checks.independence import constant_flaws, history_flaws, mixing_flaws, repeat_flaws
 from thalweg.diagnosis.checks.losses import (
     broadcast_flaws,
     dependence_flaws,
@@ -47,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     lambda e, _: constant_flaws(e),
     lambda e, _: mode_flaws(e),
     lambda e, _: repeat_flaws(e),
+    lambda e, _: history_flaws(e),
     lambda e, _: mixing_flaws(e),
     lambda e, _: gradient_flaws(e),
     lambda e, _: optimizer_flaws(e),
@@ -74,6 +75,7 @@ SHADOWS = {
     "constant output": ("output without the input", "no gradient"),
     "loss without the output": ("loss without the target", RANGE, "no gradient"),
     "training mode in evaluation": ("examples mix",),
+    "state kept between batches": ("examples mix",),
     "output without the input": ("no gradient",),
     "softmax over the batch axis": ("examples mix", "softmax twice", "sigmoid twice", RANGE),
 }  # fmt: skip
