@@ -15,6 +15,7 @@ from thalweg.diagnosis import Cause
 from thalweg.diagnosis.checks.data_rows import Rows, read_rows
 from thalweg.diagnosis.checks.made_otherwise import targets_made_otherwise
 from thalweg.diagnosis.checks.wiring import wiring_flaws
+from thalweg.diagnosis.flaw import Sure
 
 RANDOM = np.random.default_rng(0)
 
@@ -94,3 +95,31 @@ def test_a_loss_of_counts_that_falls_where_targets_grow_hides_no_mismatch() -> N
     finding = thalweg.diagnose(recipe)
     assert finding.losses["test"].value < finding.losses["validation"].value
     assert finding.cause is Cause.MISMATCH
+
+
+class TwoHeads(nn.Module):
+    """Two outputs for two tasks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.first, self.second = nn.Linear(3, 8), nn.Linear(8, 1), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.body(x).relu()
+        return self.first(hidden), self.second(hidden)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_an_output_that_no_loss_reads_is_likely_a_flaw(both: bool) -> None:
+    @thalweg.objective
+    def of_tasks(model: nn.Module, batch: Any) -> Tensor:
+        first, second = model(batch["x"])
+        losses = (second - batch["second"]).square()
+        return (losses + (first - batch["first"]).square() if both else losses).flatten()
+
+    x = torch.randn(128, 3, generator=torch.Generator().manual_seed(0))
+    data = [{"x": own, "first": own[:1], "second": own[1:2]} for own in x]
+    recipe = Recipe(data=Splits(train=data), model=TwoHeads, objective=of_tasks)
+    found = [flaw for flaw in wiring_flaws(recipe, device=torch.device("cpu")) if flaw.mechanism == "no gradient"]
+    assert [flaw.sure for flaw in found] == ([] if both else [Sure.LIKELY])
+    assert both or "first.weight" in found[0].says

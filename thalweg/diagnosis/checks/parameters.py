@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from thalweg.core.nest import map_tensors
+from thalweg.core.nest import leaves, map_tensors
 from thalweg.core.objective import Moment
 from thalweg.core.step import Step
 from thalweg.core.wording import counted
@@ -104,7 +104,7 @@ def gradient_flaws(e: Examined) -> list[Flaw]:
         finer = _double(e)
         cut = [name for name in cut if finer[name] == 0.0]  # too small for float32 is not cut off
         cut = cut if _moves_output(e, cut) else []
-    flaws = list(_cut_off(free, cut)) if cut else []
+    flaws = list(_cut_off(free, cut, e.plain)) if cut else []
     aside = [name for name in free if name in unkept - used and reached[name] == 0.0]
     if aside and not cut:
         flaws.append(_set_aside(free, aside))
@@ -118,14 +118,31 @@ def _moves_output(e: Examined, cut: list[str]) -> bool:
     model, other = e.fresh(), perturbed(e.fresh(), e.generator("moved"))
     drawn = dict(other.named_parameters())
     with torch.no_grad(), asking():
-        before = e.judged(model, e.x)
+        before = _said(e, model)
         for name, weight in model.named_parameters():
             if name in cut:
                 weight.copy_(drawn[name])
-        after = e.judged(model, e.x)
-    if not isinstance(before, Tensor) or not isinstance(after, Tensor) or before.shape != after.shape:
+        after = _said(e, model)
+    if [leaf.shape for leaf in before] != [leaf.shape for leaf in after]:
         return True
-    return not torch.allclose(before, after, rtol=1e-4, atol=1e-6 * float(before.abs().max() + 1))
+    return not all(
+        torch.allclose(own, other, rtol=1e-4, atol=1e-6 * float(own.abs().max() + 1))
+        for own, other in zip(before, after, strict=True)
+        if own.is_floating_point() and own.numel()
+    )
+
+
+def _said(e: Examined, model: nn.Module) -> list[Tensor]:
+    """All that the model gives for the batch; to an objective that asks the model itself, in evaluation mode."""
+    if e.plain:
+        return list(leaves(e.judged(model, e.x)))
+    seen: list[Tensor] = []
+    handle = model.eval().register_forward_hook(lambda module, given, output: seen.extend(leaves(output)))
+    try:
+        e.form(model, e.batch, Moment(steps=1, generator=torch.Generator(e.device).manual_seed(0)))
+    finally:
+        handle.remove()
+    return seen
 
 
 def _double(e: Examined) -> dict[str, float]:
@@ -140,7 +157,8 @@ def _double(e: Examined) -> dict[str, float]:
     return {name: 0.0 if weight.grad is None else float(weight.grad.abs().max()) for name, weight in named}
 
 
-def _cut_off(free: dict[str, nn.Parameter], cut: list[str]) -> Iterator[Flaw]:
+def _cut_off(free: dict[str, nn.Parameter], cut: list[str], plain: bool) -> Iterator[Flaw]:
+    """Surely a flaw where the loss is given all outputs; an objective may leave some of them out on purpose."""
     share = sum(free[name].numel() for name in cut) / sum(weight.numel() for weight in free.values())
     yield Flaw(
         Cause.WIRING,
@@ -154,6 +172,7 @@ def _cut_off(free: dict[str, nn.Parameter], cut: list[str]) -> Iterator[Flaw]:
         "freeze on "
         "purpose by requires_grad_(False)",
         "weights at which their gradient is not 0",
+        Sure.CERTAIN if plain else Sure.LIKELY,
     )
 
 
