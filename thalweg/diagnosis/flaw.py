@@ -52,7 +52,10 @@ class Flaw:
     refuted_by: str
     sure: Sure = Sure.CERTAIN
     raises: Raises = Raises.TRAIN
+    also: Cause | None = None
+    """What it is where it was meant so."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"cause": str(self.cause), "sure": str(self.sure), "raises": str(self.raises)}
+        told = {"cause": str(self.cause), "sure": str(self.sure), "raises": str(self.raises)}
+        return asdict(self) | told | {"also": None if self.also is None else str(self.also)}

@@ -35,6 +35,11 @@ MOST_SMALLER = 2
 LEVEL = 1 - 0.05 / (len(STRENGTHS) + 1 + MOST_SMALLER + 2)
 """The level of an arm's interval: the chance to be fooled is divided among all that may be asked (Bonferroni), that is
 penalties, more data, smaller models, and of the learning curve its last doubling and its last two."""
+ELIMINATES = 0.5
+"""So much of the way from the best constant to the floor is lost on validation where references decide."""
+UNSOLVED, FITTED, STARVED = 0.3, 0.3, 0.15
+"""The share of the best constant's loss that is left on validation, the share of that which is left on train, and the
+share of the way from the constant to the floor by which the last doubling of the data lowers it."""
 RESTRAINS = "Does a penalty on the weights lower the validation loss?"
 SHRINKS = "Does a smaller model lower the validation loss?"
 STARVES = "Does less of the training data raise the validation loss?"
@@ -77,8 +82,12 @@ class Generalizing:
     would_decide: str | None = None
 
 
-def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float) -> Generalizing:
-    """The arms that restrain, then those that feed the model; whether one lowers the validation loss beyond noise."""
+def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float, alike: bool) -> Generalizing:
+    """The arms that restrain, then those that feed the model; whether one lowers the validation loss beyond noise.
+
+    Where none does, much of the way from the best constant is lost between train and validation, and the two are
+    `alike`, what references make of the same examples decides: it is the network that makes less of them.
+    """
     lab.asks(RESTRAINS, FEEDS, SHRINKS, STARVES)
     half, judges = _halves(lab.validation)
     asked = [_ask(lab, floor, RESTRAINS, _restrained(lab), lab.validation)]
@@ -97,7 +106,35 @@ def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float) -> Ge
     share = max(0.0, min(1.0, above.value / level)) if level > 0 else None
     says = best.says[:1].lower() + best.says[1:].rstrip(".")
     ranked = Ranked(Cause.OVERFITTING, share, f"the validation loss lies {above} above the floor, and {says}")
+    if best.answer != "yes" and alike and not floor.siblings and above.low > ELIMINATES * floor.way:
+        says = (
+            f"the validation loss lies {above} above the floor, although the network fits the train examples: from "
+            f"these {floor.by} make as much as {floor.high:.3g} on others, and no restraint that was tried does"
+        )
+        return Generalizing(Ranked(Cause.OVERFITTING, share, says), tuple(asked))
     return Generalizing(ranked, tuple(asked), None if best.answer == "yes" else _waits(lab))
+
+
+def ask_starved(
+    lab: Laboratory, floor: Floor, train: ExampleLosses, validation: ExampleLosses
+) -> tuple[Ranked, Experiment] | None:
+    """Whether network and references alike would do much better with more examples: the cause, and the learning curve.
+
+    Asked only where much of what the best constant loses is lost on validation, and little of it on train. None where
+    the curve does not fall by much.
+    """
+    lost, kept = validation.mean()[0], train.mean()[0]
+    if floor.siblings or floor.low < 0 or lost < UNSOLVED * floor.null or kept > FITTED * lost:
+        return None
+    lab.asks(STARVES)
+    curve = learning_curve(lab, floor)
+    if curve is None or curve.effect is None or curve.effect.low < STARVED * floor.way or curve.answer != "yes":
+        return None
+    says = (
+        f"of the loss of {lost:.3g} on validation {kept:.3g} is left on train; references do no better with so few "
+        f"examples ({floor.by}), and each would help: {curve.says[:1].lower()}{curve.says[1:].rstrip('.')}"
+    )
+    return Ranked(Cause.OVERFITTING, (lost - kept) / lost, says), curve
 
 
 def _low(experiment: Experiment) -> float:

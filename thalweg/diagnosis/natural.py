@@ -23,6 +23,8 @@ from thalweg.training.values import values_of
 
 LEAST, KNOWN = 1e-6, 0.99
 """What stands for the logarithm of 0, and the share of examples on which a perfect output is at least as good."""
+LARGEST = 30.0
+"""The largest output that is read as a logarithm."""
 SOLVED, RIDGE = 30, 1e-4
 """Steps of the calibration of classes, and what holds its numbers finite."""
 CUTS = (0.0, 0.5)
@@ -106,6 +108,8 @@ def recalibrated_errors(run: Run, source: Source, device: torch.device) -> np.nd
 def recalibrated(output: Tensor, y: Tensor) -> Tensor:
     """Outputs as near to the targets as a line for each number, or a scale and a shift for each class, brings them.
 
+    Of numbers that are not negative outputs may be the logarithms.
+
     >>> y = torch.tensor([1.0, 2.0, 4.0])
     >>> recalibrated(2 - 3 * y, y)
     tensor([1., 2., 4.], dtype=torch.float64)
@@ -118,9 +122,16 @@ def recalibrated(output: Tensor, y: Tensor) -> Tensor:
     if output.numel() != y.numel():
         return output
     x, t = output.reshape(len(y), -1), y.double().reshape(len(y), -1)
+    read = [_on_a_line(x, t)]
+    if bool((t >= 0).all()) and float(x.max()) < LARGEST:
+        read.append(_on_a_line(x.exp(), t))  # the logarithms of counts or of lengths
+    return min(read, key=lambda said: float((said - t).square().mean())).reshape(output.shape)
+
+
+def _on_a_line(x: Tensor, t: Tensor) -> Tensor:
     centred, aimed = x - x.mean(0), t - t.mean(0)
     slope = (centred * aimed).sum(0) / centred.square().sum(0).clamp_min(1e-30)
-    return (t.mean(0) + slope * centred).reshape(output.shape)
+    return t.mean(0) + slope * centred
 
 
 def _shifted(output: Tensor, y: Tensor) -> Tensor:

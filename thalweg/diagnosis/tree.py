@@ -25,7 +25,7 @@ from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
 from thalweg.diagnosis.flaw import Flaw, Raises
 from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor, reference_floor
-from thalweg.diagnosis.generalizing import above_floor, explain_gap
+from thalweg.diagnosis.generalizing import above_floor, ask_starved, explain_gap
 from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained
@@ -200,6 +200,9 @@ def _by_experiment(
     open_ = unknown(on_train, on_validation, between) or too_few(on_validation, floor)
     if mismatch is not None and mismatch.harms:
         return _mismatch(finding, mismatch)
+    if open_ is None and (starved := ask_starved(lab, floor, train, validation)) is not None:
+        ranked, curve = starved
+        return finding.but(cause=ranked.cause, mechanism=ranked.sentence, ranked=(ranked,), experiments=(curve,))
     return nothing_before(finding, mismatch, floor, unknown=open_)
 
 
@@ -216,6 +219,8 @@ def _flawed(finding: Finding, found: list[Flaw]) -> Finding:
     first = found[0]
     says = f"{first.mechanism}: {first.says[:1].lower()}{first.says[1:]}"
     ranked = tuple(map(ranked_of, found))
+    if first.also is not None:
+        ranked = (ranked[0], Ranked(first.also, None, f"if it is meant: {says}"), *ranked[1:])
     return finding.but(cause=cause_of(first), mechanism=says, ranked=ranked, mend=f"{first.mend}.")
 
 
@@ -254,7 +259,8 @@ def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Sco
         says = f"validation is of another kind than train: {apart.says[:1].lower()}{apart.says[1:].rstrip('.')}"
         ranked = (Ranked(Cause.MISMATCH, None, says), Ranked(Cause.DATA, None, "the splits were not prepared alike"))
         return finding.but(cause=Cause.MISMATCH, mechanism=says, ranked=ranked, experiments=(apart,))
-    asked = explain_gap(lab, floor, above, level)
+    unlike = any(flaw.raises is Raises.VALIDATION and flaw.cause is Cause.DATA for flaw in finding.flaws)
+    asked = explain_gap(lab, floor, above, level, alike=not unlike)
     experiments = (*([] if apart is None else [apart]), *asked.experiments)
     finding = finding.but(ranked=(asked.ranked,), experiments=experiments, mechanism=asked.ranked.sentence)
     return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)

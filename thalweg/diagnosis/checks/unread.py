@@ -66,6 +66,7 @@ def unread_flaws(e: Examined) -> list[Flaw]:
             "Check which step, column or part forward takes: an index, a slice, a mask, a view",
             "an output that moves when these inputs do",
             Sure.MEASURED,
+            also=Cause.MODEL_BIAS,
         )
     ]
 
