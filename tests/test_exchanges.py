@@ -104,9 +104,9 @@ def test_a_quantile_is_wanted_on_purpose(quantile: float) -> None:
 class Cut(nn.Module):
     """Features under no_grad, or detached, or read through .data."""
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, how: str, width: int = 3) -> None:
         super().__init__()
-        self.how, self.first, self.head = how, nn.Linear(2, 3), nn.Linear(3, 3)
+        self.how, self.first, self.head = how, nn.Linear(2, width), nn.Linear(width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.how == "no_grad":
@@ -133,7 +133,7 @@ def test_gradients_are_let_through_in_training_alone(how: str) -> None:
 
 
 def test_filters_under_no_grad_are_found_by_letting_gradients_through() -> None:
-    finding = thalweg.diagnose(classified(model=partial(Cut, "no_grad"), epochs=30))
+    finding = thalweg.diagnose(classified(model=partial(Cut, "no_grad", 12)))
     assert finding.cause is Cause.WIRING
     assert "no_grad" in finding.mechanism
 

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR
 
 import thalweg
 from thalweg import Recipe, RecipeError, Splits
+from thalweg.diagnosis import find_cause
 from thalweg.diagnosis.arms import ScaledSchedule, at_rate
 from thalweg.diagnosis.growth import bigger_siblings, runs, unrestrained
 from thalweg.diagnosis.work import count_parameters
@@ -118,7 +119,7 @@ def huge(width: int = 1000) -> nn.Module:
 
 def test_a_sibling_beyond_the_budget_is_not_built() -> None:
     BUILT.clear()
-    finding = thalweg.diagnose(recipe(model=huge, optimizer=partial(torch.optim.SGD, lr=1e-9)), budget=1.1)
+    finding = find_cause(recipe(model=huge, optimizer=partial(torch.optim.SGD, lr=1e-9)), budget=1.1)
     assert finding.cost.times <= 1.1
     assert set(BUILT) == {1000}
     BUILT.clear()

@@ -79,6 +79,7 @@ def is_deep(recipe: Recipe) -> bool:
     """Whether a model has so many matrices and filters that how it begins decides how it ends.
 
     >>> from thalweg.core.source import Splits
+    >>> import torch
     >>> data = Splits(train=(torch.ones(5, 3), torch.ones(5, 3)))
     >>> net = lambda: nn.Sequential(*(nn.Linear(3, 3) for _ in range(6)))
     >>> is_deep(Recipe(data=data, model=net, objective=nn.MSELoss()))

@@ -76,6 +76,7 @@ class LettingThrough(nn.Module):
 class LetThrough:
     """A model factory whose models let all gradients through.
 
+    >>> from functools import partial
     >>> class Cut(nn.Linear):
     ...     def forward(self, x: Tensor) -> Tensor:
     ...         with torch.no_grad():

@@ -45,6 +45,7 @@ def bigger_siblings(
     One that is not affordable is given without being built: a sibling of a huge network may not even fit the memory.
 
     >>> from thalweg.core.source import Splits
+    >>> import torch
     >>> x, y = torch.ones(5, 3), torch.ones(5, 2)
     >>> recipe = Recipe(data=Splits(train=(x, y)), model=partial(nn.Linear, 3, 2), objective=nn.MSELoss())
     >>> [name for name, _ in bigger_siblings(recipe, (x, y))]  # a linear model has no hidden layer to widen
@@ -70,6 +71,7 @@ def smaller_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]
     """Names and recipes of smaller siblings: a quarter as wide, half as wide, shallower.
 
     >>> from thalweg.core.source import Splits
+    >>> import torch
     >>> x, y = torch.ones(5, 3), torch.ones(5, 2)
     >>> net = lambda: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> recipe = Recipe(data=Splits(train=(x, y)), model=net, objective=nn.MSELoss())
@@ -99,6 +101,7 @@ def unrestrained(recipe: Recipe) -> tuple[str, Recipe] | None:
 
     >>> from thalweg.core.source import Splits
     >>> net = lambda: nn.Sequential(nn.Dropout(0.9), nn.Linear(3, 2))
+    >>> import torch
     >>> recipe = Recipe(data=Splits(train=(torch.ones(5, 3), torch.ones(5, 2))), model=net, objective=nn.MSELoss())
     >>> name, free = unrestrained(recipe)
     >>> name, free.model()[0]

@@ -216,10 +216,10 @@ def out_of_fold(
 
 
 def _fitting(learner: Any, examples: int) -> Any:
-    """A learner that asks for no more neighbours than there are examples."""
-    wanted = next((key for key in learner.get_params() if key.endswith("n_neighbors")), None)
-    if wanted is not None and learner.get_params()[wanted] > examples:
-        learner.set_params(**{wanted: examples})
+    """A learner that asks for no more neighbours, directions or landmarks than there are examples."""
+    for key, value in learner.get_params().items():
+        if key.endswith(("n_neighbors", "n_components")) and isinstance(value, int) and value > examples:
+            learner.set_params(**{key: examples})
     return learner
 
 

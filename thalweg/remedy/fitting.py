@@ -20,6 +20,7 @@ from thalweg.diagnosis.escaping import EscapingSaddles
 from thalweg.diagnosis.growth import deeper, wider
 from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.diagnosis.repairs import Standardized, moments_of
+from thalweg.diagnosis.work import count_parameters
 from thalweg.optim import SCHEDULES, InverseSquareRoot, WarmUp, schedule_by_name
 from thalweg.training import Recipe, find_learning_rate
 from thalweg.training.factories import build_optimizer
@@ -31,6 +32,8 @@ RISE = 0.1
 """A warm-up takes this share of the steps."""
 FEWEST = 4
 """No batch is made smaller than this."""
+MOST_PARAMETERS = 50_000_000
+"""A larger model is built to see that it runs; one of more parameters may not fit into memory."""
 APART = 0.5
 """Columns are standardized already whose means lie this near to 0, and whose deviations to 1."""
 FOUND: WeakKeyDictionary[Recipe, float] = WeakKeyDictionary()
@@ -184,9 +187,16 @@ def _standard(known: tuple[torch.Tensor, torch.Tensor]) -> bool:
 
 
 def grown(recipe: Recipe, how: str) -> Recipe:
-    """The recipe with a model 4 times as "wide", or one layer more "deep"; itself where its model cannot grow."""
+    """The recipe with a model 4 times as "wide", or one layer more "deep"; itself where its model cannot grow, or would
+    be too large to build.
+    """
     batch = first_batch(open_indexed(recipe, recipe.data.train, "train"))
-    return (wider(recipe, batch, 4) if how == "wide" else deeper(recipe, batch)) or recipe
+
+    def builds(larger: Recipe) -> bool:
+        return count_parameters(larger) <= MOST_PARAMETERS
+
+    larger = wider(recipe, batch, 4, builds) if how == "wide" else deeper(recipe, batch, builds)
+    return larger if larger is not None and builds(larger) else recipe
 
 
 def steps_of(recipe: Recipe) -> int | None:

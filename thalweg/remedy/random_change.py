@@ -63,8 +63,9 @@ def random_change(recipe: Recipe, batch: Nest, cost: float, name: str) -> Remedy
     >>> import thalweg
     >>> from thalweg.diagnosis.laboratory import first_batch, open_indexed
     >>> recipe = thalweg.cases.get("healthy")
-    >>> drawn = random_change(recipe, first_batch(open_indexed(recipe, recipe.data.train, "train")), 2.0, "a remedy")
-    >>> drawn.name == random_change(recipe, recipe.data.train, 2.0, "a remedy").name
+    >>> batch = first_batch(open_indexed(recipe, recipe.data.train, "train"))
+    >>> drawn = random_change(recipe, batch, 2.0, "a remedy")
+    >>> drawn.name == random_change(recipe, batch, 2.0, "a remedy").name
     True
     """
     for title, change in _drawn(np.random.default_rng(stream_seed(recipe.seed, "a random change", name)), batch):
