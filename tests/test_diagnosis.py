@@ -105,6 +105,10 @@ def test_where_no_reference_can_read_the_siblings_of_a_network_speak() -> None:
     slow = thalweg.diagnose(curved(optimizer=partial(torch.optim.Adam, lr=1e-5)), budget=40)
     assert slow.cause is Cause.OPTIMIZATION, slow
     assert slow.floor_by.startswith("this network's best sibling: ")
+
+
+@pytest.mark.battery
+def test_siblings_tell_a_network_that_is_too_small() -> None:
     small = thalweg.diagnose(curved(model=partial(mlp, 1, 1, width=1, depth=1)), budget=40)
     assert small.cause is Cause.MODEL_BIAS, small
 
@@ -294,7 +298,7 @@ def test_a_remedy_that_does_nothing_is_not_proved() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "rate-too-high",
+        pytest.param("rate-too-high", marks=pytest.mark.battery),
         pytest.param("shifted-test", marks=pytest.mark.battery),
         pytest.param("too-small", marks=pytest.mark.battery),
         pytest.param("too-few-examples", marks=pytest.mark.battery),

@@ -63,6 +63,7 @@ def test_a_loop_whose_fault_no_check_knows_is_found_by_exchanging_it() -> None:
     assert "loop" in finding.mend
 
 
+@pytest.mark.battery
 def test_a_loop_that_does_as_the_library_does_is_not_at_fault() -> None:
     finding = thalweg.diagnose(classified(loop=usual, optimizer=partial(torch.optim.SGD, lr=1e-4)))
     assert finding.cause is Cause.OPTIMIZATION
@@ -81,7 +82,7 @@ def test_a_loss_that_judges_itself_well_is_found_by_the_usual_one() -> None:
     assert "usual loss" in finding.mend
 
 
-@pytest.mark.parametrize("quantile", [0.5, 0.9])
+@pytest.mark.parametrize("quantile", [pytest.param(0.5, marks=pytest.mark.battery), 0.9])
 def test_a_quantile_is_wanted_on_purpose(quantile: float) -> None:
     draw = torch.Generator().manual_seed(1)
     x = torch.randn(600, 3, generator=draw)
@@ -173,7 +174,9 @@ def test_recalibrated_outputs_forgive_a_shift_and_nothing_else() -> None:
     torch.testing.assert_close(recalibrated(5 - 2 * numbers, numbers).float(), numbers)
 
 
-@pytest.mark.parametrize("changes", [{"loop": forgetful}, {"objective": squares_of_the_first_class}])
+@pytest.mark.parametrize(
+    "changes", [pytest.param({"loop": forgetful}, marks=pytest.mark.battery), {"objective": squares_of_the_first_class}]
+)
 def test_what_was_exchanged_is_offered_and_proved(changes: dict[str, Any]) -> None:
     recipe = classified(**changes)
     finding = thalweg.diagnose(recipe)

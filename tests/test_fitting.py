@@ -102,10 +102,11 @@ def wide_and_linear() -> nn.Module:
     ("changes", "options", "says"),
     [
         ({"model": partial(mlp, 1, 1, width=1, depth=1)}, {"budget": 1.5}, "no better-trained arm could be afforded"),
-        (
+        pytest.param(
             {"model": wide_and_linear, "optimizer": partial(torch.optim.Adam, lr=0.01)},
             {"budget": 16},
             "could not be afforded",
+            marks=pytest.mark.battery,
         ),
     ],
     ids=["nothing", "bigger ones"],

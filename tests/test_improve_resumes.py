@@ -98,7 +98,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
-@pytest.mark.parametrize("share", [0.4, 0.75])
+@pytest.mark.parametrize("share", [0.4, pytest.param(0.75, marks=pytest.mark.battery)])
 def test_an_improvement_that_was_interrupted_goes_on(
     share: float, whole: tuple[Any, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +117,7 @@ def test_an_improvement_that_was_interrupted_goes_on(
     assert again + done == says[5] + 1  # what chose, and the recipe as it came in; the closing run has its own way
 
 
+@pytest.mark.battery
 def test_an_improvement_that_was_killed_goes_on(whole: tuple[Any, list[str]], tmp_path: Path) -> None:
     says, stages = whole
     for share in (0.5, 0.9):
