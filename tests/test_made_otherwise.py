@@ -82,6 +82,33 @@ def test_a_state_that_is_kept_between_batches(keeps: bool) -> None:
     assert ("state kept between batches" in found) == keeps
 
 
+class Settled(nn.Module):
+    """Takes its scale from the first batch that it is given, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.head = None, nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.scale = x.std() if self.scale is None else self.scale
+        return self.head(x / self.scale)
+
+
+def test_what_the_first_batch_settles_for_good_is_no_state() -> None:
+    x = torch.randn(128, 1, generator=torch.Generator().manual_seed(0))
+    recipe = Recipe(data=Splits(train=(x, x)), model=Settled, objective=nn.MSELoss())
+    found = [flaw.mechanism for flaw in wiring_flaws(recipe, device=torch.device("cpu"))]
+    assert "state kept between batches" not in found
+
+
+@pytest.mark.parametrize(("steps", "sure"), [(5, Sure.CERTAIN), (10, Sure.LIKELY)])
+def test_a_state_that_is_all_but_forgotten_need_not_be_the_cause(steps: int, sure: Sure) -> None:
+    x = torch.randn(128, steps, 1, generator=torch.Generator().manual_seed(0))
+    recipe = Recipe(data=Splits(train=(x, x.sum(1))), model=partial(Keeping, True), objective=nn.MSELoss())
+    found = {flaw.mechanism: flaw for flaw in wiring_flaws(recipe, device=torch.device("cpu"))}
+    assert found["state kept between batches"].sure is sure
+
+
 def test_a_loss_of_counts_that_falls_where_targets_grow_hides_no_mismatch() -> None:
     """With three times the counts the loss is lower; what is lost against the targets themselves is not."""
     (x, y), (other, grown) = counts(900), counts(400, 3.0)
