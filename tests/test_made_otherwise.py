@@ -59,6 +59,18 @@ def test_another_share_of_the_classes_shows_in_the_inputs_too() -> None:
     assert targets_made_otherwise(rows_of(x, y, "train"), rows_of(x[few], y[few], "test")) == []
 
 
+@pytest.mark.parametrize("classes", [True, False])
+def test_inputs_that_tell_little_say_nothing_of_how_targets_came_about(classes: bool) -> None:
+    """A split with as many of each class, or chosen by its targets: inputs that hardly tell of these look alike."""
+    random = np.random.default_rng(3)
+    y = (random.random(6000) < 0.2).astype(np.int64) if classes else random.normal(size=(6000, 1)).astype(np.float32)
+    x = random.normal(size=(6000, 4)) + 0.15 * y.reshape(-1, 1) * np.eye(4)[0]
+    often = y.ravel() == 1 if classes else y.ravel() > 0.3
+    chosen = 4000 + np.flatnonzero(often[4000:] | (random.random(2000) < 0.25))
+    train, other = rows_of(x[:4000], y[:4000], "train"), rows_of(x[chosen], y[chosen], "validation")
+    assert targets_made_otherwise(train, other) == []
+
+
 class Keeping(nn.Module):
     """A recurrent network that begins a batch where it left the one before, unless it is told not to."""
 
