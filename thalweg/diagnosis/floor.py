@@ -4,8 +4,8 @@ Its upper end is what the best of a few reference learners (linear, nearest neig
 fold on train and validation examples together, in the loss that judges the model: so much these data allow. A network
 may well do better. What a learner says is read as logits, probabilities, numbers or logarithms, whichever the loss does
 best with: each is a prediction of examples that were not seen. Its lower end is unknown for a loss that is negative
-somewhere, else 0, or more where equal inputs disagree or a learning curve is flat (`lower_end`): no bound is claimed
-that a better learner could break (a nearest-neighbour bound is wrong in high dimension).
+somewhere, else 0, or more where equal inputs disagree, which no learner can mend, or where a learning curve is flat and
+learners of two kinds agree (`lower_end`), which one of a third kind may yet break: it decides nothing.
 
 A loss has no natural unit: a squared error has the target's, a likelihood of a density any origin. What is worth a
 finding is therefore told by the way from the best constant prediction down to the floor, and by the loss itself where
