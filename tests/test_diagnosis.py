@@ -133,6 +133,9 @@ def test_streams_and_other_things_are_refused() -> None:
     recipe = Recipe(data=Splits(train=loader), model=partial(nn.Linear, 3, 3), objective=nn.MSELoss(), epochs=1)
     with pytest.raises(thalweg.Unsupported, match="without subsets, and the diagnosis needs them"):
         thalweg.diagnose(recipe)
+    single = recipe.but(data=Splits(train=(torch.ones(1, 3), torch.ones(1, 3))))
+    with pytest.raises(thalweg.DataError, match="train split is 1 example and there is no validation split"):
+        thalweg.diagnose(single)
     with pytest.raises(RecipeError, match="diagnose was given dict"):
         thalweg.diagnose({})  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="rounds=0, but the circle goes round at least once"):

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 import thalweg
 from thalweg import Recipe, Splits
+from thalweg.core.objective import PlainLoss
 from thalweg.diagnosis import Cause
-from thalweg.diagnosis.exchanges import LOOP, LOSS, LetThrough, LettingThrough, usual_loss
+from thalweg.diagnosis.exchanges import LOOP, LOSS, LetThrough, LettingThrough, is_sound, usual_loss
 from thalweg.diagnosis.natural import natural_errors, recalibrated
 
 
@@ -100,6 +101,47 @@ def test_a_quantile_is_wanted_on_purpose(quantile: float) -> None:
         epochs=20,
     )
     assert thalweg.diagnose(recipe).cause is not Cause.WIRING
+
+
+def quantile_of_nine_tenths(output: Tensor, target: Tensor) -> Tensor:
+    error = target - output
+    return torch.maximum(0.9 * error, -0.1 * error).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "sound"),
+    [
+        (nn.L1Loss(), True),
+        (nn.HuberLoss(), True),
+        (nn.MSELoss(reduction="sum"), True),
+        (quantile_of_nine_tenths, True),
+        (lambda z, t: (z - t).cosh().log().mean(), True),
+        (lambda z, t: (z - t[:, 0]).square().mean(), False),  # each with each
+        (lambda z, t: -(z - t).square().mean(), False),
+        (lambda z, t: ((z - t).square() * (t > 0)).mean(), False),
+        (lambda z, t: ((z - t) / t).abs().mean(), False),
+        (lambda z, t: (z - t).mean(), False),
+        (lambda z, t: (z - 2 * t).abs().mean(), False),
+    ],
+)
+def test_a_sound_loss_of_numbers_is_told_from_a_faulty_one(loss: Any, sound: bool) -> None:
+    y = torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
+    assert is_sound(PlainLoss(loss), torch.zeros(40, 1), y) is sound
+
+
+def test_a_quantile_whose_spread_is_elsewhere_than_the_mean_is_no_fault() -> None:
+    """The ninth tenth lies where the spread is, far from the mean: squared errors are large, and meant to be."""
+    draw = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(900, 2, generator=draw), torch.randn(900, 1, generator=draw)
+    y = x[:, :1] + 1.2 * x[:, 1:].abs() * noise
+    recipe = Recipe(
+        data=Splits(train=(x[:500], y[:500]), validation=(x[500:], y[500:])),
+        model=lambda: nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1)),
+        objective=quantile_of_nine_tenths,
+        optimizer=partial(torch.optim.Adam, lr=1e-2),
+        epochs=10,
+    )
+    assert thalweg.diagnose(recipe, budget=4).cause is not Cause.WIRING
 
 
 class Cut(nn.Module):

@@ -59,6 +59,18 @@ def test_another_share_of_the_classes_shows_in_the_inputs_too() -> None:
     assert targets_made_otherwise(rows_of(x, y, "train"), rows_of(x[few], y[few], "test")) == []
 
 
+@pytest.mark.parametrize("classes", [True, False])
+def test_inputs_that_tell_little_say_nothing_of_how_targets_came_about(classes: bool) -> None:
+    """A split with as many of each class, or chosen by its targets: inputs that hardly tell of these look alike."""
+    random = np.random.default_rng(3)
+    y = (random.random(6000) < 0.2).astype(np.int64) if classes else random.normal(size=(6000, 1)).astype(np.float32)
+    x = random.normal(size=(6000, 4)) + 0.15 * y.reshape(-1, 1) * np.eye(4)[0]
+    often = y.ravel() == 1 if classes else y.ravel() > 0.3
+    chosen = 4000 + np.flatnonzero(often[4000:] | (random.random(2000) < 0.25))
+    train, other = rows_of(x[:4000], y[:4000], "train"), rows_of(x[chosen], y[chosen], "validation")
+    assert targets_made_otherwise(train, other) == []
+
+
 class Keeping(nn.Module):
     """A recurrent network that begins a batch where it left the one before, unless it is told not to."""
 
@@ -80,6 +92,33 @@ def test_a_state_that_is_kept_between_batches(keeps: bool) -> None:
     recipe = Recipe(data=Splits(train=(x, x.sum(1))), model=partial(Keeping, keeps), objective=nn.MSELoss())
     found = [flaw.mechanism for flaw in wiring_flaws(recipe, device=torch.device("cpu"))]
     assert ("state kept between batches" in found) == keeps
+
+
+class Settled(nn.Module):
+    """Takes its scale from the first batch that it is given, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.head = None, nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.scale = x.std() if self.scale is None else self.scale
+        return self.head(x / self.scale)
+
+
+def test_what_the_first_batch_settles_for_good_is_no_state() -> None:
+    x = torch.randn(128, 1, generator=torch.Generator().manual_seed(0))
+    recipe = Recipe(data=Splits(train=(x, x)), model=Settled, objective=nn.MSELoss())
+    found = [flaw.mechanism for flaw in wiring_flaws(recipe, device=torch.device("cpu"))]
+    assert "state kept between batches" not in found
+
+
+@pytest.mark.parametrize(("steps", "sure"), [(5, Sure.CERTAIN), (10, Sure.LIKELY)])
+def test_a_state_that_is_all_but_forgotten_need_not_be_the_cause(steps: int, sure: Sure) -> None:
+    x = torch.randn(128, steps, 1, generator=torch.Generator().manual_seed(0))
+    recipe = Recipe(data=Splits(train=(x, x.sum(1))), model=partial(Keeping, True), objective=nn.MSELoss())
+    found = {flaw.mechanism: flaw for flaw in wiring_flaws(recipe, device=torch.device("cpu"))}
+    assert found["state kept between batches"].sure is sure
 
 
 def test_a_loss_of_counts_that_falls_where_targets_grow_hides_no_mismatch() -> None:

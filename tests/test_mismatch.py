@@ -406,3 +406,20 @@ def test_a_model_of_several_inputs_is_explained_by_its_outputs() -> None:
     assert shift is not None
     assert shift.undone is None
     assert [test.of for test in shift.tests] == ["2 of 2 outputs", "outputs", "outputs"]
+
+
+def test_test_targets_of_a_narrower_range_are_no_mismatch() -> None:
+    """The same rule, the same noise, inputs from the middle alone: the loss on test is that on validation."""
+    random = np.random.default_rng(0)
+    x = random.uniform(-1, 1, (1200, 1)).astype(np.float32)
+    x[800:] *= 0.3
+    y = (x + 0.15 * random.normal(size=x.shape)).astype(np.float32)
+    recipe = Recipe(
+        data=Splits(train=(x[:500], y[:500]), validation=(x[500:800], y[500:800]), test=(x[800:], y[800:])),
+        model=partial(nn.Linear, 1, 1),
+        objective=nn.MSELoss(),
+        optimizer=partial(torch.optim.Adam, lr=3e-2),
+        epochs=20,
+    )
+    finding = thalweg.diagnose(recipe)
+    assert finding.cause is Cause.NONE, finding.sentence

@@ -1,17 +1,20 @@
 """Natural errors against their definition, and the parts of a diagnosis that rest on them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import r2_score
 from torch import Tensor, nn
 
+import thalweg
 from thalweg.core.arrays import ArraySource
 from thalweg.core.source import Splits
 from thalweg.diagnosis.checks.another_kind import other_kind_of_classes, other_kind_of_numbers
 from thalweg.diagnosis.checks.data_rows import read_rows
 from thalweg.diagnosis.checks.opinions import opinions
-from thalweg.diagnosis.natural import natural_errors
+from thalweg.diagnosis.natural import Scale, errors_of, natural_errors
 from thalweg.diagnosis.ranking import either
 from thalweg.diagnosis.repairs import Standardized, evened, repaired
 from thalweg.training import Recipe
@@ -63,6 +66,74 @@ def test_of_answers_logits_and_probabilities_are_the_same(form: object) -> None:
 )
 def test_what_cannot_be_read_has_none(output: object, y: object) -> None:
     assert natural_errors(output, y) is None
+
+
+def test_splits_of_another_range_are_compared_by_one_scale() -> None:
+    """The same errors, of targets of a tenth of the range: by its own variance the narrow one is 100 times worse."""
+    y, wrong = NUMBERS[:, :1], 0.1 * torch.randn(50, 1, generator=DRAWN)
+    scale = Scale.of(y)
+    wide, narrow = (natural_errors(own + wrong, own, scale) for own in (y, 0.1 * y))
+    assert wide is not None
+    assert narrow is not None
+    assert np.allclose(wide, narrow, atol=1e-5)
+    assert mean(0.1 * y + wrong, 0.1 * y) == pytest.approx(100 * float(wide.mean()), rel=1e-3)
+
+
+def test_a_target_that_does_not_vary_says_nothing() -> None:
+    said = NUMBERS + 0.1
+    constant = torch.full((50, 1), 1e3)
+    both = mean(torch.cat([said, constant + 0.01], 1), torch.cat([NUMBERS, constant], 1))
+    assert both == pytest.approx(mean(said, NUMBERS), rel=1e-4)
+    assert natural_errors(constant + 0.01, constant) is None
+
+
+def test_answers_stay_answers_where_a_split_holds_one_of_them() -> None:
+    scale = Scale.of(torch.tensor([0.0, 1.0]))
+    errors = natural_errors(torch.tensor([-3.0, -1.0, 2.0]), torch.zeros(3), scale)
+    assert errors is not None
+    assert errors.tolist() == [0.0, 0.0, 1.0]
+
+
+def test_padding_is_what_the_loss_ignores() -> None:
+    """Class 0 pads, and the network says anything there: none of it is an error."""
+    x = torch.randint(1, 4, (12, 5), generator=DRAWN)
+    x[:, 3:] = 0
+    recipe = Recipe(
+        data=Splits(train=(x, x)), objective=nn.CrossEntropyLoss(ignore_index=0), epochs=1, model=lambda: Echo()
+    )
+    run = thalweg.train(recipe)
+    errors = errors_of(run, ArraySource((x, x), 4), torch.device("cpu"))
+    assert errors is not None
+    assert errors.tolist() == [0.0] * 12
+
+
+class Echo(nn.Module):
+    """Says of each place the class that it reads, and 2 of padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * nn.functional.one_hot(torch.where(x == 0, 2, x), 4).transpose(1, 2).float()
+
+
+def test_a_model_that_its_objective_asks_in_another_way_has_none() -> None:
+    class Forced(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return self.layer(torch.cat([x, y], 1))
+
+    @thalweg.objective
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        return (model(*batch) - batch[1]).square().mean(1)
+
+    pair = NUMBERS, NUMBERS
+    run = thalweg.train(Recipe(data=Splits(train=pair), objective=loss, epochs=1, model=Forced))
+    assert errors_of(run, ArraySource(pair, 10), torch.device("cpu")) is None
 
 
 def test_of_sequences_it_is_the_share_of_places_that_are_wrong() -> None:

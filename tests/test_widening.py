@@ -2,7 +2,7 @@
 
 import pickle
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -322,3 +322,20 @@ def test_batch_norm_goes_behind_hidden_layers() -> None:
     assert batch_normed(normed, PLAIN) is None
     assert normed.model()(ROWS).shape == (9, 4)
     assert batch_normed(recipe_of("GRU with a first state"), NETWORKS["GRU with a first state"][1]) is None
+
+
+def test_a_mask_that_is_given_by_place_keeps_attention_from_nothing() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.attention, self.head = nn.Linear(3, 8), nn.MultiheadAttention(8, 2), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.first(x).transpose(0, 1)
+            mask = torch.zeros(x.shape[:2], dtype=torch.bool)
+            return self.head(self.attention(hidden, hidden, hidden, mask)[0].mean(0))
+
+    batch = torch.randn(6, 4, 3), torch.arange(6) % 2
+    factory = widened(Recipe(data=Splits(train=batch), model=Masked, objective=nn.CrossEntropyLoss()), batch, 2)
+    assert factory is not None
+    assert cast(Any, factory()).attention.embed_dim == 16

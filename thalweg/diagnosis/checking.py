@@ -13,7 +13,7 @@ from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.generalizing import above_floor
 from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.diagnosis.mismatch import Mismatch
-from thalweg.diagnosis.natural import errors_of
+from thalweg.diagnosis.natural import Scale, errors_of
 from thalweg.diagnosis.ranking import Gaps, either, is_material, natural_gap
 from thalweg.diagnosis.stage import Stage
 from thalweg.training import Recipe, Run
@@ -61,17 +61,18 @@ def gaps_of(
     mismatch: Mismatch | None,
 ) -> Gaps:
     """Where the loss is lost, by the judge's loss and by natural errors."""
-    wrong = [natural_of(lab, run, number) for number in (0, 1)]
+    scale = None if floor is None or floor.natural is None else floor.natural.scale
+    wrong = [natural_of(lab, run, number, scale) for number in (0, 1)]
     natural = tuple(natural_gap(errors, floor, number) for number, errors in enumerate(wrong))
     judged = [_judged(own, floor, number) for number, own in enumerate(losses)]
     lost = [either(first, is_material(gap, floor)) for first, gap in zip(judged, natural, strict=True)]
     return Gaps(lost[0], lost[1], mismatch is not None and mismatch.harms, (natural[0], natural[1]))
 
 
-def natural_of(lab: Laboratory, run: Run, number: int) -> np.ndarray | None:
+def natural_of(lab: Laboratory, run: Run, number: int, scale: Scale | None = None) -> np.ndarray | None:
     """The natural errors of a run on train (0) or validation (1); None where they cannot be told."""
     try:
-        return errors_of(run, (lab.train, lab.validation)[number], lab.device)
+        return errors_of(run, (lab.train, lab.validation)[number], lab.device, scale)
     except (ThalwegError, RuntimeError, ValueError):
         return None
 

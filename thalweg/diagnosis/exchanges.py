@@ -19,7 +19,7 @@ from thalweg.core.arrays import are_classes
 from thalweg.core.description import describe_piece
 from thalweg.core.nest import to_device
 from thalweg.core.objective import PlainLoss, apply, as_objective, pair
-from thalweg.core.randomness import untouched
+from thalweg.core.randomness import seed_everything, untouched
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
@@ -28,6 +28,7 @@ from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
 from thalweg.diagnosis.natural import as_losses, recalibrated_errors
 from thalweg.training import Recipe
+from thalweg.training.values import each_alone
 
 NO_GRADIENT = "no gradient"
 LETS, LOOP, LOSS = (
@@ -43,6 +44,8 @@ CLOSES = 0.5
 """The share of the way down to the references' errors that the usual loss has to go."""
 MEND_LOSS = "Train with the usual loss; in your own look for a wrong axis, shape, weight or sign."
 MEND_LOOP = "Compare your loop with zero_grad, forward, backward, step for each batch: what it does beside these costs."
+BESIDE, EVENLY = (-2.0, -0.5, 0.5, 2.0), 3.0
+"""Deviations beside the targets at which a loss is asked, and by which factor some examples may count for more."""
 ALIKE = 0.99
 """The cosine of two gradients of a batch from which on two losses are the same."""
 
@@ -81,7 +84,7 @@ class LetThrough:
     ...     def forward(self, x: Tensor) -> Tensor:
     ...         with torch.no_grad():
     ...             return super().forward(x)
-    >>> LetThrough(partial(Cut, 3, 2))()(torch.ones(5, 3)).requires_grad
+    >>> LetThrough(lambda: Cut(3, 2))()(torch.ones(5, 3)).requires_grad
     True
     """
 
@@ -171,7 +174,7 @@ def _squared(output: Tensor, y: Tensor) -> Tensor:
 
 def with_usual_loss(lab: Laboratory) -> Recipe | None:
     """The recipe with the usual loss, its gradient by the outputs as long as that of its own; None where its own has
-    the same direction, or there is none.
+    the same direction or is sound, or there is none.
     """
     form = as_objective(lab.recipe.objective)
     if not isinstance(form, PlainLoss):
@@ -179,11 +182,12 @@ def with_usual_loss(lab: Laboratory) -> Recipe | None:
     try:
         x, y = pair(first_batch(lab.train))
         with untouched(), torch.no_grad():
+            seed_everything(lab.recipe.seed, "model")
             model = lab.recipe.model().to(lab.device).eval()
             output = apply(model, to_device(x, lab.device))
         y = to_device(y, lab.device)
         kind = usual_loss(output, y)
-        if kind is None:
+        if kind is None or (kind is _squared and is_sound(form, output, y)):
             return None
         own, theirs = (_slope(loss, output, y) for loss in (form.scalar, kind))
     except Exception:  # a user's own code
@@ -192,6 +196,35 @@ def with_usual_loss(lab: Laboratory) -> Recipe | None:
     if not min(lengths) > 0 or float((own * theirs).sum()) > ALIKE * lengths[0] * lengths[1]:
         return None
     return lab.recipe.but(objective=Usual(kind, lengths[0] / lengths[1]), judge=None)
+
+
+def is_sound(form: PlainLoss, output: Tensor, y: Tensor) -> bool:
+    """Whether a loss of numbers wants each target and counts all alike, however it weighs too much against too little.
+
+    Absolute errors, a quantile, Huber's loss are meant so: that squared errors are larger than they could be is no
+    fault. Asked are outputs some deviations beside the targets, each example alone, whose mean or sum is the loss.
+
+    >>> y = torch.tensor([[1.0], [2.0], [4.0]])
+    >>> is_sound(PlainLoss(nn.L1Loss()), y, y), is_sound(PlainLoss(lambda z, t: (z - t.T).square().mean()), y, y)
+    (True, False)
+    """
+    target = y.reshape(output.shape).to(output.dtype)
+    deviation = float(target.std(correction=0))
+    least = each_alone(form.loss, target, y)
+    if least is None:
+        return False
+    for beside in BESIDE:
+        moved = target + beside * deviation
+        values = each_alone(form.loss, moved, y)
+        if values is None:
+            return False
+        scalar = form.scalar(moved, y)
+        if not any(torch.isclose(own.to(scalar), scalar, rtol=1e-3) for own in (values.mean(), values.sum())):
+            return False
+        higher = values - least
+        if not (float(higher.min()) > 0 and float(higher.max()) < EVENLY * float(higher.min())):
+            return False
+    return True
 
 
 def _slope(loss: Callable[[Any, Any], Tensor], output: Tensor, y: Any) -> Tensor:

@@ -4,8 +4,8 @@ Its upper end is what the best of a few reference learners (linear, nearest neig
 fold on train and validation examples together, in the loss that judges the model: so much these data allow. A network
 may well do better. What a learner says is read as logits, probabilities, numbers or logarithms, whichever the loss does
 best with: each is a prediction of examples that were not seen. Its lower end is unknown for a loss that is negative
-somewhere, else 0, or more where equal inputs disagree or a learning curve is flat (`lower_end`): no bound is claimed
-that a better learner could break (a nearest-neighbour bound is wrong in high dimension).
+somewhere, else 0, or more where equal inputs disagree, which no learner can mend, or where a learning curve is flat and
+learners of two kinds agree (`lower_end`), which one of a third kind may yet break: it decides nothing.
 
 A loss has no natural unit: a squared error has the target's, a likelihood of a density any origin. What is worth a
 finding is therefore told by the way from the best constant prediction down to the floor, and by the loss itself where
@@ -23,7 +23,7 @@ from thalweg.core.objective import PlainLoss
 from thalweg.core.source import Source
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.lower_end import of_duplicates, of_learning_curve
-from thalweg.diagnosis.natural import Natural, natural_errors
+from thalweg.diagnosis.natural import Natural, Scale, natural_errors
 from thalweg.diagnosis.references import (
     CONSTANT,
     SMOOTHING,
@@ -129,7 +129,7 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
         _by_source(places, values),
         means[best],
         means[CONSTANT][0],
-        natural=_natural(places, errors),
+        natural=_natural(places, errors, steps.scale if steps is not None else _scale(y)),
         remote=steps is not None or not x.numbers,
     )
 
@@ -140,12 +140,16 @@ def _by_source(places: list[np.ndarray], values: np.ndarray) -> "tuple[Known, ..
     return tuple(Known(own, part) for own, part in zip(places, parts, strict=True))
 
 
-def _natural(places: list[np.ndarray], errors: dict[str, np.ndarray]) -> "Natural | None":
+def _scale(y: Tensor) -> Scale | None:
+    return Scale.of(y) if y.is_floating_point() else None
+
+
+def _natural(places: list[np.ndarray], errors: dict[str, np.ndarray], scale: Scale | None) -> "Natural | None":
     if CONSTANT not in errors:
         return None
     means = {name: float(values.mean()) for name, values in errors.items()}
     best = min(means, key=means.__getitem__)
-    return Natural(best, _by_source(places, errors[best]), means[best], means[CONSTANT])
+    return Natural(best, _by_source(places, errors[best]), means[best], means[CONSTANT], scale)
 
 
 Form = Callable[[Tensor], Tensor]

@@ -10,7 +10,7 @@ import torch
 
 from thalweg.core.arrays import ArraySource
 from thalweg.core.convert import Batching, as_source
-from thalweg.core.errors import RunError, ThalwegError, Unsupported
+from thalweg.core.errors import DataError, RunError, ThalwegError, Unsupported
 from thalweg.core.nest import count_examples
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
@@ -215,10 +215,16 @@ def mean_of(losses: ExampleLosses | None) -> float:
 def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Progress, test: bool = True) -> Laboratory:
     """Splits as sources; a validation split is held out from train where there is none; the test split is halved.
 
-    Raises `Unsupported` for a stream whose examples do not fit together, which has no subsets to experiment with.
+    Raises `Unsupported` for a stream whose examples do not fit together, which has no subsets to experiment with, and
+    `DataError` for a single example without a validation split.
     """
     train = open_indexed(recipe, recipe.data.train, "train")
     if recipe.data.validation is None:
+        if len(train) < 2:
+            raise DataError(
+                f"The train split is {counted(len(train), 'example')} and there is no validation split, so none can be "
+                "held out for the diagnosis. Give two examples at least, or a validation split."
+            )
         ids = np.random.default_rng(stream_seed(recipe.seed, "hold out")).permutation(len(train))
         cut = max(1, len(train) // 5)
         notice(

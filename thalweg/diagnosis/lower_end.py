@@ -1,9 +1,10 @@
-r"""The lower end of the floor: what no model can do better than on these examples, as far as that can be known.
+r"""The lower end of the floor: what no model is known to do better than on these examples.
 
 Examples with the same inputs and different targets leave a loss to every model: on each such group that of the best
 single output, which for classes is their shares and for numbers their mean, where it is a minimum of this loss. Beside
 it stands the learning curve of the best reference: where a quarter, a half and all of the examples give the same loss,
-and a learner of another kind does no better, more examples would not either. Neither is ever above the upper end.
+and a learner of another kind does no better, more examples would hardly either; what neither kind of learner reads may
+still tell. Neither end is ever above the upper one.
 """
 
 from collections.abc import Callable, Sequence

@@ -18,13 +18,15 @@ from thalweg.diagnosis.shift.explanation import Shift
 from thalweg.training import Run
 
 LEVEL = 0.99
+LOSS, ERROR, DEVIANCE = "loss", "natural error", "loss beyond that of a perfect prediction"
+"""What may be higher on test: the loss, the error that no loss can bend, or the part of a loss that can be avoided."""
 MATERIAL = 2.5
 """A loss on test that is higher by less than so many times what is material elsewhere is not worth a finding."""
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Whether the test data cost, by how much, the experiment that shows it, and what moved."""
+    """Whether the test data cost, by how much of which `measure`, the experiment that shows it, and what moved."""
 
     harms: bool
     effect: Score
@@ -32,6 +34,11 @@ class Mismatch:
     mechanism: str
     level: float
     shift: Shift | None = None
+    measure: str = LOSS
+
+    def costs_more_than(self, lost: float) -> bool:
+        """Whether it costs more than so much of the loss; errors are no loss, and cannot be compared with it."""
+        return self.harms and self.measure != ERROR and self.effect.low > lost
 
 
 def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
@@ -49,12 +56,12 @@ def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
     else:
         effect = higher_on(probe, validation, LEVEL)
         arm = Arm("test (probe half)", (), Score(*probe.mean()), seeds)
-    harms = effect.low > 0 and effect.value > MATERIAL * floor.material(validation.mean()[0])
+    measure, harms = LOSS, effect.low > 0 and effect.value > MATERIAL * floor.material(validation.mean()[0])
     if not harms and (plainly := _more_errors(lab, run, floor)) is not None:
-        harms, effect = True, plainly
+        measure, harms, effect = ERROR, True, plainly
     if not harms and (worse := _deviance(lab, run)) is not None and worse.low > 0:
         harms = worse.value > MATERIAL * floor.material(validation.mean()[0])
-        effect = worse if harms else effect
+        measure, effect = (DEVIANCE, worse) if harms else (measure, effect)
     shift = what_moved(lab, run, validation, probe, floor.null) if harms else None
     mechanism = shift.sentence if shift is not None else "the test data are of another kind"
     if not harms:
@@ -65,12 +72,10 @@ def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
         control,
         (arm,),
         "yes" if harms else "no",
-        f"The loss on test is higher by {effect}."
-        if harms
-        else f"The loss on test is higher by {effect}: {mechanism}.",
+        f"The {measure} on test is higher by {effect}{'' if harms else f': {mechanism}'}.",
         effect,
     )
-    return Mismatch(harms, effect, experiment, mechanism, arm.score.value, shift)
+    return Mismatch(harms, effect, experiment, mechanism, arm.score.value, shift, measure)
 
 
 def _more_errors(lab: Laboratory, run: Run, floor: Floor) -> Score | None:
@@ -78,8 +83,10 @@ def _more_errors(lab: Laboratory, run: Run, floor: Floor) -> Score | None:
     mistakes make a loss too noisy to tell.
     """
     assert lab.probe is not None
-    here, there = (errors_of(run, source, lab.device) for source in (lab.validation, lab.probe))
-    if here is None or there is None or floor.natural is None:
+    if floor.natural is None:
+        return None
+    here, there = (errors_of(run, each, lab.device, floor.natural.scale) for each in (lab.validation, lab.probe))
+    if here is None or there is None:
         return None
     effect = higher_on(as_losses(there), as_losses(here), LEVEL)
     return effect if effect.low > 0 and effect.value > MATERIAL * SHARE_OF_WAY * floor.natural_way else None

@@ -3,7 +3,8 @@ r"""The natural error: how wrong outputs are on a scale that no loss can bend.
 A program is trained by the loss that it has, and a faulty loss judges itself well. So beside it stands what anyone
 would ask of the outputs: of classes whether the largest output is the right one (0 or 1), of numbers the squared error
 in variances of the targets, $(f(x) - y)^2 / \mathrm{Var}(y) $, whose mean is $1 - R^2$. A softmax too many changes
-neither.
+neither. Errors are compared by one `Scale`: in variances of its own targets a split of a narrower range looks worse
+where nothing is lost.
 """
 
 from dataclasses import dataclass
@@ -15,24 +16,50 @@ from torch import Tensor, nn
 
 from thalweg.core.arrays import are_classes
 from thalweg.core.nest import to_device
-from thalweg.core.objective import PlainLoss, apply
+from thalweg.core.objective import PlainLoss, apply, counted_targets
 from thalweg.core.source import Source
 from thalweg.training import Run
 from thalweg.training.evaluate import ExampleLosses
+from thalweg.training.judging import Judge
 from thalweg.training.values import values_of
 
 LEAST, KNOWN = 1e-6, 0.99
 """What stands for the logarithm of 0, and the share of examples on which a perfect output is at least as good."""
+CONSTANT = 1e-6
+"""A target whose deviation is less than this share of its numbers does not vary."""
 LARGEST = 30.0
 """The largest output that is read as a logarithm."""
+IGNORED = -100
+"""What stands for a class number that does not count."""
 SOLVED, RIDGE = 30, 1e-4
 """Steps of the calibration of classes, and what holds its numbers finite."""
 CUTS = (0.0, 0.5)
 """Where a yes begins, of logits and of probabilities; the cut that is right more often is meant."""
 
 
-def natural_errors(output: Any, y: Any) -> np.ndarray | None:
-    """The natural error of each example; None where outputs cannot be read as predictions of these targets.
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """How targets that are floating numbers are read: as yes and no, or in their variances, one for each number.
+
+    >>> Scale.of(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    Scale(answers=False, variance=tensor([1., 0.], dtype=torch.float64))
+    """
+
+    answers: bool
+    variance: Tensor
+
+    @classmethod
+    def of(cls, y: Tensor) -> "Scale":
+        """The scale of these targets `(examples, ...)`; numbers that do not vary have the variance 0."""
+        rows = y.detach().double().cpu().reshape(len(y), -1)
+        variance = rows.var(0, correction=0)
+        constant = variance <= (CONSTANT * rows.abs().amax(0)).square()
+        return cls(set(rows.unique().tolist()) == {0.0, 1.0}, torch.where(constant, 0.0, variance))
+
+
+def natural_errors(output: Any, y: Any, scale: Scale | None = None) -> np.ndarray | None:
+    """The natural error of each example, by a scale or that of these targets; None where outputs cannot be read as
+    predictions of them, or none of the targets varies.
 
     >>> natural_errors(torch.tensor([[0.0, 2.0], [3.0, 1.0]]), torch.tensor([1, 1])).tolist()
     [0.0, 1.0]
@@ -54,10 +81,14 @@ def natural_errors(output: Any, y: Any) -> np.ndarray | None:
     if output.numel() != y.numel():
         return None
     output, y = output.reshape(len(y), -1), y.reshape(len(y), -1)
-    if set(y.unique().tolist()) == {0.0, 1.0}:
+    if scale is None or len(scale.variance) != y.shape[1]:
+        scale = Scale.of(y)
+    if scale.answers:
         return _of_answers(output, y)
-    variance = y.var(0, correction=0).clamp_min(1e-12)
-    return np.asarray(((output - y).square() / variance).mean(1).numpy())
+    varies = scale.variance > 0
+    if not bool(varies.any()):
+        return None
+    return np.asarray(((output - y)[:, varies].square() / scale.variance[varies]).mean(1).numpy())
 
 
 def _of_classes(output: Tensor, y: Tensor) -> np.ndarray | None:
@@ -87,10 +118,10 @@ def _of_answers(output: Tensor, y: Tensor) -> np.ndarray:
     return np.asarray(min(wrong, key=lambda errors: float(errors.mean())).numpy())
 
 
-def errors_of(run: Run, source: Source, device: torch.device) -> np.ndarray | None:
+def errors_of(run: Run, source: Source, device: torch.device, scale: Scale | None = None) -> np.ndarray | None:
     """The natural errors of a run's best model on a split, in its order; None where they cannot be told."""
     said = _predicted(run, source, device)
-    return None if said is None else natural_errors(*said)
+    return None if said is None else natural_errors(*said, scale)
 
 
 def recalibrated_errors(run: Run, source: Source, device: torch.device) -> np.ndarray | None:
@@ -154,21 +185,37 @@ def _shifted(output: Tensor, y: Tensor) -> Tensor:
 
 
 def _predicted(run: Run, source: Source, device: torch.device) -> tuple[Tensor, Tensor] | None:
-    """Outputs and targets of a split in its order; None where they are not one tensor each."""
+    """Outputs and targets of a split in its order, classes that the judge ignores as `IGNORED`; None where they are not
+    one tensor each, or the model is asked in another way by its objective.
+    """
     outputs, targets = list[Any](), list[Any]()
     model = run.model.to(device).eval()
+    judge = None if run.recipe is None else Judge.of(run.recipe).objective
     with torch.no_grad():
         for batch in source.batches(0, 0, None):
             if not isinstance(batch, tuple | list) or len(batch) != 2:
                 return None
-            output, target = apply(model, to_device(batch[0], device)), batch[1]
+            try:
+                output, target = apply(model, to_device(batch[0], device)), batch[1]
+            except Exception:  # a user's own code
+                return None
             if not isinstance(output, Tensor) or not isinstance(target, Tensor) or len(output) != len(target):
                 return None
             outputs.append(output.cpu())
-            targets.append(target.cpu())
+            targets.append(without_ignored(judge.loss, target.cpu()) if isinstance(judge, PlainLoss) else target.cpu())
     if len({tuple(output.shape[1:]) for output in outputs}) != 1 or len({tuple(y.shape[1:]) for y in targets}) != 1:
         return None
     return torch.cat(outputs), torch.cat(targets)
+
+
+def without_ignored(loss: object, y: Tensor) -> Tensor:
+    """Class numbers, those that a loss ignores as `IGNORED`; other targets as they are.
+
+    >>> without_ignored(nn.CrossEntropyLoss(ignore_index=0), torch.tensor([0, 1, 2])).tolist()
+    [-100, 1, 2]
+    """
+    counted = counted_targets(loss, y)
+    return y if counted is None or y.dtype == torch.bool else torch.where(counted > 0, y, IGNORED)
 
 
 def deviances(objective: Any, run: Run, source: Source, device: torch.device) -> np.ndarray | None:
@@ -207,9 +254,12 @@ def as_losses(errors: np.ndarray) -> ExampleLosses:
 
 @dataclass(frozen=True, eq=False)
 class Natural:
-    """What the best reference reaches out of fold in natural errors, on each source, and the best constant's mean."""
+    """What the best reference reaches out of fold in natural errors, on each source, and the best constant's mean; and
+    the scale of floating targets, by which a network's errors are comparable.
+    """
 
     by: str
     errors: tuple[Any, ...]
     mean: float
     null: float
+    scale: Scale | None = None

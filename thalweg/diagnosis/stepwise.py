@@ -14,7 +14,7 @@ from torch import Tensor
 from thalweg.core.nest import Nest, leaves
 from thalweg.core.objective import PlainLoss, counted_targets
 from thalweg.core.source import Indexed, Source
-from thalweg.diagnosis.natural import natural_errors
+from thalweg.diagnosis.natural import IGNORED, Scale, natural_errors
 from thalweg.diagnosis.references import CONSTANT, FOLDS, Inputs, Learners, classifiers, out_of_fold, regressors
 from thalweg.training.judging import Judge
 from thalweg.training.values import values_of
@@ -40,6 +40,13 @@ class Steps:
         """How many classes; 0 for numbers."""
         first = self.batches[0][1]
         return 0 if first.is_floating_point() else 1 + max(int(y[counts].max()) for _, y, counts in self.batches)
+
+    @property
+    def scale(self) -> Scale | None:
+        """The scale of natural errors of numbers, where all sequences are of one length."""
+        if self.classes or len({y.shape[1:] for _, y, _ in self.batches}) != 1:
+            return None
+        return Scale.of(torch.cat([y for _, y, _ in self.batches]))
 
     def table(self) -> tuple[np.ndarray, Tensor, np.ndarray]:
         """Rows, targets and owners of the steps that count."""
@@ -198,5 +205,7 @@ def _errors(steps: Steps, outputs: list[Tensor]) -> np.ndarray | None:
     if len({y.shape[1:] for _, y, _ in steps.batches}) != 1:
         return None
     y = torch.cat([own for _, own, _ in steps.batches])
+    if not y.is_floating_point():
+        y = torch.where(torch.cat([counts for _, _, counts in steps.batches]), y, IGNORED)
     output = torch.cat(outputs)
     return natural_errors(output.reshape(y.shape) if output.numel() == y.numel() else output, y)

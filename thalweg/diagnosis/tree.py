@@ -184,7 +184,7 @@ def _by_experiment(
     on_train, on_validation = (
         above_floor(losses, floor, theirs) for losses, theirs in zip((train, validation), floor.values, strict=True)
     )
-    if mismatch is not None and mismatch.harms and mismatch.effect.low > max(on_train.high, on_validation.high):
+    if mismatch is not None and mismatch.costs_more_than(max(on_train.high, on_validation.high)):
         return _mismatch(finding, mismatch)  # what is lost on test is more than all that is lost before it
     if worth_asking(on_train, train, floor):
         return _train_loss(lab, run, finding, floor, grow)
@@ -279,7 +279,7 @@ def _exchanged(finding: Finding, asked: tuple[Experiment, Ranked] | None, mend: 
 def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
     made = [f"{flaw.says[:1].lower()}{flaw.says[1:]}; " for flaw in finding.flaws if flaw.raises is Raises.TEST]
     why = "".join([*made, mismatch.mechanism])
-    sentence = f"the loss on test is {mismatch.effect} higher than on validation; {why}"
+    sentence = f"the {mismatch.measure} on test is {mismatch.effect} higher than on validation; {why}"
     ranked = (Ranked(Cause.MISMATCH, None, sentence),)
     finding = finding.but(cause=Cause.MISMATCH, mechanism=sentence, ranked=ranked, shift=mismatch.shift)
     return finding.but(experiments=(mismatch.experiment,))

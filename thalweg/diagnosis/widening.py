@@ -308,7 +308,7 @@ def _follow(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     kind = kind_of(module)
     if kind is None:
         return
-    given = kind.given(module, (*args, *kwargs.values())[: max(3, len(args))])
+    given = kind.given(module, (*args, *kwargs.values())[: max(1, len(kind.inner(module)))])  # not masks behind them
     if given != kind.inner(module) and len(given) == len(kind.inner(module)):
         resize(module, given, kind.outer(module))
         module.register_forward_pre_hook(_follow, with_kwargs=True)

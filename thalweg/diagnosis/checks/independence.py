@@ -23,6 +23,8 @@ DROPPING = {
 }  # fmt: skip
 ROUNDING = 1e-4
 """Of the outputs' spread: sums in another order differ by less, dropout by more."""
+MUCH = 0.05
+"""Of the outputs' spread: what moves them by less need not be what holds a network back."""
 MIXES = "mixes_examples"
 """An attribute of a model, or a part of it, that says that its outputs depend on other examples on purpose."""
 
@@ -77,15 +79,16 @@ def history_flaws(e: Examined) -> list[Flaw]:
     count = min(e.n, next(len(leaf) for leaf in leaves(other)))
     x, other = e.rows(e.x, count), e.rows(other, count)
     alone, again, later = e.fresh(), e.fresh(), e.fresh()
-    first, second = (_flat(e.judged(model, x)) for model in (alone, again))
+    for model in (alone, again, later):
+        e.judged(model, x)  # what the first batch of all settles, such as a scale, is no state
     e.judged(later, other)
-    after = _flat(e.judged(later, x))
+    first, second, after = (_flat(e.judged(model, x)) for model in (alone, again, later))
     if first is None or second is None or after is None or not first.shape == second.shape == after.shape:
         return []
     if not torch.equal(first, second) or any(getattr(m, MIXES, False) for m in later.modules()):
         return []
     moved = float((after - first).abs().mean() / first.std().clamp_min(1e-12))
-    if moved < ROUNDING:
+    if not moved >= ROUNDING:  # a single number has no spread
         return []
     return [
         Flaw(
@@ -96,6 +99,7 @@ def history_flaws(e: Examined) -> list[Flaw]:
             "an output that is the same whatever came before",
             "Begin each batch anew: make the state in forward, and keep none on the module",
             "batches that continue each other, in their order",
+            Sure.CERTAIN if moved >= MUCH else Sure.LIKELY,
         )
     ]
 
