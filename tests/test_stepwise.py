@@ -86,3 +86,20 @@ def test_one_target_of_tokens_or_of_several_inputs() -> None:
 
 def test_inputs_without_the_steps_of_the_targets_are_left_to_siblings() -> None:
     assert floor_of(torch.randn(50, 7), tokens(50), nn.CrossEntropyLoss()) is None
+
+
+def test_whole_numbers_are_read_as_numbers_where_classes_tell_nothing() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 3, generator=draw)
+    y = torch.poisson((0.8 + 0.7 * x[:, 0]).exp(), generator=draw).long()
+
+    def counted(output: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.poisson_nll_loss(output.squeeze(1), target.float(), full=True)
+
+    floor = floor_of(x, y, counted)
+    assert floor is not None
+    assert floor.by != "the best constant"
+    assert floor.high < 0.9 * floor.null
+    labels = floor_of(x, (x[:, 0] > 0).long(), nn.CrossEntropyLoss())
+    assert labels is not None
+    assert labels.by == "boosted trees" or labels.high < 0.1

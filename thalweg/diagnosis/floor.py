@@ -171,7 +171,8 @@ class Reading:
 def _readings(y: Tensor, inputs: Inputs) -> list[Reading]:
     """Ways to read the targets, from the first to try to the last."""
     if not y.is_floating_point():
-        return [_classes(y.long(), classifiers(inputs), lambda output: output)]
+        counts = [Reading(y.float(), regressors(inputs), _forms_of_counts(y), y.float())] if y.dim() == 1 else []
+        return [_classes(y.long(), classifiers(inputs), lambda output: output), *counts]
     readings = []
     if (labels := _yes_or_no(y)) is not None:
 
@@ -190,6 +191,15 @@ def _readings(y: Tensor, inputs: Inputs) -> list[Reading]:
         numbers.append(lambda output: output.clamp_min(least).log())
     means_and_spreads = (lambda output: _with_log_variances(output, y),)
     return [*readings, *(Reading(y, regressors(inputs), tuple(forms), y) for forms in (numbers, means_and_spreads))]
+
+
+def _forms_of_counts(y: Tensor) -> tuple[Form, ...]:
+    """Numbers for whole ones, as they are and as logarithms, each for itself and in a column."""
+    least = SMOOTHING * max(float(y.float().mean()), SMOOTHING)
+    forms: list[Form] = [lambda output: output]
+    if bool((y >= 0).all()):
+        forms.append(lambda output: output.clamp_min(least).log())
+    return (*forms, *(lambda output, form=form: form(output)[:, None] for form in forms))
 
 
 def _classes(labels: Tensor, learners: Learners, *forms: Form) -> Reading:
@@ -215,26 +225,38 @@ def _reached(
     Each learner is read in the form that suits it best: in any form it has not seen the examples. None where the loss
     takes no learner's output.
     """
+    found = None
     for reading in _readings(y, x):
-        constant = out_of_fold(reading.learners[CONSTANT], x.rows, reading.targets, seed)
-        if constant is None:
-            return None
-        forms = [form for form in reading.forms if _losses(judge, form(constant), y) is not None]
-        if not forms:
+        own = _reached_by(judge, x, y, reading, seed)
+        if own is None:
             continue
-        reached, errors, seen = dict[str, Losses](), dict[str, np.ndarray](), _finite(judge, forms, reading.perfect, y)
-        for name, build in reading.learners.items():
-            output = out_of_fold(build, x.read_by(name), reading.targets, seed)
-            if output is None or not (read := _finite(judge, forms, output, y)):
-                return None
-            reached[name] = min(read, key=lambda losses: mean_interval(*losses)[0])
-            seen += read
-            if (wrong := natural_errors(output, reading.targets)) is not None:
-                errors[name] = wrong
-        if min(values.min() for values, _ in seen) < 0:
-            return reached, float("-inf"), errors
-        return reached, _lower_end(judge, x, y, reading, forms, reached, seed), errors
-    return None
+        best = [min(mean_interval(*losses)[0] for losses in each[0].values()) for each in (own, found or own)]
+        found = own if best[0] <= best[1] else found
+        if best[0] < mean_interval(*own[0][CONSTANT])[0]:
+            break  # read so a learner makes something of the inputs
+    return found
+
+
+def _reached_by(
+    judge: Judge, x: Inputs, y: Tensor, reading: Reading, seed: int
+) -> tuple[dict[str, Losses], float, dict[str, np.ndarray]] | None:
+    """The same in one reading of the targets."""
+    constant = out_of_fold(reading.learners[CONSTANT], x.rows, reading.targets, seed)
+    forms = [] if constant is None else [f for f in reading.forms if _losses(judge, f(constant), y) is not None]
+    if not forms:
+        return None
+    reached, errors, seen = dict[str, Losses](), dict[str, np.ndarray](), _finite(judge, forms, reading.perfect, y)
+    for name, build in reading.learners.items():
+        output = out_of_fold(build, x.read_by(name), reading.targets, seed)
+        if output is None or not (read := _finite(judge, forms, output, y)):
+            return None
+        reached[name] = min(read, key=lambda losses: mean_interval(*losses)[0])
+        seen += read
+        if (wrong := natural_errors(output, reading.targets)) is not None:
+            errors[name] = wrong
+    if min(values.min() for values, _ in seen) < 0:
+        return reached, float("-inf"), errors
+    return reached, _lower_end(judge, x, y, reading, forms, reached, seed), errors
 
 
 def _lower_end(
@@ -244,7 +266,7 @@ def _lower_end(
     assert isinstance(judge.objective, PlainLoss)
     means = {name: mean_interval(*losses)[0] for name, losses in reached.items()}
     best = min(means, key=means.__getitem__)
-    left = of_duplicates(judge.objective, x.rows, reading.targets, y, forms)
+    left = of_duplicates(judge.objective, x.rows, reading.targets, y, forms) if x.numbers else 0.0
     others = [mean for name, mean in means.items() if name not in (best, CONSTANT)]
     if best == CONSTANT or not x.numbers or x.images or reached[best][1] is not None:
         return min(left, means[best])  # what these learners read of images is not what tells
