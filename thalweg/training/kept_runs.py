@@ -102,7 +102,7 @@ class KeptRuns:
     def _print(self, value: Any) -> str:
         known = self.hashed.get(id(value))
         if known is None or known[0] is not value:
-            known = self.hashed[id(value)] = value, fingerprint(value)
+            known = self.hashed[id(value)] = value, fingerprint(value, whole=True)
         return known[1]
 
     def _read(self, recipe: Recipe, name: str) -> Run | None:
