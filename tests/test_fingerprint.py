@@ -128,19 +128,19 @@ def test_settings_that_change_in_place_count() -> None:
 
 
 def test_the_whole_is_unknown_where_a_function_reads_what_cannot_be_hashed() -> None:
-    class Slotted:
-        __slots__ = ("rate",)
+    with Path(__file__).open() as file:
 
-        @cached_property
-        def late(self) -> int:
-            return 1
+        class Slotted:
+            __slots__ = ("rate",)
 
-        @staticmethod
-        def known() -> Any:
-            return file
+            @cached_property
+            def late(self) -> int:
+                return 1
 
-    file = Path(__file__).open()
-    with file:
+            @staticmethod
+            def known() -> Any:
+                return file
+
         reads: list[Callable[[], Any]] = [lambda: file, lambda: [1, {"it": file}], lambda: Slotted]
         assert [fingerprint(each, whole=True) for each in reads] == [UNKNOWN] * 3
         assert UNKNOWN not in map(fingerprint, reads)

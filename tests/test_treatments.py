@@ -31,6 +31,7 @@ from thalweg.remedy.fitting import (
     rebatched,
     standardized,
     steps_of,
+    tuned,
     warmed,
 )
 from thalweg.remedy.layers import Linked, featured, initialized, linked, normed
@@ -175,8 +176,11 @@ def test_a_rate_is_found_by_a_range_test_and_asked_once(monkeypatch: pytest.Monk
     start = recipe(optimizer=partial(torch.optim.SGD, lr=1e-6))
     rate = built(ranged(start)).param_groups[0]["lr"]
     assert rate == pytest.approx(thalweg.find_learning_rate(start).suggestion, rel=0.01)
+    other = built(tuned(start, normed)).param_groups[0]["lr"]
+    assert other == pytest.approx(thalweg.find_learning_rate(normed(start)).suggestion, rel=0.01)
     monkeypatch.setattr("thalweg.remedy.fitting.find_learning_rate", None)
     assert built(ranged(start)).param_groups[0]["lr"] == rate
+    assert built(tuned(start, normed)).param_groups[0]["lr"] == other
     own = recipe(loop=lambda model, optimizer, batches, objective: None)
     assert ranged(own) is own
 
@@ -332,6 +336,9 @@ def test_classes_are_weighed_alike_and_judged_as_before() -> None:
     assert changed.objective.weight.tolist() == pytest.approx([120 / 210, 4.0])
     assert start.objective.weight is None
     assert losses(start, start) == losses(start, changed)
+    smooth = recipe(X, y, objective=nn.CrossEntropyLoss(label_smoothing=0.2))
+    assert balanced(smooth).objective.label_smoothing == 0.2
+    assert losses(smooth, smooth) == losses(smooth, balanced(smooth))
     one = recipe(X, y[:, None].float(), model=lambda: Net(1), objective=nn.BCEWithLogitsLoss())
     assert balanced(one).objective.pos_weight.item() == 7
     assert balanced(recipe(X, y, objective=thalweg.loss.Categorical())).objective.class_weights is not None

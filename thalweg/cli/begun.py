@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FILE, KEPT = "begun.json", "kept-runs"
 """What it began with, and the folder of the runs that are kept until it has ended."""
+BUDGET, ROUNDS = "200", 6
+"""What an improvement may cost, and how often it goes round, where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,29 @@ def begun_in(folder: Path) -> Begun | None:
     found = read_object(folder / FILE, subject=str, budget=str, rounds=int, trained=dict, fingerprint=str, place=str)
     names = ("subject", "budget", "rounds", "trained", "fingerprint", "place")
     return Begun(**{name: found[name] for name in names})
+
+
+def check_alike(folder: Path, own: TrainingOptions, budget: str, rounds: int) -> None:
+    """Refuse options that are not those with which an improvement began: it goes on as it began.
+
+    Raises `RunError` with what is given and what it began with.
+    """
+    begun = begun_in(folder)
+    assert begun is not None
+    table = begun.trained.get("table") or {}
+    pairs = {
+        "--budget": (budget, BUDGET, begun.budget),
+        "--rounds": (rounds, ROUNDS, begun.rounds),
+        "--seed": (own.seed, None, begun.trained.get("seed")),
+        "--set": (list(own.assignments()), [], list(begun.trained.get("assignments", ()))),
+    }
+    pairs |= {f"--{name}": (value, None, table.get(name)) for name, value in own.data().items()}
+    other = [name for name, (given, usual, began) in pairs.items() if given != usual and given != began]
+    if other:
+        raise RunError(
+            f"The improvement in {folder} goes on as it began, with budget {begun.budget} and {begun.rounds} rounds: "
+            f"{', '.join(other)} cannot change it. Leave that out, or begin anew: thalweg improve {begun.subject}."
+        )
 
 
 def forget_runs(folder: Path) -> None:

@@ -21,7 +21,7 @@ from thalweg.diagnosis.checks.label_noise import confident_joint
 from thalweg.diagnosis.checks.opinions import opinions
 from thalweg.diagnosis.laboratory import open_indexed
 from thalweg.loss import balanced_weights
-from thalweg.remedy.altered import traced
+from thalweg.remedy.altered import judge_kept, traced
 from thalweg.remedy.restraining import rows_of
 from thalweg.training import Recipe
 
@@ -102,7 +102,7 @@ def balanced(recipe: Recipe) -> Recipe:
     counts = np.bincount(labels.astype(int))
     if len(counts[counts > 0]) < 2 or counts.max() < EVEN * counts[counts > 0].min():
         return recipe
-    return recipe.but(objective=weighs(torch.from_numpy(labels.astype(np.int64))), judge=recipe.judge or loss)
+    return recipe.but(objective=weighs(torch.from_numpy(labels.astype(np.int64))), judge=judge_kept(recipe))
 
 
 def _weighing(loss: Any, outputs: int) -> Callable[[Tensor], Any] | None:

@@ -14,14 +14,13 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
-from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting, notice
 from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis import Budget, Cost, Finding, Planned, Progress, Stage, plan
 from thalweg.diagnosis.laboratory import halves
 from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, opened_test
 from thalweg.remedy.proof import Proof
-from thalweg.remedy.prove import PAIRS
+from thalweg.remedy.prove import PAIRS, check_counts, check_subject
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train, train_many
 from thalweg.training.kept_runs import keeping
@@ -95,8 +94,8 @@ def improve(
     >>> result.after["accuracy"][0] > result.before["accuracy"][0] + 0.3
     True
     """
-    if rounds < 1:
-        raise RecipeError(f"rounds={rounds}, but the circle goes round at least once.")
+    check_subject(recipe, "improve")
+    check_counts(rounds=rounds)
     circle = Circle(
         recipe,
         recipe,
