@@ -19,6 +19,7 @@ from torch import nn
 import thalweg
 from thalweg import Recipe, Splits
 from thalweg.cli import main
+from thalweg.cli.begun import begun_in
 from thalweg.core.errors import RunError, WriteError
 from thalweg.nn import mlp
 from thalweg.remedy import Improvement
@@ -258,6 +259,11 @@ def test_settings_that_were_changed_between_find_none_of_the_runs(
                 [slow(model=lambda: mlp(3, 1, width=settings.width, dropout=settings.dropout))], device="cpu"
             )
     assert counted == [1, 1, 0]
+
+
+def test_a_damaged_folder_is_no_improvement_that_began(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    assert begun_in(tmp_path) is None
 
 
 SLOW = ("--set", "epochs=4", "--set", "optimizer.lr=1e-5", "--rounds", "1", "--budget", "40", "--device", "cpu")

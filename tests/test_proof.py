@@ -369,6 +369,22 @@ def test_a_race_tries_what_a_proof_would_try() -> None:
     assert raced == {seed for seed, _ in seen} == {0}
 
 
+def test_what_a_remedy_costs_is_asked_once_of_a_recipe() -> None:
+    asked: list[int] = []
+
+    def change(one: Recipe) -> Recipe:
+        asked.append(one.epochs)
+        return one.but(epochs=3 * one.epochs)
+
+    slow = Remedy("looks long", Cause.OPTIMIZATION, change)
+    went = circle(Finding(Cause.OPTIMIZATION, ""))
+    assert went.price(slow, 5) == went.price(slow, 5) == pytest.approx(5 * (1 + 3))
+    assert went.price(slow, 5, random=True) == pytest.approx(5 * (1 + 6))
+    went.recipe = went.recipe.but(epochs=4)
+    assert went.price(slow, 5) == pytest.approx(5 * (1 + 6))
+    assert asked == [2, 4]
+
+
 def test_a_race_says_by_which_half_it_judged() -> None:
     chosen = recipe(data=Splits(train=(X[:60], Y[:60]), validation=(X[60:], Y[60:])))
     raced = race(chosen, [at(1e-3), at(1e-2), at(3e-2)], "cpu", lambda stage: None)
@@ -396,6 +412,9 @@ def test_what_cannot_be_proved_is_refused(given: dict[str, Any], says: str) -> N
     named: dict[str, Any] = {"recipe": recipe(), "remedy": at(1e-2)} | given
     with pytest.raises(RecipeError, match=re.escape(says)):
         prove(**named)
+    if not {"pairs", "candidates"} & set(given):
+        with pytest.raises(RecipeError, match=re.escape(says)):
+            price_of_proof(**named)
 
 
 def test_what_cannot_be_improved_is_refused() -> None:

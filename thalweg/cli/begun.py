@@ -76,7 +76,10 @@ def begun_in(folder: Path) -> Begun | None:
     """What the improvement of a folder began with; None where the folder is of something else, or it has ended."""
     from thalweg.training import Outcome
 
-    about = read_object(folder / "run.json", status=str)
+    try:
+        about = read_object(folder / "run.json", status=str)
+    except RunError:  # going on with a training will find out what is left
+        return None
     status = Outcome.__members__.get(about["status"])
     if about.get("kind") != "improve" or (status is not None and status.good) or not (folder / FILE).is_file():
         return None

@@ -95,6 +95,7 @@ def prove(
     Raises `RecipeError` for too few pairs to reach the level and for a budget that does not hold them, and `RunError`
     where a run fails.
     """
+    _check_pair(recipe, remedy)
     check_counts(pairs=pairs, candidates=candidates)
     if pairs < (needed := pairs_for(candidates)):
         raise RecipeError(
@@ -114,6 +115,7 @@ def prove(
     return replace(proof, cost=lab.cost)
 
 
+@no_type_check
 def price_of_proof(
     recipe: Recipe,
     remedy: Remedy,
@@ -129,21 +131,25 @@ def price_of_proof(
     >>> price_of_proof(thalweg.cases.get("healthy"), longer, random=True).times  # 5 x (1 + 2 + 2)
     25.0
     """
+    _check_pair(recipe, remedy)
     with collecting():
         return _price(laid_out(recipe, remedy, device, None), remedy, pairs, random)
 
 
 def laid_out(recipe: Recipe, remedy: Remedy, device: str | torch.device, progress: Progress | None) -> Laboratory:
     """The recipe's splits, with the probe half of test for a mismatch alone; a loss is judged as it is repaired."""
+    tell = progress or (lambda stage: None)
+    recipe = judged_rightly(recipe, remedy(recipe)) if remedy.cause is Cause.WIRING else recipe
+    return lay_out(recipe, resolve_device(device), Budget(), tell, remedy.cause is Cause.MISMATCH)
+
+
+def _check_pair(recipe: object, remedy: object) -> None:
     check_subject(recipe, "prove")
     if not isinstance(remedy, Remedy):
         raise RecipeError(
             f"prove was given {type(remedy).__name__} for a remedy: give Remedy(name, cause, change), where change "
             "makes a recipe of a recipe."
         )
-    tell = progress or (lambda stage: None)
-    recipe = judged_rightly(recipe, remedy(recipe)) if remedy.cause is Cause.WIRING else recipe
-    return lay_out(recipe, resolve_device(device), Budget(), tell, remedy.cause is Cause.MISMATCH)
 
 
 def check_subject(recipe: object, door: str) -> None:
