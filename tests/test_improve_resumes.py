@@ -302,7 +302,7 @@ def test_the_command_goes_on_with_an_improvement(
     assert "which is not resumed" in capsys.readouterr().err
 
 
-def test_an_improvement_whose_data_have_changed_does_not_go_on(
+def test_an_improvement_goes_on_where_it_began_and_not_with_other_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -315,6 +315,16 @@ def test_an_improvement_whose_data_have_changed_does_not_go_on(
     with monkeypatch.context() as patched:
         patched.setattr(sys.modules["thalweg.remedy.circle"], "diagnose", interrupted)
         assert main(["improve", "rows.csv", "--target", "c", "--set", "epochs=1", "--quiet"]) == 130
+    place, places = Path.cwd(), list[Path]()
+    (folder,) = Path("runs").absolute().iterdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            sys.modules["thalweg.remedy.circle"], "diagnose", lambda *a, **k: interrupted(places.append(Path.cwd()))
+        )
+        patched.chdir(tmp_path.parent)
+        assert main(["resume", str(folder), "--quiet"]) == 130
+    assert places == [place]
+    assert Path.cwd() == place
     Path("rows.csv").write_text("\n".join(["a,b,c", *rows[::-1]]) + "\n")
     capsys.readouterr()
     assert main(["resume", "last", "--quiet"]) == 2

@@ -422,3 +422,5 @@ def test_what_cannot_be_improved_is_refused() -> None:
         thalweg.improve("digits")  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="rounds='2', but it counts"):
         thalweg.improve(recipe(), rounds="2")  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="resume=3, but it is the folder in which runs are kept"):
+        thalweg.improve(recipe(), resume=3)  # type: ignore[arg-type]

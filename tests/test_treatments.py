@@ -146,6 +146,18 @@ def test_norms_stand_between_layers_and_activations() -> None:
     assert normed(there) is there
 
 
+def test_a_network_whose_hidden_layers_take_no_norm_is_given_back() -> None:
+    def unsampling() -> nn.Module:
+        return nn.Sequential(
+            nn.Unflatten(1, (4, 1)), nn.ConvTranspose1d(4, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3)
+        )
+
+    x, y = torch.randn(20, 4), torch.arange(20) % 3
+    start = Recipe(data=Splits(train=(x, y)), model=unsampling, objective=nn.CrossEntropyLoss())
+    assert unsampling()(x).shape == (20, 3)
+    assert normed(start) is start
+
+
 def test_links_add_what_a_layer_reads() -> None:
     changed = linked(recipe())
     model = changed.model()
@@ -308,6 +320,8 @@ def test_inputs_that_tell_nothing_are_hidden() -> None:
     x = x.clone()
     x[:, 5] = 2.0
     assert masked(recipe(data=Splits(train=(x, y))), constants).model().hidden.tolist() == [5]
+    x[:, 5] = float("nan")
+    assert masked(lost := recipe(data=Splits(train=(x, y))), constants) is lost
     assert masked(images()).model is not None
 
 

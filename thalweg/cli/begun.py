@@ -57,13 +57,16 @@ class Begun:
             table=None if table is None else TableOptions(**table),
         )
 
+    def at_its_place(self) -> contextlib.AbstractContextManager[None]:
+        """The folder in which the command was given as the working folder: images are read from there as they come."""
+        away = Path(self.place) != Path.cwd() and Path(self.place).is_dir()
+        return contextlib.chdir(self.place) if away else contextlib.nullcontext()
+
     def recipe(self, own: TrainingOptions) -> "Recipe":
         """The recipe that came in, read again; `RunError` where it, or its data, have changed since."""
         from thalweg.cli.subject import read_subject
 
-        place = Path(self.place)
-        with contextlib.chdir(place) if place.is_dir() else contextlib.nullcontext():
-            recipe = read_subject(self.subject, self.options(own))
+        recipe = read_subject(self.subject, self.options(own))
         if recipe.fingerprint().rstrip("~") != self.fingerprint.rstrip("~"):
             raise RunError(
                 f"'{self.subject}' is not what the improvement began with: its data or its settings have changed. "

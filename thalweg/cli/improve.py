@@ -69,11 +69,13 @@ def go_on(path: Path, own: TrainingOptions) -> int:
     begun = begun_in(path)
     assert begun is not None
     own.set_notices()
-    folder = RunFolder.reopen(path, kind="improve")
+    away = Path(begun.place) != Path.cwd()
+    folder = RunFolder.reopen(path.absolute() if away else path, kind="improve")
     try:
-        recipe = begun.recipe(own)
-        folder.begin([])
-        return turned(begun, recipe, folder, begun.options(own))
+        with begun.at_its_place():
+            recipe = begun.recipe(own)
+            folder.begin([])
+            return turned(begun, recipe, folder, begun.options(own))
     finally:
         folder.release()
 

@@ -124,5 +124,8 @@ def _with(loss: nn.Module, **buffers: Tensor) -> nn.Module:
 
 
 def constants(rows: Rows) -> tuple[int, ...]:
-    """The columns that never change."""
-    return () if rows.x is None else tuple(np.flatnonzero(np.ptp(np.nan_to_num(rows.x), axis=0) == 0).tolist())
+    """The columns that never change; one with what is not finite is no such column, for it cannot be trained on."""
+    if rows.x is None:
+        return ()
+    same = np.isfinite(rows.x).all(axis=0) & (np.ptp(np.nan_to_num(rows.x), axis=0) == 0)
+    return tuple(np.flatnonzero(same).tolist())

@@ -14,6 +14,7 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
+from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting, notice
 from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis import Budget, Cost, Finding, Planned, Progress, Stage, plan
@@ -96,6 +97,8 @@ def improve(
     """
     check_subject(recipe, "improve")
     check_counts(rounds=rounds)
+    if not isinstance(resume, str | Path | None):
+        raise RecipeError(f"resume={resume!r}, but it is the folder in which runs are kept: give its path.")
     circle = Circle(
         recipe,
         recipe,
