@@ -138,7 +138,7 @@ def test_streams_and_other_things_are_refused() -> None:
         thalweg.diagnose(single)
     with pytest.raises(RecipeError, match="diagnose was given dict"):
         thalweg.diagnose({})  # type: ignore[arg-type]
-    with pytest.raises(RecipeError, match="rounds=0, but the circle goes round at least once"):
+    with pytest.raises(RecipeError, match="rounds=0, but it counts: give a whole number, 1 or more"):
         thalweg.improve(thalweg.cases.get("healthy"), rounds=0)
     with pytest.raises(RecipeError, match="budget=0, but experiments cost something"):
         thalweg.diagnose(thalweg.cases.get("healthy"), budget=0)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from torch import nn
 import thalweg
 from thalweg import Recipe, Splits
 from thalweg.cli import main
+from thalweg.cli.begun import begun_in
+from thalweg.core.errors import RunError, WriteError
 from thalweg.nn import mlp
 from thalweg.remedy import Improvement
 from thalweg.training import many
@@ -205,6 +208,65 @@ def test_what_could_not_be_read_back_as_it_is_is_not_kept(
     assert "What is trained here is not kept: objective cannot be compared" in caplog.text
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.write_text("a file")
+    with pytest.raises(RunError, match="closed is a file, not a folder"):
+        thalweg.improve(slow(), resume=closed, progress=lambda stage: pytest.fail(stage.name))
+
+
+def test_a_disk_that_is_full_loses_what_is_kept_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise WriteError(f"{path.name[-5:]} cannot be written: No space left on device.")
+
+    with monkeypatch.context() as patched, keeping(tmp_path):
+        patched.setattr("thalweg.training.kept_runs.write_own", full)
+        (run,) = thalweg.train_many([slow()], device="cpu")
+    assert run.status.good
+    assert "A run is not kept, and is trained again after an interrupt" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_to_another_disk_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "kept"
+    link.symlink_to(tmp_path / "disk")
+    with keeping(link):
+        thalweg.train_many([slow()], device="cpu")
+    assert link.is_symlink()
+    assert len(list((tmp_path / "disk").iterdir())) == 3
+
+
+def test_runs_of_another_torch_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = trainings(monkeypatch)
+    for version in ("1.0", "2.0", "1.0"):
+        monkeypatch.setattr("torch.__version__", version)
+        with keeping(tmp_path):
+            thalweg.train_many([slow()], device="cpu")
+    assert counted == [1, 1, 0]
+
+
+def test_settings_that_were_changed_between_find_none_of_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = trainings(monkeypatch)
+    settings = SimpleNamespace(width=8, dropout=0.0)
+    for dropout in (0.0, 0.5, 0.0):
+        settings.dropout = dropout
+        with keeping(tmp_path):
+            thalweg.train_many(
+                [slow(model=lambda: mlp(3, 1, width=settings.width, dropout=settings.dropout))], device="cpu"
+            )
+    assert counted == [1, 1, 0]
+
+
+def test_a_damaged_folder_is_no_improvement_that_began(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    assert begun_in(tmp_path) is None
+
+
 SLOW = ("--set", "epochs=4", "--set", "optimizer.lr=1e-5", "--rounds", "1", "--budget", "40", "--device", "cpu")
 
 
@@ -227,6 +289,8 @@ def test_the_command_goes_on_with_an_improvement(
     before = json.loads((folder / "diary.json").read_text())["rounds"]
     monkeypatch.setattr(improve, "train", own)
     counted = trainings(monkeypatch)
+    assert main(["improve", "last", "--quiet", "--budget", "41", "--rounds", "1", "--seed", "3"]) == 2
+    assert "--budget, --seed cannot change it" in capsys.readouterr().err.replace("\n", " ")
     assert main([again, "last", "--quiet", "--device", "cpu"]) == 0
     assert sum(counted) == 0
     assert [path.name for path in Path("runs").iterdir()] == [folder.name]
@@ -239,7 +303,7 @@ def test_the_command_goes_on_with_an_improvement(
     assert "which is not resumed" in capsys.readouterr().err
 
 
-def test_an_improvement_whose_data_have_changed_does_not_go_on(
+def test_an_improvement_goes_on_where_it_began_and_not_with_other_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -252,6 +316,16 @@ def test_an_improvement_whose_data_have_changed_does_not_go_on(
     with monkeypatch.context() as patched:
         patched.setattr(sys.modules["thalweg.remedy.circle"], "diagnose", interrupted)
         assert main(["improve", "rows.csv", "--target", "c", "--set", "epochs=1", "--quiet"]) == 130
+    place, places = Path.cwd(), list[Path]()
+    (folder,) = Path("runs").absolute().iterdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            sys.modules["thalweg.remedy.circle"], "diagnose", lambda *a, **k: interrupted(places.append(Path.cwd()))
+        )
+        patched.chdir(tmp_path.parent)
+        assert main(["resume", str(folder), "--quiet"]) == 130
+    assert places == [place]
+    assert Path.cwd() == place
     Path("rows.csv").write_text("\n".join(["a,b,c", *rows[::-1]]) + "\n")
     capsys.readouterr()
     assert main(["resume", "last", "--quiet"]) == 2

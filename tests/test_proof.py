@@ -1,5 +1,6 @@
 """Proofs: exact p-values, when a proof is stopped, what stands beside it, which parts pay, what it costs; and races."""
 
+import re
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -348,3 +349,78 @@ def test_examples_of_one_group_are_not_halved() -> None:
 
 def test_pairs_for_candidates() -> None:
     assert all(2.0 ** -pairs_for(m) * m <= LEVEL < 2.0 ** -(pairs_for(m) - 1) * m for m in range(1, 9))
+
+
+# --- what is given at the doors ---
+
+
+def test_a_race_tries_what_a_proof_would_try() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def change(one: Recipe) -> Recipe:
+        seen.append((one.seed, 0))
+        return one.but(optimizer=partial(torch.optim.Adam, lr=1e-3 * (1 + one.seed)))
+
+    drawn = Remedy("drawn by the seed", Cause.OPTIMIZATION, change)
+    race(recipe(), [drawn, at(1e-2), at(3e-3)], "cpu", lambda stage: None)
+    raced = {seed for seed, _ in seen}
+    seen.clear()
+    prove(recipe(), drawn)
+    assert raced == {seed for seed, _ in seen} == {0}
+
+
+def test_what_a_remedy_costs_is_asked_once_of_a_recipe() -> None:
+    asked: list[int] = []
+
+    def change(one: Recipe) -> Recipe:
+        asked.append(one.epochs)
+        return one.but(epochs=3 * one.epochs)
+
+    slow = Remedy("looks long", Cause.OPTIMIZATION, change)
+    went = circle(Finding(Cause.OPTIMIZATION, ""))
+    assert went.price(slow, 5) == went.price(slow, 5) == pytest.approx(5 * (1 + 3))
+    assert went.price(slow, 5, random=True) == pytest.approx(5 * (1 + 6))
+    went.recipe = went.recipe.but(epochs=4)
+    assert went.price(slow, 5) == pytest.approx(5 * (1 + 6))
+    assert asked == [2, 4]
+
+
+def test_a_race_says_by_which_half_it_judged() -> None:
+    chosen = recipe(data=Splits(train=(X[:60], Y[:60]), validation=(X[60:], Y[60:])))
+    raced = race(chosen, [at(1e-3), at(1e-2), at(3e-2)], "cpu", lambda stage: None)
+    assert raced.sentence.startswith("validation loss (half of it) as it is ")
+    assert prove(chosen, at(1e-2), raced=True).measure == "validation loss (half that no race has seen)"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"pairs": 1}, "pairs=1 cannot show anything at p <= 0.05 with 1 candidate: give 5"),
+        ({"pairs": 5.5}, "pairs=5.5, but it counts: give a whole number"),
+        ({"pairs": "5"}, "pairs='5', but it counts"),
+        ({"candidates": 0}, "candidates=0, but it counts: give a whole number, 1 or more"),
+        ({"candidates": -1}, "candidates=-1, but it counts"),
+        ({"recipe": "digits"}, "prove was given str, but it takes a thalweg.Recipe"),
+        ({"remedy": lambda one: one}, "prove was given function for a remedy: give Remedy"),
+        (
+            {"remedy": Remedy("empty", Cause.OPTIMIZATION, lambda one: None)},  # type: ignore[arg-type, return-value]
+            "The remedy 'empty' gave NoneType, but a remedy gives a recipe",
+        ),
+    ],
+)
+def test_what_cannot_be_proved_is_refused(given: dict[str, Any], says: str) -> None:
+    named: dict[str, Any] = {"recipe": recipe(), "remedy": at(1e-2)} | given
+    with pytest.raises(RecipeError, match=re.escape(says)):
+        prove(**named)
+    if not {"pairs", "candidates"} & set(given):
+        with pytest.raises(RecipeError, match=re.escape(says)):
+            price_of_proof(**named)
+
+
+def test_what_cannot_be_improved_is_refused() -> None:
+    with pytest.raises(RecipeError, match="improve was given str, but it takes a thalweg.Recipe"):
+        thalweg.improve("digits")  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="rounds='2', but it counts"):
+        thalweg.improve(recipe(), rounds="2")  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="resume=3, but it is the folder in which runs are kept"):
+        thalweg.improve(recipe(), resume=3)  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from thalweg.remedy.fitting import (
     rebatched,
     standardized,
     steps_of,
+    tuned,
     warmed,
 )
 from thalweg.remedy.layers import Linked, featured, initialized, linked, normed
@@ -145,6 +146,18 @@ def test_norms_stand_between_layers_and_activations() -> None:
     assert normed(there) is there
 
 
+def test_a_network_whose_hidden_layers_take_no_norm_is_given_back() -> None:
+    def unsampling() -> nn.Module:
+        return nn.Sequential(
+            nn.Unflatten(1, (4, 1)), nn.ConvTranspose1d(4, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3)
+        )
+
+    x, y = torch.randn(20, 4), torch.arange(20) % 3
+    start = Recipe(data=Splits(train=(x, y)), model=unsampling, objective=nn.CrossEntropyLoss())
+    assert unsampling()(x).shape == (20, 3)
+    assert normed(start) is start
+
+
 def test_links_add_what_a_layer_reads() -> None:
     changed = linked(recipe())
     model = changed.model()
@@ -175,8 +188,11 @@ def test_a_rate_is_found_by_a_range_test_and_asked_once(monkeypatch: pytest.Monk
     start = recipe(optimizer=partial(torch.optim.SGD, lr=1e-6))
     rate = built(ranged(start)).param_groups[0]["lr"]
     assert rate == pytest.approx(thalweg.find_learning_rate(start).suggestion, rel=0.01)
+    other = built(tuned(start, normed)).param_groups[0]["lr"]
+    assert other == pytest.approx(thalweg.find_learning_rate(normed(start)).suggestion, rel=0.01)
     monkeypatch.setattr("thalweg.remedy.fitting.find_learning_rate", None)
     assert built(ranged(start)).param_groups[0]["lr"] == rate
+    assert built(tuned(start, normed)).param_groups[0]["lr"] == other
     own = recipe(loop=lambda model, optimizer, batches, objective: None)
     assert ranged(own) is own
 
@@ -304,6 +320,8 @@ def test_inputs_that_tell_nothing_are_hidden() -> None:
     x = x.clone()
     x[:, 5] = 2.0
     assert masked(recipe(data=Splits(train=(x, y))), constants).model().hidden.tolist() == [5]
+    x[:, 5] = float("nan")
+    assert masked(lost := recipe(data=Splits(train=(x, y))), constants) is lost
     assert masked(images()).model is not None
 
 
@@ -332,6 +350,9 @@ def test_classes_are_weighed_alike_and_judged_as_before() -> None:
     assert changed.objective.weight.tolist() == pytest.approx([120 / 210, 4.0])
     assert start.objective.weight is None
     assert losses(start, start) == losses(start, changed)
+    smooth = recipe(X, y, objective=nn.CrossEntropyLoss(label_smoothing=0.2))
+    assert balanced(smooth).objective.label_smoothing == 0.2
+    assert losses(smooth, smooth) == losses(smooth, balanced(smooth))
     one = recipe(X, y[:, None].float(), model=lambda: Net(1), objective=nn.BCEWithLogitsLoss())
     assert balanced(one).objective.pos_weight.item() == 7
     assert balanced(recipe(X, y, objective=thalweg.loss.Categorical())).objective.class_weights is not None

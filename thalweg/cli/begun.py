@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FILE, KEPT = "begun.json", "kept-runs"
 """What it began with, and the folder of the runs that are kept until it has ended."""
+BUDGET, ROUNDS = "200", 6
+"""What an improvement may cost, and how often it goes round, where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,16 @@ class Begun:
             table=None if table is None else TableOptions(**table),
         )
 
+    def at_its_place(self) -> contextlib.AbstractContextManager[None]:
+        """The folder in which the command was given as the working folder: images are read from there as they come."""
+        away = Path(self.place) != Path.cwd() and Path(self.place).is_dir()
+        return contextlib.chdir(self.place) if away else contextlib.nullcontext()
+
     def recipe(self, own: TrainingOptions) -> "Recipe":
         """The recipe that came in, read again; `RunError` where it, or its data, have changed since."""
         from thalweg.cli.subject import read_subject
 
-        place = Path(self.place)
-        with contextlib.chdir(place) if place.is_dir() else contextlib.nullcontext():
-            recipe = read_subject(self.subject, self.options(own))
+        recipe = read_subject(self.subject, self.options(own))
         if recipe.fingerprint().rstrip("~") != self.fingerprint.rstrip("~"):
             raise RunError(
                 f"'{self.subject}' is not what the improvement began with: its data or its settings have changed. "
@@ -74,13 +79,39 @@ def begun_in(folder: Path) -> Begun | None:
     """What the improvement of a folder began with; None where the folder is of something else, or it has ended."""
     from thalweg.training import Outcome
 
-    about = read_object(folder / "run.json", status=str)
+    try:
+        about = read_object(folder / "run.json", status=str)
+    except RunError:  # going on with a training will find out what is left
+        return None
     status = Outcome.__members__.get(about["status"])
     if about.get("kind") != "improve" or (status is not None and status.good) or not (folder / FILE).is_file():
         return None
     found = read_object(folder / FILE, subject=str, budget=str, rounds=int, trained=dict, fingerprint=str, place=str)
     names = ("subject", "budget", "rounds", "trained", "fingerprint", "place")
     return Begun(**{name: found[name] for name in names})
+
+
+def check_alike(folder: Path, own: TrainingOptions, budget: str, rounds: int) -> None:
+    """Refuse options that are not those with which an improvement began: it goes on as it began.
+
+    Raises `RunError` with what is given and what it began with.
+    """
+    begun = begun_in(folder)
+    assert begun is not None
+    table = begun.trained.get("table") or {}
+    pairs = {
+        "--budget": (budget, BUDGET, begun.budget),
+        "--rounds": (rounds, ROUNDS, begun.rounds),
+        "--seed": (own.seed, None, begun.trained.get("seed")),
+        "--set": (list(own.assignments()), [], list(begun.trained.get("assignments", ()))),
+    }
+    pairs |= {f"--{name}": (value, None, table.get(name)) for name, value in own.data().items()}
+    other = [name for name, (given, usual, began) in pairs.items() if given != usual and given != began]
+    if other:
+        raise RunError(
+            f"The improvement in {folder} goes on as it began, with budget {begun.budget} and {begun.rounds} rounds: "
+            f"{', '.join(other)} cannot change it. Leave that out, or begin anew: thalweg improve {begun.subject}."
+        )
 
 
 def forget_runs(folder: Path) -> None:

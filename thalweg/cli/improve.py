@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thalweg.cli.begun import KEPT, Begun, begun_in, forget_runs
+from thalweg.cli.begun import BUDGET, KEPT, ROUNDS, Begun, begun_in, check_alike, forget_runs
 from thalweg.cli.diary import Diary
 from thalweg.cli.exits import interrupt_says, interrupted
 from thalweg.cli.options import DryRun, TrainingOptions
@@ -19,8 +19,8 @@ def improve(
     subject: str,
     /,
     *,
-    budget: str = "200",
-    rounds: int = 6,
+    budget: str = BUDGET,
+    rounds: int = ROUNDS,
     dry_run: DryRun = False,
     options: TrainingOptions | None = None,
 ) -> int:
@@ -48,6 +48,7 @@ def improve(
     allowed = Budget.of(budget)
     subject = lasting(subject, own.out)
     if not dry_run and (folder := unfinished(subject, own.out)) is not None:
+        check_alike(folder, own, budget, rounds)
         return go_on(folder, own)
     recipe, run_folder = open_subject(subject, own, words=("status", "cause"), kind="improve")
     if dry_run:
@@ -68,11 +69,13 @@ def go_on(path: Path, own: TrainingOptions) -> int:
     begun = begun_in(path)
     assert begun is not None
     own.set_notices()
-    folder = RunFolder.reopen(path, kind="improve")
+    away = Path(begun.place) != Path.cwd()
+    folder = RunFolder.reopen(path.absolute() if away else path, kind="improve")
     try:
-        recipe = begun.recipe(own)
-        folder.begin([])
-        return turned(begun, recipe, folder, begun.options(own))
+        with begun.at_its_place():
+            recipe = begun.recipe(own)
+            folder.begin([])
+            return turned(begun, recipe, folder, begun.options(own))
     finally:
         folder.release()
 
@@ -80,13 +83,14 @@ def go_on(path: Path, own: TrainingOptions) -> int:
 def turned(begun: Begun, recipe: "Recipe", folder: "RunFolder", own: TrainingOptions) -> int:
     """Go round in a folder, and keep what comes of it."""
     from thalweg.cli.stages import Stages
+    from thalweg.core.files import own_folder
     from thalweg.diagnosis import Budget
     from thalweg.recipes import expressed
     from thalweg.remedy import improve as circle
 
     given = {
-        "budget": None if begun.budget == "200" else begun.budget,
-        "rounds": None if begun.rounds == 6 else begun.rounds,
+        "budget": None if begun.budget == BUDGET else begun.budget,
+        "rounds": None if begun.rounds == ROUNDS else begun.rounds,
     }
     command = command_line("improve", begun.subject, own, **given, fail_if=own.fail_if)
     diary = Diary(folder.path, command)
@@ -101,7 +105,7 @@ def turned(begun: Begun, recipe: "Recipe", folder: "RunFolder", own: TrainingOpt
                 progress=stages,
                 keep=diary.keep,
                 settle=lambda improved: expressed(improved, recipe),
-                resume=folder.path / KEPT,
+                resume=own_folder(folder.path / KEPT),
             )
     except Exception as error:
         diary.failed(error)

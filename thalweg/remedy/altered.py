@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.description import describe_piece
-from thalweg.core.objective import apply
+from thalweg.core.objective import apply, as_objective
 from thalweg.core.randomness import untouched
 from thalweg.core.signature import parameters_of
 from thalweg.diagnosis.beginnings import NORMS
 from thalweg.diagnosis.laboratory import first_batch
 from thalweg.nn import cnn, mlp
 from thalweg.training import Recipe
+from thalweg.training.judging import without_smoothing
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 """The layers with weights that multiply; those of attention and of recurrent nets are left alone."""
@@ -138,6 +139,17 @@ def _note(
 ) -> None:
     calls.append(Call(name, module, tuple(output.shape) if isinstance(output, Tensor) else ()))
     given.append((name, output))
+
+
+def judge_kept(recipe: Recipe) -> Any:
+    """What judges a recipe, as a judge that stays where its loss is changed: its own, or its loss without smoothing.
+
+    >>> import thalweg
+    >>> healthy = thalweg.cases.get("healthy")
+    >>> judge_kept(healthy.but(objective=nn.CrossEntropyLoss(label_smoothing=0.1))).label_smoothing
+    0.0
+    """
+    return without_smoothing(as_objective(recipe.objective)).inner if recipe.judge is None else recipe.judge
 
 
 def set_module(model: nn.Module, name: str, module: nn.Module) -> nn.Module:

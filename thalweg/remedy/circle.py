@@ -69,6 +69,9 @@ class Circle:
     began: float = field(default_factory=monotonic)
     read: int = 0
     """How often a test split was read that is too small to be halved."""
+    units_of: Recipe | None = None
+    units: dict[str, float] = field(default_factory=dict)
+    """What one training costs with a remedy, by its name, of the recipe `units_of`."""
 
     def __post_init__(self) -> None:
         test = None if self.start.data.test is None else opened_test(self.start)
@@ -198,7 +201,7 @@ class Circle:
 
     def affordable(self, candidates: list[Remedy]) -> tuple[list[Remedy], float]:
         """As many of the candidates as the budget holds a race of, the dearest left out, and the price of that race."""
-        prices = {remedy.name: self.unit_of(remedy(self.recipe)) for remedy in candidates}
+        prices = {remedy.name: self.unit_with(remedy) for remedy in candidates}
         while True:
             price = price_of_race([prices[remedy.name] for remedy in candidates], self.unit)
             if not candidates or self.left.holds(price, self.seconds(price)):
@@ -209,6 +212,14 @@ class Circle:
     def unit_of(self, recipe: Recipe) -> float:
         """One training of a recipe in multiples of one of the recipe that came in."""
         return work(recipe) / max(work(self.start), 1.0)
+
+    def unit_with(self, remedy: Remedy) -> float:
+        """The same of the recipe now with a remedy: made once, for some remedies look long at the data."""
+        if self.units_of is not self.recipe:
+            self.units_of, self.units = self.recipe, {}
+        if remedy.name not in self.units:
+            self.units[remedy.name] = self.unit_of(remedy(self.recipe))
+        return self.units[remedy.name]
 
     def has(self, remedy: Remedy) -> bool:
         """Whether a part of a remedy was adopted before, which would only be put on top of itself."""
@@ -222,8 +233,8 @@ class Circle:
 
     def price(self, remedy: Remedy, pairs: int, random: bool = False) -> float:
         """What its proof costs at most, in the same multiples."""
-        treated = self.unit_of(remedy(self.recipe))
-        parts = sum(self.unit_of(remedy.without(step)(self.recipe)) for step in remedy.steps)
+        treated = self.unit_with(remedy)
+        parts = sum(self.unit_with(remedy.without(step)) for step in remedy.steps)
         return pairs * (self.unit + treated * (2 if random else 1) + parts)
 
     def seconds(self, times: float) -> float | None:

@@ -21,7 +21,7 @@ from thalweg.diagnosis.checks.label_noise import confident_joint
 from thalweg.diagnosis.checks.opinions import opinions
 from thalweg.diagnosis.laboratory import open_indexed
 from thalweg.loss import balanced_weights
-from thalweg.remedy.altered import traced
+from thalweg.remedy.altered import judge_kept, traced
 from thalweg.remedy.restraining import rows_of
 from thalweg.training import Recipe
 
@@ -102,7 +102,7 @@ def balanced(recipe: Recipe) -> Recipe:
     counts = np.bincount(labels.astype(int))
     if len(counts[counts > 0]) < 2 or counts.max() < EVEN * counts[counts > 0].min():
         return recipe
-    return recipe.but(objective=weighs(torch.from_numpy(labels.astype(np.int64))), judge=recipe.judge or loss)
+    return recipe.but(objective=weighs(torch.from_numpy(labels.astype(np.int64))), judge=judge_kept(recipe))
 
 
 def _weighing(loss: Any, outputs: int) -> Callable[[Tensor], Any] | None:
@@ -124,5 +124,8 @@ def _with(loss: nn.Module, **buffers: Tensor) -> nn.Module:
 
 
 def constants(rows: Rows) -> tuple[int, ...]:
-    """The columns that never change."""
-    return () if rows.x is None else tuple(np.flatnonzero(np.ptp(np.nan_to_num(rows.x), axis=0) == 0).tolist())
+    """The columns that never change; one with what is not finite is no such column, for it cannot be trained on."""
+    if rows.x is None:
+        return ()
+    same = np.isfinite(rows.x).all(axis=0) & (np.ptp(np.nan_to_num(rows.x), axis=0) == 0)
+    return tuple(np.flatnonzero(same).tolist())

@@ -36,8 +36,8 @@ MOST_PARAMETERS = 50_000_000
 """A larger model is built to see that it runs; one of more parameters may not fit into memory."""
 APART = 0.5
 """Columns are standardized already whose means lie this near to 0, and whose deviations to 1."""
-FOUND: WeakKeyDictionary[Recipe, float] = WeakKeyDictionary()
-"""The rates that range tests have found: each is asked for several times."""
+FOUND: WeakKeyDictionary[Recipe, dict[Any, float]] = WeakKeyDictionary()
+"""The rates that range tests have found of a recipe, as it is (None) or changed: each is asked for several times."""
 
 
 def built(recipe: Recipe) -> Any:
@@ -54,15 +54,17 @@ def ranged(recipe: Recipe) -> Recipe:
     >>> 10 < ranged(slow).optimizer.factor < 10_000, ranged(slow.but(loop=lambda *given: None)).loop is not None
     (True, True)
     """
-    if recipe.loop is not None:
-        return recipe
+    return recipe if recipe.loop is not None else _at_found_rate(recipe, FOUND.setdefault(recipe, {}), None)
+
+
+def _at_found_rate(recipe: Recipe, found: dict[Any, float], change: Any) -> Recipe:
     now = float(built(recipe).param_groups[0]["lr"])
-    if recipe not in FOUND:
+    if change not in found:
         try:
-            FOUND[recipe] = find_learning_rate(recipe).suggestion
+            found[change] = find_learning_rate(recipe).suggestion
         except (ThalwegError, RuntimeError, ValueError):
-            FOUND[recipe] = now
-    factor = FOUND[recipe] / now if now > 0 else 1.0
+            found[change] = now
+    factor = found[change] / now if now > 0 else 1.0
     return recipe if 1 / NEARLY < factor < NEARLY else at_rate(recipe, float(f"{factor:.3g}"))
 
 
@@ -75,7 +77,9 @@ def tuned(recipe: Recipe, change: Callable[[Recipe], Recipe]) -> Recipe:
     (True, True)
     """
     changed = change(recipe)
-    return recipe if changed is recipe else ranged(changed)
+    if changed is recipe or changed.loop is not None:
+        return changed
+    return _at_found_rate(changed, FOUND.setdefault(recipe, {}), change)
 
 
 def cooled(recipe: Recipe) -> Recipe:

@@ -21,7 +21,7 @@ from thalweg.diagnosis import Budget, Cost, Finding, Planned, Progress, Stage, p
 from thalweg.diagnosis.laboratory import halves
 from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, opened_test
 from thalweg.remedy.proof import Proof
-from thalweg.remedy.prove import PAIRS
+from thalweg.remedy.prove import PAIRS, check_counts, check_subject
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train, train_many
 from thalweg.training.kept_runs import keeping
@@ -95,8 +95,10 @@ def improve(
     >>> result.after["accuracy"][0] > result.before["accuracy"][0] + 0.3
     True
     """
-    if rounds < 1:
-        raise RecipeError(f"rounds={rounds}, but the circle goes round at least once.")
+    check_subject(recipe, "improve")
+    check_counts(rounds=rounds)
+    if not isinstance(resume, str | Path | None):
+        raise RecipeError(f"resume={resume!r}, but it is the folder in which runs are kept: give its path.")
     circle = Circle(
         recipe,
         recipe,

@@ -26,6 +26,8 @@ NORMED, LINKED, ANEW, PRODUCTS = (
     "initialized for its activations",
     "with products of its inputs",
 )
+NORMABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Hidden layers behind which a norm is put."""
 GAINS = {nn.Tanh: "tanh", nn.Sigmoid: "sigmoid", nn.Softsign: "tanh", nn.SELU: "selu"}
 """Activations that ask for Xavier's rule, with torch's name for the gain; all others for He's for ReLU."""
 
@@ -47,8 +49,11 @@ def normed(recipe: Recipe) -> Recipe:
     large = recipe.batch_size is None or recipe.batch_size >= FEWEST_IN_BATCH
     if (knob := by_knob(recipe.model, "norm", "batch" if large else "layer")) is not None:
         return recipe.but(model=knob)
-    followed = [layer for layer in seen.layers[:-1] if seen.behind(layer) is not None]
-    shapes = {layer.name: len(layer.shape) for layer in followed or seen.layers[:-1]}
+    hidden = [layer for layer in seen.layers[:-1] if isinstance(layer.module, NORMABLE)]
+    if not hidden:
+        return recipe
+    followed = [layer for layer in hidden if seen.behind(layer) is not None]
+    shapes = {layer.name: len(layer.shape) for layer in followed or hidden}
     flat = {name: axes == 2 and large for name, axes in shapes.items()}
     return recipe.but(model=Altered(recipe.model, partial(with_norms, batched=flat, large=large), NORMED))
 
@@ -57,8 +62,7 @@ def with_norms(model: nn.Module, batched: dict[str, bool], large: bool) -> nn.Mo
     """The model with a norm behind each of the named layers: over the batch or over the example."""
     for name, over_batch in batched.items():
         layer = model.get_submodule(name)
-        if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            continue
+        assert isinstance(layer, NORMABLE)
         norm: nn.Module
         if isinstance(layer, nn.Linear):
             norm = nn.BatchNorm1d(layer.out_features) if over_batch else nn.LayerNorm(layer.out_features)

@@ -19,6 +19,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.notices import collecting, unsaid
 from thalweg.core.source import Source
+from thalweg.core.wording import counted
 from thalweg.diagnosis import Budget, Cause, Cost, Progress, Score
 from thalweg.diagnosis.compare import student
 from thalweg.diagnosis.laboratory import Laboratory, first_batch, halves, lay_out, mean_of
@@ -94,9 +95,12 @@ def prove(
     Raises `RecipeError` for too few pairs to reach the level and for a budget that does not hold them, and `RunError`
     where a run fails.
     """
+    _check_pair(recipe, remedy)
+    check_counts(pairs=pairs, candidates=candidates)
     if pairs < (needed := pairs_for(candidates)):
         raise RecipeError(
-            f"pairs={pairs} cannot show anything at p <= {LEVEL:g} with {candidates} candidates: give {needed}."
+            f"pairs={pairs} cannot show anything at p <= {LEVEL:g} with {counted(candidates, 'candidate')}: give "
+            f"{needed}."
         )
     lab = laid_out(recipe, remedy, device, progress)
     if budget is not None:
@@ -111,6 +115,7 @@ def prove(
     return replace(proof, cost=lab.cost)
 
 
+@no_type_check
 def price_of_proof(
     recipe: Recipe,
     remedy: Remedy,
@@ -126,6 +131,7 @@ def price_of_proof(
     >>> price_of_proof(thalweg.cases.get("healthy"), longer, random=True).times  # 5 x (1 + 2 + 2)
     25.0
     """
+    _check_pair(recipe, remedy)
     with collecting():
         return _price(laid_out(recipe, remedy, device, None), remedy, pairs, random)
 
@@ -135,6 +141,30 @@ def laid_out(recipe: Recipe, remedy: Remedy, device: str | torch.device, progres
     tell = progress or (lambda stage: None)
     recipe = judged_rightly(recipe, remedy(recipe)) if remedy.cause is Cause.WIRING else recipe
     return lay_out(recipe, resolve_device(device), Budget(), tell, remedy.cause is Cause.MISMATCH)
+
+
+def _check_pair(recipe: object, remedy: object) -> None:
+    check_subject(recipe, "prove")
+    if not isinstance(remedy, Remedy):
+        raise RecipeError(
+            f"prove was given {type(remedy).__name__} for a remedy: give Remedy(name, cause, change), where change "
+            "makes a recipe of a recipe."
+        )
+
+
+def check_subject(recipe: object, door: str) -> None:
+    """Refuse what is no recipe with `RecipeError`, which names the door that it was given to."""
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(
+            f"{door} was given {type(recipe).__name__}, but it takes a thalweg.Recipe: thalweg.load reads one."
+        )
+
+
+def check_counts(**counts: object) -> None:
+    """Refuse with `RecipeError` what is no count of at least 1."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise RecipeError(f"{name}={count!r}, but it counts: give a whole number, 1 or more.")
 
 
 def _price(lab: Laboratory, remedy: Remedy, pairs: int, random: bool) -> Price:
@@ -273,7 +303,9 @@ def judging(lab: Laboratory, on_test: bool, raced: bool, race: bool = False) -> 
         return lab.probe, "test loss (probe half)" if lab.halved else "test loss"
     if not (raced or race) or len(lab.validation) < APART:
         return lab.validation, "validation loss"
-    return halves(lab.validation)[0 if race else 1], "validation loss (half that no race has seen)"
+    return halves(lab.validation)[0 if race else 1], "validation loss (half of it)" if race else (
+        "validation loss (half that no race has seen)"
+    )
 
 
 def effect_of(before: list[float], after: list[float]) -> Score:

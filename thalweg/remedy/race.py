@@ -97,6 +97,7 @@ class _Track:
     runs: int = 0
     times: float = 0.0
     known: dict[float, Run] = field(default_factory=dict)
+    changed: dict[str, Recipe] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         on_test = all(remedy.cause is Cause.MISMATCH for remedy in self.candidates)
@@ -104,7 +105,7 @@ class _Track:
 
     def rung(self, share: float, candidates: Sequence[Remedy]) -> Rung:
         """The losses of the candidates, and of the recipe as it is, after a share of their epochs."""
-        recipes = [at_share(remedy(self.own), share) for remedy in candidates]
+        recipes = [at_share(self.treated(remedy), share) for remedy in candidates]
         known = self.known.get(share)
         runs = self.trained(recipes if known is not None else [at_share(self.own, share), *recipes])
         first, others = (known, runs) if known is not None else (runs[0], runs[1:])
@@ -112,6 +113,12 @@ class _Track:
         told = [(remedy, loss) for remedy, loss in zip(candidates, losses, strict=True) if isfinite(loss)]
         without = mean_of(self.lab.losses(first, self.split))
         return Rung(share, without, tuple(sorted(told, key=lambda pair: pair[1])))
+
+    def treated(self, remedy: Remedy) -> Recipe:
+        """The recipe with a remedy, at the race's seed: what is drawn by a seed in it is what a proof would try."""
+        if remedy.name not in self.changed:
+            self.changed[remedy.name] = remedy(self.lab.recipe).but(seed=self.own.seed)
+        return self.changed[remedy.name]
 
     def trained(self, recipes: list[Recipe]) -> list[Run]:
         """The runs of recipes, counted."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any
 
+from thalweg.core.errors import RecipeError
 from thalweg.core.randomness import untouched
 from thalweg.diagnosis import Cause
 from thalweg.training import Recipe
@@ -12,7 +13,7 @@ from thalweg.training import Recipe
 
 @dataclass(frozen=True)
 class Remedy:
-    """`Recipe -> Recipe`, with a name and the cause it treats.
+    """`Recipe -> Recipe`, with a name and the cause it treats. Raises `RecipeError` where its change gives no recipe.
 
     >>> import thalweg
     >>> from thalweg.cases import get
@@ -34,7 +35,13 @@ class Remedy:
 
     def __call__(self, recipe: Recipe) -> Recipe:
         with untouched():  # what looks at a model or at data draws from the global streams
-            return self.change(recipe)
+            changed = self.change(recipe)
+        if not isinstance(changed, Recipe):
+            raise RecipeError(
+                f"The remedy '{self.name}' gave {type(changed).__name__}, but a remedy gives a recipe: return "
+                "recipe.but(...), or the recipe itself where there is nothing to change."
+            )
+        return changed
 
     def then(self, other: "Remedy") -> "Remedy":
         """Both remedies, this one first."""

@@ -18,7 +18,7 @@ from thalweg.core.description import describe_piece
 from thalweg.core.examples import ExampleSource
 from thalweg.core.objective import is_objective
 from thalweg.diagnosis.laboratory import open_indexed
-from thalweg.remedy.altered import Altered, has, set_module, traced
+from thalweg.remedy.altered import Altered, has, judge_kept, set_module, traced
 from thalweg.remedy.fitting import built
 from thalweg.training import Recipe
 
@@ -36,7 +36,7 @@ def judged_rightly(recipe: Recipe, repaired: Recipe) -> Recipe:
     A repair of the loss keeps the judge open, any other one does not touch the loss.
     """
     same = recipe.judge is not None or repaired.judge is not None or repaired.objective is recipe.objective
-    return recipe if same else recipe.but(judge=repaired.objective)
+    return recipe if same else recipe.but(judge=judge_kept(repaired))
 
 
 def bare_headed(recipe: Recipe, kinds: tuple[type[nn.Module], ...], otherwise: str = "") -> Recipe:
@@ -197,7 +197,7 @@ def robust(recipe: Recipe) -> Recipe:
     """
     if type(recipe.objective) is not nn.MSELoss or recipe.objective.reduction != "mean":
         return recipe
-    return recipe.but(objective=nn.HuberLoss(), judge=recipe.judge or recipe.objective)
+    return recipe.but(objective=nn.HuberLoss(), judge=judge_kept(recipe))
 
 
 @dataclass(frozen=True, repr=False)

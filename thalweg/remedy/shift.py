@@ -17,7 +17,7 @@ from thalweg.core.convert import loaded
 from thalweg.core.counter import uniform
 from thalweg.core.folds import described
 from thalweg.core.nest import Nest
-from thalweg.core.objective import apply, as_objective
+from thalweg.core.objective import apply
 from thalweg.core.randomness import untouched
 from thalweg.core.source import Splits, plain_of
 from thalweg.data import Augment, Augmented, augment, hold_out
@@ -27,9 +27,9 @@ from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.diagnosis.shift.changes import Change, Levelled, Rescaled
 from thalweg.loss import Categorical
 from thalweg.nn import Prepared
+from thalweg.remedy.altered import judge_kept
 from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
-from thalweg.training.judging import without_smoothing
 
 BEYOND = 1.5
 """Sizes are drawn from 0 to so many times that of test and cut off there: every third example is as test is."""
@@ -136,8 +136,7 @@ def weighted(recipe: Recipe, weights: tuple[float, ...]) -> Recipe:
     name = "class_weights" if isinstance(loss, Categorical) else "weight"
     own = getattr(loss, name)
     setattr(loss, name, known if own is None else own * known)
-    judge = without_smoothing(as_objective(recipe.objective)).inner if recipe.judge is None else recipe.judge
-    return recipe.but(objective=loss, judge=judge)
+    return recipe.but(objective=loss, judge=judge_kept(recipe))
 
 
 def split_by_group(recipe: Recipe) -> Recipe:

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from thalweg.core.description import describe_piece
-from thalweg.core.errors import RunError
-from thalweg.core.files import own_folder, read_own, write_own
+from thalweg.core.errors import RunError, WriteError
+from thalweg.core.files import check_writable, read_own, write_own
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice, unsaid
 from thalweg.core.randomness import untouched
@@ -56,9 +57,7 @@ class KeptRuns:
         if name is None:
             return None
         self.names[id(recipe)] = recipe, name
-        run = self._read(recipe, name)
-        self.seconds += 0.0 if run is None else run.seconds
-        return run
+        return self._read(recipe, name)
 
     def keep(self, recipe: Recipe, run: Run) -> None:
         """Write a run that has come to its end; one that could not be read back as it is is left out."""
@@ -75,13 +74,15 @@ class KeptRuns:
             told = json.dumps(about).encode()
         except (TypeError, ValueError):  # a metric that gives more than numbers
             return
-        own_folder(self.folder)
-        for which, model in (("best", run.best), ("last", run.final)):
-            write_own(self.folder / f"{known[1]}-{which}.safetensors", packed_weights(model.state_dict()))
-        write_own(self.folder / f"{known[1]}.json", told)
+        try:
+            for which, model in (("best", run.best), ("last", run.final)):
+                write_own(self.folder / f"{known[1]}-{which}.safetensors", packed_weights(model.state_dict()))
+            write_own(self.folder / f"{known[1]}.json", told)
+        except WriteError as error:  # what is kept for an interrupt must not be one
+            notice(f"A run is not kept, and is trained again after an interrupt: {error}")
 
     def _name(self, recipe: Recipe, device: Any) -> str | None:
-        parts = [str(device)]
+        parts = [str(device), torch.__version__]
         for item in fields(recipe):
             if item.name == "origin":
                 continue
@@ -102,7 +103,7 @@ class KeptRuns:
     def _print(self, value: Any) -> str:
         known = self.hashed.get(id(value))
         if known is None or known[0] is not value:
-            known = self.hashed[id(value)] = value, fingerprint(value)
+            known = self.hashed[id(value)] = value, fingerprint(value, whole=True)
         return known[1]
 
     def _read(self, recipe: Recipe, name: str) -> Run | None:
@@ -118,7 +119,9 @@ class KeptRuns:
                 file = self.folder / f"{name}-{which}.safetensors"
                 unpack_weights(model, read_own(file), file.name, grown=True)
                 models.append(model.eval())
-            return Run(recipe, history, status, models[0], models[1], best, notices=tuple(about["notices"]))
+            run = Run(recipe, history, status, models[0], models[1], best, notices=tuple(about["notices"]))
+            self.seconds += run.seconds
+            return run
         except (RunError, ValueError, KeyError, TypeError) as error:
             notice(f"A run that was kept cannot be read, and is trained again: {error}")
             return None
@@ -149,7 +152,10 @@ def keeping(folder: str | Path) -> Iterator[KeptRuns]:
     ...     (again,) = thalweg.train_many([recipe])
     >>> again.history == first.history
     True
+
+    Raises `RunError` for a folder in which nothing can be written.
     """
+    check_writable(Path(folder) / "kept")
     kept = KeptRuns(Path(folder))
     token = _keeping.set(kept)
     try:
