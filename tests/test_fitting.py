@@ -184,3 +184,18 @@ def test_an_arm_that_raises_the_loss_is_not_said_to_lower_it() -> None:
     for experiment in finding.experiments:
         if experiment.effect is not None and experiment.effect.value <= 0:
             assert "lowers" not in experiment.says
+
+
+def test_a_rate_far_too_low_is_raised_until_it_tells() -> None:
+    """In five epochs at a rate of 1e-5 hardly anything moves; a tenfold one hardly moves it more."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 5, generator=draw)
+    y = 2 * x[:, :1] - x[:, 1:2] + 0.1 * torch.randn(400, 1, generator=draw)
+    slow = Recipe(
+        data=Splits(train=(x[:300], y[:300]), validation=(x[300:], y[300:])),
+        model=lambda: nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 1)),
+        objective=nn.MSELoss(), optimizer=partial(torch.optim.SGD, lr=1e-5), epochs=5,
+    )  # fmt: skip
+    finding = thalweg.diagnose(slow)
+    assert finding.cause is Cause.OPTIMIZATION, finding
+    assert any(remedy.name.startswith("learning rate x 1") for remedy in finding.remedies)

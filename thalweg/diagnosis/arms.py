@@ -21,6 +21,7 @@ from thalweg.diagnosis.further_arms import Tried, further_arms
 from thalweg.diagnosis.growth import reinitialized
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
 from thalweg.diagnosis.repairs import evened
+from thalweg.diagnosis.untrained import untrained
 from thalweg.measure.curvature.kinds import Kind
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
@@ -174,6 +175,7 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
         and lab.affords(lab.recipe, seed, ESCAPING)
     ):
         yield ESCAPING, lab.recipe.but(optimizer=EscapingSaddles(lab.recipe))
+    stands = isfinite(losses[0]) and losses[0] > (1 - HARDLY) * untrained(lab, lab.train, float("inf"))
     for step in (1, -1) if isfinite(losses[0]) else (-1, 1):
         for decades in range(step, step * (DECADES + 1), step):
             if not lab.affords(lab.recipe, seed, at(decades)[0]):
@@ -181,7 +183,8 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
             yield at(decades)
             before, now = losses[decades - step], lab.arm(*at(decades), seed, lab.train).score.value
             losses[decades] = now
-            if before - now < HARDLY * abs(now) if isfinite(now) else step > 0:  # a smaller rate may still be finite
+            least = -HARDLY if stands and step > 0 else HARDLY  # what has hardly left its beginning gains in proportion
+            if before - now < least * abs(now) if isfinite(now) else step > 0:  # a smaller rate may still be finite
                 break
     best = min(losses, key=losses.__getitem__)
     if isfinite(losses[0]) and losses[0] - losses[best] < HARDLY * abs(losses[0]):

@@ -6,19 +6,16 @@ never shows that nothing more is, so that no finding of NONE rests on it.
 """
 
 from collections.abc import Callable
-from math import isfinite
 
 import numpy as np
-import torch
 
-from thalweg.core.randomness import seed_everything, untouched
 from thalweg.diagnosis.arms import better_trained
 from thalweg.diagnosis.finding import Arm
 from thalweg.diagnosis.fitting import BIGGER, SAME, best_trained, bigger_arms
 from thalweg.diagnosis.floor import Floor, Known
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory
+from thalweg.diagnosis.untrained import untrained
 from thalweg.training import Recipe
-from thalweg.training.evaluate import example_losses
 from thalweg.training.interval import mean_interval
 
 RESERVE = 5
@@ -42,15 +39,4 @@ def siblings_floor(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> 
     known = Known(np.arange(len(losses.values)), losses.values)
     low = 0.0 if losses.values.min() >= 0 else float("-inf")
     judged, by = mean_interval(losses.values, losses.weights, losses.units), f"this network's best sibling: {best.name}"
-    return Floor(low, judged[0], by, (None, known), judged, untrained(lab, judged[0]), siblings=True)
-
-
-def untrained(lab: Laboratory, otherwise: float) -> float:
-    """The validation loss of the network before its first step: what it reaches that has learned nothing."""
-    with untouched(), torch.no_grad():
-        seed_everything(lab.recipe.seed, "model")
-        try:
-            value = example_losses(lab.recipe.model(), lab.recipe, lab.validation, lab.device).mean()[0]
-        except (RuntimeError, ValueError):
-            return otherwise
-    return value if isfinite(value) else otherwise
+    return Floor(low, judged[0], by, (None, known), judged, untrained(lab, lab.validation, judged[0]), siblings=True)
