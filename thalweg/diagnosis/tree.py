@@ -33,6 +33,7 @@ from thalweg.diagnosis.natural import errors_of
 from thalweg.diagnosis.nothing import nothing_before, too_few, unknown
 from thalweg.diagnosis.plan import FIRST, planned
 from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, is_material, ranked_of, suspected
+from thalweg.diagnosis.references import CONSTANT
 from thalweg.diagnosis.siblings import siblings_floor
 from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.diagnosis.standstill import stopped_at
@@ -288,8 +289,8 @@ def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
 def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses) -> Ranked | None:
     """Whether the last epoch's weights overfit where those of the best, which the run keeps, do not."""
     last = lab.losses(run, lab.validation, last=True)
-    if last is None or run.best_epoch == len(run.history):
-        return None
+    if last is None or run.best_epoch == len(run.history) or floor.by == CONSTANT:
+        return None  # where nothing can be learned there is nothing to lose by learning too long
     above, lost = above_floor(last, floor, floor.values[1]), lower_by([last], [best])
     if not worth_asking(above, last, floor) or lost.low <= 0 or lost.value <= SHARE_OF_WAY * floor.way:
         return None  # what the run has cured by itself is worth a finding only where it is much
