@@ -2,16 +2,16 @@
 
 python bench/improvement.py cases --half report [--planted 24] [--healthy 8] [--jobs 1] [--json FILE]
 
-improves a random sample of the certified cases, and trains every adopted remedy anew on five fresh seeds: without it, with
-it, and a random change of the same cost beside it. All are judged on the half of the test split that `improve` reads at
-its end alone, so that nothing was chosen by it.
+improves a random sample of the certified cases, and trains every adopted remedy anew on five fresh seeds: without it,
+with it, and a random change of the same cost beside it. All are judged on the half of the test split that `improve`
+reads at its end alone, so that nothing was chosen by it.
 
     THALWEG_DATA=... python bench/improvement.py real [--budget 40] [--only german]
     THALWEG_DATA=... python bench/improvement.py long
 
-improves an ordinary recipe for each of six real data sets, with a search by optuna of the same cost beside it (where it is
-installed), and prices a verdict on a training of more than 30 seconds. Rows are kept under runs/, by the state of the library,
-so that a run goes on where it was interrupted.
+improves an ordinary recipe for each of six real data sets, with a search by optuna of the same cost beside it (where
+it is installed), and prices a verdict on a training of more than 30 seconds. Rows are kept under runs/, by the state of
+the library, so that a run goes on where it was interrupted.
 """
 
 import argparse
@@ -51,9 +51,9 @@ from thalweg.remedy.random_change import random_change
 BUDGET, LIMIT = 60.0, 400.0
 """Trainings that improving a case may cost, and the seconds of computing after which it counts as an error."""
 SEEDS, FAR = 5, 500_000
-"""Fresh seeds for each remedy, so far from the recipe's that no diagnosis, race, proof or random change has used them."""
+"""Fresh seeds for each remedy, so far from the recipe's that no diagnosis, race or proof has used them."""
 SLOWEST = 4.0
-"""A case takes part where one training took no longer when it was certified, on a busy machine; about 1 s on an idle one."""
+"""A case takes part where one training took no longer when it was certified, on a busy machine: 1 s on an idle one."""
 PLANTED = [cause for cause in Cause if cause not in (Cause.NONE, Cause.UNDECIDED)]
 
 
@@ -95,7 +95,7 @@ class Places:
 
 
 def worth(case: Case, recipe: thalweg.Recipe, proof: Proof) -> Row:
-    """Losses and natural errors without a remedy, with it and with a random change, on fresh seeds and the unread half."""
+    """Losses and natural errors without a remedy, with it and with a random change: fresh seeds, the unread half."""
     test = opened_test(recipe)
     unseen, places = halves(test)[1], halves(Places(len(test)))[1]
     lab = laid_out(recipe, proof.kept, "cpu", None)
@@ -219,8 +219,8 @@ def _has_unread_half(name: str) -> bool:
 def relative(before: float, after: float) -> float:
     """How much lower a loss is after, as a share of the higher of both: from -1 to 1 while losses are positive.
 
-    Losses of different cases have no common unit. A share of the loss before alone would go down to minus infinity, so that
-    one change that makes training diverge would outweigh all others; as a share of the higher one it counts as -1.
+    Losses of different cases have no common unit. A share of the loss before alone would go down to minus infinity, so
+    that one change that makes training diverge would outweigh all others; as a share of the higher one it counts as -1.
 
     >>> relative(0.5, 0.25), relative(0.25, 0.5), relative(1.0, inf), relative(inf, 1.0), relative(inf, inf)
     (0.5, -0.5, -1.0, 1.0, 0.0)
