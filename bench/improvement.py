@@ -35,7 +35,7 @@ import torch
 from diagnosis import ROOT, Row, TooLong, library, share
 from diagnosis_cases import CASES, Case, half
 from diagnosis_certify import certified, outputs, split_of, wrong
-from improvement_real import DATA_SETS, improved_real, long_training, table_of
+from improvement_real import DATA_SETS, improved_real, long_training, table_of, unread
 from machine import machine
 from scipy.stats import t as students
 
@@ -80,24 +80,10 @@ def improved(case: Case, budget: float) -> Row:
     }
 
 
-class Places:
-    """The places of so many examples, to be halved as a test split is."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def take(self, ids: np.ndarray) -> np.ndarray:
-        """The places themselves."""
-        return ids
-
-
 def worth(case: Case, recipe: thalweg.Recipe, proof: Proof) -> Row:
     """Losses and natural errors without a remedy, with it and with a random change: fresh seeds, the unread half."""
     test = opened_test(recipe)
-    unseen, places = halves(test)[1], halves(Places(len(test)))[1]
+    unseen, places = halves(test)[1], unread(len(test))
     lab = laid_out(recipe, proof.kept, "cpu", None)
     treated = proof.kept(lab.recipe)
     cost = lab.price_of(treated)
