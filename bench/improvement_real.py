@@ -286,7 +286,7 @@ def long_training() -> str:
     took = process_time() - began
     return (
         f"cifar5k, a CNN for {recipe.epochs} epochs: one training {one:.0f} s; the verdict {finding.cause} "
-        f"({finding.mechanism}) {took:.0f} s = {took / one:.1f} times as long, {finding.cost.times:.1f} trainings by its price"
+        f"({finding.mechanism}) {took:.0f} s = {took / one:.1f} times as long, {finding.cost.times:.1f} by its price"
     )
 
 
