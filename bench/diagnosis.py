@@ -7,6 +7,7 @@ python bench/diagnosis_certify.py, once, measures which faults harm; only these 
 The develop half is there to learn from, and its misses are listed. The report half is there to be reported: of it only
 totals are printed. What was found is kept under runs/, by the state of the library, so that a run goes on where it was
 interrupted. `--rules` asks AutoTrainer's and DeepDiagnosis's rules about the same programs and their twins.
+What the remedies are worth that follow from a diagnosis, on these cases and on real data, is asked by improvement.py.
 """
 
 import argparse

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 import thalweg
 from thalweg import Recipe, Splits
 from thalweg.core.notices import collecting
+from thalweg.core.warp import affine, warp
 from thalweg.data import Augment, Augmented, augment
-from thalweg.diagnosis import Budget, Cause, Finding
+from thalweg.diagnosis import Budget, Cause, Finding, Score
+from thalweg.diagnosis.shift.changes import Turned
+from thalweg.diagnosis.shift.explanation import Shift, Undone
 from thalweg.diagnosis.work import work
 from thalweg.nn import cnn
 from thalweg.recipes import as_toml, expressed
@@ -68,6 +71,25 @@ def test_overfitting_on_images_is_treated_by_augmentation_first() -> None:
     train = of_images[0](recipe()).data.train
     assert isinstance(train, Augmented)
     assert (train.augment.rotate, train.augment.flip) == (10.0, False)
+
+
+def test_test_images_that_each_moved_in_their_own_way_are_learned_by_turning_widely() -> None:
+    """No single change undoes them, so that only each image's own can be tried."""
+    finding = Finding(Cause.MISMATCH, "test of another kind than train")
+    first = remedies_for(finding, images=True)[0]
+    assert first.name == "images turned, scaled and shifted widely"
+    assert first.name not in [remedy.name for remedy in remedies_for(finding)]
+    no = Score(0.0)
+    undone = Undone("turned", no, no, no, no, no, 1.0, 50, 50, (), Turned(90.0))
+    known = Finding(Cause.MISMATCH, "", shift=Shift(undone=undone))
+    assert first.name not in [remedy.name for remedy in remedies_for(known, images=True)]
+    x, y = bars(300, 2)
+    angles = torch.empty(300).uniform_(-40, 40, generator=torch.Generator().manual_seed(0))
+    test = (warp(x, affine(angle=angles)), y)
+    before = recipe(data=Splits(train=bars(200, 0), validation=bars(200, 1), test=test), epochs=12)
+    proof = thalweg.prove(before, first)
+    assert proof.measure == "test loss (probe half)"
+    assert proof.helped, proof.sentence
 
 
 def test_augmentation_goes_beside_what_there_is() -> None:

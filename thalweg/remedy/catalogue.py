@@ -13,7 +13,7 @@ from thalweg.diagnosis import Arm, Cause, Finding
 from thalweg.diagnosis.exchanges import EXCHANGES, LOSS
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.nn import Prepared
-from thalweg.remedy.images import augmentations
+from thalweg.remedy.images import augmentations, widely
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.shift import remedies_of_shift
 from thalweg.remedy.treatments import treating, usual
@@ -62,6 +62,8 @@ def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
         yield from (noisy, noisy.then(restrained), restrained)
     yield from usual(cause)
     if cause is Cause.MISMATCH:
+        if images and (finding.shift is None or finding.shift.undone is None):
+            yield widely()
         yield from remedies_of_shift(finding)
 
 

@@ -22,6 +22,7 @@ from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
 
 TURNED: dict[str, Any] = {"rotate": 10.0, "scale": 0.1, "shift": 0.1}
+WIDELY: dict[str, Any] = {"rotate": 30.0, "scale": 0.2, "shift": 0.1}
 MIRRORED: dict[str, Any] = {"flip": True, "shift": 0.1}
 LONGER = 2
 
@@ -43,6 +44,15 @@ def augmentations() -> Iterator[Remedy]:
     """What may happen to images without a change of what they show: digits stay digits turned, photos mirrored."""
     yield Remedy("images turned, scaled and shifted a little", Cause.OVERFITTING, partial(augmented, **TURNED))
     yield Remedy("images mirrored and shifted a little", Cause.OVERFITTING, partial(augmented, **MIRRORED))
+
+
+def widely() -> Remedy:
+    """What may help where test images were taken otherwise in a way that no single change undoes, each in its own.
+
+    >>> widely().cause.name
+    'MISMATCH'
+    """
+    return Remedy("images turned, scaled and shifted widely", Cause.MISMATCH, partial(augmented, **WIDELY))
 
 
 def beyond_references(batch: Nest) -> Iterator[Remedy]:
