@@ -11,7 +11,8 @@ import thalweg
 from thalweg import Cause, Recipe, RecipeError, Splits
 from thalweg.cli import main
 from thalweg.cli.stages import Stages
-from thalweg.diagnosis import Budget, Cost, Interrupted, Progress, Stage, plan
+from thalweg.diagnosis import Budget, Cost, Interrupted, Progress, Stage, plan, tree
+from thalweg.diagnosis.budget import DEAR
 from thalweg.diagnosis.pace import Pace, timed_step
 
 
@@ -127,3 +128,12 @@ def test_a_plan_prices_every_arm_and_trains_nothing() -> None:
     assert arms["trained 3 x as long"].times == 3.0
     assert 1 < arms["4 x as wide"].times < 1.1  # a small network costs its steps, not its parameters
     assert all(arm.seconds is not None and arm.seconds > 0 for arm in arms.values())
+
+
+def test_a_long_training_is_given_fewer_of_its_kind_where_no_budget_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "LONG", 0.0)
+    finding = thalweg.diagnose(thalweg.cases.get("too-small"))
+    assert finding.cost.times <= DEAR
+    assert finding.would_decide is None or "6 times the training" in finding.would_decide
+    given = thalweg.diagnose(thalweg.cases.get("too-small"), budget=7)
+    assert DEAR < given.cost.times <= 7

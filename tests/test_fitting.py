@@ -199,3 +199,21 @@ def test_a_rate_far_too_low_is_raised_until_it_tells() -> None:
     finding = thalweg.diagnose(slow)
     assert finding.cause is Cause.OPTIMIZATION, finding
     assert all("learning rate x 1" in remedy.name for remedy in finding.remedies[:2])
+
+
+def test_a_loss_that_swings_is_not_called_overfitting_after_a_lucky_epoch() -> None:
+    """At a rate too high both losses leap from epoch to epoch; the best epoch is a lucky one."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 6, generator=draw)
+    y = (x[:, 0] + 0.5 * torch.randn(300, generator=draw) > 0).long()
+    swings = Recipe(
+        data=Splits(train=(x[:200], y[:200]), validation=(x[200:], y[200:])),
+        model=lambda: nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 2)),
+        objective=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.SGD, lr=5.0), epochs=25,
+    )  # fmt: skip
+    run = thalweg.train(swings)
+    (here, *_), (there, *_) = (
+        example_losses(model, swings, swings.data.train, torch.device("cpu")).mean() for model in (run.model, run.last)
+    )
+    assert there > 1.3 * here
+    assert thalweg.diagnose(swings, budget=4).cause is not Cause.OVERFITTING

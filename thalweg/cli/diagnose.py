@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    subject: str, /, *, budget: str = "20", dry_run: DryRun = False, options: TrainingOptions | None = None
+    subject: str, /, *, budget: str | None = None, dry_run: DryRun = False, options: TrainingOptions | None = None
 ) -> int:
     """Say what holds a subject back: model, optimization, overfitting or mismatch, by experiment.
 
@@ -21,7 +21,8 @@ def diagnose(
     subject
         Built-in data (digits), a data file, a folder of images, a recipe (recipe.toml, recipe.py), a case, or a run.
     budget
-        What the experiments may cost: multiples of one training (20), or a time (90s, 10m, 1h).
+        What the experiments may cost: multiples of one training (20; 6 where one takes more than half a minute), or a
+        time (90s, 10m, 1h).
     dry_run
         List the experiments with their prices and times, and run none.
     options
@@ -35,7 +36,7 @@ def diagnose(
     from thalweg.training import Outcome, train
 
     own = options or TrainingOptions()
-    allowed = Budget.of(budget)
+    allowed = Budget.of("20" if budget is None else budget)
     subject = lasting(subject, own.out)
     recipe, folder = open_subject(subject, own, words=("status", "cause"), kind="diagnose")
     if dry_run:
@@ -49,13 +50,13 @@ def diagnose(
         if run.status is Outcome.INTERRUPTED:
             return interrupted(run.error)
         try:
-            finding = find(run, budget=allowed, device=own.device, progress=stages)
+            finding = find(run, budget=None if budget is None else allowed, device=own.device, progress=stages)
         except Interrupted as error:
             finding, interrupt = error.finding, error
     conclusion = conclude(run, own.device) if run.status.good and interrupt is None else None
     following = command_line("improve", subject, own) if finding.remedies else None
     metrics = {} if conclusion is None else conclusion.to_json()["metrics"]
-    given = {"budget": None if budget == "20" else budget, "fail_if": own.fail_if}
+    given = {"budget": budget, "fail_if": own.fail_if}
     made = command_line("diagnose", subject, own, **given)
     document = {"status": str(run.status), "metrics": metrics, **keep_finding(folder.path, finding, following, made)}
     values = ({} if conclusion is None else conclusion.flat()) | {

@@ -7,6 +7,8 @@ from typing import Any
 
 from thalweg.core.errors import RecipeError
 
+USUAL, DEAR, LONG = 20.0, 6.0, 30.0
+"""What a diagnosis may cost where no budget is given, in trainings; and where one takes more than so many seconds."""
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 

@@ -66,6 +66,8 @@ class Laboratory:
     """Whether the recipe brought its validation split, which may then be of another kind than train."""
     halved: bool = True
     """Whether what is read of the test data is a half of them; of a few it is all."""
+    long: float | None = None
+    """What trainings may be spent where one takes long; None where the budget was given."""
     known_so_far: Finding = field(default_factory=lambda: Finding(Cause.UNDECIDED, ""))
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import DataError, RecipeError, RunError
 from thalweg.core.notices import collecting
-from thalweg.diagnosis.budget import Budget
+from thalweg.diagnosis.budget import DEAR, LONG, USUAL, Budget
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
 from thalweg.diagnosis.checks.data import data_flaws
@@ -41,6 +41,8 @@ from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
 from thalweg.training.interval import mean_interval
 
+SWINGS = 0.1
+"""A train loss that is higher by more than this share after the last epoch than after the best was not fitted on."""
 FEWEST_RIGHT, MISSED = 100, 0.03
 """None wrong of so many is at most 3 % with 95 % confidence; more than that on test is a mismatch."""
 
@@ -49,7 +51,7 @@ FEWEST_RIGHT, MISSED = 100, 0.03
 def find_cause(
     recipe: Recipe | Run,
     *,
-    budget: float | str | Budget = 20.0,
+    budget: float | str | Budget | None = None,
     grow: Callable[[Recipe], Recipe] | None = None,
     device: str | torch.device = "auto",
     progress: Progress | None = None,
@@ -58,7 +60,8 @@ def find_cause(
 ) -> Finding:
     """What holds a recipe back, with the experiments that show it.
 
-    `budget` is in multiples of one training of the recipe (see `laboratory.work`), or a time ("10m"); `grow` makes a
+    `budget` is in multiples of one training of the recipe (see `laboratory.work`), 20 where none is given and 6 where
+    one takes more than half a minute, or a time ("10m"); `grow` makes a
     bigger model of a recipe where neither its factory nor its layers can be grown (see `growth`); `test=False` leaves
     the test split alone. `progress` is told of every stage, with the time that it takes.
 
@@ -70,12 +73,13 @@ def find_cause(
         raise RecipeError(
             f"diagnose was given {type(recipe).__name__}, but it diagnoses a Recipe, or a Run with its recipe."
         )
-    allowed = Budget.of(budget)
+    allowed = Budget.of(USUAL if budget is None else budget)
     with collecting() as notices:
         lab = lay_out(subject, resolve_device(device), allowed, progress or (lambda stage: None), test)
         if isinstance(recipe, Run) and subject.data.validation is not None and recipe.status.good:
             lab.kept[CONTROL, subject.seed] = recipe
             lab.pace.learn(recipe.seconds)
+        lab.long = DEAR if budget is None else None
         lab.ahead = planned(lab)
         try:
             finding = _asked(lab, subject, grow, reference)
@@ -117,6 +121,8 @@ def _asked(
         if isinstance(error.__cause__, DataError):
             return _refused(lab, error.__cause__)
         raise
+    if lab.long is not None and run.seconds > LONG:
+        lab.budget = Budget.of(lab.long)
     if reference is None:
         lab.progress(Stage("reference learners"))
     floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
@@ -291,6 +297,9 @@ def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses)
     last = lab.losses(run, lab.validation, last=True)
     if last is None or run.best_epoch == len(run.history) or floor.by == CONSTANT:
         return None  # where nothing can be learned there is nothing to lose by learning too long
+    here, there = lab.losses(run, lab.train), lab.losses(run, lab.train, last=True)
+    if here is not None and there is not None and lower_by([there], [here]).low > SWINGS * here.mean()[0]:
+        return None  # the train loss has risen too: it swings, and the best epoch was a lucky one
     above, lost = above_floor(last, floor, floor.values[1]), lower_by([last], [best])
     if not worth_asking(above, last, floor) or lost.low <= 0 or lost.value <= SHARE_OF_WAY * floor.way:
         return None  # what the run has cured by itself is worth a finding only where it is much

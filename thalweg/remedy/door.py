@@ -21,7 +21,7 @@ MOST = 8
 def diagnose(
     recipe: Recipe | Run,
     *,
-    budget: float | str | Budget = 20.0,
+    budget: float | str | Budget | None = None,
     grow: Callable[[Recipe], Recipe] | None = None,
     device: str | torch.device = "auto",
     progress: Progress | None = None,
@@ -31,7 +31,8 @@ def diagnose(
     """Say what holds a recipe back, by experiment, and which remedies treat it (those that its model can take).
 
     The train loss is asked first (model bias or optimization), then the validation loss (overfitting), then the test
-    loss (mismatch). `budget` is in multiples of one training of the recipe, or a time ("10m"); `grow` makes a bigger
+    loss (mismatch). `budget` is in multiples of one training of the recipe, 20 where none is given and 6 where one
+    takes more than half a minute, or a time ("10m"); `grow` makes a bigger
     model of a recipe where neither its factory nor its layers can be grown; `test=False` leaves the test
     split alone; `reference` is the floor of an earlier finding on the same data.
 
