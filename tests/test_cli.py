@@ -195,7 +195,11 @@ def test_exit_codes_reach_the_shell() -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 143, marks=pytest.mark.battery)],
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.battery),
+        pytest.param(signal.SIGHUP, 143, marks=pytest.mark.battery),
+    ],
 )
 def test_a_signal_ends_the_run_with_its_weights_written(number: signal.Signals, code: int) -> None:
     process = command("train", "digits", "--set", "epochs=100000")

@@ -19,6 +19,7 @@ from thalweg.training.build import prepare
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.battery
 def test_compiled_runs_are_the_eager_ones_to_rounding_and_resume_to_the_bit(tmp_path: Path) -> None:
     """With each optimizer in turn: one process, for most of the time goes into the compiler's own start."""
     script = Path(__file__).with_name("compiling.py")

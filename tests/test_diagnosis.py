@@ -50,7 +50,8 @@ def diagnosed(name: str) -> Finding:
     return thalweg.diagnose(case(name))
 
 
-ELSEWHERE = ("rate-too-low", "at-a-saddle")  # the doctest of `diagnose` and tests/test_escaping.py ask them each time
+ELSEWHERE = ("rate-too-low", "at-a-saddle", "shifted-test")
+"""The doctest of `diagnose`, tests/test_escaping.py and tests/test_mismatch.py ask such each time."""
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,7 @@ def test_a_case_is_diagnosed_as_what_it_is(name: str) -> None:
         assert all(arm.seeds for arm in experiment.arms)
 
 
+@pytest.mark.battery
 def test_a_net_without_knobs_or_validation_is_diagnosed_too() -> None:
     """A plain module whose layers are widened, and a validation split that is held out and said."""
     recipe = Recipe(
@@ -228,6 +230,7 @@ def test_a_factory_grows_by_its_knobs_where_they_matter() -> None:
     assert bigger.model.factory.keywords == {"width": 256}
 
 
+@pytest.mark.battery
 def test_a_linear_model_of_a_curved_truth_is_too_simple() -> None:
     x = torch.from_numpy(RANDOM.uniform(-3, 3, size=(500, 1))).float()
     y = x.sin() + 0.1 * torch.from_numpy(RANDOM.normal(size=(500, 1))).float()

@@ -166,12 +166,14 @@ def batch_mean(model: nn.Module, batch: Any) -> Tensor:
     return (model(batch[0]) - batch[1]).square().mean()
 
 
+@pytest.mark.battery
 def test_a_loss_of_one_number_for_all_examples_is_still_asked() -> None:
     """With one batch for all there is no interval; the experiments decide by value, on fresh seeds."""
     finding = thalweg.diagnose(waves(objective=thalweg.objective(batch_mean), batch_size=1000, epochs=60), budget=40)
     assert finding.cause is Cause.OPTIMIZATION, finding
 
 
+@pytest.mark.battery
 def test_an_arm_that_raises_the_loss_is_not_said_to_lower_it() -> None:
     """Nothing helps against too few examples of a line that a penalty only bends."""
     x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))

@@ -271,6 +271,7 @@ SLOW = ("--set", "epochs=4", "--set", "optimizer.lr=1e-5", "--rounds", "1", "--b
 
 
 @pytest.mark.parametrize("again", ["resume", pytest.param("improve", marks=pytest.mark.battery)])
+@pytest.mark.battery
 def test_the_command_goes_on_with_an_improvement(
     again: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,7 +92,7 @@ def killed_at(operation: int, chosen: Recipe, out: Path) -> int:
     return int(made.name.partition("-")[2]) if made is not None else 0
 
 
-@pytest.mark.parametrize("temporary", [None, "/dev/shm"])
+@pytest.mark.parametrize("temporary", [None, pytest.param("/dev/shm", marks=pytest.mark.battery)])
 def test_a_kill_at_any_operation_of_a_save_loses_nothing(
     temporary: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_kill_at_any_operation_of_a_save_loses_nothing(
         shutil.rmtree(out)
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(100, marks=pytest.mark.battery)])
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.battery)])
 def test_a_kill_at_a_random_moment_loses_nothing(kills: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Augmented data, dropout, batch norm, momentum; killed by SIGKILL up to three times on the way."""
     monkeypatch.setattr(saving, "EVERY_SECONDS", 0.02)

@@ -142,11 +142,13 @@ HEALTHY: dict[str, Callable[[], Recipe]] = {
 }  # fmt: skip
 
 
-DEAR = (  # what others beside them hold too: a case, tests/test_diagnosis.py, the floor below, and dropout
+DEAR = (  # what others beside them hold too: a case, tests/test_diagnosis.py, the floor below, schedules
     "all weights begin at zero",
     "a linear model of rings",
     "a column of yes and no, trained too slowly",
     "far too much weight decay",
+    "dropout of nine tenths",
+    "a schedule that decays at once",
 )
 
 
@@ -225,6 +227,7 @@ def test_an_interrupt_keeps_the_losses_that_were_known() -> None:
     assert set(caught.value.finding.losses) == {"floor", "train", "validation", "test"}
 
 
+@pytest.mark.battery
 def test_an_improvement_without_validation_and_test_says_that_it_has_no_scores() -> None:
     recipe = Recipe(
         data=Splits(train=moons().train), model=partial(mlp, 2, 2, width=16), objective=CE, optimizer=adam(1e-5),

@@ -414,7 +414,9 @@ def script(epochs: int) -> str:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""}
 
 
-@pytest.mark.parametrize("way", ["file", "stdin", "namespace"])
+@pytest.mark.parametrize(
+    "way", ["file", *(pytest.param(way, marks=pytest.mark.battery) for way in ("stdin", "namespace"))]
+)
 def test_scripts_need_no_main_guard(way: str, tmp_path: Path) -> None:
     if way == "file":
         (tmp_path / "script.py").write_text(script(2))

@@ -6,6 +6,7 @@ often on a judged split, the two were made, measured or prepared otherwise, what
 
 import warnings
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -67,7 +68,10 @@ def train_tells_less_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
         return []
     x, y, other, theirs = read
     deviation = np.maximum(theirs.std(0), 1e-12)
-    here, there = (_out_of_fold(own, targets, deviation) for own, targets in ((x, y), (other, theirs)))
+    here, there = (
+        _apart(_out_of_fold(rows, own, targets), targets, deviation)
+        for rows, own, targets in ((train, x, y), (judged, other, theirs))
+    )
     apart = here.mean() - there.mean()
     chance = np.sqrt(here.var() / len(here) + there.var() / len(there))
     if apart < max(SIGMAS * chance, (RATIO - 1) * there.mean(), LEAST) or there.mean() > KNOWS:
@@ -100,7 +104,8 @@ def other_kind_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
     x, y, other, theirs = read
     deviation = np.maximum(y.std(0), 1e-12)
     learner = _trees().fit(x, _targets(y))
-    here, there = _out_of_fold(x, y, deviation), _apart(learner.predict(other), theirs, deviation)
+    here = _apart(_out_of_fold(train, x, y), y, deviation)
+    there = _apart(learner.predict(other), theirs, deviation)
     apart = there.mean() - here.mean()
     chance = np.sqrt(here.var() / len(here) + there.var() / len(there))
     if apart < max(SIGMAS * chance, (RATIO - 1) * here.mean(), LEAST):
@@ -137,17 +142,23 @@ def _targets(y: np.ndarray) -> np.ndarray:
     return y.ravel() if y.shape[1] == 1 else y
 
 
-def _out_of_fold(x: np.ndarray, y: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """The mean absolute error of each example, by trees that did not see it."""
+SAID: WeakKeyDictionary[Rows, np.ndarray] = WeakKeyDictionary()
+"""What trees say of the examples of a split out of fold: more than one check asks for it."""
+
+
+def _out_of_fold(rows: Rows, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What trees say of each example of a split that did not see it."""
     from sklearn.model_selection import KFold, cross_val_predict
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        said = cross_val_predict(_trees(), x, _targets(y), cv=KFold(FOLDS, shuffle=True, random_state=0))
-    return _apart(said, y, deviation)
+    if rows not in SAID:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            SAID[rows] = cross_val_predict(_trees(), x, _targets(y), cv=KFold(FOLDS, shuffle=True, random_state=0))
+    return SAID[rows]
 
 
 def _apart(said: np.ndarray, y: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """The mean absolute error of each example, in deviations."""
     return np.abs((said.reshape(y.shape) - y) / deviation).mean(1)
 
 
