@@ -63,6 +63,7 @@ def test_an_interrupted_diagnosis_keeps_its_evidence() -> None:
     assert finding.cost.runs == 1 + len(experiment.arms)
 
 
+@pytest.mark.battery
 def test_an_interrupted_improvement_has_kept_every_round() -> None:
     kept = []
     with pytest.raises(KeyboardInterrupt):

@@ -103,6 +103,7 @@ def curved(**changes: Any) -> Recipe:
     return recipe.but(**changes)
 
 
+@pytest.mark.battery
 def test_where_no_reference_can_read_the_siblings_of_a_network_speak() -> None:
     slow = thalweg.diagnose(curved(optimizer=partial(torch.optim.Adam, lr=1e-5)), budget=40)
     assert slow.cause is Cause.OPTIMIZATION, slow
@@ -343,7 +344,7 @@ def test_a_run_without_a_finite_loss_is_worth_less_than_any_loss() -> None:
 
 def test_too_few_pairs_cannot_show_anything() -> None:
     remedy = Remedy("nothing", Cause.OPTIMIZATION, lambda same: same)
-    with pytest.raises(RecipeError, match="pairs=4 cannot show anything at p <= 0.05 with 1 candidates: give 5"):
+    with pytest.raises(RecipeError, match="pairs=4 cannot show anything at p <= 0.05 with 1 candidate: give 5"):
         thalweg.prove(thalweg.cases.get("healthy"), remedy, pairs=4)
 
 

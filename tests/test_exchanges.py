@@ -175,6 +175,7 @@ def test_gradients_are_let_through_in_training_alone(how: str) -> None:
         assert not model(x).requires_grad
 
 
+@pytest.mark.battery
 def test_filters_under_no_grad_are_found_by_letting_gradients_through() -> None:
     finding = thalweg.diagnose(classified(model=partial(Cut, "no_grad", 12)))
     assert finding.cause is Cause.WIRING
