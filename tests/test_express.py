@@ -17,14 +17,14 @@ from thalweg.diagnosis.growth import deeper, unrestrained, wider
 from thalweg.loss import L1, L2
 from thalweg.nn import NoisyInputs, Standardized
 from thalweg.optim import Cosine, WarmUp
-from thalweg.recipes import as_toml, expressed
+from thalweg.recipes import as_toml, expressed, is_sayable
 from thalweg.remedy import remedies_for
 from thalweg.remedy.catalogue import restrain
 from thalweg.remedy.cleaning import balanced
 from thalweg.remedy.fitting import clipped, cooled, warmed
 from thalweg.remedy.layers import featured, initialized, normed
 from thalweg.remedy.repairing import robust
-from thalweg.remedy.restraining import decayed, dropped, mixed_up, smoothed, sparse
+from thalweg.remedy.restraining import decayed, dropped, masked, mixed_up, smoothed, sparse
 from thalweg.training import EarlyStopping
 
 Change = Callable[[thalweg.Recipe], thalweg.Recipe]
@@ -198,3 +198,13 @@ def test_what_has_no_words_is_told(change: Change, field: str, start: thalweg.Re
 
 
 ADAM = partial(torch.optim.Adam, lr=0.01)
+
+
+def test_what_settings_cannot_say_is_told_before_it_is_adopted() -> None:
+    """So that the improved recipe of built-in data is there to predict with."""
+    start = thalweg.load("iris")
+    blind = masked(start, lambda rows: (0,))
+    assert not is_sayable(blind, start)
+    assert is_sayable(start.but(epochs=start.epochs + 1), start)
+    own = thalweg.Recipe(data=start.data, model=start.model, objective=start.objective)
+    assert is_sayable(blind, own)

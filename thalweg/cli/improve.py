@@ -85,7 +85,7 @@ def turned(begun: Begun, recipe: "Recipe", folder: "RunFolder", own: TrainingOpt
     from thalweg.cli.stages import Stages
     from thalweg.core.files import own_folder
     from thalweg.diagnosis import Budget
-    from thalweg.recipes import expressed
+    from thalweg.recipes import expressed, is_sayable
     from thalweg.remedy import improve as circle
 
     given = {
@@ -105,6 +105,7 @@ def turned(begun: Begun, recipe: "Recipe", folder: "RunFolder", own: TrainingOpt
                 progress=stages,
                 keep=diary.keep,
                 settle=lambda improved: expressed(improved, recipe),
+                allows=lambda changed: is_sayable(changed, recipe),
                 resume=own_folder(folder.path / KEPT),
             )
     except Exception as error:

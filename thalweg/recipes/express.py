@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.convert import loaded
+from thalweg.core.errors import ThalwegError
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
-from thalweg.core.notices import notice
+from thalweg.core.notices import notice, unsaid
 from thalweg.core.signature import defaults_of
 from thalweg.core.source import plain_of
 from thalweg.data import Augment, Augmented
@@ -82,6 +83,23 @@ def _left(recipe: Recipe, start: Recipe, field: str) -> Recipe:
 
 def _differ(recipe: Recipe, start: Recipe, field: str) -> bool:
     return not _same(getattr(recipe, field), getattr(start, field))
+
+
+def is_sayable(recipe: Recipe, start: Recipe) -> bool:
+    """Whether the settings from which `start` came can say a recipe; true of one that came from none.
+
+    >>> import thalweg
+    >>> iris = thalweg.load("iris")
+    >>> is_sayable(iris.but(epochs=7), iris), is_sayable(iris.but(model=lambda: iris.model()), iris)
+    (True, False)
+    """
+    if start.origin is None or "settings" not in start.origin or "python" in start.origin:
+        return True
+    with unsaid():
+        try:
+            return expressed(recipe, start) is not recipe
+        except ThalwegError:  # settings that say it are refused for such data
+            return False
 
 
 def as_toml(recipe: Recipe, folder: Path) -> str | None:

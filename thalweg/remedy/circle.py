@@ -50,6 +50,11 @@ class Round:
 Keep = Callable[[tuple[Round, ...]], None]
 
 
+def always(recipe: Recipe) -> bool:
+    """Any recipe may be adopted."""
+    return True
+
+
 @dataclass
 class Circle:
     """The recipe as it came in and as it is now, what may be spent and what was, and the diary so far.
@@ -67,6 +72,8 @@ class Circle:
     unit: float = 1.0
     cost: Cost = field(default_factory=Cost)
     began: float = field(default_factory=monotonic)
+    allows: Callable[[Recipe], bool] = always
+    """Whether a changed recipe may be adopted: one that settings are to say has to be sayable."""
     read: int = 0
     """How often a test split was read that is too small to be halved."""
     units_of: Recipe | None = None
@@ -128,7 +135,8 @@ class Circle:
     def treated(self) -> str | None:
         """Prove the remedies of the last finding one after another until one helps; says what kept it from one."""
         finding, dear = self.diary[-1].finding, None
-        remedies = self.raced([remedy for remedy in finding.remedies if not self.has(remedy)])
+        known = [remedy for remedy in finding.remedies if not self.has(remedy)]
+        remedies = self.raced([remedy for remedy in known if self.allows(remedy(self.recipe))])
         for remedy in remedies:
             pairs = max(PAIRS, pairs_for(len(remedies)))
             prices = [(self.price(remedy, pairs, random), random) for random in (True, False)]
@@ -180,7 +188,11 @@ class Circle:
         beyond = finding.cause in BEYOND and shows_images(batch)
         known = {part for remedy in remedies for part in remedy.parts}
         more = [one for one in beyond_references(batch) if not self.has(one) and not known & set(one.parts)]
-        changes = [one for one in more if (changed := one(self.recipe)) is not self.recipe and runs(changed, batch)]
+        changes = [
+            one
+            for one in more
+            if (changed := one(self.recipe)) is not self.recipe and self.allows(changed) and runs(changed, batch)
+        ]
         candidates, price = self.affordable([*remedies, *(changes if beyond else [])][:MOST])
         if len(candidates) < 2 or (len(candidates) <= PROVED and not beyond):
             return candidates or remedies

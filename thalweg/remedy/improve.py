@@ -19,7 +19,7 @@ from thalweg.core.notices import collecting, notice
 from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis import Budget, Cost, Finding, Planned, Progress, Stage, plan
 from thalweg.diagnosis.laboratory import halves
-from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, opened_test
+from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, always, opened_test
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import PAIRS, check_counts, check_subject
 from thalweg.remedy.repairing import judged_rightly
@@ -76,14 +76,16 @@ def improve(
     progress: Progress | None = None,
     keep: Keep | None = None,
     settle: Callable[[Recipe], Recipe] | None = None,
+    allows: Callable[[Recipe], bool] = always,
     resume: str | Path | None = None,
 ) -> Improvement:
     """Diagnose a recipe, prove remedies on paired seeds, adopt what helps, and go round until nothing stands out.
 
     `budget` is in multiples of one training of the recipe that came in, diagnoses and proofs together, or a time
     ("10m"); the circle goes round at most `rounds` times. `progress` is told of every stage, with the time that it
-    takes; `keep` is given the diary after every finding and proof, so that an interrupt loses nothing; `settle` has the
-    last word on the recipe that comes out, before its closing run. `resume` is a folder in which every run is kept that
+    takes; `keep` is given the diary after every finding and proof, so that an interrupt loses nothing; `allows` says
+    whether a changed recipe may be adopted, `settle` has the last word on the one that comes out, before its closing
+    run. `resume` is a folder in which every run is kept that
     has ended: where the circle was interrupted or killed, the same call goes on, trains none of them again, and ends as
     if nothing had happened.
 
@@ -106,6 +108,7 @@ def improve(
         device,
         progress or (lambda stage: None),
         keep or (lambda diary: None),
+        allows=allows,
     )
     with collecting(), nullcontext() if resume is None else keeping(resume):
         return _closed(circle, circle.turned(rounds), out, settle)
