@@ -66,3 +66,19 @@ def test_a_loss_is_asked_for_each_example_alone_where_it_can_be() -> None:
         assert values_of(loss, output, Y[:6]).value.dim() == 0
         torch.testing.assert_close(values_of(loss, output, Y[:6], singly=True).value, expected)
     assert values_of(of_batch, output, Y[:6], singly=True).value.dim() == 0
+
+
+def test_small_losses_by_an_input_that_is_the_label_are_doubted_in_the_first_line() -> None:
+    draw = torch.Generator().manual_seed(3)
+    y = (torch.rand(400, generator=draw) > 0.5).long()
+    x = torch.cat(
+        [torch.randn(400, 3, generator=draw), (2.0 * y[:, None] + 0.01 * torch.randn(400, 1, generator=draw))], 1
+    )
+    leaky = Recipe(
+        data=Splits(train=(x[:250], y[:250]), validation=(x[250:], y[250:])), model=partial(nn.Linear, 4, 2),
+        objective=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=0.1), epochs=60,
+    )  # fmt: skip
+    finding = thalweg.diagnose(leaky, budget=3)
+    assert finding.cause is Cause.NONE
+    assert "takes 100.0% of the best constant's error away" in finding.sentence
+    assert "unless it is known before the label is" in finding.sentence

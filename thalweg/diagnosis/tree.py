@@ -19,6 +19,7 @@ from thalweg.diagnosis.budget import DEAR, LONG, USUAL, Budget
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
 from thalweg.diagnosis.checks.data import data_flaws
+from thalweg.diagnosis.checks.label_leak import LEAK
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.exchanges import MEND_LOOP, MEND_LOSS, ask_loop, ask_loss
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
@@ -240,7 +241,14 @@ def _beside(finding: Finding, gaps: Gaps) -> Finding:
         first = ranked_of(harmful[0])
         rest = [ranked for ranked in finding.ranked if ranked.cause is not first.cause]
         return finding.but(ranked=(first, *rest, *(ranked for ranked in more if ranked.cause is not first.cause)))
-    return finding if finding.cause is Cause.NONE else finding.but(ranked=(*finding.ranked, *more))
+    return _doubted(finding) if finding.cause is Cause.NONE else finding.but(ranked=(*finding.ranked, *more))
+
+
+def _doubted(finding: Finding) -> Finding:
+    """A finding of NONE, and what may have made the losses small that is of no use: an input that is the label."""
+    leaks = [flaw for flaw in finding.flaws if flaw.mechanism == LEAK and flaw.raises is Raises.NONE_SEEN]
+    told = [f"{flaw.says[:1].lower()}{flaw.says[1:]}: {flaw.mend[:1].lower()}{flaw.mend[1:]}" for flaw in leaks]
+    return finding.but(mechanism="; but ".join([finding.mechanism, *told])) if told else finding
 
 
 def _train_loss(

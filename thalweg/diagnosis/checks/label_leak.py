@@ -11,6 +11,7 @@ from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 ALONE, OTHERS, GONE = 0.97, 0.85, 0.5
 """The skill of the column alone, of the others together at most, and of the column on test where it is gone."""
 MOST_FITTED, MOST_COLUMNS, LEAVES, FEWEST = 2000, 256, 64, 100
+LEAK = "an input is the label"
 
 
 def label_leak(train: Rows, validation: Rows | None, test: Rows | None) -> list[Flaw]:
@@ -54,7 +55,7 @@ def label_leak(train: Rows, validation: Rows | None, test: Rows | None) -> list[
     return [
         Flaw(
             Cause.DATA,
-            "an input is the label",
+            LEAK,
             f"Input {best} alone takes {skill[best]:.1%} of the best constant's error away on train examples held back"
             f"{elsewhere} (1 is perfect); all other inputs together {others:.1%}",
             skill[best],
