@@ -15,9 +15,10 @@ import json
 import signal
 import subprocess
 import sys
+import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from hashlib import sha256
 from pathlib import Path
@@ -57,8 +58,8 @@ def library() -> str:
     return tree + (f"-{sha256(changed).hexdigest()[:6]}" if changed else "")
 
 
-def timed(name: str, what: str, limit: float) -> tuple[str, str, Row]:
-    """One case, diagnosed or asked about by the rules, in a process of its own; what it raises is an answer too."""
+def bounded(work: Callable[[], Row], limit: float) -> Row:
+    """A row of what some work gives within so many seconds of computing; what it raises is an answer too."""
 
     def ring(signal_number: int, frame: Any) -> None:
         raise TooLong
@@ -67,16 +68,26 @@ def timed(name: str, what: str, limit: float) -> tuple[str, str, Row]:
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGPROF, ring)
     signal.setitimer(signal.ITIMER_PROF, limit)
-    began, case = process_time(), CASES[name]
+    began = process_time()
     try:
-        row = diagnosed(case) if what == "diagnose" else dict(symptoms(case.faulty(), case.task, case.reads))
+        row = work()
     except TooLong:
         row = {"error": f"longer than {limit:g} s"}
     except Exception as error:
-        row = {"error": f"{type(error).__name__}: {error}"}
+        row = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    return name, what, row | {"source": case.source, "computed": process_time() - began}
+    return row | {"computed": process_time() - began}
+
+
+def timed(name: str, what: str, limit: float) -> tuple[str, str, Row]:
+    """One case, diagnosed or asked about by the rules, in a process of its own."""
+    case = CASES[name]
+
+    def work() -> Row:
+        return diagnosed(case) if what == "diagnose" else dict(symptoms(case.faulty(), case.task, case.reads))
+
+    return name, what, bounded(work, limit) | {"source": case.source}
 
 
 def diagnosed(case: Case) -> Row:

@@ -16,10 +16,7 @@ the library, so that a run goes on where it was interrupted.
 
 import argparse
 import json
-import signal
 import sys
-import traceback
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,12 +24,11 @@ from hashlib import sha256
 from itertools import zip_longest
 from math import inf, isfinite
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import numpy as np
 import torch
-from diagnosis import ROOT, Row, TooLong, library, share
+from diagnosis import ROOT, Row, bounded, library, share
 from diagnosis_cases import CASES, Case, half
 from diagnosis_certify import certified, outputs, split_of, wrong
 from improvement_real import DATA_SETS, improved_real, long_training, table_of, unread
@@ -128,26 +124,13 @@ def natural(case: Case, recipe: thalweg.Recipe, run: Any, places: np.ndarray, ca
 
 
 def limited(what: str, name: str, budget: float, limit: float) -> tuple[str, Row]:
-    """One row, in a process of its own; what it raises is an answer too."""
+    """One row, in a process of its own."""
 
-    def ring(signal_number: int, frame: Any) -> None:
-        raise TooLong
+    def work() -> Row:
+        return improved(CASES[name], budget) if what == "cases" else improved_real(name, budget)
 
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    signal.signal(signal.SIGPROF, ring)
-    signal.setitimer(signal.ITIMER_PROF, limit)
-    began = process_time()
-    try:
-        row = improved(CASES[name], budget) if what == "cases" else improved_real(name, budget)
-    except TooLong:
-        row = {"error": f"longer than {limit:g} s"}
-    except Exception as error:
-        row = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
     source = CASES[name].source if what == "cases" else ""
-    return name, row | {"source": source, "budget": budget, "computed": process_time() - began}
+    return name, bounded(work, limit) | {"source": source, "budget": budget}
 
 
 def ask(what: str, names: Iterable[str], asked: argparse.Namespace, revision: str) -> dict[str, Row]:

@@ -13,6 +13,7 @@ import thalweg
 from thalweg import Outcome, Recipe, RecipeError, Run, Splits
 from thalweg.core.arrays import ArraySource
 from thalweg.core.nest import to_device
+from thalweg.core.source import Ordered
 from thalweg.core.stream import StreamSource
 from thalweg.optim import EMA
 from thalweg.training import steps
@@ -57,7 +58,8 @@ def test_batches_are_cut_out_where_the_data_lie() -> None:
     own, other = (list(each.batches(1, 1, torch.Generator().manual_seed(0))) for each in (here, there))
     assert [y.shape for _, y in own] == [y.shape for _, y in other]
     assert all(x["b"][0].device == META and y.device == META for x, y in other)
-    assert there.ordered(1, None)[0].device.type == "cpu"  # type: ignore[attr-defined]
+    assert isinstance(there, Ordered)
+    assert there.ordered(1, None)[0].device.type == "cpu"
 
 
 @pytest.mark.parametrize("source", [ArraySource((X.to_sparse(), Y), 5), StreamSource([(X, Y)])])

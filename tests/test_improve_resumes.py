@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import ended, in_child
 from torch import nn
 
 import thalweg
@@ -125,7 +125,7 @@ def test_an_improvement_that_was_killed_goes_on(whole: tuple[Any, list[str]], tm
     says, stages = whole
     for share in (0.5, 0.9):
         dying = interrupting(int(share * len(stages)), killed)
-        assert in_child(partial(improved, tmp_path, dying)) == -signal.SIGKILL
+        assert ended(in_child(partial(improved, tmp_path, dying))) == -signal.SIGKILL
     assert told(improved(tmp_path)) == says
 
 
@@ -137,23 +137,9 @@ def test_an_improvement_goes_on_from_any_stage(
     says, stages = whole
     for at in range(1, len(stages) + 1):
         folder = tmp_path / str(at)
-        died = in_child(partial(improved, folder, interrupting(at, how)))
+        died = ended(in_child(partial(improved, folder, interrupting(at, how))))
         assert died == (-signal.SIGKILL if how is killed else 1)
         assert told(improved(folder)) == says, stages[at - 1]
-
-
-def in_child(work: Callable[[], Any]) -> int:
-    """Run something in a process of its own that shares nothing but the files; how it ended."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_another_recipe_finds_none_of_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

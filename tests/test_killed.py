@@ -6,8 +6,6 @@ import random
 import shutil
 import signal
 import sys
-import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import ended, in_child
 from resuming import STEPS, bits, broken_off, dense_saving, interrupting, loading, recipe
 
 import thalweg
@@ -24,24 +23,6 @@ from thalweg.training import saving
 from thalweg.training.checkpoint import Checkpoints
 
 # --- killed ---
-
-
-def in_child(work: Callable[[], Any]) -> int:
-    """Run something in a process of its own that shares nothing but the files; its pid."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, for a process with threads
-        pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return pid
-
-
-def ended(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def only_run(out: Path) -> Path | None:

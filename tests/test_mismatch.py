@@ -275,8 +275,8 @@ def grouped(offset: float = 3.0) -> Recipe:
     return recipe_of((x, y), None, model=partial(mlp, 5, 2, width=16)).but(data=Splits(*parts))
 
 
-def test_groups_that_are_new_and_do_badly_are_named() -> None:
-    recipe = grouped()
+def moved_of(recipe: Recipe) -> Shift:
+    """What moved on the test split of a recipe, by its first run."""
     lab = lay_out(recipe, CPU, Budget(), lambda stage: None)
     (run,) = lab.run(CONTROL, lab.recipe, [0])
     own = lab.losses(run, lab.validation)
@@ -284,6 +284,12 @@ def test_groups_that_are_new_and_do_badly_are_named() -> None:
     assert lab.probe is not None
     shift = what_moved(lab, run, own, lab.losses(run, lab.probe), 0.7)
     assert shift is not None
+    return shift
+
+
+def test_groups_that_are_new_and_do_badly_are_named() -> None:
+    recipe = grouped()
+    shift = moved_of(recipe)
     assert shift.groups is not None
     groups = shift.groups
     assert (groups.new, groups.count, groups.shared) == (2, 3, True)
@@ -397,13 +403,7 @@ def test_a_model_of_several_inputs_is_explained_by_its_outputs() -> None:
         data=Splits(train=((x, x), y), validation=((x, x), y), test=(moved, y)),
         model=Odd, objective=nn.CrossEntropyLoss(), epochs=1,
     )  # fmt: skip
-    lab = lay_out(recipe, CPU, Budget(), lambda stage: None)
-    (run,) = lab.run(CONTROL, lab.recipe, [0])
-    own = lab.losses(run, lab.validation)
-    assert own is not None
-    assert lab.probe is not None
-    shift = what_moved(lab, run, own, lab.losses(run, lab.probe), 0.7)
-    assert shift is not None
+    shift = moved_of(recipe)
     assert shift.undone is None
     assert [test.of for test in shift.tests] == ["2 of 2 outputs", "outputs", "outputs"]
 

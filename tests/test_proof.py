@@ -273,13 +273,13 @@ def test_many_remedies_of_any_cause_race_and_few_do_not() -> None:
     assert few.diary[0].race is None
 
 
-def test_a_repair_of_a_flaw_is_proved_like_any_other() -> None:
+def test_a_repair_of_a_flaw_is_proved_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     repaired = Remedy("repaired", Cause.WIRING, at(1e-2).change)
     wired = circle(Finding(Cause.WIRING, "a flaw", mend="Mend it.", remedies=(repaired,)))
     assert wired.treated() is None
     assert wired.diary[0].adopted is not None
     useless = circle(Finding(Cause.WIRING, "a flaw", mend="Mend it.", remedies=(NOTHING,)))
-    useless.diagnosed = lambda: useless.diary.pop().finding  # type: ignore[method-assign]
+    monkeypatch.setattr(useless, "diagnosed", lambda: useless.diary.pop().finding)
     assert useless.turned(1) == "no remedy was proved to help, and it is for you to mend: Mend it"
 
 

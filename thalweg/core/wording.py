@@ -1,4 +1,4 @@
-"""Words for numbers."""
+"""Words for numbers, and sentences inside of others."""
 
 
 def counted(count: int, thing: str) -> str:
@@ -11,3 +11,12 @@ def counted(count: int, thing: str) -> str:
         return f"1 {thing}"
     plural = f"{thing}es" if thing.endswith("s") else f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
     return f"{count:,} {plural}"
+
+
+def lowered(sentence: str) -> str:
+    """A sentence as it stands inside of another one, with a small first letter.
+
+    >>> lowered("The loss falls")
+    'the loss falls'
+    """
+    return sentence[:1].lower() + sentence[1:]

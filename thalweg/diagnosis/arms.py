@@ -20,6 +20,7 @@ from thalweg.diagnosis.finding import Arm
 from thalweg.diagnosis.further_arms import Tried, further_arms
 from thalweg.diagnosis.growth import reinitialized
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
+from thalweg.diagnosis.regrouped import ScaledRate
 from thalweg.diagnosis.repairs import evened
 from thalweg.diagnosis.untrained import untrained
 from thalweg.measure.curvature.kinds import Kind
@@ -38,35 +39,6 @@ STEPS = 3
 ADAMS = ("lr", "betas", "eps", "weight_decay", "amsgrad")
 HARDLY = 0.02
 """A decade that lowers the train loss by less than this share was the last one in its direction."""
-
-
-@dataclass(frozen=True, repr=False)
-class ScaledRate:
-    """An optimizer factory whose learning rates are multiplied in every group.
-
-    >>> import torch
-    >>> from functools import partial
-    >>> factory = ScaledRate(partial(torch.optim.SGD, lr=0.1), 10.0)
-    >>> factory(torch.nn.Linear(2, 1).parameters()).param_groups[0]["lr"], factory
-    (1.0, SGD(lr=0.1) with its learning rate x 10)
-    """
-
-    factory: Callable[..., Any]
-    factor: float
-
-    @property
-    def takes_model(self) -> bool:
-        """Whether the factory is given the model instead of its parameters."""
-        return bool(getattr(self.factory, "takes_model", False))
-
-    def __call__(self, target: Any) -> Any:
-        optimizer = self.factory(target)
-        for group in optimizer.param_groups:
-            group["lr"] = group["lr"] * self.factor
-        return optimizer
-
-    def __repr__(self) -> str:
-        return f"{describe_piece(self.factory)} with its learning rate x {self.factor:g}"
 
 
 @dataclass(frozen=True, repr=False)

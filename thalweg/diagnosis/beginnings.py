@@ -17,7 +17,7 @@ from thalweg.core.description import describe_piece
 from thalweg.core.nest import Nest
 from thalweg.core.randomness import untouched
 from thalweg.core.step import Step
-from thalweg.diagnosis.tracing import forward, traced
+from thalweg.diagnosis.tracing import forward, graph_back, traced
 from thalweg.training import Recipe
 
 Factory = Callable[[], nn.Module]
@@ -125,14 +125,9 @@ def _normed(model: nn.Module) -> bool:
 
 def _activation(minimized: Tensor | None) -> str | None:
     """The activation that stands most often in the graph of gradients: ReLU for all its kin."""
-    counts, seen, ahead = Counter[str](), set[Any](), [None if minimized is None else minimized.grad_fn]
-    while ahead:
-        node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    counts = Counter[str]()
+    for node in () if minimized is None else graph_back(minimized):
         name = type(node).__name__
         counts.update(["ReLU"] * any(name.startswith(kind) or kind in name for kind in RECTIFIERS))
         counts.update(kind for kind in GAINS if name.startswith(kind))
-        ahead += [before for before, _ in node.next_functions]
     return counts.most_common(1)[0][0] if counts else None

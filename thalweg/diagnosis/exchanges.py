@@ -7,7 +7,7 @@ is another; and the places where a model keeps gradients from passing, which let
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,9 @@ from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.flaw import Flaw, Sure
 from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.generalizing import SEEDS, ask
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
-from thalweg.diagnosis.natural import as_losses, recalibrated_errors
+from thalweg.diagnosis.natural import are_shares, as_losses, recalibrated_errors
 from thalweg.training import Recipe
 from thalweg.training.values import each_alone
 
@@ -146,15 +147,11 @@ def usual_loss(output: Any, y: Any) -> Callable[[Any, Any], Tensor] | None:
     if are_classes(y):
         many = output.dim() == 2 and output.shape[1] > int(y.max())
         if many and output.shape[1] > 1:
-            return _of_probabilities if _sum_to_one(output) else nn.functional.cross_entropy
+            return _of_probabilities if are_shares(output) else nn.functional.cross_entropy
         return _of_answers if output.numel() == y.numel() and int(y.max()) <= 1 else None
     if not y.is_floating_point() or output.numel() != y.numel():
         return None
     return _of_answers if set(y.unique().tolist()) == {0.0, 1.0} else _squared
-
-
-def _sum_to_one(output: Tensor) -> bool:
-    return bool((output >= 0).all() and ((output.sum(1) - 1).abs() < 1e-3).all())
 
 
 def _of_probabilities(output: Tensor, y: Tensor) -> Tensor:
@@ -283,19 +280,13 @@ def ask_loop(lab: Laboratory, floor: Floor) -> tuple[Experiment, Ranked] | None:
     """
     if lab.recipe.loop is None:
         return None
-    recipe, seeds = lab.recipe.but(loop=None), [lab.recipe.seed, lab.recipe.seed + 1]
+    recipe, seeds = lab.recipe.but(loop=None), [lab.recipe.seed + i for i in range(SEEDS)]
     if not lab.affords_both(lab.recipe, recipe, seeds):
         return None
     lab.question = ASKS_LOOP
-    before, after = (
-        lab.losses_on(lab.run(name, own, seeds), lab.validation)
-        for name, own in ((CONTROL, lab.recipe), (LOOP, recipe))
-    )
-    if before is None or after is None:
+    experiment = ask(lab, floor, ASKS_LOOP, [(LOOP, recipe)], lab.validation, LEVEL)
+    if (effect := experiment.effect) is None:
         return None
-    control, arm = (lab.arm(name, own, seeds, lab.validation) for name, own in ((CONTROL, lab.recipe), (LOOP, recipe)))
-    effect = lower_by(before, after, LEVEL)
-    yes = effect.low > 0 and effect.value > floor.material(control.score.value)
     says = f"In the library's loop the validation loss is {'' if effect.value > 0 else 'not '}lower, by {effect}."
-    experiment = Experiment(ASKS_LOOP, "validation loss", control, (arm,), "yes" if yes else "no", says, effect)
+    experiment = replace(experiment, says=says)
     return experiment, Ranked(Cause.WIRING, None, f"the recipe's own loop is at fault: {says.rstrip('.')}")

@@ -6,7 +6,7 @@ data (half of the validation examples join the training set, the other half judg
 smaller model; or where the learning curve still falls, so that more data would.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from thalweg.core.description import describe_piece
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Splits
+from thalweg.core.wording import lowered
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
@@ -90,21 +91,21 @@ def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float, alike
     """
     lab.asks(RESTRAINS, FEEDS, SHRINKS, STARVES)
     half, judges = _halves(lab.validation)
-    asked = [_ask(lab, floor, RESTRAINS, _restrained(lab), lab.validation)]
+    asked = [ask(lab, floor, RESTRAINS, _restrained(lab), lab.validation)]
     if asked[-1].answer != "yes":
         lab.asks(FEEDS, SHRINKS, STARVES)
-        asked.append(_ask(lab, floor, FEEDS, _fed(lab, half, judges), judges))
+        asked.append(ask(lab, floor, FEEDS, _fed(lab, half, judges), judges))
     if asked[-1].answer != "yes":
         lab.asks(SHRINKS, STARVES)
         smaller = islice(smaller_siblings(lab.recipe, first_batch(lab.train)), MOST_SMALLER)
-        shrunk = _ask(lab, floor, SHRINKS, smaller, lab.validation)
+        shrunk = ask(lab, floor, SHRINKS, smaller, lab.validation)
         asked += [shrunk] if shrunk.arms else []
     if asked[-1].answer != "yes":
         lab.asks(STARVES)
         asked += [curve] if (curve := learning_curve(lab, floor)) is not None else []
     best = max(asked, key=lambda experiment: (experiment.answer == "yes", _low(experiment)))
     share = max(0.0, min(1.0, above.value / level)) if level > 0 else None
-    says = best.says[:1].lower() + best.says[1:].rstrip(".")
+    says = lowered(best.says).rstrip(".")
     ranked = Ranked(Cause.OVERFITTING, share, f"the validation loss lies {above} above the floor, and {says}")
     if best.answer != "yes" and alike and not floor.siblings and above.low > ELIMINATES * floor.way:
         says = (
@@ -132,7 +133,7 @@ def ask_starved(
         return None
     says = (
         f"of the loss of {lost:.3g} on validation {kept:.3g} is left on train; references do no better with so few "
-        f"examples ({floor.by}), and each would help: {curve.says[:1].lower()}{curve.says[1:].rstrip('.')}"
+        f"examples ({floor.by}), and each would help: {lowered(curve.says).rstrip('.')}"
     )
     return Ranked(Cause.OVERFITTING, (lost - kept) / lost, says), curve
 
@@ -141,8 +142,13 @@ def _low(experiment: Experiment) -> float:
     return experiment.effect.low if experiment.effect is not None else float("-inf")
 
 
-def _ask(
-    lab: Laboratory, floor: Floor, question: str, arms: Iterator[tuple[str, Recipe]], judges: Indexed
+def ask(
+    lab: Laboratory,
+    floor: Floor,
+    question: str,
+    arms: Iterable[tuple[str, Recipe]],
+    judges: Indexed,
+    level: float = LEVEL,
 ) -> Experiment:
     """Each arm against the recipe as it is, on the same seeds and the same examples."""
     seeds = [lab.recipe.seed + i for i in range(SEEDS)]
@@ -156,7 +162,7 @@ def _ask(
         after = lab.losses_on(lab.run(name, recipe, seeds), judges)
         tried.append(lab.arm(name, recipe, seeds, judges))
         if before is not None and after is not None:
-            effect = lower_by(before, after, LEVEL)
+            effect = lower_by(before, after, level)
             if best is None or effect.low > best[1].low:
                 best = name, effect
     if best is None:

@@ -20,6 +20,7 @@ from thalweg.core.randomness import untouched
 from thalweg.core.signature import parameters_of
 from thalweg.core.step import Step
 from thalweg.diagnosis.deepening import HIDDEN, deepened, made_shallower
+from thalweg.diagnosis.regrouped import Decayed
 from thalweg.diagnosis.tracing import forward
 from thalweg.diagnosis.widening import begun_anew, narrowed, unnarrowed, widened
 from thalweg.training import Recipe
@@ -116,7 +117,7 @@ def unrestrained(recipe: Recipe) -> tuple[str, Recipe] | None:
         free = free.but(model=_undropped(recipe.model))
     if any(group.get("weight_decay") for group in optimizer.param_groups):
         taken.append("weight decay")
-        free = free.but(optimizer=Undecayed(recipe.optimizer))
+        free = free.but(optimizer=Decayed(recipe.optimizer))
     if recipe.penalty is not None:
         taken.append("penalty")
         free = free.but(penalty=None)
@@ -156,27 +157,6 @@ class Undropped:
 
     def __repr__(self) -> str:
         return f"{describe_piece(self.factory)} without dropout"
-
-
-@dataclass(frozen=True, repr=False)
-class Undecayed:
-    """An optimizer factory without weight decay in any group."""
-
-    factory: Callable[..., Any]
-
-    @property
-    def takes_model(self) -> bool:
-        """Whether the factory is given the model instead of its parameters."""
-        return bool(getattr(self.factory, "takes_model", False))
-
-    def __call__(self, target: Any) -> Any:
-        optimizer = self.factory(target)
-        for group in optimizer.param_groups:
-            group["weight_decay"] = 0.0
-        return optimizer
-
-    def __repr__(self) -> str:
-        return f"{describe_piece(self.factory)} without weight decay"
 
 
 def wider(recipe: Recipe, batch: Nest, factor: int, affordable: Affordable = lambda recipe: True) -> Recipe | None:

@@ -62,12 +62,12 @@ class Laboratory:
     ahead: list[Planned] = field(default_factory=list)
     question: str = ""
     evidence: dict[str, dict[str, Arm]] = field(default_factory=dict)
+    judged: dict[tuple[int, int, bool], tuple[Run, Source, ExampleLosses | None]] = field(default_factory=dict)
+    """What was judged, by the identities of run and split, which are held so that these stay theirs."""
     apart: bool = False
     """Whether the recipe brought its validation split, which may then be of another kind than train."""
     halved: bool = True
     """Whether what is read of the test data is a half of them; of a few it is all."""
-    long: float | None = None
-    """What trainings may be spent where one takes long; None where the budget was given."""
     known_so_far: Finding = field(default_factory=lambda: Finding(Cause.UNDECIDED, ""))
 
     def __post_init__(self) -> None:
@@ -162,8 +162,11 @@ class Laboratory:
         """The loss on each example of a split, of a run's best or last weights; None where none is finite there."""
         if run.status in (Outcome.FAILED, Outcome.DIVERGED):
             return None
-        losses = example_losses(run.last if last else run.model, self.recipe, split, self.device)
-        return losses if np.isfinite(losses.values).all() else None
+        key = id(run), id(split), last and run.best is not run.final
+        if key not in self.judged:
+            losses = example_losses(run.last if last else run.model, self.recipe, split, self.device)
+            self.judged[key] = run, split, losses if np.isfinite(losses.values).all() else None
+        return self.judged[key][2]
 
     def losses_on(self, runs: Sequence[Run], split: Source) -> list[ExampleLosses] | None:
         """The losses of several runs; None where one of them has no finite loss."""

@@ -165,9 +165,18 @@ def _on_a_line(x: Tensor, t: Tensor) -> Tensor:
     return t.mean(0) + slope * centred
 
 
+def are_shares(output: Tensor) -> bool:
+    """Whether the outputs of each example are the shares of its classes.
+
+    >>> are_shares(torch.tensor([[0.25, 0.75]])), are_shares(torch.tensor([[-1.0, 2.0]]))
+    (True, False)
+    """
+    return bool((output >= 0).all() and ((output.sum(1) - 1).abs() < 1e-3).all())
+
+
 def _shifted(output: Tensor, y: Tensor) -> Tensor:
     """Class scores with one scale and a shift for each class, by maximum likelihood on these examples."""
-    scores = output.log() if bool((output > 0).all() and ((output.sum(1) - 1).abs() < 1e-3).all()) else output
+    scores = output.log() if are_shares(output) and bool((output > 0).all()) else output
     scores = scores - scores.mean(1, keepdim=True)
     scores = scores / scores.std(correction=0).clamp_min(1e-12)
     free = torch.zeros(1 + scores.shape[1], dtype=torch.float64, requires_grad=True)

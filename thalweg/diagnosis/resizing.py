@@ -64,7 +64,8 @@ def resize(module: nn.Module, inner: Sizes, outer: int | None) -> None:
     kind = kind_of(module)
     assert kind is not None
     if isinstance(module, LazyModuleMixin):
-        module.__class__ = module.cls_to_become  # type: ignore[assignment]
+        lazy: Any = module
+        lazy.__class__ = lazy.cls_to_become
     frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
     training = module.training
     with _alike(module):

@@ -4,7 +4,7 @@ Nothing is read of the program. A layer meets the output where the loss depends 
 in between that mixes, which the graph of gradients tells; its outer side is the data's, and stays as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -126,17 +126,25 @@ def _note(
 
 def _nearest(minimized: Tensor, made: dict[Any, str]) -> set[str]:
     """The layers that are met first on the way back from what is minimized."""
-    found, seen, ahead = set[str](), set[Any](), [minimized.grad_fn]
+    return {made[node] for node in graph_back(minimized, stops=made) if node in made}
+
+
+def graph_back(minimized: Tensor, stops: Container[Any] = ()) -> Iterator[Any]:
+    """The nodes of the graph of gradients on the way back from what is minimized, each once, and none behind `stops`.
+
+    >>> weight = torch.ones(2, requires_grad=True)
+    >>> [type(node).__name__ for node in graph_back((2 * weight).sum())]
+    ['SumBackward0', 'MulBackward0', 'AccumulateGrad']
+    """
+    seen, ahead = set[Any](), [minimized.grad_fn]
     while ahead:
         node = ahead.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if node in made:
-            found.add(made[node])
-        else:
+        yield node
+        if node not in stops:
             ahead += [before for before, _ in node.next_functions]
-    return found
 
 
 def _layer(name: str, module: nn.Module, last: bool) -> Layer:

@@ -15,6 +15,7 @@ from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import DataError, RecipeError, RunError
 from thalweg.core.notices import collecting
+from thalweg.core.wording import lowered
 from thalweg.diagnosis.budget import DEAR, LONG, USUAL, Budget
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
@@ -80,10 +81,9 @@ def find_cause(
         if isinstance(recipe, Run) and subject.data.validation is not None and recipe.status.good:
             lab.kept[CONTROL, subject.seed] = recipe
             lab.pace.learn(recipe.seconds)
-        lab.long = DEAR if budget is None else None
         lab.ahead = planned(lab)
         try:
-            finding = _asked(lab, subject, grow, reference)
+            finding = _asked(lab, subject, grow, reference, DEAR if budget is None else None)
         except KeyboardInterrupt as interrupt:
             finding = _so_far(lab).but(cost=lab.cost, notices=tuple(notices))
             raise Interrupted(finding) from interrupt
@@ -113,8 +113,13 @@ def _so_far(lab: Laboratory) -> Finding:
 
 
 def _asked(
-    lab: Laboratory, subject: Recipe, grow: Callable[[Recipe], Recipe] | None, reference: Floor | None
+    lab: Laboratory,
+    subject: Recipe,
+    grow: Callable[[Recipe], Recipe] | None,
+    reference: Floor | None,
+    dear: float | None,
 ) -> Finding:
+    """`dear` is the budget where one training takes long; None where the budget was given."""
     lab.question = FIRST
     try:
         (run,) = lab.run(CONTROL, lab.recipe, [lab.recipe.seed])
@@ -122,8 +127,8 @@ def _asked(
         if isinstance(error.__cause__, DataError):
             return _refused(lab, error.__cause__)
         raise
-    if lab.long is not None and run.seconds > LONG:
-        lab.budget = Budget.of(lab.long)
+    if dear is not None and run.seconds > LONG:
+        lab.budget = Budget.of(dear)
     if reference is None:
         lab.progress(Stage("reference learners"))
     floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
@@ -225,7 +230,7 @@ def _refused(lab: Laboratory, error: DataError) -> Finding:
 def _flawed(finding: Finding, found: list[Flaw]) -> Finding:
     """The cause is a flaw that was seen; experiments on a program or on data that are broken say little."""
     first = found[0]
-    says = f"{first.mechanism}: {first.says[:1].lower()}{first.says[1:]}"
+    says = f"{first.mechanism}: {lowered(first.says)}"
     ranked = tuple(map(ranked_of, found))
     if first.also is not None:
         ranked = (ranked[0], Ranked(first.also, None, f"if it is meant: {says}"), *ranked[1:])
@@ -247,7 +252,7 @@ def _beside(finding: Finding, gaps: Gaps) -> Finding:
 def _doubted(finding: Finding) -> Finding:
     """A finding of NONE, and what may have made the losses small that is of no use: an input that is the label."""
     leaks = [flaw for flaw in finding.flaws if flaw.mechanism == LEAK and flaw.raises is Raises.NONE_SEEN]
-    told = [f"{flaw.says[:1].lower()}{flaw.says[1:]}: {flaw.mend[:1].lower()}{flaw.mend[1:]}" for flaw in leaks]
+    told = [f"{lowered(flaw.says)}: {lowered(flaw.mend)}" for flaw in leaks]
     return finding.but(mechanism="; but ".join([finding.mechanism, *told])) if told else finding
 
 
@@ -271,7 +276,7 @@ def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Sco
     made = lab.apart and not floor.siblings
     apart = ask_held_out(lab, floor) if made else None
     if apart is not None and apart.answer == "yes":
-        says = f"validation is of another kind than train: {apart.says[:1].lower()}{apart.says[1:].rstrip('.')}"
+        says = f"validation is of another kind than train: {lowered(apart.says).rstrip('.')}"
         ranked = (Ranked(Cause.MISMATCH, None, says), Ranked(Cause.DATA, None, "the splits were not prepared alike"))
         return finding.but(cause=Cause.MISMATCH, mechanism=says, ranked=ranked, experiments=(apart,))
     unlike = any(flaw.raises is Raises.VALIDATION and flaw.cause is Cause.DATA for flaw in finding.flaws)
@@ -292,7 +297,7 @@ def _exchanged(finding: Finding, asked: tuple[Experiment, Ranked] | None, mend: 
 
 
 def _mismatch(finding: Finding, mismatch: Mismatch) -> Finding:
-    made = [f"{flaw.says[:1].lower()}{flaw.says[1:]}; " for flaw in finding.flaws if flaw.raises is Raises.TEST]
+    made = [f"{lowered(flaw.says)}; " for flaw in finding.flaws if flaw.raises is Raises.TEST]
     why = "".join([*made, mismatch.mechanism])
     sentence = f"the {mismatch.measure} on test is {mismatch.effect} higher than on validation; {why}"
     ranked = (Ranked(Cause.MISMATCH, None, sentence),)

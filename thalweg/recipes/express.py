@@ -19,7 +19,7 @@ from thalweg.core.source import plain_of
 from thalweg.data import Augment, Augmented
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
-from thalweg.diagnosis.growth import Undecayed
+from thalweg.diagnosis.regrouped import Decayed
 from thalweg.loss import Categorical
 from thalweg.nn import Prepared
 from thalweg.optim import OPTIMIZERS, SCHEDULES, Grouped
@@ -148,7 +148,7 @@ def _optimizer(factory: Any) -> Section | None:
             return None
         rate: float = own["lr"] if "lr" in own else defaults_of(OPTIMIZERS[own["kind"]])["lr"]
         return own | {"lr": rate * factory.factor}
-    if isinstance(factory, Undecayed):
+    if isinstance(factory, Decayed) and not factory.decay:
         own = _optimizer(factory.factory)
         return None if own is None else own | {"weight_decay": 0.0}
     if isinstance(factory, Grouped):

@@ -8,20 +8,19 @@ the finding, trained on the same seeds at the same cost.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from thalweg.core.description import describe_piece
 from thalweg.core.nest import Nest
 from thalweg.core.randomness import stream_seed, untouched
 from thalweg.core.signature import parameters_of
 from thalweg.diagnosis import Cause
 from thalweg.diagnosis.arms import at_rate
 from thalweg.diagnosis.growth import runs, wider
+from thalweg.diagnosis.regrouped import Decayed
 from thalweg.diagnosis.work import count_parameters, work
 from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
@@ -30,28 +29,6 @@ from thalweg.training.factories import build_optimizer
 AWAY = 10_000
 """Another seed lies so far from the recipe's."""
 Change = tuple[str, Callable[[Recipe], Recipe | None]]
-
-
-@dataclass(frozen=True, repr=False)
-class Decayed:
-    """An optimizer factory whose groups all have this weight decay."""
-
-    factory: Callable[..., Any]
-    decay: float
-
-    @property
-    def takes_model(self) -> bool:
-        """Whether the factory is given the model instead of its parameters."""
-        return bool(getattr(self.factory, "takes_model", False))
-
-    def __call__(self, target: Any) -> Any:
-        optimizer = self.factory(target)
-        for group in optimizer.param_groups:
-            group["weight_decay"] = self.decay
-        return optimizer
-
-    def __repr__(self) -> str:
-        return f"{describe_piece(self.factory)} with a weight decay of {self.decay:.3g}"
 
 
 def random_change(recipe: Recipe, batch: Nest, cost: float, name: str) -> Remedy:

@@ -112,7 +112,8 @@ def _tried(entry: dict[str, Any]) -> list[list[str]]:
     cause = {"NONE": "Nothing"}.get(str(entry.get("cause"))) or spoken(entry.get("cause") or "–")
     first, rows = [quantity(entry.get("round"), 0), cause], []
     for tried in mappings(entry.get("tried")) or [{}]:
-        outcome = {True: "helped", False: "did not help"}.get(tried.get("helped"), "–")  # type: ignore[arg-type]
+        helped = tried.get("helped")
+        outcome = "helped" if helped is True else "did not help" if helped is False else "–"
         if tried and entry.get("adopted") == tried.get("remedy"):
             kept = entry.get("kept")
             outcome += ", kept" if kept in (None, tried.get("remedy")) else f", kept: {spoken(kept)}"
