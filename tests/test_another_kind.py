@@ -4,26 +4,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from rows import rows_of
 
-from thalweg.core.arrays import ArraySource
 from thalweg.diagnosis.checks.another_kind import (
     other_kind_of_classes,
     other_kind_of_numbers,
     train_tells_less,
     train_tells_less_of_numbers,
 )
-from thalweg.diagnosis.checks.data_rows import Rows, read_rows
 from thalweg.diagnosis.checks.opinions import opinions
 
 RANDOM = np.random.default_rng(0)
-
-
-def rows_of(x: np.ndarray, y: np.ndarray, split: str) -> Rows:
-    source = ArraySource((torch.from_numpy(x).float(), torch.from_numpy(y)), 64)
-    rows = read_rows(source, split)
-    assert rows is not None
-    return rows
 
 
 def numbers(n: int, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rows import rows_of
 from sklearn import datasets
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -29,12 +30,6 @@ from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.training import Outcome, Recipe, train
 
 Pair = tuple[Any, Any]
-
-
-def rows_of(x: Any, y: Any, split: str = "train") -> Rows:
-    rows = read_rows(as_source((x, y), split), split)
-    assert rows is not None
-    return rows
 
 
 def names(flaws: Any) -> list[str]:

@@ -6,24 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rows import rows_of
 from torch import Tensor, nn
 
 import thalweg
 from thalweg import Recipe, Splits
-from thalweg.core.arrays import ArraySource
 from thalweg.diagnosis import Cause
-from thalweg.diagnosis.checks.data_rows import Rows, read_rows
 from thalweg.diagnosis.checks.made_otherwise import targets_made_otherwise
 from thalweg.diagnosis.checks.wiring import wiring_flaws
 from thalweg.diagnosis.flaw import Sure
 
 RANDOM = np.random.default_rng(0)
-
-
-def rows_of(x: np.ndarray, y: np.ndarray, split: str) -> Rows:
-    rows = read_rows(ArraySource((torch.from_numpy(x).float(), torch.from_numpy(y)), 64), split)
-    assert rows is not None
-    return rows
 
 
 def counts(n: int, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
