@@ -14,9 +14,9 @@ import thalweg
 from thalweg.core.source import Splits
 from thalweg.diagnosis import Cause, Finding
 from thalweg.diagnosis.finding import Arm, Score
-from thalweg.diagnosis.fitting import Way, fitted_by
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, suspected
+from thalweg.diagnosis.screening import Way, fitted_by
 from thalweg.training import Recipe
 
 Data = tuple[Tensor, Tensor]

@@ -15,9 +15,10 @@ from thalweg import Cause, Recipe, Splits
 from thalweg.core.randomness import stream_seed, untouched
 from thalweg.diagnosis import Budget, Finding
 from thalweg.diagnosis.finding import Arm, Score
-from thalweg.diagnosis.fitting import SAME, Way, _screened
+from thalweg.diagnosis.fitting import SAME
 from thalweg.diagnosis.floor import Floor, Known, reference_floor
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
+from thalweg.diagnosis.screening import Way, screened
 from thalweg.nn import mlp
 from thalweg.training.evaluate import example_losses
 
@@ -63,7 +64,7 @@ def test_an_arm_that_fails_on_fresh_seeds_gives_way_to_the_next() -> None:
         ("good", lab.recipe.but(optimizer=partial(torch.optim.Adam, lr=0.02))),
         ("never tried", lab.recipe),
     ]
-    asked = _screened(lab, floor, control, SAME, iter(arms))
+    asked = screened(lab, floor, control, SAME, iter(arms))
     assert asked.experiment.answer == "yes"
     assert asked.name == "good"
     told = [arm.name for arm in asked.experiment.arms]
@@ -74,7 +75,7 @@ def test_an_arm_that_fails_on_fresh_seeds_gives_way_to_the_next() -> None:
 
 def test_an_arm_that_was_only_lucky_decides_nothing() -> None:
     lab, floor, control = laboratory(waves())
-    asked = _screened(lab, floor, control, SAME, iter([("lucky", lab.recipe.but(optimizer=Lucky(0)))]))
+    asked = screened(lab, floor, control, SAME, iter([("lucky", lab.recipe.but(optimizer=Lucky(0)))]))
     assert asked.experiment.answer == "no"
     assert asked.share < 0.1
     assert "on 2 fresh seeds" in asked.experiment.says

@@ -8,13 +8,15 @@ from thalweg.core.device import resolve_device
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
-from thalweg.diagnosis.fitting import BIGGER, FRESH, SAME, bigger_arms
+from thalweg.diagnosis.fitting import BIGGER, SAME, bigger_arms
 from thalweg.diagnosis.further_arms import FURTHER
 from thalweg.diagnosis.generalizing import DIVISORS, FEEDS, RESTRAINS, SHRINKS, STARVES, STRENGTHS
 from thalweg.diagnosis.generalizing import SEEDS as PAIR
 from thalweg.diagnosis.growth import NARROWER, reinitialized
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
+from thalweg.diagnosis.screening import FRESH
 from thalweg.diagnosis.stage import Planned
+from thalweg.diagnosis.together import PRICE, TOGETHER
 from thalweg.training import Recipe
 
 FIRST = "How large are the losses?"
@@ -56,6 +58,7 @@ def planned(lab: Laboratory) -> list[Planned]:
     arms.append(like_it(SAME, f"the best of these, and the recipe as it is, on {FRESH} fresh seeds", 2.0 * FRESH))
     bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.affords_once(arm[1])]
     arms += [Planned(BIGGER, name, lab.price_of(recipe), lab.seconds_of(recipe)) for name, recipe in bigger]
+    arms.append(like_it(TOGETHER, "changes on top of each other", PRICE))
     more = 1 + len(lab.validation) / 2 / len(lab.train)
     arms += [like_it(RESTRAINS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]
     arms += [like_it(RESTRAINS, f"L2 penalty of {strength:g}", float(PAIR)) for strength in STRENGTHS]

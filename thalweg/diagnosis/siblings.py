@@ -11,9 +11,10 @@ import numpy as np
 
 from thalweg.diagnosis.arms import better_trained
 from thalweg.diagnosis.finding import Arm
-from thalweg.diagnosis.fitting import BIGGER, SAME, best_trained, bigger_arms
+from thalweg.diagnosis.fitting import BIGGER, SAME, bigger_arms
 from thalweg.diagnosis.floor import Floor, Known
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory
+from thalweg.diagnosis.screening import best_trained
 from thalweg.diagnosis.untrained import untrained
 from thalweg.training import Recipe
 from thalweg.training.interval import mean_interval
