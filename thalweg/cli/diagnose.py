@@ -1,6 +1,5 @@
 """thalweg diagnose: what holds a subject back, found by experiment."""
 
-import shutil
 from typing import TYPE_CHECKING
 
 from thalweg.cli.exits import interrupted
@@ -9,6 +8,9 @@ from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
 if TYPE_CHECKING:
     from thalweg.diagnosis import Finding
+
+WORDS = ("status", "cause")
+"""What a `--fail-if` may ask of a diagnosis beside the scores."""
 
 
 def diagnose(
@@ -29,7 +31,7 @@ def diagnose(
         How it is trained, and what is said of it.
     """
     from thalweg.cli.stages import Stages
-    from thalweg.cli.subject import lasting, open_subject
+    from thalweg.cli.subject import lasting, open_subject, understood
     from thalweg.diagnosis import Budget, Interrupted, Stage, plan
     from thalweg.recipes import conclude
     from thalweg.remedy import diagnose as find
@@ -38,11 +40,11 @@ def diagnose(
     own = options or TrainingOptions()
     allowed = Budget.of("20" if budget is None else budget)
     subject = lasting(subject, own.out)
-    recipe, folder = open_subject(subject, own, words=("status", "cause"), kind="diagnose")
     if dry_run:
-        shutil.rmtree(folder.path)  # a dry run leaves nothing
+        recipe, _ = understood(subject, own, WORDS)
         note = f"Arms are asked one after another, until they answer; the budget is {allowed}."
         return show_plan(plan(recipe, own.device, allowed), note, own.json_)
+    recipe, folder = open_subject(subject, own, WORDS, kind="diagnose")
     interrupt = None
     with Stages(own.quiet) as stages:
         stages(Stage("training as it is"))

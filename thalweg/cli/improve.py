@@ -1,10 +1,10 @@
 """thalweg improve: diagnose, prove a remedy, adopt it, and again."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thalweg.cli.begun import BUDGET, KEPT, ROUNDS, Begun, begun_in, check_alike, forget_runs
+from thalweg.cli.diagnose import WORDS
 from thalweg.cli.diary import Diary
 from thalweg.cli.exits import interrupt_says, interrupted
 from thalweg.cli.options import DryRun, TrainingOptions
@@ -40,9 +40,10 @@ def improve(
     options
         How it is trained, and what is said of it.
     """
-    from thalweg.cli.subject import lasting, open_subject, unfinished
+    from thalweg.cli.subject import lasting, open_subject, understood, unfinished
     from thalweg.diagnosis import Budget
     from thalweg.remedy import plan_of_improvement
+    from thalweg.remedy.prove import check_counts
 
     own = options or TrainingOptions()
     allowed = Budget.of(budget)
@@ -50,13 +51,14 @@ def improve(
     if not dry_run and (folder := unfinished(subject, own.out)) is not None:
         check_alike(folder, own, budget, rounds)
         return go_on(folder, own)
-    recipe, run_folder = open_subject(subject, own, words=("status", "cause"), kind="improve")
+    check_counts(rounds=rounds)
     if dry_run:
-        shutil.rmtree(run_folder.path)  # a dry run leaves nothing
+        recipe, _ = understood(subject, own, WORDS)
         note = (
             f"At most {rounds} rounds of this, each for the recipe that came out of the one before; {allowed} in all."
         )
         return show_plan(plan_of_improvement(recipe, own.device, allowed), note, own.json_)
+    recipe, run_folder = open_subject(subject, own, WORDS, kind="improve", trial=True)
     begun = Begun.of(subject, budget, rounds, own, recipe)
     begun.keep(run_folder.path)
     return turned(begun, recipe, run_folder, own)
