@@ -156,26 +156,7 @@ def keep_recipe(path: Path, result: "Improvement") -> str | None:
 
 def show_improvement(result: "Improvement", recipe: str | None) -> None:
     """An improvement as a person reads it."""
-    from thalweg.cli.show import scores_table, wide_console
+    from thalweg.cli.show import show_lines
 
-    console = wide_console()
-    for number, turn in enumerate(result.diary, 1):
-        console.print(f"[bold]Round {number}: {turn.finding.cause}[/bold]  ", end="")
-        console.print(
-            f"{turn.finding.mechanism[:1].upper()}{turn.finding.mechanism[1:]}.", soft_wrap=True, markup=False
-        )
-        if turn.race is not None:
-            console.print(f"  raced: {turn.race.sentence}", soft_wrap=True, markup=False)
-        for proof in turn.proofs:
-            mark = "adopted" if proof is turn.adopted else "no help"
-            name = proof.kept.name if proof is turn.adopted else proof.remedy.name
-            console.print(f"  {mark}: {name}: {proof.sentence}", soft_wrap=True, markup=False)
-    console.print(f"Ended: {result.ended}.", soft_wrap=True, markup=False)
-    used = f"{result.validation_used} runs were judged on validation to choose by"
-    console.print(f"{used}. On {result.judged_on}:", soft_wrap=True, markup=False)
-    if scores := {name: of for name, of in (("before", result.before), ("after", result.after)) if of}:
-        console.print(scores_table(scores))
-    if not result.before and result.after:
-        console.print("As it came in, it diverged.")
-    if recipe is not None:
-        console.print(f"The improved recipe: {recipe}", soft_wrap=True, markup=False)
+    path = [] if recipe is None else [f"The improved recipe: {recipe}"]
+    show_lines("\n".join([str(result), *path]), r"Round \d+: [A-Z_]+")

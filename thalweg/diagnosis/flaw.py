@@ -41,6 +41,11 @@ class Flaw:
     ... )
     >>> flaw.to_json()["sure"], flaw.to_json()["raises"]
     ('CERTAIN', 'TRAIN')
+    >>> flaw
+    Flaw(WIRING, 'softmax twice', 1, certain)
+    >>> print(flaw)
+    softmax twice. The outputs sum to 1 and the loss takes another softmax.
+    To mend it: Take the softmax out of the model.
     """
 
     cause: Cause
@@ -59,3 +64,10 @@ class Flaw:
         """Plain values."""
         told = {"cause": str(self.cause), "sure": str(self.sure), "raises": str(self.raises)}
         return asdict(self) | told | {"also": None if self.also is None else str(self.also)}
+
+    def __repr__(self) -> str:
+        told = f"{self.cause}, '{self.mechanism}', {self.number:.3g}, {str(self.sure).lower()}"
+        return f"{type(self).__name__}({told})"
+
+    def __str__(self) -> str:
+        return f"{self.mechanism}. {self.says}.\nTo mend it: {self.mend}."
