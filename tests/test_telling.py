@@ -9,6 +9,7 @@ from thalweg.cli import main
 from thalweg.diagnosis import Cause, Cost, Score
 from thalweg.diagnosis.finding import Arm, Experiment, Finding
 from thalweg.diagnosis.flaw import Flaw
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.remedy import Improvement, Proof, Remedy, Round
 
 
@@ -23,7 +24,7 @@ def proof(after: float = 0.5) -> Proof:
 
 def finding() -> Finding:
     asked = Experiment("Is it too small?", "train loss", Arm("as it is", (), Score(1.0), (0,)), (), "yes", "It falls.")
-    flaw = Flaw(Cause.DATA, "a rare class", "Class 3 has 2 examples", 2.0, "more", "Collect more", "more of it")
+    flaw = Flaw(Cause.DATA, Mechanism.A_RARE_CLASS, "Class 3 has 2 examples", 2.0, "more", "Collect more", "more of it")
     return Finding(
         Cause.MODEL_BIAS,
         "wider goes <all> of the way",

@@ -28,11 +28,12 @@ from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.generalizing import SEEDS, ask
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
 from thalweg.diagnosis.loop_steps import Difference, loop_differences
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.natural import are_shares, as_losses, recalibrated_errors
 from thalweg.training import Recipe
 from thalweg.training.values import each_alone
 
-NO_GRADIENT = "no gradient"
+NO_GRADIENT = Mechanism.NO_GRADIENT
 LETS, LOOP, LOSS = (
     "gradients let through",
     "the library's loop in place of its own",
@@ -112,7 +113,7 @@ def of_loop(seen: tuple[Difference, ...] = ()) -> Flaw:
     """The flaw of a loop that trains worse than the library's; `seen` is what it does otherwise."""
     return Flaw(
         Cause.WIRING,
-        "own loop",
+        Mechanism.OWN_LOOP,
         "the same model, loss, optimizer and batches train well in the library's loop, so that the recipe's own is at "
         f"fault{_told(seen)}",
         1.0,

@@ -21,7 +21,8 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.randomness import untouched
 from thalweg.core.wording import counted
-from thalweg.diagnosis.checks.watched import Record, Sample, Sign, signs
+from thalweg.diagnosis.checks.watched import Sign, signs
+from thalweg.diagnosis.checks.watched_record import Record, Sample
 from thalweg.measure.propagation import Track, kept_as_it_is, layers_of
 from thalweg.measure.saturation import Saturations
 
