@@ -1,5 +1,6 @@
 """What is seen of a watched loop, as it is seen: counts, rates, losses, and looks at the layers."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 
 from thalweg.measure.propagation import LayerSignal
 
+TURNS = 20
+"""So many turns of the gradient are kept, the last ones."""
 ENDS = 64
 """So many numbers of a weight, at its beginning, tell whether it has moved."""
 
@@ -37,7 +40,8 @@ class Record:
     samples: list[Sample] = field(default_factory=list)
     broken: tuple[int, str] | None = None
     losses: list[Any] = field(default_factory=list)
-    turns: list[Tensor] = field(default_factory=list)
+    pairs: deque[tuple[Tensor, Tensor]] = field(default_factory=lambda: deque(maxlen=TURNS), repr=False)
+    """The gradients of a small parameter at two steps in a row, the last ones."""
     differs: bool = False
     """Whether the model computes something else in evaluation mode."""
     left_out: list[str] = field(default_factory=list)
@@ -69,9 +73,14 @@ class Record:
 
     def add_loss(self, loss: Any) -> None:
         """Note a loss; one on a device is read later, with others."""
-        self.losses.append(loss.detach() if isinstance(loss, Tensor) else float(loss))
-        if isinstance(loss, Tensor) and (loss.device.type == "cpu" or len(self.losses) % 32 == 0):
-            self.read_losses()
+        if not isinstance(loss, Tensor):
+            self.losses.append(float(loss))
+        elif loss.device.type == "cpu":
+            self.losses.append(float(loss.detach()))
+        else:
+            self.losses.append(loss.detach())
+            if len(self.losses) % 32 == 0:
+                self.read_losses()
 
     def read_losses(self) -> list[float]:
         """The losses as numbers."""
@@ -81,13 +90,14 @@ class Record:
             self.losses[place] = float(self.losses[place])
         return self.losses
 
-    def note_turn(self, pairs: list[tuple[Tensor | None, Tensor | None]]) -> None:
-        """Note the cosine between the gradients of two steps, by a few small parameters."""
-        for before, now in pairs:
-            if before is not None and now is not None and not now.is_sparse and now.numel() > 1:
-                dot = torch.nn.functional.cosine_similarity(before.reshape(-1), now.detach().reshape(-1), dim=0)
-                self.turns = [*self.turns[-19:], dot]
-                return
+    @property
+    def turns(self) -> list[Tensor]:
+        """The cosines between the gradients of two steps in a row, by a small parameter."""
+        return [nn.functional.cosine_similarity(*pair, dim=0) for pair in self.pairs]
+
+    def note_turn(self, before: Tensor, now: Tensor) -> None:
+        """Note the gradients of two steps in a row; how far they turned is for whoever reads them."""
+        self.pairs.append((before.reshape(-1), now.detach().reshape(-1).clone()))
 
 
 def _ends(weight: Tensor) -> Tensor:
