@@ -15,6 +15,7 @@ from thalweg.core.source import Splits
 from thalweg.diagnosis import Cause, Finding
 from thalweg.diagnosis.finding import Arm, Score
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, suspected
 from thalweg.diagnosis.screening import Way, fitted_by
 from thalweg.training import Recipe
@@ -115,7 +116,7 @@ def test_a_stream_is_diagnosed_by_its_first_examples_and_its_order_is_seen(by_cl
 
 
 def flaw(cause: Cause = Cause.WIRING, sure: Sure = Sure.CERTAIN, raises: Raises = Raises.TRAIN, **more: Any) -> Flaw:
-    given = {"mechanism": "a mechanism", "number": 1.0, **more}
+    given = {"mechanism": Mechanism.OWN_LOOP, "number": 1.0, **more}
     return Flaw(cause, given["mechanism"], "it was seen", given["number"], "0", "mend it", "x", sure, raises)
 
 
@@ -131,10 +132,14 @@ def flaw(cause: Cause = Cause.WIRING, sure: Sure = Sure.CERTAIN, raises: Raises 
         (flaw(raises=Raises.TEST), Gaps(False, False, True), True),
         (flaw(raises=Raises.NONE_SEEN), Gaps(True, True, True), False),
         (flaw(Cause.OPTIMIZATION), Gaps(True, True, True), False),
-        (flaw(Cause.DATA, Sure.LIKELY, mechanism="wrong labels", number=0.2), Gaps(False, False, False), True),
-        (flaw(Cause.DATA, Sure.LIKELY, mechanism="wrong labels", number=0.02), Gaps(False, False, False), False),
+        (flaw(Cause.DATA, Sure.LIKELY, mechanism=Mechanism.WRONG_LABELS, number=0.2), Gaps(False, False, False), True),
         (
-            flaw(Cause.DATA, Sure.LIKELY, mechanism="wrong labels", number=0.2),
+            flaw(Cause.DATA, Sure.LIKELY, mechanism=Mechanism.WRONG_LABELS, number=0.02),
+            Gaps(False, False, False),
+            False,
+        ),
+        (
+            flaw(Cause.DATA, Sure.LIKELY, mechanism=Mechanism.WRONG_LABELS, number=0.2),
             Gaps(True, True, False, (Score(0.5, 0.4, 0.6), None)),
             False,
         ),
@@ -221,9 +226,9 @@ def test_the_error_of_a_loop_is_named() -> None:
 
 
 def test_what_the_training_has_shown_waits_behind_what_is_likely() -> None:
-    likely = Flaw(Cause.DATA, "a", "", 1.0, "", "", "", Sure.LIKELY)
-    shown = Flaw(Cause.OPTIMIZATION, "b", "", 1.0, "", "", "", Sure.CERTAIN)
-    decided = Flaw(Cause.WIRING, "c", "", 1.0, "", "", "", Sure.CERTAIN)
+    likely = Flaw(Cause.DATA, Mechanism.WRONG_LABELS, "", 1.0, "", "", "", Sure.LIKELY)
+    shown = Flaw(Cause.OPTIMIZATION, Mechanism.PLATEAU, "", 1.0, "", "", "", Sure.CERTAIN)
+    decided = Flaw(Cause.WIRING, Mechanism.OWN_LOOP, "", 1.0, "", "", "", Sure.CERTAIN)
     assert suspected((shown, decided, likely), Gaps(True, True, mismatched=False)) == [likely, shown]
     assert suspected((shown,), Gaps(False, False, mismatched=False)) == []
 

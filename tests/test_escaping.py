@@ -12,7 +12,7 @@ from thalweg.core.source import Splits
 from thalweg.diagnosis import Cause
 from thalweg.diagnosis.arms import ESCAPING
 from thalweg.diagnosis.escaping import EscapingSaddles
-from thalweg.diagnosis.standstill import says_of
+from thalweg.diagnosis.telling import says_of
 from thalweg.measure import Kind
 from thalweg.training import Outcome, Recipe
 

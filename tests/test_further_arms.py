@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
 from thalweg import Recipe, Splits
-from thalweg.diagnosis.arms import at_rate, is_usual_adam
+from thalweg.diagnosis.arms import ADAM, at_rate, better_trained, is_usual_adam
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.further_arms import (
     BEGUN,
@@ -108,3 +108,14 @@ def test_a_warm_up_is_put_before_a_function_and_not_before_a_scheduler() -> None
 )
 def test_adam_at_its_usual_rate_is_not_tried_where_the_recipe_has_it(optimizer: Any, usual: bool) -> None:
     assert is_usual_adam(lab_of(shallow, optimizer=optimizer).recipe) == usual
+
+
+@pytest.mark.parametrize(("rate", "asked"), [(1e-4, False), (1e-5, False), (2e-3, True)])
+def test_adam_at_its_usual_rate_is_not_asked_where_the_sweep_has_trained_it(rate: float, asked: bool) -> None:
+    lab = lab_of(shallow, optimizer=partial(torch.optim.Adam, lr=rate))
+    names = []
+    for name, recipe in better_trained(lab, lab.arm(CONTROL, lab.recipe, [lab.recipe.seed], lab.train)):
+        lab.arm(name, recipe, [lab.recipe.seed], lab.train)
+        names.append(name)
+    assert (ADAM in names) is asked
+    assert len(names) == len(set(names))

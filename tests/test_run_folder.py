@@ -106,15 +106,32 @@ def test_prediction_carries_labels_columns_and_the_unseen(tmp_path: Path, caplog
         thalweg.predict(run, new.rename(columns={"colour": "color"}))
 
 
-def test_a_run_that_fails_says_so_in_its_folder(tmp_path: Path) -> None:
+def test_what_cannot_be_trained_leaves_nothing(tmp_path: Path) -> None:
     x = torch.randn(20, 3)
     recipe = Recipe(data=Splits(train=(x, x)), model=lambda: nn.Linear(4, 3), objective=nn.MSELoss())
-    with pytest.raises(thalweg.RecipeError):
+    with pytest.raises(thalweg.RecipeError, match="expects 4 features"):
+        thalweg.train(recipe, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_as_it_trains_says_so_in_its_folder(tmp_path: Path) -> None:
+    class Once(nn.MSELoss):
+        calls = 0
+
+        def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            Once.calls += 1
+            if Once.calls > 5:
+                raise thalweg.RecipeError("worn out")
+            return super().forward(output, target)
+
+    x = torch.randn(20, 3)
+    recipe = Recipe(data=Splits(train=(x, x)), model=lambda: nn.Linear(3, 3), objective=Once(), batch_size=2, epochs=9)
+    with pytest.raises(thalweg.RecipeError, match="worn out"):
         thalweg.train(recipe, out=tmp_path)
     (folder,) = tmp_path.iterdir()
     about = json.loads((folder / "run.json").read_text())
     assert about["status"] == "FAILED"
-    assert "expects 4 features" in about["error"]
+    assert "worn out" in about["error"]
 
 
 def test_tied_weights_are_written_once_and_read_back_tied(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from thalweg.core.randomness import Streams
 from thalweg.diagnosis import Finding
 from thalweg.diagnosis.finding import Ranked
 from thalweg.diagnosis.flaw import Flaw
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.nn import cnn, mlp
 from thalweg.remedy import Remedy, remedies_for
 from thalweg.remedy.cleaning import balanced, constants, without_contradictions, without_doubted, without_shared
@@ -360,7 +361,7 @@ def test_classes_are_weighed_alike_and_judged_as_before() -> None:
 
 
 def flawed(mechanism: str, cause: Cause = Cause.WIRING) -> Finding:
-    flaw = Flaw(cause, mechanism, "It is seen", 1.0, "", "", "")
+    flaw = Flaw(cause, Mechanism(mechanism), "It is seen", 1.0, "", "", "")
     return Finding(cause, "", flaws=(flaw,), ranked=(Ranked(cause, None, "It is seen (healthy: )"),), mend="Mend it.")
 
 

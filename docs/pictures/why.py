@@ -24,7 +24,6 @@ from torch import nn
 import thalweg
 from thalweg.cases import CASES
 from thalweg.cases.catalogue import plain
-from thalweg.cli.diagnose import show_finding
 from thalweg.diagnosis import Finding
 from thalweg.diagnosis.finding import Arm, Score
 from thalweg.nn import mlp
@@ -162,7 +161,7 @@ def said(name: str) -> str:
     """What a diagnosis said, as the command prints it, its arms, and the proof of its first remedy."""
     printed = io.StringIO()
     with redirect_stdout(printed):
-        show_finding(found(name))
+        print(found(name))
     lines = [line for line in printed.getvalue().rstrip().splitlines() if not line.startswith("Beside that")]
     for experiment in found(name).experiments:
         lines += [f"   {arm.name}: {arm.score}{judged(arm)}" for arm in (experiment.control, *experiment.arms)]

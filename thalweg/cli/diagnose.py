@@ -1,6 +1,5 @@
 """thalweg diagnose: what holds a subject back, found by experiment."""
 
-import shutil
 from typing import TYPE_CHECKING
 
 from thalweg.cli.exits import interrupted
@@ -9,6 +8,9 @@ from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
 if TYPE_CHECKING:
     from thalweg.diagnosis import Finding
+
+WORDS = ("status", "cause")
+"""What a `--fail-if` may ask of a diagnosis beside the scores."""
 
 
 def diagnose(
@@ -29,7 +31,7 @@ def diagnose(
         How it is trained, and what is said of it.
     """
     from thalweg.cli.stages import Stages
-    from thalweg.cli.subject import lasting, open_subject
+    from thalweg.cli.subject import lasting, open_subject, understood
     from thalweg.diagnosis import Budget, Interrupted, Stage, plan
     from thalweg.recipes import conclude
     from thalweg.remedy import diagnose as find
@@ -38,11 +40,11 @@ def diagnose(
     own = options or TrainingOptions()
     allowed = Budget.of("20" if budget is None else budget)
     subject = lasting(subject, own.out)
-    recipe, folder = open_subject(subject, own, words=("status", "cause"), kind="diagnose")
     if dry_run:
-        shutil.rmtree(folder.path)  # a dry run leaves nothing
+        recipe, _ = understood(subject, own, WORDS)
         note = f"Arms are asked one after another, until they answer; the budget is {allowed}."
         return show_plan(plan(recipe, own.device, allowed), note, own.json_)
+    recipe, folder = open_subject(subject, own, WORDS, kind="diagnose")
     interrupt = None
     with Stages(own.quiet) as stages:
         stages(Stage("training as it is"))
@@ -69,37 +71,7 @@ def diagnose(
 
 
 def show_finding(finding: "Finding") -> None:
-    """A finding as a person reads it."""
-    from thalweg.cli.show import wide_console
-    from thalweg.core.wording import counted
-    from thalweg.diagnosis.standstill import says_of
+    """A finding as a person reads it: as `print` shows it, the cause in bold."""
+    from thalweg.cli.show import show_lines
 
-    console = wide_console()
-    console.print(f"[bold]{finding.cause}[/bold]  {finding.cause.sentence}", soft_wrap=True)
-    console.print(f"{finding.mechanism[:1].upper()}{finding.mechanism[1:]}.", soft_wrap=True, markup=False)
-    for name in ("floor", "train", "validation", "test"):
-        if name in finding.losses:
-            console.print(f"  {name:<11}{finding.losses[name]}", markup=False)
-    for seen in finding.shift.beside if finding.shift is not None else ():
-        console.print(f"What moved besides: {seen}", soft_wrap=True, markup=False)
-    if finding.stopped_at is not None:
-        console.print(f"Where it stopped: {says_of(finding.stopped_at)}", soft_wrap=True, markup=False)
-    if finding.mend:
-        console.print(f"To mend it: {finding.mend}", soft_wrap=True, markup=False)
-    for flaw in finding.flaws:
-        if finding.mend != f"{flaw.mend}.":
-            console.print(
-                f"Seen, {str(flaw.sure).lower()}: {flaw.mechanism}. {flaw.says}.", soft_wrap=True, markup=False
-            )
-    for experiment in finding.experiments:
-        console.print(f"{experiment.question} {experiment.answer}. {experiment.says}", soft_wrap=True, markup=False)
-    if finding.would_decide:
-        console.print(f"What would decide it: {finding.would_decide}", soft_wrap=True, markup=False)
-    if finding.remedies:
-        names = "; ".join(remedy.name for remedy in finding.remedies)
-        console.print(f"Remedies to try: {names}", soft_wrap=True, markup=False)
-    cost = finding.cost
-    console.print(
-        f"Beside that training: {counted(cost.runs, 'run')}, {cost.times:.1f} times its price, {cost.seconds:.1f} s.",
-        markup=False,
-    )
+    show_lines(str(finding), str(finding.cause))

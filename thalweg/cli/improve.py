@@ -1,10 +1,10 @@
 """thalweg improve: diagnose, prove a remedy, adopt it, and again."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thalweg.cli.begun import BUDGET, KEPT, ROUNDS, Begun, begun_in, check_alike, forget_runs
+from thalweg.cli.diagnose import WORDS
 from thalweg.cli.diary import Diary
 from thalweg.cli.exits import interrupt_says, interrupted
 from thalweg.cli.options import DryRun, TrainingOptions
@@ -40,9 +40,10 @@ def improve(
     options
         How it is trained, and what is said of it.
     """
-    from thalweg.cli.subject import lasting, open_subject, unfinished
+    from thalweg.cli.subject import lasting, open_subject, understood, unfinished
     from thalweg.diagnosis import Budget
     from thalweg.remedy import plan_of_improvement
+    from thalweg.remedy.prove import check_counts
 
     own = options or TrainingOptions()
     allowed = Budget.of(budget)
@@ -50,13 +51,14 @@ def improve(
     if not dry_run and (folder := unfinished(subject, own.out)) is not None:
         check_alike(folder, own, budget, rounds)
         return go_on(folder, own)
-    recipe, run_folder = open_subject(subject, own, words=("status", "cause"), kind="improve")
+    check_counts(rounds=rounds)
     if dry_run:
-        shutil.rmtree(run_folder.path)  # a dry run leaves nothing
+        recipe, _ = understood(subject, own, WORDS)
         note = (
             f"At most {rounds} rounds of this, each for the recipe that came out of the one before; {allowed} in all."
         )
         return show_plan(plan_of_improvement(recipe, own.device, allowed), note, own.json_)
+    recipe, run_folder = open_subject(subject, own, WORDS, kind="improve", trial=True)
     begun = Begun.of(subject, budget, rounds, own, recipe)
     begun.keep(run_folder.path)
     return turned(begun, recipe, run_folder, own)
@@ -154,26 +156,7 @@ def keep_recipe(path: Path, result: "Improvement") -> str | None:
 
 def show_improvement(result: "Improvement", recipe: str | None) -> None:
     """An improvement as a person reads it."""
-    from thalweg.cli.show import scores_table, wide_console
+    from thalweg.cli.show import show_lines
 
-    console = wide_console()
-    for number, turn in enumerate(result.diary, 1):
-        console.print(f"[bold]Round {number}: {turn.finding.cause}[/bold]  ", end="")
-        console.print(
-            f"{turn.finding.mechanism[:1].upper()}{turn.finding.mechanism[1:]}.", soft_wrap=True, markup=False
-        )
-        if turn.race is not None:
-            console.print(f"  raced: {turn.race.sentence}", soft_wrap=True, markup=False)
-        for proof in turn.proofs:
-            mark = "adopted" if proof is turn.adopted else "no help"
-            name = proof.kept.name if proof is turn.adopted else proof.remedy.name
-            console.print(f"  {mark}: {name}: {proof.sentence}", soft_wrap=True, markup=False)
-    console.print(f"Ended: {result.ended}.", soft_wrap=True, markup=False)
-    used = f"{result.validation_used} runs were judged on validation to choose by"
-    console.print(f"{used}. On {result.judged_on}:", soft_wrap=True, markup=False)
-    if scores := {name: of for name, of in (("before", result.before), ("after", result.after)) if of}:
-        console.print(scores_table(scores))
-    if not result.before and result.after:
-        console.print("As it came in, it diverged.")
-    if recipe is not None:
-        console.print(f"The improved recipe: {recipe}", soft_wrap=True, markup=False)
+    path = [] if recipe is None else [f"The improved recipe: {recipe}"]
+    show_lines("\n".join([str(result), *path]), r"Round \d+: [A-Z_]+")

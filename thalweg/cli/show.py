@@ -5,10 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from thalweg.core.numerals import score_texts
 from thalweg.core.wording import counted
-
-LARGE = 100
-"""From here on, the decimals of a score are one instead of three."""
 
 
 def show_run(run: Any, conclusion: Any) -> None:
@@ -22,6 +20,17 @@ def show_run(run: Any, conclusion: Any) -> None:
     console.print(scores_table(conclusion.scores))
     if conclusion.calibration is not None:
         console.print(calibration_line(conclusion.calibration), soft_wrap=True)
+
+
+def show_lines(text: str, bold: str) -> None:
+    """A text as it is, the words `bold` at its lines' beginnings in bold, for a pattern of them."""
+    from rich.text import Text
+
+    console = wide_console()
+    for line in text.splitlines():
+        shown = Text(line)
+        shown.highlight_regex(rf"^(?:{bold})", style="bold")
+        console.print(shown, soft_wrap=True)
 
 
 def wide_console() -> Console:
@@ -39,22 +48,6 @@ def scores_table(scores: dict[str, dict[str, tuple[float, float, float]]]) -> Ta
     for name in next(iter(scores.values())):
         table.add_row(name, *score_texts([split[name] for split in scores.values()]))
     return table
-
-
-def score_texts(scores: list[tuple[float, float, float]]) -> list[str]:
-    """Scores of one name with their intervals, alike in decimals: 3 (1 where they are large), more for small ones.
-
-    >>> score_texts([(0.97222, 0.95, 0.984), (0.5, float("nan"), float("nan"))])
-    ['0.972 [0.950, 0.984]', '0.500']
-    >>> score_texts([(0.00123, 0.00119, 0.00131)]), score_texts([(2.5e-6, 2.1e-6, 3.2e-6)])
-    (['0.0012 [0.0012, 0.0013]'], ['2.5e-06 [2.1e-06, 3.2e-06]'])
-    """
-    from thalweg.report import interval, row_digits
-
-    known = [dict(zip(("value", "low", "high"), score, strict=True)) for score in scores]
-    large = any(abs(end) >= LARGE for score in scores for end in score)
-    decimals = 1 if large else max(3, row_digits(known))
-    return [interval(score, decimals=decimals) for score in known]
 
 
 def calibration_line(calibration: dict[str, float]) -> str:

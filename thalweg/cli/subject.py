@@ -1,6 +1,5 @@
 """What a command is pointed at, as a recipe: a case, a run, or whatever `thalweg.load` knows."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from thalweg.cli.decoding import decoding_shown
 from thalweg.cli.exits import check_conditions, interrupt_says
 from thalweg.cli.find import all_runs, find_run, folder_of
 from thalweg.cli.options import TrainingOptions
-from thalweg.core.errors import RecipeError, RunError
+from thalweg.core.errors import RecipeError
 from thalweg.core.files import read_object
 from thalweg.core.notices import collecting
 
@@ -22,30 +21,54 @@ OF_A_RUN = ("report.html", "run.json")
 
 
 def open_subject(
-    subject: str, options: TrainingOptions, words: tuple[str, ...] = ("status",), kind: str = "train"
+    subject: str,
+    options: TrainingOptions,
+    words: tuple[str, ...] = ("status",),
+    kind: str = "train",
+    trial: bool = False,
 ) -> "tuple[Recipe, RunFolder]":
-    """The recipe of a subject and its run folder, which is made before the data are loaded.
+    """The recipe of a subject and its run folder, which is made once the options and the data are understood.
 
-    A `--fail-if` is refused where it names neither a score of the recipe nor one of `words`. A folder whose data cannot
-    be used stays, and says so; one that was made for a mistyped subject is taken away again.
+    With `trial` it is seen beforehand too whether model and data meet; a folder that is trained in next is taken away
+    again by `train` where they do not. What is raised before leaves nothing behind; `understood` says what it is.
     """
+    from thalweg.core.notices import unsaid
+    from thalweg.core.randomness import untouched
+    from thalweg.training import RunFolder
+    from thalweg.training.train import ready
+
+    recipe, name = understood(subject, options, words)
+    if trial:
+        with untouched(), unsaid():
+            ready(recipe, options.device)
+    folder = RunFolder.make(options.out, name, kind)
+    with folder.ending():
+        folder.keep_recipe(recipe)
+        if trial:
+            folder.begin([])
+    return recipe, folder
+
+
+def understood(subject: str, options: TrainingOptions, words: tuple[str, ...] = ("status",)) -> "tuple[Recipe, str]":
+    """The recipe of a subject and the name that its run will have, all that is asked checked and nothing written.
+
+    What takes long, the data, comes last. A `--fail-if` is refused where it names neither a score of the recipe nor one
+    of `words`. Raises `RecipeError`, `DataError`, and `RunError` for a place in which no run folder can be made.
+    """
+    from thalweg.core.device import resolve_device
     from thalweg.recipes.conclusion import scored_names
     from thalweg.training import RunFolder
 
     options.set_notices()
     check_conditions(options.fail_if)
-    run = find_run(subject, options.out) if _is_run(subject, options.out) else None  # before a newer `last` is made
-    folder = RunFolder.make(options.out, _name(subject, run), kind)
+    resolve_device(options.device)
+    RunFolder.check_place(options.out)
+    run = find_run(subject, options.out) if _is_run(subject, options.out) else None
     told = f"while {subject} was loaded: nothing was trained."
-    try:
-        with interrupt_says(told), collecting() as notices, folder.ending(notices), decoding_shown(options.quiet):
-            recipe = _recipe(subject, options.assignments(), options.data(), options.seed, run)
-            check_conditions(options.fail_if, [*scored_names(recipe), *words])
-            folder.keep_recipe(recipe)
-    except (RecipeError, RunError):
-        shutil.rmtree(folder.path)
-        raise
-    return recipe, folder
+    with interrupt_says(told), collecting(), decoding_shown(options.quiet):
+        recipe = _recipe(subject, options.assignments(), options.data(), options.seed, run)
+        check_conditions(options.fail_if, [*scored_names(recipe), *words])
+    return recipe, _name(subject, run)
 
 
 def read_subject(subject: str, options: TrainingOptions) -> "Recipe":

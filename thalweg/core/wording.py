@@ -1,4 +1,6 @@
-"""Words for numbers, and sentences inside of others."""
+"""Words for numbers, sentences inside of others, and text as a notebook shows it."""
+
+from html import escape
 
 
 def counted(count: int, thing: str) -> str:
@@ -20,3 +22,21 @@ def lowered(sentence: str) -> str:
     'the loss falls'
     """
     return sentence[:1].lower() + sentence[1:]
+
+
+def capitalized(sentence: str) -> str:
+    """A sentence with a large first letter, the rest as it is.
+
+    >>> capitalized("the loss of ResNet falls")
+    'The loss of ResNet falls'
+    """
+    return sentence[:1].upper() + sentence[1:]
+
+
+def preformatted(text: str) -> str:
+    """A text of lines as HTML, which notebooks show as it is.
+
+    >>> preformatted("train < test")
+    '<pre style="white-space: pre-wrap">train &lt; test</pre>'
+    """
+    return f'<pre style="white-space: pre-wrap">{escape(text)}</pre>'

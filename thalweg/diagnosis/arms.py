@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite
+from math import isclose, isfinite
 from typing import Any
 
 import torch
@@ -36,6 +36,8 @@ DECADES = 5
 """The learning rate is raised and lowered at most so far."""
 STEPS = 3
 """A scheduler that sets rates of its own is told by so many."""
+NEARLY = 0.02
+"""Rates that lie so near to one another, as half decades do, train the same."""
 ADAMS = ("lr", "betas", "eps", "weight_decay", "amsgrad")
 HARDLY = 0.02
 """A decade that lowers the train loss by less than this share was the last one in its direction."""
@@ -169,7 +171,7 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
         others.append((", ".join(filter(None, (ANEW, name))), anew))
     if (even := evened(tuned, lab.train)) is not None:
         others.insert(0, (", ".join(filter(None, (EVENED, name))), even))
-    if not is_usual_adam(lab.recipe):
+    if not any(is_usual_adam(at(decades)[1]) for decades in (*losses, best + 0.5, best - 0.5)):
         others.append((ADAM, usual_adam(lab.recipe)))
     others.append((", ".join(filter(None, (LONGER, name))), tuned.but(epochs=3 * lab.recipe.epochs)))
     for name, recipe in others:
@@ -183,14 +185,28 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
 
 
 def is_usual_adam(recipe: Recipe) -> bool:
-    """Whether a recipe has Adam at its usual rate already, so that an arm with it would be the recipe again."""
+    """Whether a recipe has Adam at its usual rate, or hardly another, so that an arm with it would be the same again.
+
+    >>> from torch import nn
+    >>> from thalweg.core.source import Splits
+    >>> x = torch.ones(8, 3)
+    >>> recipe = Recipe(
+    ...     data=Splits(train=(x, x)), model=lambda: nn.Linear(3, 3), objective=nn.MSELoss(),
+    ...     optimizer=partial(torch.optim.Adam, lr=1e-4),
+    ... )
+    >>> is_usual_adam(recipe), is_usual_adam(at_rate(recipe, 10.0))
+    (False, True)
+    """
+    if isinstance(recipe.schedule, ScaledSchedule):
+        return False  # the schedule's own rates are others
     with untouched():
         model = recipe.model()
         own, usual = (build_optimizer(one.optimizer, model, one.loop) for one in (recipe, usual_adam(recipe)))
     if type(own) is not type(usual) or len(own.param_groups) != len(usual.param_groups):
         return False
-    settings = [{key: value for key, value in each.param_groups[0].items() if key in ADAMS} for each in (own, usual)]
-    return bool(settings[0] == settings[1])
+    mine, theirs = ({key: each.param_groups[0].get(key) for key in ADAMS} for each in (own, usual))
+    rates = [float(settings.pop("lr")) for settings in (mine, theirs)]
+    return bool(mine == theirs) and isclose(*rates, rel_tol=NEARLY)
 
 
 def usual_adam(recipe: Recipe) -> Recipe:

@@ -27,11 +27,13 @@ from thalweg.diagnosis.flaw import Flaw, Sure
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.generalizing import SEEDS, ask
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
+from thalweg.diagnosis.loop_steps import Difference, loop_differences
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.natural import are_shares, as_losses, recalibrated_errors
 from thalweg.training import Recipe
 from thalweg.training.values import each_alone
 
-NO_GRADIENT = "no gradient"
+NO_GRADIENT = Mechanism.NO_GRADIENT
 LETS, LOOP, LOSS = (
     "gradients let through",
     "the library's loop in place of its own",
@@ -107,19 +109,38 @@ def exchanged(recipe: Recipe, flaws: tuple[Flaw, ...]) -> Iterator[tuple[str, Re
         yield LOOP, recipe.but(loop=None), of_loop()
 
 
-def of_loop() -> Flaw:
-    """The flaw of a loop that trains worse than the library's on the same model, loss, optimizer and batches."""
+def of_loop(seen: tuple[Difference, ...] = ()) -> Flaw:
+    """The flaw of a loop that trains worse than the library's; `seen` is what it does otherwise."""
     return Flaw(
         Cause.WIRING,
-        "own loop",
+        Mechanism.OWN_LOOP,
         "the same model, loss, optimizer and batches train well in the library's loop, so that the recipe's own is at "
-        "fault",
+        f"fault{_told(seen)}",
         1.0,
         "the same losses in either loop",
-        MEND_LOOP.rstrip("."),
+        mend_of_loop(seen).rstrip("."),
         "a training in the library's loop that is no better",
         Sure.MEASURED,
     )
+
+
+def _told(seen: tuple[Difference, ...]) -> str:
+    return ": " + "; ".join(difference.says for difference in seen) if seen else ""
+
+
+def mend_of_loop(seen: tuple[Difference, ...]) -> str:
+    """What to change in a loop that does these things otherwise; where none was seen, where to look.
+
+    >>> mend_of_loop((Difference("gradients are clipped to length 1e-4", "Clip less"),))
+    'Clip less.'
+    """
+    return f"{'; '.join(difference.mend for difference in seen)}." if seen else MEND_LOOP
+
+
+def differences_of(lab: Laboratory) -> tuple[Difference, ...]:
+    """What the recipe's own loop does otherwise than the library's; it costs about an epoch, which is counted."""
+    lab.price += min(1.0, 2 / max(lab.recipe.epochs, 1))
+    return loop_differences(lab.recipe, lab.device, lab.kept.get((CONTROL, lab.recipe.seed)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +252,7 @@ def _slope(loss: Callable[[Any, Any], Tensor], output: Tensor, y: Any) -> Tensor
     return slope.double()
 
 
-def ask_loss(lab: Laboratory, floor: Floor) -> tuple[Experiment, Ranked] | None:
+def ask_loss(lab: Laboratory, floor: Floor) -> tuple[Experiment, Ranked, str] | None:
     """Whether the usual loss brings down the errors on train and on validation, however outputs are calibrated.
 
     A loss may want another quantile, or weigh classes, on purpose: errors are those after the best line, or the best
@@ -263,9 +284,8 @@ def ask_loss(lab: Laboratory, floor: Floor) -> tuple[Experiment, Ranked] | None:
         f"on validation are {'' if effects[1].value > 0 else 'not '}lower, by {effects[1]}, from {control.score}."
     )
     experiment = Experiment(ASKS, "natural error", control, (arm,), "yes" if yes else "no", says, effects[1])
-    return experiment, Ranked(
-        Cause.WIRING, max(0.0, min(1.0, max(shares))), f"the loss is at fault: {says.rstrip('.')}"
-    )
+    share = max(0.0, min(1.0, max(shares)))
+    return experiment, Ranked(Cause.WIRING, share, f"the loss is at fault: {says.rstrip('.')}"), MEND_LOSS
 
 
 def _share(own: Any, effect: Score, reference: float) -> float:
@@ -273,8 +293,8 @@ def _share(own: Any, effect: Score, reference: float) -> float:
     return effect.value / way if way > 0 else 0.0
 
 
-def ask_loop(lab: Laboratory, floor: Floor) -> tuple[Experiment, Ranked] | None:
-    """Whether the library's loop, in place of the recipe's own, lowers the validation loss; on two seeds.
+def ask_loop(lab: Laboratory, floor: Floor) -> tuple[Experiment, Ranked, str] | None:
+    """Whether the library's loop, in place of the recipe's own, lowers the validation loss; on two seeds. And a mend.
 
     None where the recipe has no loop of its own, or the budget does not hold the runs.
     """
@@ -289,4 +309,6 @@ def ask_loop(lab: Laboratory, floor: Floor) -> tuple[Experiment, Ranked] | None:
         return None
     says = f"In the library's loop the validation loss is {'' if effect.value > 0 else 'not '}lower, by {effect}."
     experiment = replace(experiment, says=says)
-    return experiment, Ranked(Cause.WIRING, None, f"the recipe's own loop is at fault: {says.rstrip('.')}")
+    seen = differences_of(lab) if experiment.answer == "yes" else ()
+    ranked = Ranked(Cause.WIRING, None, f"the recipe's own loop is at fault: {says.rstrip('.')}{_told(seen)}")
+    return experiment, ranked, mend_of_loop(seen)

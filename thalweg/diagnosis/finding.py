@@ -3,12 +3,14 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from thalweg.core.wording import capitalized, counted, preformatted
 from thalweg.diagnosis.budget import Cost
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.score import Score as Score
 from thalweg.diagnosis.shift.explanation import Shift
+from thalweg.diagnosis.telling import told
 from thalweg.measure.curvature.point import CriticalPoint
 from thalweg.training import Recipe
 
@@ -38,10 +40,21 @@ class Arm:
             "seconds": self.seconds,
         }
 
+    def __repr__(self) -> str:
+        return f"Arm({self.name!r}, {self.score}, {counted(len(self.seeds), 'seed')})"
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question, the run as it is, varied runs, and the answer: "yes", "no" or "undecided"."""
+    """A question, the run as it is, varied runs, and the answer: "yes", "no" or "undecided".
+
+    >>> as_it_is = Arm("as it is", (), Score(0.5, 0.4, 0.6), (0,))
+    >>> asked = Experiment("Does it help?", "train loss", as_it_is, (), "no", "Nothing was tried.")
+    >>> asked
+    Experiment('Does it help?', 'no', 0 arms beside Arm('as it is', 0.5 [0.4, 0.6], 1 seed))
+    >>> print(asked)
+    Does it help? no. Nothing was tried.
+    """
 
     question: str
     measure: str
@@ -63,6 +76,13 @@ class Experiment:
             "says": self.says,
         }
 
+    def __str__(self) -> str:
+        return f"{self.question} {self.answer}. {self.says}"
+
+    def __repr__(self) -> str:
+        arms = f"{counted(len(self.arms), 'arm')} beside {self.control!r}"
+        return f"Experiment({self.question!r}, {self.answer!r}, {arms})"
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -71,6 +91,9 @@ class Ranked:
     cause: Cause
     share: float | None
     sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.cause}: {self.sentence}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,12 @@ class Finding:
     >>> finding = Finding(Cause.NONE, "reaches the reference learners")
     >>> finding.to_json()["cause"]
     'NONE'
+
+    `print` shows what `thalweg diagnose` does, and a notebook too.
+
+    >>> print(finding)
+    NONE  Nothing stands out: both losses are as small as these data are known to allow.
+    Reaches the reference learners.
     """
 
     cause: Cause
@@ -113,7 +142,7 @@ class Finding:
     @property
     def sentence(self) -> str:
         """The finding in one sentence."""
-        return f"{self.cause.sentence} {self.mechanism[:1].upper()}{self.mechanism[1:]}."
+        return f"{self.cause.sentence} {capitalized(self.mechanism)}."
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `finding.json` and `--json` hold them."""
@@ -141,3 +170,9 @@ class Finding:
 
     def __repr__(self) -> str:
         return f"Finding({self.cause}: {self.mechanism}; {self.cost.runs} runs, {self.cost.times:.1f} x the training)"
+
+    def __str__(self) -> str:
+        return "\n".join(told(self))
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))

@@ -16,7 +16,7 @@ from itertools import chain
 from thalweg.core.wording import counted
 from thalweg.diagnosis.arms import at_rate, better_trained
 from thalweg.diagnosis.cause import Cause
-from thalweg.diagnosis.exchanges import EXCHANGES, MEND_LOSS, ask_loss, exchanged
+from thalweg.diagnosis.exchanges import EXCHANGES, LOOP, ask_loss, differences_of, exchanged, of_loop
 from thalweg.diagnosis.finding import Experiment, Ranked
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.further_arms import SHALLOWER
@@ -60,12 +60,12 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
         if same.name == SHALLOWER:
             says += "; the deeper network could compute the same, so it is trained badly"
         if same.name in mends:
-            flaw = mends[same.name][1]
+            flaw = of_loop(differences_of(lab)) if same.name == LOOP else mends[same.name][1]
             by_flaw = Ranked(flaw.cause, min(1.0, same.share), f"{says}: {flaw.says}")
             return Fitting((by_flaw,), (same.experiment,), mend=f"{flaw.mend}.")
         return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, same.share), says),), (same.experiment,))
     if (asked := ask_loss(lab, floor)) is not None and asked[0].answer == "yes":
-        return Fitting((asked[1],), (same.experiment, asked[0]), mend=MEND_LOSS)
+        return Fitting((asked[1],), (same.experiment, asked[0]), mend=asked[2])
     lab.asks(BIGGER)
     bigger = screened(lab, floor, control, BIGGER, bigger_arms(lab, same.tuned, grow))
     if _eliminated(floor, same, bigger):

@@ -9,6 +9,7 @@ from typing import Any
 
 from thalweg.core.spoken import Spoken
 from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.mechanism import Mechanism
 
 
 class Sure(Spoken):
@@ -32,19 +33,24 @@ class Raises(Spoken):
 class Flaw:
     """What a check has seen: the mechanism that it tested, its number, and what a healthy program shows.
 
-    `mechanism` is a name in a few words ("softmax twice"), the same wherever it is found; `says` is one sentence with
+    `mechanism` is a name in a few words, the same wherever it is found; `says` is one sentence with
     the number, `mend` what to change, `refuted_by` what would show that it is no flaw.
 
     >>> flaw = Flaw(
-    ...     Cause.WIRING, "softmax twice", "The outputs sum to 1 and the loss takes another softmax", 1.0, "logits",
-    ...     "Take the softmax out of the model", "outputs that do not sum to 1",
+    ...     Cause.WIRING, Mechanism.SOFTMAX_TWICE, "The outputs sum to 1 and the loss takes another softmax", 1.0,
+    ...     "logits", "Take the softmax out of the model", "outputs that do not sum to 1",
     ... )
     >>> flaw.to_json()["sure"], flaw.to_json()["raises"]
     ('CERTAIN', 'TRAIN')
+    >>> flaw
+    Flaw(WIRING, 'softmax twice', 1, certain)
+    >>> print(flaw)
+    softmax twice. The outputs sum to 1 and the loss takes another softmax.
+    To mend it: Take the softmax out of the model.
     """
 
     cause: Cause
-    mechanism: str
+    mechanism: Mechanism
     says: str
     number: float
     healthy: str
@@ -57,5 +63,17 @@ class Flaw:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        told = {"cause": str(self.cause), "sure": str(self.sure), "raises": str(self.raises)}
+        told = {
+            "cause": str(self.cause),
+            "mechanism": str(self.mechanism),
+            "sure": str(self.sure),
+            "raises": str(self.raises),
+        }
         return asdict(self) | told | {"also": None if self.also is None else str(self.also)}
+
+    def __repr__(self) -> str:
+        told = f"{self.cause}, '{self.mechanism}', {self.number:.3g}, {str(self.sure).lower()}"
+        return f"{type(self).__name__}({told})"
+
+    def __str__(self) -> str:
+        return f"{self.mechanism}. {self.says}.\nTo mend it: {self.mend}."

@@ -2,11 +2,13 @@
 
 from math import isnan
 
+from thalweg.core.wording import counted
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.mismatch import Mismatch
 from thalweg.diagnosis.references import CONSTANT
+from thalweg.training.evaluate import ExampleLosses
 
 MUCH = 0.25
 """The share of the way from the best constant to the floor that may not be lost unseen where nothing is found."""
@@ -34,8 +36,17 @@ def too_few(on_validation: Score, floor: Floor) -> str | None:
     )
 
 
-def nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor, unknown: str | None) -> Finding:
-    """The finding where neither the train nor the validation loss is known to lie above the floor, nor test to cost."""
+def nothing_before(
+    finding: Finding,
+    mismatch: Mismatch | None,
+    floor: Floor,
+    unknown: str | None,
+    validation: tuple[Score, ExampleLosses],
+) -> Finding:
+    """The finding where neither the train nor the validation loss is known to lie above the floor, nor test to cost.
+
+    `validation` is how far the loss there lies above the floor, and the losses.
+    """
     experiments: tuple[Experiment, ...] = () if mismatch is None else (mismatch.experiment,)
     if floor.siblings:
         return finding.but(
@@ -53,10 +64,14 @@ def nothing_before(finding: Finding, mismatch: Mismatch | None, floor: Floor, un
             experiments=experiments,
             would_decide="More test examples, or a look at the worst of these: a confident mistake may carry it all.",
         )
-    says = (
-        f"train and validation loss reach what reference learners do: the floor lies in [{floor.low:.3g}, "
-        f"{floor.high:.3g}] ({floor.by})"
-    )
+    where = f"the floor lies in [{floor.low:.3g}, {floor.high:.3g}] ({floor.by})"
+    says = f"train and validation loss reach what reference learners do: {where}"
+    above, losses = validation
+    if above.value >= floor.material(losses.mean()[0]):
+        says = (
+            "neither train nor validation loss lies above what reference learners reach beyond chance: validation "
+            f"lies {above} above it, which {counted(len(losses.values), 'example')} cannot tell from 0; {where}"
+        )
     if floor.by == CONSTANT:
         says += "; none of them tells these targets from these inputs, so look whether the two belong together"
     ranked = (Ranked(Cause.NONE, None, says),)

@@ -14,16 +14,21 @@ from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Ranked, Score
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.floor import SHARE_OF_LOSS, SHARE_OF_WAY, Floor, Known
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.natural import as_losses
 
 IN_THE_FLOOR = (
-    "wrong labels",
-    "equal inputs with different labels",
-    "targets far out",
-    "train tells less than validation",
+    Mechanism.WRONG_LABELS,
+    Mechanism.EQUAL_INPUTS_WITH_DIFFERENT_LABELS,
+    Mechanism.TARGETS_FAR_OUT,
+    Mechanism.TRAIN_TELLS_LESS_THAN_VALIDATION,
 )
 """What every learner suffers from, so that the floor itself lies higher: the number is the share of the examples."""
-INVALID = ("train examples in validation", "one target for all", "validation targets made otherwise")
+INVALID = (
+    Mechanism.TRAIN_EXAMPLES_IN_VALIDATION,
+    Mechanism.ONE_TARGET_FOR_ALL,
+    Mechanism.VALIDATION_TARGETS_MADE_OTHERWISE,
+)
 MUCH = 0.1
 """What leaves nothing to be told by the validation loss, from such a number on."""
 MATERIAL = 0.05

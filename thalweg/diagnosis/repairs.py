@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from thalweg.core.description import describe_piece
 from thalweg.core.source import Altering, Indexed, Splits, plain_of
 from thalweg.diagnosis.flaw import Flaw
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Recipe
 
 INPUTS, TARGETS, DESTROYED = (
-    "inputs far from unit scale",
-    "targets far from unit scale",
-    "augmentation destroys the signal",
+    Mechanism.INPUTS_FAR_FROM_UNIT_SCALE,
+    Mechanism.TARGETS_FAR_FROM_UNIT_SCALE,
+    Mechanism.AUGMENTATION_DESTROYS_THE_SIGNAL,
 )
 """The mechanisms that can be repaired from outside."""
 UNLIKE = 10.0

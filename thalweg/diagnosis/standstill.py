@@ -37,10 +37,3 @@ def stopped_at(lab: Laboratory, run: Run) -> CriticalPoint | None:
         return None
     lab.price += 2 * point.products * seen.examples / training
     return point
-
-
-def says_of(point: CriticalPoint) -> str:
-    """Where the training stopped, in a sentence with its numbers."""
-    norm = f"gradient {point.gradient_norm:.3g}, 0 up to {point.tolerance:.2g}"
-    ends = f"eigenvalues from {point.smallest:.3g} to {point.largest:.3g}"
-    return f"{point.kind.sentence} ({norm}; {ends}.)"

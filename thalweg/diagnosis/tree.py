@@ -22,7 +22,7 @@ from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_o
 from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.checks.label_leak import LEAK
 from thalweg.diagnosis.compare import higher_on, lower_by
-from thalweg.diagnosis.exchanges import MEND_LOOP, MEND_LOSS, ask_loop, ask_loss
+from thalweg.diagnosis.exchanges import ask_loop, ask_loss
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
 from thalweg.diagnosis.flaw import Flaw, Raises
@@ -201,7 +201,7 @@ def _by_experiment(
         return _mismatch(finding, mismatch)  # what is lost on test is more than all that is lost before it
     if worth_asking(on_train, train, floor):
         return _train_loss(lab, run, finding, floor, grow)
-    if is_material(gaps.natural[0], floor) and (bent := _exchanged(finding, ask_loss(lab, floor), MEND_LOSS)):
+    if is_material(gaps.natural[0], floor) and (bent := _exchanged(finding, ask_loss(lab, floor))):
         return bent  # a loss that judges itself well
     above = worth_asking(on_validation, validation, floor) or floor.siblings  # siblings say nothing of restraint
     if above and higher_on(validation, train).low > 0:
@@ -216,7 +216,7 @@ def _by_experiment(
     if open_ is None and (starved := ask_starved(lab, floor, train, validation)) is not None:
         ranked, curve = starved
         return finding.but(cause=ranked.cause, mechanism=ranked.sentence, ranked=(ranked,), experiments=(curve,))
-    return nothing_before(finding, mismatch, floor, unknown=open_)
+    return nothing_before(finding, mismatch, floor, open_, (on_validation, validation))
 
 
 def _refused(lab: Laboratory, error: DataError) -> Finding:
@@ -271,7 +271,7 @@ def _train_loss(
 
 def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Score, level: float) -> Finding:
     """First whether validation is of another kind than train, then whether the model overfits."""
-    if (own := _exchanged(finding, ask_loop(lab, floor), MEND_LOOP)) is not None:
+    if (own := _exchanged(finding, ask_loop(lab, floor))) is not None:
         return own
     made = lab.apart and not floor.siblings
     apart = ask_held_out(lab, floor) if made else None
@@ -286,11 +286,11 @@ def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Sco
     return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)
 
 
-def _exchanged(finding: Finding, asked: tuple[Experiment, Ranked] | None, mend: str) -> Finding | None:
+def _exchanged(finding: Finding, asked: tuple[Experiment, Ranked, str] | None) -> Finding | None:
     """The part of the program that is at fault where the usual one in its place does better; None where it does not."""
     if asked is None or asked[0].answer != "yes":
         return None
-    experiment, ranked = asked
+    experiment, ranked, mend = asked
     return finding.but(
         cause=ranked.cause, mechanism=ranked.sentence, ranked=(ranked,), experiments=(experiment,), mend=mend
     )

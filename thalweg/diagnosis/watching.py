@@ -21,7 +21,8 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.randomness import untouched
 from thalweg.core.wording import counted
-from thalweg.diagnosis.checks.watched import Record, Sample, Sign, signs
+from thalweg.diagnosis.checks.watched import Sign, signs
+from thalweg.diagnosis.checks.watched_record import Record, Sample
 from thalweg.measure.propagation import Track, kept_as_it_is, layers_of
 from thalweg.measure.saturation import Saturations
 
@@ -100,6 +101,14 @@ class Sentinel:
             self.expected = there + gradient.detach()
         self.calls += 1
 
+    def turns(self, record: Record) -> bool:
+        """Note the gradient beside that of the last step, where both are there; whether they were."""
+        now = self.weight.grad
+        if self.stepped is None or now is None or now.is_sparse or now.numel() < 2:
+            return False
+        record.note_turn(self.stepped, now)
+        return True
+
     def after_step(self, looks: bool) -> None:
         """The optimizer has stepped by the gradient that is there; the next step is looked at, or not."""
         gradient = self.weight.grad if looks else None
@@ -129,7 +138,7 @@ class Watching:
             raise RecipeError("This loop is being watched already: each `with thalweg.watch(...)` watches one block.")
         owned = {id(w) for one in self.optimizers for group in one.param_groups for w in group["params"]}
         self.record.begin(self.model, owned)
-        self._device = next(self.model.parameters()).device
+        self._at_hand = next(self.model.parameters()).device.type == "cpu"
         self._handles.append(self.model.register_forward_pre_hook(self._forward, with_kwargs=True))
         for one in self.optimizers:
             sentinels = [Sentinel(weight) for weight in _smallest(one, self.model)]
@@ -153,9 +162,7 @@ class Watching:
         """
         if loss is None:
             return
-        if not isinstance(loss, Real) and not (
-            isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex()
-        ):
+        if not (loss.numel() == 1 and not loss.is_complex() if isinstance(loss, Tensor) else isinstance(loss, Real)):
             shown = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise RecipeError(f"step was given {shown}, but a loss is one number: w.step(loss) or w.step().")
         self.record.add_loss(loss)
@@ -195,25 +202,29 @@ class Watching:
 
     def _backward(self, sentinel: Sentinel, gradient: Tensor) -> None:
         sentinel.total += 1
-        self.record.backwards = max(self.record.backwards, sentinel.total)
+        if sentinel.total > self.record.backwards:
+            self.record.backwards = sentinel.total
         if sentinel.stepped is None or gradient.is_sparse:
-            sentinel.calls += 1
+            sentinel.calls += 1  # as in most steps: nothing but a count
         else:
             sentinel.before(gradient)
 
     def _pre_step(self, sentinels: list[Sentinel], optimizer: Any, args: Any, kwargs: Any) -> None:
         record = self.record
         record.steps += 1
-        if not any(callable(given) for given in (*args[1:], *kwargs.values())):  # a closure goes backward inside
+        if not any(map(callable, (*args[1:], *kwargs.values()))):  # a closure goes backward inside
             met = [sentinel for sentinel in sentinels if sentinel.calls]
             record.stale += not met
-            record.looked += any(sentinel.stepped is not None for sentinel in met)
-            record.uncleared += any(not sentinel.cleared for sentinel in met)
+            if any(sentinel.stepped is not None for sentinel in met):
+                record.looked += 1
+                record.uncleared += any(not sentinel.cleared for sentinel in met)
         record.evaluating += not self.model.training
         record.rates.append(float(optimizer.param_groups[0]["lr"]))
-        record.note_turn([(s.stepped, s.weight.grad) for s in sentinels])
-        if record.broken is None and (self._device.type == "cpu" or record.steps % SYNC == 0):
-            self._look_for_breaks(sentinels[-1:])
+        for sentinel in sentinels:
+            if sentinel.turns(record):
+                break
+        if record.broken is None and sentinels and (self._at_hand or record.steps % SYNC == 0):
+            self._look_for_breaks(sentinels[-1].weight.grad)
         if self._sampling:
             self._before = {name: _flat(module) for name, module in layers_of(self.model) if name in self._tracks}
 
@@ -225,10 +236,9 @@ class Watching:
         if not self._sampling and self.record.steps >= self._next:
             self._arm()
 
-    def _look_for_breaks(self, sentinels: list[Sentinel]) -> None:
+    def _look_for_breaks(self, gradient: Tensor | None) -> None:
         """Where a gradient is not finite, which layer it comes from; the weights are still those that were used."""
-        grads = [s.weight.grad for s in sentinels if s.weight.grad is not None and not s.weight.grad.is_sparse]
-        if all(isfinite(float(gradient.sum())) for gradient in grads):
+        if gradient is None or gradient.is_sparse or isfinite(gradient.sum().item()):
             return
         found: list[str] = []
 

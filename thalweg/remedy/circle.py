@@ -9,6 +9,7 @@ import torch
 
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.source import Indexed
+from thalweg.core.wording import capitalized, counted
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Progress, Stage
 from thalweg.diagnosis.growth import runs
 from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
@@ -45,6 +46,18 @@ class Round:
     def looks(self) -> int:
         """How many runs were judged on validation to choose by: of the diagnosis, the race and the proofs."""
         return self.finding.cost.runs + sum(each.cost.runs for each in (self.race, *self.proofs) if each is not None)
+
+    def __str__(self) -> str:
+        lines = [f"{self.finding.cause}  {capitalized(self.finding.mechanism)}."]
+        lines += [] if self.race is None else [f"  raced: {self.race.sentence}"]
+        for proof in self.proofs:
+            mark, name = ("adopted", proof.kept.name) if proof is self.adopted else ("no help", proof.remedy.name)
+            lines.append(f"  {mark}: {name}: {proof.sentence}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        adopted = "nothing" if self.adopted is None else repr(self.adopted.kept.name)
+        return f"Round({self.finding.cause}, {counted(len(self.proofs), 'proof')}, adopted {adopted})"
 
 
 Keep = Callable[[tuple[Round, ...]], None]

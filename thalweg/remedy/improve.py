@@ -16,7 +16,9 @@ from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting, notice
+from thalweg.core.numerals import score_lines
 from thalweg.core.source import Indexed, Splits
+from thalweg.core.wording import preformatted
 from thalweg.diagnosis import Budget, Cost, Finding, Planned, Progress, Stage, plan
 from thalweg.diagnosis.laboratory import halves
 from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, always, opened_test
@@ -63,6 +65,22 @@ class Improvement:
     def proofs(self) -> list[Proof]:
         """Every proof, adopted or not."""
         return [proof for turn in self.diary for proof in turn.proofs]
+
+    def __str__(self) -> str:
+        lines = [f"Round {number}: {turn}" for number, turn in enumerate(self.diary, 1)]
+        used = f"{self.validation_used} runs were judged on validation to choose by"
+        lines += [f"Ended: {self.ended}.", f"{used}. On {self.judged_on}:"]
+        lines += score_lines({name: of for name, of in (("before", self.before), ("after", self.after)) if of})
+        lines += [] if self.before or not self.after else ["As it came in, it diverged."]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        adopted = [turn.adopted.kept.name for turn in self.diary if turn.adopted is not None]
+        causes = ", ".join(str(turn.finding.cause) for turn in self.diary)
+        return f"Improvement({causes}; adopted {', '.join(adopted) or 'nothing'}; {self.ended})"
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
 
 
 @no_type_check

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from math import isinf, isnan
 from typing import Any
 
+from thalweg.core.wording import preformatted
 from thalweg.diagnosis import Cost, Score
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.sign_flips import LEVEL
@@ -103,8 +104,8 @@ class Proof:
     >>> from thalweg.diagnosis import Cause
     >>> remedy = Remedy("longer", Cause.OPTIMIZATION, lambda recipe: recipe.but(epochs=60))
     >>> pairs = tuple((seed, 1.0, 0.5 + seed / 100) for seed in range(5))
-    >>> Proof(remedy, "validation loss", pairs, Score(0.48, 0.46, 0.5), 1 / 32, Cost()).wins
-    5
+    >>> Proof(remedy, "validation loss", pairs, Score(0.48, 0.46, 0.5), 1 / 32, Cost())
+    Proof('longer' helped: validation loss lower by 0.48 [0.46, 0.5], 5 of 5 pairs, p = 0.0312)
     """
 
     remedy: Remedy
@@ -162,6 +163,20 @@ class Proof:
         return "; ".join(
             [told, *(part.sentence for part in self.parts), *([self.random.sentence] if self.random else [])]
         )
+
+    def __str__(self) -> str:
+        return f"{self.remedy.name} {self._verdict}: {self.sentence}."
+
+    def __repr__(self) -> str:
+        shown = self.sentence.partition("; ")[0]
+        return f"Proof({self.remedy.name!r} {self._verdict}: {shown})"
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
+
+    @property
+    def _verdict(self) -> str:
+        return "helped" if self.helped else "did not help"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as a file of `proofs/` holds them."""

@@ -20,6 +20,8 @@ class Remedy:
     >>> longer = Remedy("twice as long", Cause.OPTIMIZATION, lambda recipe: recipe.but(epochs=2 * recipe.epochs))
     >>> longer(get("healthy")).epochs
     60
+    >>> longer
+    Remedy('twice as long', OPTIMIZATION)
     """
 
     name: str
@@ -61,6 +63,12 @@ class Remedy:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"name": self.name, "cause": str(self.cause), "sentence": f"{self.name} treats {self.cause}"}
+
+    def __repr__(self) -> str:
+        return f"Remedy({self.name!r}, {self.cause})"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def _both(first: Callable[[Recipe], Recipe], then: Callable[[Recipe], Recipe], recipe: Recipe) -> Recipe:

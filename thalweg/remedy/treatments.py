@@ -9,6 +9,7 @@ from functools import partial
 from torch import nn
 
 from thalweg.diagnosis import Cause, Finding
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.ranking import cause_of
 from thalweg.measure.curvature.kinds import Kind
 from thalweg.remedy.cleaning import (
@@ -78,62 +79,66 @@ UNSCHEDULED = ("without its schedule", unscheduled)
 ESCAPED = ("escaping from saddles", escaped)
 BARE = ("without the activation behind the last layer", partial(bare_headed, kinds=BOUNDED))
 
-BY_FLAW: dict[str, Treatments] = {
-    "softmax twice": (("without the softmax in the model", partial(bare_headed, kinds=SOFT, otherwise=LOGARITHMS)),),
-    "sigmoid twice": (("without the sigmoid in the model", partial(bare_headed, kinds=SQUASHING, otherwise=LOGITS)),),
-    "head without the targets in its range": (BARE,),
-    "rectifier on the scores": (BARE,),
-    "constant output": (("a sigmoid in the place of the softmax", partial(with_head, head=nn.Sigmoid())),),
-    "softmax for labels that do not exclude each other": (
+BY_FLAW: dict[Mechanism, Treatments] = {
+    Mechanism.SOFTMAX_TWICE: (
+        ("without the softmax in the model", partial(bare_headed, kinds=SOFT, otherwise=LOGARITHMS)),
+    ),
+    Mechanism.SIGMOID_TWICE: (
+        ("without the sigmoid in the model", partial(bare_headed, kinds=SQUASHING, otherwise=LOGITS)),
+    ),
+    Mechanism.HEAD_WITHOUT_THE_TARGETS_IN_ITS_RANGE: (BARE,),
+    Mechanism.RECTIFIER_ON_THE_SCORES: (BARE,),
+    Mechanism.CONSTANT_OUTPUT: (("a sigmoid in the place of the softmax", partial(with_head, head=nn.Sigmoid())),),
+    Mechanism.SOFTMAX_FOR_LABELS_THAT_DO_NOT_EXCLUDE_EACH_OTHER: (
         ("a sigmoid in the place of the softmax", partial(with_head, head=nn.Sigmoid())),
     ),
-    "softmax never": (("log-softmax behind the model", partial(ended, head=nn.LogSoftmax(1))),),
-    "probabilities for log-probabilities": (
+    Mechanism.SOFTMAX_NEVER: (("log-softmax behind the model", partial(ended, head=nn.LogSoftmax(1))),),
+    Mechanism.PROBABILITIES_FOR_LOG_PROBABILITIES: (
         ("log-softmax in the place of the softmax", partial(with_head, head=nn.LogSoftmax(1))),
     ),
-    "softmax over the batch axis": (("softmax over the classes", over_classes),),
-    "broadcast in the loss": (("each output with its own target", partial(mended, how="paired")),),
-    "flipped sign": (("the other sign of the loss", partial(mended, how="turned")),),
-    "labels outside of [0, 1]": (("labels 0 and 1", renamed),),
-    "sum instead of mean": (("the mean of the loss over the examples", averaged),),
-    "not in the optimizer": (("an optimizer over all parameters", complete),),
-    "learning rate 0": (("a learning rate above 0 for all parameters", complete),),
-    "batches of one class": (("examples shuffled", shuffled),),
-    "running statistics stay": (("batch norms of momentum 0.1", remembering),),
-    "batch norm over few values": (LARGER,),
-    "schedule gives no multiplier": (UNSCHEDULED,),
-    "learning rate spent early": (UNSCHEDULED,),
-    "wrong labels": (("without the examples whose labels are doubted", without_doubted),),
-    "equal inputs with different labels": (
+    Mechanism.SOFTMAX_OVER_THE_BATCH_AXIS: (("softmax over the classes", over_classes),),
+    Mechanism.BROADCAST_IN_THE_LOSS: (("each output with its own target", partial(mended, how="paired")),),
+    Mechanism.FLIPPED_SIGN: (("the other sign of the loss", partial(mended, how="turned")),),
+    Mechanism.LABELS_OUTSIDE_OF_0_1: (("labels 0 and 1", renamed),),
+    Mechanism.SUM_INSTEAD_OF_MEAN: (("the mean of the loss over the examples", averaged),),
+    Mechanism.NOT_IN_THE_OPTIMIZER: (("an optimizer over all parameters", complete),),
+    Mechanism.LEARNING_RATE_0: (("a learning rate above 0 for all parameters", complete),),
+    Mechanism.BATCHES_OF_ONE_CLASS: (("examples shuffled", shuffled),),
+    Mechanism.RUNNING_STATISTICS_STAY: (("batch norms of momentum 0.1", remembering),),
+    Mechanism.BATCH_NORM_OVER_FEW_VALUES: (LARGER,),
+    Mechanism.SCHEDULE_GIVES_NO_MULTIPLIER: (UNSCHEDULED,),
+    Mechanism.LEARNING_RATE_SPENT_EARLY: (UNSCHEDULED,),
+    Mechanism.WRONG_LABELS: (("without the examples whose labels are doubted", without_doubted),),
+    Mechanism.EQUAL_INPUTS_WITH_DIFFERENT_LABELS: (
         ("without the examples that contradict one another", without_contradictions),
     ),
-    "train examples in validation": (("without the train examples that validation has", without_shared),),
-    "a rare class is neglected": (("classes weighed alike in the loss", balanced),),
-    "targets far out": (("Huber's loss", robust),),
-    "constant inputs": (("blind to inputs that never change", partial(masked, which=constants)),),
-    "inputs far from unit scale": (SCALED, TUNED_SCALED),
-    "targets far from unit scale": (SCALED_TARGETS,),
-    "augmentation destroys the signal": (("without augmentation", unaugmented),),
-    "loss not finite": (CLIPPED, WARMED, RANGED, NORMED),
-    "exploding signal": (ANEW, NORMED, CLIPPED),
-    "vanishing gradient": (TUNED_NORMED, NORMED, LINKED, ANEW),
-    "dead units": (NORMED, ANEW, WARMED),
-    "saturated units": (NORMED, ANEW),
-    "inputs saturate the first layer": (SCALED, TUNED_SCALED),
-    "symmetric units": (ANEW,),
-    "loss at initialization": (ANEW, SCALED),
-    "learning rate too low": (RANGED,),
-    "weights hardly move": (RANGED,),
-    "learning rate too high": (RANGED, COOLED, WARMED, CLIPPED),
-    "oscillation": (COOLED, LARGER),
-    "noisy steps": (COOLED, LARGER),
-    "loss spikes": (CLIPPED, WARMED),
-    "swinging loss": (COOLED, RANGED),
-    "learning rate dies too early": (UNSCHEDULED,),
-    "warm-up never ends": (UNSCHEDULED,),
-    "too few steps": (SMALLER,),
-    "plateau": (RANGED, NORMED),
-    "clip far below the gradient": (("gradients not clipped", unclipped),),
+    Mechanism.TRAIN_EXAMPLES_IN_VALIDATION: (("without the train examples that validation has", without_shared),),
+    Mechanism.A_RARE_CLASS_IS_NEGLECTED: (("classes weighed alike in the loss", balanced),),
+    Mechanism.TARGETS_FAR_OUT: (("Huber's loss", robust),),
+    Mechanism.CONSTANT_INPUTS: (("blind to inputs that never change", partial(masked, which=constants)),),
+    Mechanism.INPUTS_FAR_FROM_UNIT_SCALE: (SCALED, TUNED_SCALED),
+    Mechanism.TARGETS_FAR_FROM_UNIT_SCALE: (SCALED_TARGETS,),
+    Mechanism.AUGMENTATION_DESTROYS_THE_SIGNAL: (("without augmentation", unaugmented),),
+    Mechanism.LOSS_NOT_FINITE: (CLIPPED, WARMED, RANGED, NORMED),
+    Mechanism.EXPLODING_SIGNAL: (ANEW, NORMED, CLIPPED),
+    Mechanism.VANISHING_GRADIENT: (TUNED_NORMED, NORMED, LINKED, ANEW),
+    Mechanism.DEAD_UNITS: (NORMED, ANEW, WARMED),
+    Mechanism.SATURATED_UNITS: (NORMED, ANEW),
+    Mechanism.INPUTS_SATURATE_THE_FIRST_LAYER: (SCALED, TUNED_SCALED),
+    Mechanism.SYMMETRIC_UNITS: (ANEW,),
+    Mechanism.LOSS_AT_INITIALIZATION: (ANEW, SCALED),
+    Mechanism.LEARNING_RATE_TOO_LOW: (RANGED,),
+    Mechanism.WEIGHTS_HARDLY_MOVE: (RANGED,),
+    Mechanism.LEARNING_RATE_TOO_HIGH: (RANGED, COOLED, WARMED, CLIPPED),
+    Mechanism.OSCILLATION: (COOLED, LARGER),
+    Mechanism.NOISY_STEPS: (COOLED, LARGER),
+    Mechanism.LOSS_SPIKES: (CLIPPED, WARMED),
+    Mechanism.SWINGING_LOSS: (COOLED, RANGED),
+    Mechanism.LEARNING_RATE_DIES_TOO_EARLY: (UNSCHEDULED,),
+    Mechanism.WARM_UP_NEVER_ENDS: (UNSCHEDULED,),
+    Mechanism.TOO_FEW_STEPS: (SMALLER,),
+    Mechanism.PLATEAU: (RANGED, NORMED),
+    Mechanism.CLIP_FAR_BELOW_THE_GRADIENT: (("gradients not clipped", unclipped),),
 }
 """Changes for what a check has seen, by its mechanism; what is missing here is mended by hand alone."""
 

@@ -8,9 +8,12 @@ trajectory/epoch-*.safetensors                                  weights along th
 preprocessing.json        what turns a table into tensors       evaluation.json, predictions
 """
 
+import errno
+import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from thalweg.core.errors import RunError
+from thalweg.core.errors import DataError, RecipeError, RunError
 from thalweg.core.files import check_writable, read_object, write_json, write_lines, write_own
 from thalweg.core.lock import holder, locked
 from thalweg.core.notices import notice
@@ -36,7 +39,10 @@ KEEP_EVERY_SECONDS = 1.0
 
 @dataclass
 class RunFolder:
-    """The folder of one run, made before the data are loaded."""
+    """The folder of one run.
+
+    `fresh` holds from its making until a training begins in it: what is refused before then leaves no folder.
+    """
 
     path: Path
     name: str
@@ -45,6 +51,7 @@ class RunFolder:
     written: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
+    fresh: bool = False
     lock: Any = None
 
     @classmethod
@@ -59,14 +66,27 @@ class RunFolder:
         try:
             path.mkdir(parents=True)
         except OSError as error:
-            raise RunError(
-                f"The run folder {path} cannot be made: {error.strerror or error}. Give a folder that can be written: "
-                "--out FOLDER, or out= in Python."
-            ) from error
-        folder = cls(path, name, now.isoformat(timespec="seconds"), kind)
+            raise _no_place(path, error.strerror or str(error)) from error
+        folder = cls(path, name, now.isoformat(timespec="seconds"), kind, fresh=True)
         folder.lock = locked(path, {})
         folder._write_run("RUNNING", [], (), None, 0)
         return folder
+
+    @staticmethod
+    def check_place(out: Path) -> None:
+        """Refuse a place in which no run folder can be made, before the data are loaded, and make nothing.
+
+        >>> RunFolder.check_place(Path(__file__))
+        Traceback (most recent call last):
+        thalweg.core.errors.RunError: The run folder ... cannot be made: Not a directory. Give a folder that can be ...
+
+        Raises `RunError`.
+        """
+        above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+        if not above.is_dir():
+            raise _no_place(out, os.strerror(errno.ENOTDIR))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise _no_place(out, os.strerror(errno.EACCES))
 
     @classmethod
     def reopen(cls, path: Path, kind: str = "train") -> "RunFolder":
@@ -107,6 +127,7 @@ class RunFolder:
     def begin(self, history: list[dict[str, Any]]) -> None:
         """Say that the training begins, or goes on; until then a folder that was reopened is left as it was."""
         self.history = history
+        self.fresh = False
         if self.closed:
             self.closed = False
             self._write_run("RUNNING", history, (), None, 0)
@@ -171,11 +192,17 @@ class RunFolder:
 
     @contextmanager
     def ending(self, notices: Iterable[str] = ()) -> Iterator[None]:
-        """Close the folder where an error or an interrupt leaves the block before the run was closed."""
+        """Close the folder where an error or an interrupt leaves the block before the run was closed.
+
+        A recipe or data that are refused before a training has begun in it leave nothing: it is taken away again.
+        """
         try:
             yield
         except BaseException as error:
-            if not self.closed:
+            if self.fresh and isinstance(error, RecipeError | DataError):
+                self.release()
+                shutil.rmtree(self.path, ignore_errors=True)
+            elif not self.closed:
                 status = Outcome.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Outcome.FAILED
                 with suppress(RunError):  # a disk that is full is the error already
                     self.close(status, self.history, notices, error)
@@ -208,6 +235,13 @@ class RunFolder:
                 "versions": {"python": platform.python_version(), "torch": torch.__version__},
             },
         )
+
+
+def _no_place(path: Path, why: str) -> RunError:
+    return RunError(
+        f"The run folder {path} cannot be made: {why}. Give a folder that can be written: --out FOLDER, or out= in "
+        "Python."
+    )
 
 
 def _about(path: Path) -> dict[str, Any]:

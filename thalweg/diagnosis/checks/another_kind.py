@@ -15,6 +15,7 @@ from thalweg.diagnosis.checks.columns import raised_by
 from thalweg.diagnosis.checks.data_rows import Rows, features
 from thalweg.diagnosis.checks.opinions import Opinions, opinions
 from thalweg.diagnosis.flaw import Flaw, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 SIGMAS, LEAST, RATIO = 5.0, 0.1, 1.5
 """How far beyond chance, by how much of the answers, and of numbers by which factor the errors have to be more."""
@@ -86,7 +87,7 @@ def train_tells_less_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
 def _spoiled(says: str, number: float) -> Flaw:
     return Flaw(
         Cause.DATA,
-        "train tells less than validation",
+        Mechanism.TRAIN_TELLS_LESS_THAN_VALIDATION,
         f"{says}: the inputs or the targets of train are spoiled",
         number,
         "as much or more",
@@ -165,7 +166,7 @@ def _apart(said: np.ndarray, y: np.ndarray, deviation: np.ndarray) -> np.ndarray
 def _flaw(says: str, number: float, split: str) -> Flaw:
     return Flaw(
         Cause.DATA,
-        f"{split} of another kind than train",
+        Mechanism(f"{split} of another kind than train"),
         f"{says[:1].upper()}{says[1:]}: the two are not made alike",
         number,
         "as many errors on both",

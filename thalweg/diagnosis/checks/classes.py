@@ -15,6 +15,7 @@ from thalweg.diagnosis.checks.columns import raised_by
 from thalweg.diagnosis.checks.data_rows import Rows
 from thalweg.diagnosis.checks.opinions import Opinions
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Recipe, Run
 
 FEW, RARE, EXPECTED = 10, 0.01, 8.0
@@ -34,7 +35,7 @@ def few_examples(rows: Rows) -> list[Flaw]:
         ratio = rows.x.shape[1] / rows.length
         says = f"There are {rows.x.shape[1]:,} inputs and {counted(rows.length, 'train example')}"
         mend = "Gather examples, or choose inputs without a look at validation; penalize the weights"
-        found.append(_note("more inputs than examples", says, ratio, "below 1", mend))
+        found.append(_note(Mechanism.MORE_INPUTS_THAN_EXAMPLES, says, ratio, "below 1", mend))
     if not rows.classes or rows.targets is None:
         return found
     names, counts = np.unique(rows.targets[rows.targets >= 0], return_counts=True)
@@ -44,14 +45,14 @@ def few_examples(rows: Rows) -> list[Flaw]:
     if counts[least] < FEW:
         says = f"Class {names[least]} has {counted(int(counts[least]), 'train example')}, of {counts.sum():,} in all"
         mend = "Gather examples of it, or merge it with a class that is like it"
-        found.append(_note("a class of few examples", says, float(counts[least]), f"at least {FEW}", mend))
+        found.append(_note(Mechanism.A_CLASS_OF_FEW_EXAMPLES, says, float(counts[least]), f"at least {FEW}", mend))
     elif share < RARE * min(1, 20 / len(names)):
         says = (
             f"Class {names[least]} is {share:.2%} of the train examples; always saying class {names[counts.argmax()]} "
             f"is right in {counts.max() / counts.sum():.1%}"
         )
         mend = "Judge by balanced accuracy or the recall of each class; weight the loss by class if rare ones matter"
-        found.append(_note("a rare class", says, share, f"at least {RARE:.0%}", mend))
+        found.append(_note(Mechanism.A_RARE_CLASS, says, share, f"at least {RARE:.0%}", mend))
     return found
 
 
@@ -67,7 +68,7 @@ def one_target(recipe: Recipe, rows: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            "one target for all",
+            Mechanism.ONE_TARGET_FOR_ALL,
             f"All {len(rows.targets):,} train examples that were read have {_plainly(rows.targets[0])}",
             float(len(rows.targets)),
             "targets that differ between examples",
@@ -84,7 +85,7 @@ def _plainly(target: Any) -> str:
     return f"the target {shown[0]:g}" if len(shown) == 1 else f"the same {np.size(target)} targets"
 
 
-def _note(mechanism: str, says: str, number: float, healthy: str, mend: str) -> Flaw:
+def _note(mechanism: Mechanism, says: str, number: float, healthy: str, mend: str) -> Flaw:
     refuted = "a validation loss that is as low as others reach on such data"
     return Flaw(Cause.DATA, mechanism, says, number, healthy, mend, refuted, Sure.LIKELY, Raises.NONE_SEEN)
 
@@ -103,7 +104,7 @@ def absent_classes(train: Rows, judged: Rows) -> list[Flaw]:
         found.append(
             Flaw(
                 Cause.DATA,
-                f"classes of {judged.split} that train lacks",
+                Mechanism(f"classes of {judged.split} that train lacks"),
                 f"{unseen.mean():.1%} of the {judged.split} examples are of a class without a train example: {shown}",
                 float(unseen.mean()),
                 "0",
@@ -120,7 +121,7 @@ def absent_classes(train: Rows, judged: Rows) -> list[Flaw]:
         found.append(
             Flaw(
                 Cause.DATA,
-                f"classes of train that {judged.split} lacks",
+                Mechanism(f"classes of train that {judged.split} lacks"),
                 f"{share:.1%} of the train examples are of classes without a {judged.split} example: "
                 f"{', '.join(map(str, names[missed][:SHOWN].tolist()))}",
                 share,
@@ -164,7 +165,7 @@ def exchanged_labels(known: Opinions, judged: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            f"classes exchanged between train and {judged.split}",
+            Mechanism(f"classes exchanged between train and {judged.split}"),
             f"A learner fitted to train gets {before:.1%} of {judged.split} right, and {after:.1%} once the labels are "
             f"exchanged (within train {known.accuracy:.1%}): what train calls {shown}",
             after - before,
@@ -201,7 +202,7 @@ def neglected_classes(run: Run, known: Opinions, source: Source, judged: Rows) -
     return [
         Flaw(
             Cause.DATA,
-            "a rare class is neglected",
+            Mechanism.A_RARE_CLASS_IS_NEGLECTED,
             f"Class {label}, {share:.1%} of the train examples, is found in {recall:.0%} of its validation examples; "
             f"another learner finds {theirs:.0%}",
             recall,

@@ -8,6 +8,7 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.data_rows import Rows
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 FEWEST, LEAST_SHARE, CONTINUOUS = 3, 0.002, 20
 """A placeholder stands in so many examples and such a share of them at least, beside so many other values."""
@@ -31,19 +32,23 @@ def not_finite(rows: Rows) -> list[Flaw]:
     if len(broken):
         share, where = len(broken) / len(rows.broken), _shown(rows.places[broken])
         found.append(
-            _not_finite("inputs not finite", "inputs", rows, share, f"{int(rows.broken.sum()):,} numbers in {where}")
+            _not_finite(
+                Mechanism.INPUTS_NOT_FINITE, "inputs", rows, share, f"{int(rows.broken.sum()):,} numbers in {where}"
+            )
         )
     if rows.targets is not None and rows.targets.dtype.kind == "f":
         wrong = np.flatnonzero(~np.isfinite(rows.targets).all(1))
         if len(wrong):
             where = _shown(rows.places[wrong])
             found.append(
-                _not_finite("targets not finite", "targets", rows, len(wrong) / len(rows.targets), f"those of {where}")
+                _not_finite(
+                    Mechanism.TARGETS_NOT_FINITE, "targets", rows, len(wrong) / len(rows.targets), f"those of {where}"
+                )
             )
     return found
 
 
-def _not_finite(mechanism: str, what: str, rows: Rows, share: float, where: str) -> Flaw:
+def _not_finite(mechanism: Mechanism, what: str, rows: Rows, share: float, where: str) -> Flaw:
     return Flaw(
         Cause.DATA,
         mechanism,
@@ -88,7 +93,7 @@ def placeholders(rows: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            "placeholder among numbers",
+            Mechanism.PLACEHOLDER_AMONG_NUMBERS,
             f"{subject} is {value:g} in {count:,} of {n:,} {rows.split} examples, {away:.3g} times the range of all "
             f"its other values away from them{others}",
             away,
@@ -127,7 +132,7 @@ def useless_columns(rows: Rows) -> list[Flaw]:
     if constant.any() and (rows.names or len(constant) < MANY):
         found.append(
             _note(
-                "constant inputs",
+                Mechanism.CONSTANT_INPUTS,
                 f"Of {len(constant)} inputs {int(constant.sum())} never changed in {len(x):,} train examples: "
                 f"{_named(rows, np.flatnonzero(constant))}",
                 float(constant.sum()),
@@ -141,7 +146,7 @@ def useless_columns(rows: Rows) -> list[Flaw]:
         pairs = ", ".join(f"{rows.column(j)} is {rows.column(i)}" for j, i in copies[:SHOWN])
         found.append(
             _note(
-                "inputs twice",
+                Mechanism.INPUTS_TWICE,
                 f"Of {len(constant)} inputs {len(copies)} repeated another in every train example, but for scale: "
                 f"{pairs}",
                 float(len(copies)),
@@ -186,7 +191,7 @@ def running_numbers(rows: Rows) -> list[Flaw]:
     filled, j = max(seen)
     return [
         _note(
-            "a running number among the inputs",
+            Mechanism.A_RUNNING_NUMBER_AMONG_THE_INPUTS,
             f"Input {rows.column(j)} differs in all {len(rows.kept):,} train examples and fills {filled:.0%} of the "
             "whole numbers in its range, as an identifier or a place in the file does",
             filled,
@@ -206,7 +211,7 @@ def _filled(column: np.ndarray) -> float:
     return float(len(values) / ((values[-1] - values[0]) / unit + 1)) if whole else 0.0
 
 
-def _note(mechanism: str, says: str, number: float, mend: str, refuted_by: str) -> Flaw:
+def _note(mechanism: Mechanism, says: str, number: float, mend: str, refuted_by: str) -> Flaw:
     return Flaw(Cause.DATA, mechanism, says, number, "0", mend, refuted_by, Sure.MEASURED, Raises.NONE_SEEN)
 
 

@@ -39,10 +39,11 @@ from thalweg.diagnosis.checks.splits_overlap import (
     time_backwards,
 )
 from thalweg.diagnosis.flaw import Flaw
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Recipe, Run
 
 Check = Callable[[], list[Flaw]]
-EXPLAIN = ("prepared otherwise", "classes exchanged", "classes of", "wrong labels", "augmentation destroys")
+EXPLAIN = ("prepared otherwise", "classes exchanged", "classes of", Mechanism.WRONG_LABELS, "augmentation destroys")
 VAGUE = ("of another kind", "tells less")
 """Mechanisms that say why, and those that say only that splits differ."""
 
@@ -73,10 +74,8 @@ def data_flaws(
     with threadpool_limits(1):  # on a busy machine several threads wait for each other
         for check in _checks(recipe, train, validation, test, run):
             found += _asked(check)
-    named = {flaw.raises for flaw in found if any(word in flaw.mechanism for word in EXPLAIN)}
-    return tuple(
-        flaw for flaw in found if not any(word in flaw.mechanism for word in VAGUE) or flaw.raises not in named
-    )
+    named = {flaw.raises for flaw in found if flaw.mechanism in EXPLAIN}
+    return tuple(flaw for flaw in found if flaw.mechanism not in VAGUE or flaw.raises not in named)
 
 
 def _checks(

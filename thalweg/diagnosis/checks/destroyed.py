@@ -11,6 +11,7 @@ from thalweg.core.source import Altering, Indexed
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.data_rows import Rows
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.references import PATCHES, Inputs, as_rows, classifiers
 
 MOST, COPIES, FEWEST = 300, 2, 100
@@ -52,7 +53,7 @@ def destroyed_signal(train: Indexed, rows: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            "augmentation destroys the signal",
+            Mechanism.AUGMENTATION_DESTROYS_THE_SIGNAL,
             f"Learners fitted to augmented train examples get {after:.1%} of plain ones right, fitted to plain ones "
             f"{before:.1%}, and {guess:.1%} is the commonest class: {max(kept, 0.0):.0%} of the skill is left",
             kept,

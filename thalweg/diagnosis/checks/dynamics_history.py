@@ -12,6 +12,7 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.dynamics_seen import Seen
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Outcome
 
 ROWS = 5
@@ -54,7 +55,8 @@ def _diverged(seen: Seen) -> Iterator[Flaw]:
         else f"The train loss rose from {lowest:.3g} in epoch {losses.index(lowest) + 1} to {losses[-1]:.3g} at the end"
     )
     yield Flaw(
-        Cause.OPTIMIZATION, "divergence", says, float("inf") if ended else rise, "a train loss that ends at its lowest",
+        Cause.OPTIMIZATION, Mechanism.DIVERGENCE, says, float("inf") if ended else rise,
+        "a train loss that ends at its lowest",
         "Lower the learning rate, warm it up, or clip the gradient (clip_norm=1.0)",
         "at a tenth of the learning rate the loss diverges too", Sure.CERTAIN if ended else Sure.MEASURED,
     )  # fmt: skip
@@ -76,7 +78,7 @@ def _rates(seen: Seen) -> Iterator[Flaw]:
         before = (seen.probe.first if at == 1 else losses[max(at - 2, 0)]) - losses[at - 1] if at else seen.scale
         if before > FLAT * seen.scale or at <= 0.2 * len(rates):
             yield Flaw(
-                Cause.OPTIMIZATION, "learning rate dies too early",
+                Cause.OPTIMIZATION, Mechanism.LEARNING_RATE_DIES_TOO_EARLY,
                 f"The learning rate is below a thousandth of its highest for the last {counted(dead, 'epoch')} of "
                 f"{len(rates)}, and the loss still fell when it came to that", dead / len(rates),
                 "a rate that is near 0 for the last few percent of the steps alone",
@@ -86,7 +88,7 @@ def _rates(seen: Seen) -> Iterator[Flaw]:
     rising = len(rates) > 2 and bool((np.diff(rates) > 0).all())
     if rising and rates[len(rates) // 2] < 0.75 * top:
         yield Flaw(
-            Cause.OPTIMIZATION, "warm-up never ends",
+            Cause.OPTIMIZATION, Mechanism.WARM_UP_NEVER_ENDS,
             f"The learning rate rises to the last epoch, from {rates[0]:.3g} to {rates[-1]:.3g}",
             float(rates[len(rates) // 2] / top), "a warm-up of a tenth of the steps or less",
             "Shorten the warm-up: WarmUp(0.05)", "with the last rate from the beginning the train loss is no lower",
@@ -103,7 +105,7 @@ def _course(seen: Seen) -> Iterator[Flaw]:
         finite = [norm for norm in norms if isfinite(norm)]
         about = f" (the gradient's length is {median(finite):.3g})" if finite else ""
         yield Flaw(
-            Cause.OPTIMIZATION, "plateau",
+            Cause.OPTIMIZATION, Mechanism.PLATEAU,
             f"The train loss has fallen by {max(fallen, 0.0):.1%} of what it was before the first step, over "
             f"{counted(len(losses), 'epoch')}{about}", float(fallen), "a train loss that falls by a tenth or more",
             "Try other learning rates (thalweg.find_learning_rate), and look whether the targets can be told from the "
@@ -116,7 +118,7 @@ def _course(seen: Seen) -> Iterator[Flaw]:
     turns = float(np.mean(swings[1:] * swings[:-1] < 0)) if len(swings) > 2 else 0.0
     if size > 0.05 and turns >= 0.4 and not seen.learnt:
         yield Flaw(
-            Cause.OPTIMIZATION, "swinging loss",
+            Cause.OPTIMIZATION, Mechanism.SWINGING_LOSS,
             f"The train loss of an epoch differs from the one before by {size:.0%} of its first value (median of the "
             "second half), up as well as down", size, "less than 2 %",
             "Lower the learning rate, or let it fall towards the end (Cosine)",
@@ -136,7 +138,7 @@ def _spiked(seen: Seen, losses: Any) -> Iterator[Flaw]:
     height, place = max(inner, default=(0.0, 0))
     if height > ROSE * seen.scale:
         yield Flaw(
-            Cause.OPTIMIZATION, "loss spikes",
+            Cause.OPTIMIZATION, Mechanism.LOSS_SPIKES,
             f"The train loss leaps to {losses[place]:.3g} in epoch {place + 1}, between {losses[place - 1]:.3g} and "
             f"{losses[place + 1]:.3g}", float(height / seen.scale), "no epoch far above both of its neighbours",
             "Clip the gradient (clip_norm=1.0), or lower the learning rate; look at the examples of that epoch",
@@ -166,7 +168,7 @@ def _unfinished(seen: Seen) -> Iterator[Flaw]:
     says += f"{fall:.3g} to {last:.3g}; as many epochs more would bring between {fall / 3:.2g} and {fall:.2g}"
     says += f". There are {counted(steps or 0, 'step')} in all" if few else ""
     yield Flaw(
-        Cause.OPTIMIZATION, "too few steps" if few else "too few epochs", says, fall / seen.scale,
+        Cause.OPTIMIZATION, Mechanism.TOO_FEW_STEPS if few else Mechanism.TOO_FEW_EPOCHS, says, fall / seen.scale,
         "less than a tenth of the loss in the last fifth of the epochs",
         "Train longer (three times as many epochs), or take smaller batches: an epoch then has more steps"
         if few else "Train longer: three times as many epochs",
@@ -198,7 +200,7 @@ def _overfitting(seen: Seen) -> Iterator[Flaw]:
     rises = rise > 0.2 * abs(values[best]) and rise > 0.05 * seen.scale and rise > 2 * noise
     if best < 0.75 * len(values) and rises and losses[-1] < losses[best]:
         yield Flaw(
-            Cause.OVERFITTING, "validation loss rises",
+            Cause.OVERFITTING, Mechanism.VALIDATION_LOSS_RISES,
             f"The validation loss was lowest in epoch {best + 1}, {values[best]:.3g}, and rose to {late:.3g}, while "
             f"the train loss fell from {losses[best]:.3g} to {losses[-1]:.3g}", rise / seen.scale,
             "a validation loss that ends near its lowest",

@@ -7,6 +7,7 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.dynamics_seen import Seen
 from thalweg.diagnosis.flaw import Flaw, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.measure.propagation import LayerSignal
 
 VANISHED = 1e-3
@@ -51,7 +52,7 @@ def _not_finite(seen: Seen) -> Flaw | None:
         where = "in the loss itself" if layer is None else f"first in the layer '{layer.name}' ({layer.kind})"
         return Flaw(
             Cause.OPTIMIZATION,
-            "loss not finite",
+            Mechanism.LOSS_NOT_FINITE,
             f"The loss or a gradient is not finite {step}, {where}",
             float(place or len(stretch.steps)),
             "finite numbers in every layer",
@@ -74,7 +75,7 @@ def _exploding(seen: Seen) -> Iterator[Flaw]:
     first = next(layer for layer in layers if layer.deviation >= GROWN ** (1 / len(layers)) * layer.input)
     yield Flaw(
         Cause.OPTIMIZATION,
-        "exploding signal",
+        Mechanism.EXPLODING_SIGNAL,
         f"The layer '{top.name}' gives out {top.deviation / read:.3g} times the size of the inputs before the first "
         f"step, and the growth begins in '{first.name}'; gradients grow with it",
         top.deviation / read,
@@ -100,7 +101,7 @@ def _vanishing(seen: Seen) -> Iterator[Flaw]:
     where = next((layer for layer in reversed(reached) if layer.signal < VANISHED * most), reached[0])
     yield Flaw(
         Cause.OPTIMIZATION,
-        "vanishing gradient",
+        Mechanism.VANISHING_GRADIENT,
         f"The gradient that reaches the first layer, '{reached[0].name}', is {share:.2g} of the largest, and from "
         f"'{where.name}' back it is below {VANISHED:g}",
         share,
@@ -120,7 +121,7 @@ def _dead(seen: Seen) -> Iterator[Flaw]:
     since = "from the beginning" if before is not None and before.dead >= DEAD else "since the training began"
     yield Flaw(
         Cause.OPTIMIZATION,
-        "dead units",
+        Mechanism.DEAD_UNITS,
         f"{worst.dead:.0%} of the {counted(worst.units, 'unit')} of '{worst.name}' are dead {since}: no example gives "
         "them a gradient",
         worst.dead,
@@ -152,7 +153,7 @@ def _saturated(seen: Seen) -> Iterator[Flaw]:
         mend = "Standardize the inputs to mean 0 and deviation 1"
     yield Flaw(
         Cause.OPTIMIZATION,
-        "inputs saturate the first layer" if by_inputs else "saturated units",
+        Mechanism.INPUTS_SATURATE_THE_FIRST_LAYER if by_inputs else Mechanism.SATURATED_UNITS,
         says,
         worst.saturated,
         "hardly any at the beginning of a training",
@@ -170,7 +171,7 @@ def _symmetric(seen: Seen) -> Iterator[Flaw]:
     worst = max(equal, key=lambda layer: layer.symmetric)
     yield Flaw(
         Cause.OPTIMIZATION,
-        "symmetric units",
+        Mechanism.SYMMETRIC_UNITS,
         f"{worst.symmetric:.0%} of the {counted(worst.units, 'unit')} of '{worst.name}' have the same weights and the "
         "same gradient as another one, so that they stay one and the same unit",
         worst.symmetric,

@@ -11,6 +11,7 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.dynamics_seen import Seen
 from thalweg.diagnosis.flaw import Flaw, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.stretch import Stretch
 
 LONGER, MUCH = 10.0, 0.02
@@ -62,11 +63,11 @@ def _too_low(seen: Seen) -> Iterator[Flaw]:
     if factor is None:
         says = f"All {probe.total} steps together move no layer by more than {most * (probe.total or 0):.1%} of its "
         says += "weights, if they all went one way"
-        number, name = most * (probe.total or 0), "weights hardly move"
+        number, name = most * (probe.total or 0), Mechanism.WEIGHTS_HARDLY_MOVE
     else:
         says = f"The loss of other examples falls {'much ' if factor > LONGER else ''}further along the way that the "
         says += f"first steps take if that is {factor:g} times as long (learning rate {first:.3g})"
-        number, name = factor, "learning rate too low"
+        number, name = factor, Mechanism.LEARNING_RATE_TOO_LOW
     yield Flaw(
         Cause.OPTIMIZATION,
         name,
@@ -114,22 +115,26 @@ def _too_high(seen: Seen) -> Iterator[Flaw]:
         says = (
             f"A step raises the loss of other examples by {rise:.3g} (median), a tenth of it by {median(smaller):.3g}"
         )
-        name, number, healthy = "learning rate too high", rise / seen.scale, "a step lowers it or leaves it"
+        name, number, healthy = Mechanism.LEARNING_RATE_TOO_HIGH, rise / seen.scale, "a step lowers it or leaves it"
     elif highest - seen.probe.first > LEAPS * seen.scale and seen.fell < 0.5:
         says = f"The loss leaps in the first steps, from {seen.probe.first:.3g} to {highest:.3g}"
-        name, number, healthy = "learning rate too high", highest / seen.scale, "first steps that lower the loss"
+        name, number, healthy = (
+            Mechanism.LEARNING_RATE_TOO_HIGH,
+            highest / seen.scale,
+            "first steps that lower the loss",
+        )
     elif drop > NOISY and turned:
         says = (
             f"Successive gradients point against one another (mean cosine {last.turn:.2f}), and the loss at the mean "
         )
         says += f"of the last weights is {last.average:.3g} where at the weights it is {last.iterate:.3g}"
-        name, number, healthy = "oscillation", last.turn, "a cosine above 0, or little to gain from the mean"
+        name, number, healthy = Mechanism.OSCILLATION, last.turn, "a cosine above 0, or little to gain from the mean"
     elif drop > NOISY:
         says = f"The loss at the mean of the last {counted(len(last.steps) // 2, 'weight')} is {last.average:.3g}, at "
         says += f"the weights themselves {last.iterate:.3g}: the steps' noise keeps it up"
         if isfinite(last.noise):
             says += f" (the variance of a batch's gradient is {last.noise:.3g} times the square of the mean)"
-        name, number, healthy = "noisy steps", drop, "little to gain from the mean of the last weights"
+        name, number, healthy = Mechanism.NOISY_STEPS, drop, "little to gain from the mean of the last weights"
     else:
         return
     yield Flaw(
@@ -164,18 +169,22 @@ def _restrained(seen: Seen) -> Iterator[Flaw]:
     if strong > STRONG:
         says = f"A dropout layer drops {strong:.0%} of what goes through it, and the loss without dropout is still "
         says += f"{share:.0%} of what it was"
-        name, number, mend = "dropout too strong", strong, "Lower the dropout rate, to 0.2 or to 0"
+        name, number, mend = Mechanism.DROPOUT_TOO_STRONG, strong, "Lower the dropout rate, to 0.2 or to 0"
     elif noise > 0.15 and last.trained > 1.3 * last.judged:
         says = f"In training mode the loss is {last.trained - last.penalty:.3g}, in evaluation mode {last.judged:.3g}, "
         says += "and that is still high: what is dropped in training keeps the network from fitting"
-        name, number, mend = "dropout too strong", noise, "Lower the dropout rate, to 0.2 or to 0"
+        name, number, mend = Mechanism.DROPOUT_TOO_STRONG, noise, "Lower the dropout rate, to 0.2 or to 0"
     elif last.penalty > 0.5 * abs(last.judged) and shrunk < 1:
         says = f"The penalty is {last.penalty:.3g}, the loss itself {last.judged:.3g}: the training lowers the penalty"
-        name, number, mend = "penalty outweighs the loss", last.penalty / last.judged, "Lower the penalty tenfold"
+        name, number, mend = (
+            Mechanism.PENALTY_OUTWEIGHS_THE_LOSS,
+            last.penalty / last.judged,
+            "Lower the penalty tenfold",
+        )
     elif shrunk < SHRUNK:
         says = f"The weights are {shrunk:.2f} times as long as when the training began, and the loss is still "
         says += f"{share:.0%} of what it was: they are pulled to 0 faster than they learn"
-        name, number, mend = "weights pulled to 0", shrunk, "Lower the weight decay or the penalty tenfold"
+        name, number, mend = Mechanism.WEIGHTS_PULLED_TO_0, shrunk, "Lower the weight decay or the penalty tenfold"
     else:
         return
     yield Flaw(

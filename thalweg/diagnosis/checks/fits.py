@@ -11,6 +11,7 @@ from thalweg.diagnosis.checks.examined import Examined
 from thalweg.diagnosis.checks.moves import taken, trainee
 from thalweg.diagnosis.checks.reach import perturbed, standardized
 from thalweg.diagnosis.flaw import Flaw, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 RATES = (1e-3, 1e-2, 1e-1)
 STEPS, FEWEST = 60, 20
@@ -41,7 +42,7 @@ def falling_flaws(e: Examined) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "the loss of one batch does not fall",
+            Mechanism.THE_LOSS_OF_ONE_BATCH_DOES_NOT_FALL,
             f"The loss of one batch begins at {start:.4g} and falls by none of {len(RATES) + 1} optimizers in {count} "
             "steps, from two starts and with standardized inputs",
             start,

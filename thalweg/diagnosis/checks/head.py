@@ -9,6 +9,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined
 from thalweg.diagnosis.checks.reach import Range, Reach
 from thalweg.diagnosis.flaw import Flaw, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 SHARE = 0.1
 """A head that keeps the loss by this share of the way from the best constant down to the targets costs."""
@@ -44,7 +45,7 @@ def _single(reach: Reach) -> Flaw:
     value = float(reach.outputs[-1].mean())
     return Flaw(
         Cause.WIRING,
-        "constant output",
+        Mechanism.CONSTANT_OUTPUT,
         f"The output is {value:.3g} for every example, whatever the weights: a softmax over a single unit gives 1",
         value,
         "outputs that change with the weights and the inputs",
@@ -59,7 +60,7 @@ def _scores(e: Examined, reach: Reach, loss: str) -> Flaw | None:
         return None
     if reach.softmax_axis == 1 and reach.reached < -0.5:
         says = f"The outputs are probabilities, and {loss} takes logarithms: the lowest loss is {reach.reached:.3g}"
-        mechanism, mend = "probabilities for log-probabilities", "End the model with log_softmax"
+        mechanism, mend = Mechanism.PROBABILITIES_FOR_LOG_PROBABILITIES, "End the model with log_softmax"
         number = reach.reached
     elif not reach.range.bounded and not reach.logarithms and reach.softmax_axis is None:
         number = float(e.loss(e.output, e.y))
@@ -68,7 +69,7 @@ def _scores(e: Examined, reach: Reach, loss: str) -> Flaw | None:
             "begins at "
             f"{number:.3g} and falls for ever as they grow"
         )
-        mechanism, mend = "softmax never", "Take nn.CrossEntropyLoss, or end the model with log_softmax"
+        mechanism, mend = Mechanism.SOFTMAX_NEVER, "Take nn.CrossEntropyLoss, or end the model with log_softmax"
     else:
         return None
     healthy = "outputs whose exponentials sum to 1, and a loss of at least 0"
@@ -84,7 +85,7 @@ def _out_of_reach(e: Examined, reach: Reach, share: float) -> Flaw:
         if multi:
             return Flaw(
                 Cause.WIRING,
-                "softmax for labels that do not exclude each other",
+                Mechanism.SOFTMAX_FOR_LABELS_THAT_DO_NOT_EXCLUDE_EACH_OTHER,
                 f"The outputs of an example sum to 1 and its labels to as much as {float(e.y.sum(1).max()):.3g}, "
                 f"{costs}",
                 reach.reached - reach.free,
@@ -94,7 +95,7 @@ def _out_of_reach(e: Examined, reach: Reach, share: float) -> Flaw:
             )
         return Flaw(
             Cause.WIRING,
-            "softmax twice",
+            Mechanism.SOFTMAX_TWICE,
             f"The outputs sum to 1 and {loss} takes another softmax of them, {costs}",
             reach.reached - reach.free,
             "scores without a bound (logits)",
@@ -106,7 +107,7 @@ def _out_of_reach(e: Examined, reach: Reach, share: float) -> Flaw:
     if logits and kept.high <= 1.03 and kept.low >= -0.03:
         return Flaw(
             Cause.WIRING,
-            "sigmoid twice",
+            Mechanism.SIGMOID_TWICE,
             f"The outputs lie {ends} and {loss} takes {'a softmax' if e.classes else 'a sigmoid'} of them, {costs}",
             reach.reached - reach.free,
             "scores without a bound (logits)",
@@ -116,7 +117,7 @@ def _out_of_reach(e: Examined, reach: Reach, share: float) -> Flaw:
     targets = "" if e.classes else f", the targets from {float(e.y.min()):.3g} to {float(e.y.max()):.3g}"
     return Flaw(
         Cause.WIRING,
-        "head without the targets in its range",
+        Mechanism.HEAD_WITHOUT_THE_TARGETS_IN_ITS_RANGE,
         f"The outputs lie {ends}{targets}, {costs}: {share:.0%} of the way from the best constant is out of reach",
         share,
         "a head whose range holds the targets",
@@ -147,7 +148,7 @@ def clipped_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "rectifier on the scores",
+            Mechanism.RECTIFIER_ON_THE_SCORES,
             f"{share:.0%} of the scores are exactly 0, cut off by a rectifier at the end of the model, without a "
             "gradient",
             share,

@@ -14,6 +14,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined, Unasked, asking
 from thalweg.diagnosis.checks.reach import batch_axis_sums, noisy, perturbed, wild
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 DROPPING = {
     torch.nn.functional.dropout, torch.nn.functional.dropout1d, torch.nn.functional.dropout2d,
@@ -59,7 +60,7 @@ def repeat_flaws(e: Examined) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "dropout in evaluation",
+            Mechanism.DROPOUT_IN_EVALUATION,
             f"Two passes over the same batch in evaluation mode differ by {spread:.2g} of the outputs' spread: {why}",
             spread,
             "two passes that are equal up to rounding",
@@ -93,7 +94,7 @@ def history_flaws(e: Examined) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "state kept between batches",
+            Mechanism.STATE_KEPT_BETWEEN_BATCHES,
             f"The output of a batch moves by {moved:.2g} of its spread with the batch that the model was given before",
             moved,
             "an output that is the same whatever came before",
@@ -117,10 +118,10 @@ def mixing_flaws(e: Examined) -> list[Flaw]:
     if min(_mixed(e, _without_batch_statistics(model), count) for count in (5, 4)) <= 1e-3:
         return []
     if batch_axis_sums_of(e, model):
-        mechanism, mend = "softmax over the batch axis", "Take the softmax over the classes: dim=1"
+        mechanism, mend = Mechanism.SOFTMAX_OVER_THE_BATCH_AXIS, "Take the softmax over the classes: dim=1"
         what = "the outputs sum to 1 over the examples, "
     else:
-        mechanism, what = "examples mix", ""
+        mechanism, what = Mechanism.EXAMPLES_MIX, ""
         mend = (
             "Check each view, reshape and transpose, and batch_first=True of recurrent and attention layers; a model "
         )
@@ -224,7 +225,7 @@ def constant_flaws(e: Examined) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "output without the input",
+            Mechanism.OUTPUT_WITHOUT_THE_INPUT,
             "All examples have the same output, whatever the weights: the inputs do not reach it",
             largest,
             "outputs that differ between examples",

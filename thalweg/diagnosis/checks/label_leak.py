@@ -7,11 +7,12 @@ import numpy as np
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.data_rows import Rows
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 ALONE, OTHERS, GONE = 0.97, 0.85, 0.5
 """The skill of the column alone, of the others together at most, and of the column on test where it is gone."""
 MOST_FITTED, MOST_COLUMNS, LEAVES, FEWEST = 2000, 256, 64, 100
-LEAK = "an input is the label"
+LEAK = Mechanism.AN_INPUT_IS_THE_LABEL
 
 
 def label_leak(train: Rows, validation: Rows | None, test: Rows | None) -> list[Flaw]:

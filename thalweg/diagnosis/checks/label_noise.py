@@ -20,6 +20,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.data_rows import Rows, features
 from thalweg.diagnosis.checks.opinions import Opinions
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 PART = 0.4
 BEYOND, LEAST, LEVEL, SIGNAL = 1.8, 0.02, 0.01, 0.55
@@ -49,7 +50,7 @@ def wrong_labels(known: Opinions, rows: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            "wrong labels",
+            Mechanism.WRONG_LABELS,
             f"About {share:.1%} of the train labels are wrong (95 %: {low:.1%} to {high:.1%}), most often {second} "
             f"labelled {first}: learners that did not see an example contradict the surest two fifths as often as the "
             f"rest. Look at examples {shown}",
@@ -167,7 +168,7 @@ def far_targets(rows: Rows, seed: int = 0) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            "targets far out",
+            Mechanism.TARGETS_FAR_OUT,
             f"{share:.1%} of the train targets ({count}) lie {ordered[count - 1] / scale:.3g} robust deviations and "
             f"more from what the inputs say, {jumps.max():.2g} times as far as the next: examples {shown}",
             share,

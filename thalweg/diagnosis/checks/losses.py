@@ -15,6 +15,7 @@ from thalweg.diagnosis.checks.examined import Examined, Unasked
 from thalweg.diagnosis.checks.moves import follows_scale, own_steps
 from thalweg.diagnosis.checks.reach import Reach, standardized
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 OUT_OF_PROPORTION = 10.0
 """A loss at initialization of so many times the best constant's; by He's rule it is up to twice or thrice."""
@@ -37,7 +38,7 @@ def broadcast_flaws(e: Examined) -> list[Flaw]:
             return [
                 Flaw(
                     Cause.WIRING,
-                    "fewer outputs than targets",
+                    Mechanism.FEWER_OUTPUTS_THAN_TARGETS,
                     f"An example has {y.shape[1]} targets and the model one output, which is compared with all of them",
                     float(y.shape[1]),
                     "an output for each target",
@@ -52,7 +53,7 @@ def _crossed(e: Examined, paired: float, crossed: float) -> Flaw:
     o, y, n = tuple(e.output.shape), tuple(e.y.shape), e.n
     return Flaw(
         Cause.WIRING,
-        "broadcast in the loss",
+        Mechanism.BROADCAST_IN_THE_LOSS,
         f"Outputs {o} against targets {y} are spread to all {n} x {n} pairs: the loss is {crossed:.4g}, by pairs that "
         f"belong together {paired:.4g}, and does not change when the targets are permuted",
         crossed - paired,
@@ -74,7 +75,7 @@ def dependence_flaws(e: Examined) -> list[Flaw]:
         return [
             Flaw(
                 Cause.WIRING,
-                "loss without the output",
+                Mechanism.LOSS_WITHOUT_THE_OUTPUT,
                 f"The gradient of {name_of(e.form.inner)} with respect to the outputs is 0 wherever they are",
                 0.0,
                 "a gradient",
@@ -98,7 +99,7 @@ def _without_target(e: Examined, outputs: list[Tensor]) -> Iterator[Flaw]:
             return
     yield Flaw(
         Cause.WIRING,
-        "loss without the target",
+        Mechanism.LOSS_WITHOUT_THE_TARGET,
         f"{name_of(e.form.inner)} gives {before:.4g} for these targets, for the same ones permuted, and for others",
         before,
         "another loss for other targets",
@@ -126,7 +127,7 @@ def _over_batch(e: Examined, outputs: list[Tensor]) -> Iterator[Flaw]:
             return
     yield Flaw(
         Cause.WIRING,
-        "softmax over the batch axis",
+        Mechanism.SOFTMAX_OVER_THE_BATCH_AXIS,
         f"The loss stays {before:.4g} when all scores of a class grow by one number, and changes when those of an "
         "example do",
         before,
@@ -157,7 +158,7 @@ def sign_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "flipped sign",
+            Mechanism.FLIPPED_SIGN,
             f"The loss of right outputs is {low:.4g} and of wrong ones {high:.4g}: minimizing it makes them worse",
             low - high,
             "a lower loss for right outputs",
@@ -195,7 +196,7 @@ def unbounded_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "labels outside of [0, 1]",
+            Mechanism.LABELS_OUTSIDE_OF_0_1,
             f"The labels are {low:g} and {high:g}, and {name_of(e.form.inner)} takes them for probabilities: it has "
             "no lower "
             "bound, and falls for ever as the outputs grow",
@@ -230,7 +231,7 @@ def sum_flaws(e: Examined) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "sum instead of mean",
+            Mechanism.SUM_INSTEAD_OF_MEAN,
             f"A batch given twice has {twice / before:.3g} times the loss, so that the step is {size} times that of "
             "a mean: "
             f"within 10 steps the loss of a batch goes from {losses[0]:.4g} to {losses[-1]:.4g}",
@@ -260,7 +261,7 @@ def start_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     return [
         Flaw(
             Cause.OPTIMIZATION,
-            "loss at initialization",
+            Mechanism.LOSS_AT_INITIALIZATION,
             f"Training begins at a loss of {start:.3g}, {start / constant:.3g} times that of the best constant "
             f"({constant:.3g}), "
             f"and of {scaled:.3g} with standardized inputs",

@@ -15,6 +15,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.columns import raised_by
 from thalweg.diagnosis.checks.data_rows import Rows, features
 from thalweg.diagnosis.flaw import Flaw, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.measure.shift import classifier_two_sample, kolmogorov_smirnov
 
 FEWEST, MOST = 60, 1000
@@ -40,7 +41,7 @@ def targets_made_otherwise(train: Rows, judged: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            f"{judged.split} targets made otherwise",
+            Mechanism(f"{judged.split} targets made otherwise"),
             f"{says}, with inputs that no test tells apart: the targets of one of the two were made otherwise",
             distance,
             f"distributions nearer than {APART:g}",

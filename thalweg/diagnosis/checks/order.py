@@ -13,6 +13,7 @@ from thalweg.core.source import plain_of
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined, asking, streams_kept
 from thalweg.diagnosis.flaw import Flaw, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 BATCHES = 40
 HALFWAY = 0.5
@@ -47,7 +48,7 @@ def order_flaws(e: Examined) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "batches of one class",
+            Mechanism.BATCHES_OF_ONE_CLASS,
             f"On average {purity:.0%} of a batch are of its commonest class, in a random order {usual:.0%} would "
             "be: the "
             "examples come sorted, and are not shuffled",

@@ -17,6 +17,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined, asking
 from thalweg.diagnosis.checks.moves import trainee
 from thalweg.diagnosis.flaw import Flaw, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training.build import Training
 from thalweg.training.own_loop import run_own_loop
 from thalweg.training.tally import RunningMean
@@ -135,7 +136,7 @@ def _said(seen: Watched, given: int, model: nn.Module) -> Iterator[Flaw]:
         if seen.stale >= MOSTLY * (seen.steps - 1):
             yield Flaw(
                 Cause.WIRING,
-                "gradients not cleared",
+                Mechanism.GRADIENTS_NOT_CLEARED,
                 f"{seen.stale} of {seen.steps - 1} backward passes that follow a step add to the gradient of the "
                 "step before",
                 seen.stale / (seen.steps - 1),
@@ -148,7 +149,7 @@ def _said(seen: Watched, given: int, model: nn.Module) -> Iterator[Flaw]:
     if given >= 3 and len(seen.on_batches) == 1 and seen.backward:
         yield Flaw(
             Cause.WIRING,
-            "only one batch of an epoch",
+            Mechanism.ONLY_ONE_BATCH_OF_AN_EPOCH,
             f"Of {given} batches of an epoch the loop draws {seen.drawn} and learns from one",
             float(len(seen.on_batches)),
             "every batch of the epoch",
@@ -158,7 +159,7 @@ def _said(seen: Watched, given: int, model: nn.Module) -> Iterator[Flaw]:
     if seen.backward and seen.evaluating >= MOSTLY * seen.backward and (acting := _acting(model)):
         yield Flaw(
             Cause.WIRING,
-            "evaluation mode in training",
+            Mechanism.EVALUATION_MODE_IN_TRAINING,
             f"The model is in evaluation mode in {seen.evaluating} of {seen.backward} steps, so that {acting} "
             "does not train as it is meant to",
             seen.evaluating / seen.backward,
@@ -170,7 +171,7 @@ def _said(seen: Watched, given: int, model: nn.Module) -> Iterator[Flaw]:
     if seen.backward >= 3 and seen.strange >= MOSTLY * (seen.backward - 1):
         yield Flaw(
             Cause.WIRING,
-            "targets of another batch",
+            Mechanism.TARGETS_OF_ANOTHER_BATCH,
             f"In {seen.strange} of {seen.backward} steps the loss compares the output with the targets of an "
             "earlier batch",
             seen.strange / seen.backward,
@@ -183,14 +184,14 @@ def _said(seen: Watched, given: int, model: nn.Module) -> Iterator[Flaw]:
 def _still(seen: Watched, given: int) -> Flaw:
     if seen.steps == 0:
         why, mend = "the optimizer's step is never called", "Call optimizer.step() after backward"
-        mechanism = "no step"
+        mechanism = Mechanism.NO_STEP
     elif seen.backward == 0:
         why, mend = "no gradient of the objective is ever asked for", "Call loss.backward() before optimizer.step()"
-        mechanism = "no backward"
+        mechanism = Mechanism.NO_BACKWARD
     elif seen.empty:
         return _cleared(seen)
     else:
-        mechanism, why = "no step", "the optimizer's steps change nothing"
+        mechanism, why = Mechanism.NO_STEP, "the optimizer's steps change nothing"
         mend = "Give the optimizer the model's parameters, and a learning rate above 0"
     return Flaw(
         Cause.WIRING,
@@ -207,7 +208,7 @@ def _still(seen: Watched, given: int) -> Flaw:
 def _cleared(seen: Watched) -> Flaw:
     return Flaw(
         Cause.WIRING,
-        "step without a gradient",
+        Mechanism.STEP_WITHOUT_A_GRADIENT,
         f"In {seen.empty} of {seen.steps} steps the gradients are None or 0: they were cleared after backward, or "
         "come after it",
         seen.empty / seen.steps,

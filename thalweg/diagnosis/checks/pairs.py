@@ -17,6 +17,7 @@ from thalweg.core.source import Indexed, Source
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined, asking, streams_kept, unloaded
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training.build import open_split
 
 SAMPLE, FEWEST = 600, 150
@@ -136,7 +137,7 @@ def _agreement(weight: Tensor, targets: Tensor) -> Tensor:
 def _shifted(shift: int, own: float, found: float) -> Flaw:
     return Flaw(
         Cause.WIRING,
-        "targets moved by some rows",
+        Mechanism.TARGETS_MOVED_BY_SOME_ROWS,
         f"Learners of neighbours and of ridge regression find nothing in the pairs as they are (z = {own:.1f}), and "
         "a clear "
         f"relation once the targets are moved by {shift:+d} (z = {found:.1f})",
@@ -151,7 +152,7 @@ def _shifted(shift: int, own: float, found: float) -> Flaw:
 def _apart(broken: str, sound: str, none: float, found: float) -> Flaw:
     return Flaw(
         Cause.WIRING,
-        "inputs and targets apart",
+        Mechanism.INPUTS_AND_TARGETS_APART,
         f"Quick learners find no relation of inputs and targets in the {broken} split (z = {none:.1f}), and a clear "
         "one in the "
         f"{sound} split (z = {found:.1f}): there they were shuffled or sorted apart, or hold something else",

@@ -17,6 +17,7 @@ from thalweg.diagnosis.checks.examined import Examined, asking
 from thalweg.diagnosis.checks.moves import taken, trainee
 from thalweg.diagnosis.checks.reach import perturbed
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 COPIES = 3
 """Sets of weights at which a gradient is asked for: one that is 0 at all of them is cut off, not by chance."""
@@ -162,7 +163,7 @@ def _cut_off(free: dict[str, nn.Parameter], cut: list[str], plain: bool) -> Iter
     share = sum(free[name].numel() for name in cut) / sum(weight.numel() for weight in free.values())
     yield Flaw(
         Cause.WIRING,
-        "no gradient",
+        Mechanism.NO_GRADIENT,
         f"{counted(len(cut), 'parameter tensor')} ({_named(cut)}), {share:.0%} of what is to be trained, take part "
         "in the "
         f"output and get no gradient at {COPIES + 1} sets of weights",
@@ -181,7 +182,7 @@ def _set_aside(free: dict[str, nn.Parameter], aside: list[str]) -> Flaw:
     share = sum(free[name].numel() for name in aside) / sum(weight.numel() for weight in free.values())
     return Flaw(
         Cause.WIRING,
-        "no gradient",
+        Mechanism.NO_GRADIENT,
         f"{counted(len(aside), 'parameter tensor')} ({_named(aside)}), {share:.0%} of what is to be trained, are read "
         "under torch.no_grad alone, so that they stay as they were initialized",
         share,
@@ -197,7 +198,7 @@ def _unregistered(strangers: list[nn.Parameter], passes: int, free: dict[str, nn
     numbers = sum(weight.numel() for weight in strangers)
     return Flaw(
         Cause.WIRING,
-        "unregistered parameters",
+        Mechanism.UNREGISTERED_PARAMETERS,
         f"The output is computed with {numbers:,} numbers in {counted(len(strangers), 'parameter tensor')} that "
         "model.parameters() does not give (its own are "
         f"{sum(weight.numel() for weight in free.values()):,}), so that they are not trained, moved or saved",
@@ -245,8 +246,13 @@ def optimizer_flaws(e: Examined) -> list[Flaw]:
     unmoved = [name for name in still if id(free[name]) in held and _rate(training.optimizer, free[name]) == 0]
     flaws = []
     for mechanism, names, why, mend in (
-        ("not in the optimizer", lacking, "are in none of its groups", "Give the optimizer all that is to be trained"),
-        ("learning rate 0", unmoved, "have a learning rate of 0", "Give them a learning rate above 0"),
+        (
+            Mechanism.NOT_IN_THE_OPTIMIZER,
+            lacking,
+            "are in none of its groups",
+            "Give the optimizer all that is to be trained",
+        ),
+        (Mechanism.LEARNING_RATE_0, unmoved, "have a learning rate of 0", "Give them a learning rate above 0"),
     ):
         if names:
             share = sum(free[name].numel() for name in names) / sum(weight.numel() for weight in free.values())
@@ -296,7 +302,7 @@ def mode_flaws(e: Examined) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "training mode in evaluation",
+            Mechanism.TRAINING_MODE_IN_EVALUATION,
             f"{counted(len(staying), 'batch norm layer')} ({_named(staying)}) stay in training mode after "
             "model.eval(), so that "
             "what is judged depends on the batch it stands in",

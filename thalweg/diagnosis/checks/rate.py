@@ -10,6 +10,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined, asking
 from thalweg.diagnosis.checks.moves import follows_scale
 from thalweg.diagnosis.flaw import Flaw, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training.rate import Multiplied, Scheduled, as_rate
 
 SPENT = 0.01
@@ -65,7 +66,7 @@ def _rates(e: Examined) -> tuple[list[float], bool, str]:
 def _never(largest: float, count: int, unit: str) -> Flaw:
     return Flaw(
         Cause.WIRING,
-        "schedule gives no multiplier",
+        Mechanism.SCHEDULE_GIVES_NO_MULTIPLIER,
         f"The schedule multiplies the learning rate by at most {largest:.3g} in {count} {unit}",
         largest,
         "a multiplier that comes near 1",
@@ -79,7 +80,7 @@ def _spent(rates: list[float], start: int, largest: float, unit: str) -> Flaw:
     first = next(i for i in range(len(rates)) if max(rates[i:]) < SPENT * largest)
     return Flaw(
         Cause.WIRING,
-        "learning rate spent early",
+        Mechanism.LEARNING_RATE_SPENT_EARLY,
         f"The learning rate falls below 1 % of its largest after {first} of {len(rates)} {unit} and stays there: "
         f"{1 - first / len(rates):.0%} of the run trains next to nothing",
         first / len(rates),
@@ -100,7 +101,7 @@ def clip_flaws(e: Examined) -> list[Flaw]:
     return [
         Flaw(
             Cause.OPTIMIZATION,
-            "clip far below the gradient",
+            Mechanism.CLIP_FAR_BELOW_THE_GRADIENT,
             f"The gradient is at least {min(norms):.3g} long in every epoch and clipped to {clip:g}, so that each "
             "step is "
             f"{min(norms) / clip:.0f} times shorter",

@@ -18,6 +18,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.columns import raised_by
 from thalweg.diagnosis.checks.data_rows import Rows
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Recipe
 
 LARGE, SMALL, APART = 30.0, 0.02, 300.0
@@ -100,7 +101,7 @@ def input_scale(recipe: Recipe, source: Indexed, rows: Rows) -> list[Flaw]:
 def _scale(says: str, number: float) -> Flaw:
     return Flaw(
         Cause.DATA,
-        "inputs far from unit scale",
+        Mechanism.INPUTS_FAR_FROM_UNIT_SCALE,
         says,
         number,
         f"about 1: between {SMALL:g} and {LARGE:g}",
@@ -128,7 +129,7 @@ def target_scale(recipe: Recipe, source: Indexed, rows: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            "targets far from unit scale",
+            Mechanism.TARGETS_FAR_FROM_UNIT_SCALE,
             f"The targets have a mean of {rows.targets.mean():.3g} and a root mean square of {rms:.3g}, a new model "
             f"says {said:.2g}: training has to learn the scale first, at the learning rate's pace",
             rms,
@@ -252,7 +253,7 @@ def _standardized(mean: np.ndarray, deviation: np.ndarray) -> bool:
 def _prepared(step: str, says: str, number: float, split: str) -> Flaw:
     return Flaw(
         Cause.DATA,
-        f"{split} prepared otherwise than train ({step})",
+        Mechanism(f"{split} prepared otherwise than train ({step})"),
         f"The inputs of {split} are {says}",
         number,
         "a factor near 1",
@@ -266,7 +267,7 @@ def _prepared(step: str, says: str, number: float, split: str) -> Flaw:
 def _own_statistics(number: float, n: int, split: str) -> Flaw:
     return Flaw(
         Cause.DATA,
-        f"{split} standardized by its own statistics",
+        Mechanism(f"{split} standardized by its own statistics"),
         f"The means of all columns of {split} are 0 to {number:.0e}, where {n:,} others give about {n**-0.5:.2g}",
         number,
         f"about {n**-0.5:.1g}",

@@ -13,6 +13,7 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.data_rows import Rows, features
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 
 FEWEST, LEVEL = 3, 1e-4
 """So many shared examples at least, and how seldom chance may give as many."""
@@ -42,7 +43,7 @@ def shared_inputs(train: Rows, judged: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            f"train examples in {judged.split}",
+            Mechanism(f"train examples in {judged.split}"),
             f"{share:.1%} of the {judged.split} examples ({count:,} of {len(inside):,}) have an input that is in train "
             f"too (within train {usual:.1%} are repeated): {judged.split} {pairs}",
             share,
@@ -132,7 +133,7 @@ def nearly_shared(train: Rows, judged: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            f"train examples, hardly changed, in {judged.split}",
+            Mechanism(f"train examples, hardly changed, in {judged.split}"),
             f"{near.mean():.1%} of the {judged.split} examples lie within {NEAR:.0%} of the usual distance from one in "
             f"train, {usual:.1%} of the train examples from another: {judged.split} {pairs}",
             float(near.mean()),
@@ -177,7 +178,7 @@ def contradictions(rows: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            "equal inputs with different labels",
+            Mechanism.EQUAL_INPUTS_WITH_DIFFERENT_LABELS,
             f"{share:.1%} of the train examples have the input of another with another label, so that no model gets "
             f"both right: {shown}",
             share,
@@ -210,7 +211,7 @@ def shared_groups(train: Rows, judged: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            f"groups of train in {judged.split}",
+            Mechanism(f"groups of train in {judged.split}"),
             f"{both.mean():.1%} of the {judged.split} examples belong to a group that is in train too "
             f"({counted(len(names), 'group')}, such as {shown})",
             float(both.mean()),
@@ -236,7 +237,7 @@ def time_backwards(train: Rows, judged: Rows) -> list[Flaw]:
     return [
         Flaw(
             Cause.DATA,
-            f"train is later than {judged.split}",
+            Mechanism(f"train is later than {judged.split}"),
             f"{later:.1%} of the train examples are later than the middle one of {judged.split}, so that the future is "
             "trained on and the past predicted",
             later,

@@ -13,6 +13,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.examined import Examined, asking
 from thalweg.diagnosis.checks.reach import Reach
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Outcome
 
 LEFT = 0.5
@@ -59,7 +60,7 @@ def _slow(e: Examined, norms: dict[str, Norm]) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "running statistics stay",
+            Mechanism.RUNNING_STATISTICS_STAY,
             f"After all {steps} steps {share:.0%} of the initial mean 0 and variance 1 are left in "
             f"{counted(len(slow), 'batch norm layer')} "
             f"({name}: momentum {norms[name].momentum:g}), so that evaluation normalizes by numbers that are not "
@@ -95,7 +96,7 @@ def _of_few(e: Examined, norms: dict[str, Norm]) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "batch norm over few values",
+            Mechanism.BATCH_NORM_OVER_FEW_VALUES,
             f"{counted(len(few), 'batch norm layer')} ({next(iter(few))}) take their mean and variance from "
             f"{max(few.values())} "
             "values of a batch, which is mostly noise",
@@ -136,7 +137,7 @@ def recalibrated_flaws(e: Examined, reach: Reach) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "running statistics are not the data's",
+            Mechanism.RUNNING_STATISTICS_ARE_NOT_THE_DATAS,
             f"The trained model has a loss of {before:.4g} on two training batches, and of {after:.4g} once its "
             "batch norm "
             "takes mean and variance from these batches",

@@ -22,6 +22,7 @@ from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Score
 from thalweg.diagnosis.flaw import Flaw, Sure
 from thalweg.diagnosis.floor import SHARE_OF_WAY
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.natural import as_losses, natural_errors
 from thalweg.diagnosis.references import CONSTANT, Inputs, classifiers, out_of_fold, regressors
 
@@ -58,7 +59,7 @@ def unread_flaws(e: Examined) -> list[Flaw]:
     return [
         Flaw(
             Cause.WIRING,
-            "inputs that are not read",
+            Mechanism.INPUTS_THAT_ARE_NOT_READ,
             f"{unread.share:.0%} of the inputs ({_named(e, unread)}) never reach the output, and learners that see "
             f"them too err less by {effect}, from {without:.3g}",
             unread.share,

@@ -1,17 +1,18 @@
-"""What a watched loop shows that is not as it should be: its record, and the signs that are read from it."""
+"""What a watched loop shows that is not as it should be: the signs that are read from its record."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from math import isfinite
 from statistics import fmean, median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from thalweg.core.wording import counted
 from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.checks.watched_record import Record, Sample
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.measure.propagation import LayerSignal, plain
 
 SOME, OFTEN = 5, 0.5
@@ -22,102 +23,18 @@ DEAD, FLAT, VANISHED, GROWN, FAST = 0.9, 0.5, 1e-3, 100.0, 0.3
 COURSE = 50
 """Losses of fewer steps show no course."""
 GONE = 1e-3
-ENDS = 64
-"""So many numbers of a weight, at its beginning, tell whether it has moved."""
 
 
 @dataclass(frozen=True)
 class Sign(Flaw):
     """A flaw that was seen by watching alone: no experiment has proved it.
 
-    >>> Sign(Cause.WIRING, "no step", "It never steps", 0.0, "steps", "Call step()", "a step").to_json()["proved"]
+    >>> seen = Sign(Cause.WIRING, Mechanism.NO_STEP, "It never steps", 0.0, "steps", "Call step()", "a step")
+    >>> seen.to_json()["proved"]
     False
     """
 
     proved: bool = False
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A look at the layers in one step: what goes through them, and by what share their weights moved."""
-
-    step: int
-    layers: tuple[LayerSignal, ...]
-    moves: dict[str, float]
-
-
-@dataclass
-class Record:
-    """What was seen of a loop."""
-
-    forwards: int = 0
-    backwards: int = 0
-    steps: int = 0
-    looked: int = 0
-    """Steps in which it was looked whether the gradient had been cleared."""
-    uncleared: int = 0
-    stale: int = 0
-    evaluating: int = 0
-    rates: list[float] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    broken: tuple[int, str] | None = None
-    losses: list[Any] = field(default_factory=list)
-    turns: list[Tensor] = field(default_factory=list)
-    differs: bool = False
-    """Whether the model computes something else in evaluation mode."""
-    left_out: list[str] = field(default_factory=list)
-    stuck: list[str] = field(default_factory=list)
-    unreached: list[str] = field(default_factory=list)
-    weights: int = 0
-    _first: dict[str, Tensor] = field(default_factory=dict, repr=False)
-    _owned: set[int] = field(default_factory=set, repr=False)
-
-    def begin(self, model: nn.Module, owned: set[int]) -> None:
-        """Note the weights as they are, and which of them an optimizer holds."""
-        self._owned = owned
-        trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        self._first = {name: _ends(weight) for name, weight in trained.items()}
-        self.weights = len(trained)
-        norms = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
-        self.differs = any(isinstance(m, norms) and getattr(m, "p", 1.0) > 0 for m in model.modules())
-
-    def end(self, model: nn.Module) -> None:
-        """Note which weights have not moved."""
-        trained = {name: weight for name, weight in model.named_parameters() if name in self._first}
-        still = [name for name, weight in trained.items() if torch.equal(_ends(weight), self._first[name])]
-        executed = {layer.name for sample in self.samples for layer in sample.layers}
-        self.left_out = [name for name in still if id(trained[name]) not in self._owned]
-        held = [name for name in still if id(trained[name]) in self._owned]
-        here = [name for name in held if name.rpartition(".")[0] in executed]
-        self.stuck = [name for name in held if (g := trained[name].grad) is not None and bool(g.any())]
-        self.unreached = [name for name in here if trained[name].grad is None]
-
-    def add_loss(self, loss: Any) -> None:
-        """Note a loss; one on a device is read later, with others."""
-        self.losses.append(loss.detach() if isinstance(loss, Tensor) else float(loss))
-        if isinstance(loss, Tensor) and (loss.device.type == "cpu" or len(self.losses) % 32 == 0):
-            self.read_losses()
-
-    def read_losses(self) -> list[float]:
-        """The losses as numbers."""
-        for place in range(len(self.losses) - 1, -1, -1):
-            if not isinstance(self.losses[place], Tensor):
-                break
-            self.losses[place] = float(self.losses[place])
-        return self.losses
-
-    def note_turn(self, pairs: list[tuple[Tensor | None, Tensor | None]]) -> None:
-        """Note the cosine between the gradients of two steps, by a few small parameters."""
-        for before, now in pairs:
-            if before is not None and now is not None and not now.is_sparse and now.numel() > 1:
-                dot = torch.nn.functional.cosine_similarity(before.reshape(-1), now.detach().reshape(-1), dim=0)
-                self.turns = [*self.turns[-19:], dot]
-                return
-
-
-def _ends(weight: Tensor) -> Tensor:
-    flat = weight.detach().reshape(-1)
-    return torch.cat([flat[:ENDS].clone(), flat[ENDS:].sum().reshape(1)])
 
 
 def signs(record: Record) -> tuple[Sign, ...]:
@@ -129,7 +46,7 @@ def signs(record: Record) -> tuple[Sign, ...]:
 
 
 def _sign(
-    cause: Cause, mechanism: str, says: str, number: float, healthy: str, mend: str, refuted_by: str, sure: Sure
+    cause: Cause, mechanism: Mechanism, says: str, number: float, healthy: str, mend: str, refuted_by: str, sure: Sure
 ) -> Sign:
     return Sign(cause, mechanism, says, number, healthy, mend, refuted_by, sure, Raises.TRAIN)
 
@@ -139,13 +56,14 @@ def _loop(record: Record) -> Iterator[Sign]:
     steps = max(record.steps, 1)
     if record.steps == 0 and max(record.backwards, record.forwards) >= SOME and record.backwards:
         yield _sign(
-            Cause.WIRING, "no step", f"{counted(record.backwards, 'backward pass')} and no step of the optimizer",
+            Cause.WIRING, Mechanism.NO_STEP,
+            f"{counted(record.backwards, 'backward pass')} and no step of the optimizer",
             float(record.backwards), "a step after one or a few backward passes",
             "Call optimizer.step() after loss.backward()", "the optimizer that steps is another one", Sure.CERTAIN,
         )  # fmt: skip
     if record.uncleared >= SOME and record.uncleared > OFTEN * record.looked:
         yield _sign(
-            Cause.WIRING, "missing zero_grad",
+            Cause.WIRING, Mechanism.MISSING_ZERO_GRAD,
             f"In {record.uncleared} of {record.looked} steps that were looked at the gradient of the step before was "
             "still there, and the new one was added to it", float(record.uncleared),
             "gradients that are cleared after each step",
@@ -154,14 +72,14 @@ def _loop(record: Record) -> Iterator[Sign]:
         )  # fmt: skip
     if record.stale >= SOME and record.stale > 0.2 * steps:
         yield _sign(
-            Cause.WIRING, "step without a new gradient",
+            Cause.WIRING, Mechanism.STEP_WITHOUT_A_NEW_GRADIENT,
             f"{record.stale} of {counted(steps, 'step')} were taken though no gradient had come since the step before",
             float(record.stale), "a backward pass before each step", "Call loss.backward() before optimizer.step(), "
             "and step() once", "the parameters that are looked at take no part in these steps", Sure.MEASURED,
         )  # fmt: skip
     if record.differs and record.evaluating >= SOME and record.evaluating > 0.9 * steps:
         yield _sign(
-            Cause.WIRING, "trained in evaluation mode",
+            Cause.WIRING, Mechanism.TRAINED_IN_EVALUATION_MODE,
             f"The model was in evaluation mode in {record.evaluating} of {counted(steps, 'step')}: its dropout drops "
             "nothing, its batch norm uses and keeps old statistics", float(record.evaluating), "model.training",
             "Call model.train() when an epoch begins", "it is meant, as where a pretrained network is tuned",
@@ -174,12 +92,13 @@ def _weights(record: Record) -> Iterator[Sign]:
     if record.steps < SOME:
         return
     for names, mechanism, why, mend in (
-        (record.left_out, "parameters outside of the optimizer", "require a gradient, are in no optimizer and have "
-         "not moved", "Give all of model.parameters() to the optimizer, after the model is complete; or watch(model, "
-         "[first, second]) where there are several, or requires_grad_(False) where they are frozen"),
-        (record.unreached, "no gradient", "are executed and get no gradient",
+        (record.left_out, Mechanism.PARAMETERS_OUTSIDE_OF_THE_OPTIMIZER, "require a gradient, are in no optimizer and "
+         "have not moved", "Give all of model.parameters() to the optimizer, after the model is complete; or "
+         "watch(model, [first, second]) where there are several, or requires_grad_(False) where they are frozen"),
+        (record.unreached, Mechanism.NO_GRADIENT, "are executed and get no gradient",
          "Look for .detach(), .item(), argmax or torch.no_grad() between them and the loss"),
-        (record.stuck if any(record.rates) else [], "weights that do not move", "have a gradient and have not moved",
+        (record.stuck if any(record.rates) else [], Mechanism.WEIGHTS_THAT_DO_NOT_MOVE,
+         "have a gradient and have not moved",
          "Raise the learning rate of their group, or keep them in float32: an update may be lost in rounding"),
     ):  # fmt: skip
         if names:
@@ -190,8 +109,9 @@ def _weights(record: Record) -> Iterator[Sign]:
             )  # fmt: skip
     if not any(record.rates):
         yield _sign(
-            Cause.OPTIMIZATION, "learning rate of 0", f"The learning rate was 0 in all {record.steps} steps", 0.0,
-            "a rate above 0", "Look at what the scheduler multiplies by", "a group with another rate", Sure.CERTAIN,
+            Cause.OPTIMIZATION, Mechanism.LEARNING_RATE_OF_0, f"The learning rate was 0 in all {record.steps} steps",
+            0.0, "a rate above 0", "Look at what the scheduler multiplies by", "a group with another rate",
+            Sure.CERTAIN,
         )  # fmt: skip
 
 
@@ -204,7 +124,7 @@ def _broken(record: Record) -> Iterator[Sign]:
     nowhere = "and no layer gives a number that is not: it comes from the loss itself"
     first = f", first in {layer}" if layer else f", {nowhere}" if record.broken else ""
     yield _sign(
-        Cause.OPTIMIZATION, "loss not finite",
+        Cause.OPTIMIZATION, Mechanism.LOSS_NOT_FINITE,
         f"At step {step} the gradient or the loss is not finite{first}",
         float(step), "finite numbers", "Lower the learning rate, clip the gradient, and look at that layer for a "
         "logarithm, a division or a root of what may be 0 or negative", "the same at a tenth of the rate: then it is "
@@ -218,7 +138,7 @@ def _exploding(record: Record) -> Iterator[Sign]:
     top = max(first, key=lambda layer: layer.deviation, default=None)
     if top is not None and len(first) > 1 and 0 < first[0].input * GROWN <= top.deviation:
         yield _sign(
-            Cause.OPTIMIZATION, "exploding signal",
+            Cause.OPTIMIZATION, Mechanism.EXPLODING_SIGNAL,
             f"'{top.name}' gave out {top.deviation / first[0].input:.3g} times the size of the inputs at first",
             top.deviation / first[0].input, "less than 10", "Initialize by fan-in, or normalize",
             "initialized by fan-in it comes to the same loss", Sure.MEASURED,
@@ -231,12 +151,12 @@ def _layers(record: Record) -> Iterator[Sign]:
     if len(looks) < LATE or _learnt(record):
         return
     for name, limit, mechanism, means, mend in (
-        ("dead", DEAD, "dead units", "get no gradient from any example", "Lower the learning rate, initialize biases "
-         "at 0, or take a leaky activation (LeakyReLU, GELU)"),
-        ("saturated", FLAT, "saturated units", "are saturated for most examples", "Standardize the inputs, initialize "
-         "with smaller weights, or normalize before the activation"),
-        ("symmetric", FLAT, "symmetric units", "have the weights and the gradient of another one", "Initialize the "
-         "weights at random"),
+        ("dead", DEAD, Mechanism.DEAD_UNITS, "get no gradient from any example", "Lower the learning rate, initialize "
+         "biases at 0, or take a leaky activation (LeakyReLU, GELU)"),
+        ("saturated", FLAT, Mechanism.SATURATED_UNITS, "are saturated for most examples", "Standardize the inputs, "
+         "initialize with smaller weights, or normalize before the activation"),
+        ("symmetric", FLAT, Mechanism.SYMMETRIC_UNITS, "have the weights and the gradient of another one",
+         "Initialize the weights at random"),
     ):  # fmt: skip
         lasting = _lasting(looks, name)
         worst = max(lasting, key=lasting.__getitem__, default=None)
@@ -249,7 +169,7 @@ def _layers(record: Record) -> Iterator[Sign]:
     shares = [_share(sample.layers) for sample in looks]
     if shares and max(shares) < VANISHED and max(_lasting(looks, "dead").values(), default=0.0) < DEAD:
         yield _sign(
-            Cause.OPTIMIZATION, "vanishing gradient",
+            Cause.OPTIMIZATION, Mechanism.VANISHING_GRADIENT,
             f"The gradient that reaches '{looks[-1].layers[0].name}' is {max(shares):.2g} of the largest", max(shares),
             "above 0.01", "Normalize the layers, add residual connections, or initialize for the activation",
             "with normalized layers nothing changes", Sure.MEASURED,
@@ -257,7 +177,7 @@ def _layers(record: Record) -> Iterator[Sign]:
     fast = [min((m for m in sample.moves.values() if isfinite(m)), default=0.0) for sample in looks]
     if fast and min(fast) > FAST:
         yield _sign(
-            Cause.OPTIMIZATION, "learning rate too high",
+            Cause.OPTIMIZATION, Mechanism.LEARNING_RATE_TOO_HIGH,
             f"Each step moves every layer by {min(fast):.0%} of its weights or more", min(fast), "about 0.1 %",
             "Lower the learning rate tenfold", "at a tenth of it the loss is no lower", Sure.MEASURED,
         )  # fmt: skip
@@ -303,27 +223,35 @@ def _course(record: Record) -> Iterator[Sign]:
         sum(rate < GONE * max(rates) for rate in rates) / len(rates) if rates and rates[-1] < GONE * max(rates) else 0
     )
     if rise > 0.3 and min(spread[-2:]) > 1.5 * abs(min(spread)):
-        name, says, number = "divergence", f"The loss rose from {min(spread):.3g} to {spread[-1]:.3g}", rise
+        name, says, number = Mechanism.DIVERGENCE, f"The loss rose from {min(spread):.3g} to {spread[-1]:.3g}", rise
         mend = "Lower the learning rate, warm it up, or clip the gradient"
     elif _swings(record, losses, scale):
-        name, says, number = "oscillation", "The loss goes up and down from step to step, and so do the gradients", -1.0
+        name, says, number = (
+            Mechanism.OSCILLATION,
+            "The loss goes up and down from step to step, and so do the gradients",
+            -1.0,
+        )
         mend = "Lower the learning rate"
     elif leap > losses[0] + abs(losses[0]) and fmean(losses[-10:]) > OFTEN * losses[0]:
         name, says, number = (
-            "learning rate too high",
+            Mechanism.LEARNING_RATE_TOO_HIGH,
             f"The loss leaps from {losses[0]:.3g} to {leap:.3g} at first",
             leap,
         )
         mend = "Lower the learning rate tenfold"
     elif dead > OFTEN and len(rates) >= 2 * COURSE and fall < OFTEN:
         name, says, number = (
-            "learning rate dies too early",
+            Mechanism.LEARNING_RATE_DIES_TOO_EARLY,
             f"It was below a thousandth of its highest for {dead:.0%} of the steps",
             dead,
         )
         mend = "Let the rate fall over the whole run; a scheduler made for epochs is not stepped each batch"
     elif fall < 0.02 and len(losses) >= 4 * COURSE:
-        name, says, number = "plateau", f"The loss has fallen by {max(fall, 0.0):.1%} in {len(losses)} steps", fall
+        name, says, number = (
+            Mechanism.PLATEAU,
+            f"The loss has fallen by {max(fall, 0.0):.1%} in {len(losses)} steps",
+            fall,
+        )
         mend = "Try other learning rates, and look whether the targets can be told from the inputs"
     else:
         return

@@ -34,6 +34,7 @@ from thalweg.diagnosis.checks.reach import Reach
 from thalweg.diagnosis.checks.statistics import recalibrated_flaws, statistic_flaws
 from thalweg.diagnosis.checks.unread import unread_flaws
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Recipe, Run
 
 Check = Callable[[Examined, Reach], list[Flaw]]
@@ -64,20 +65,22 @@ CHECKS: tuple[Check, ...] = (
 )
 SYMPTOMS: tuple[Check, ...] = (lambda e, _: falling_flaws(e),)
 """What a flaw found before would show as well: asked only where none was found."""
-RANGE = "head without the targets in its range"
+RANGE = Mechanism.HEAD_WITHOUT_THE_TARGETS_IN_ITS_RANGE
 SHADOWS = {
-    "flipped sign": (
-        RANGE, "sigmoid twice", "softmax twice", "labels outside of [0, 1]", "softmax never",
-        "probabilities for log-probabilities",
+    Mechanism.FLIPPED_SIGN: (
+        RANGE, Mechanism.SIGMOID_TWICE, Mechanism.SOFTMAX_TWICE, Mechanism.LABELS_OUTSIDE_OF_0_1,
+        Mechanism.SOFTMAX_NEVER, Mechanism.PROBABILITIES_FOR_LOG_PROBABILITIES,
     ),
-    "broadcast in the loss": ("loss without the target",),
-    "labels outside of [0, 1]": (RANGE, "sigmoid twice"),
-    "constant output": ("output without the input", "no gradient"),
-    "loss without the output": ("loss without the target", RANGE, "no gradient"),
-    "training mode in evaluation": ("examples mix",),
-    "state kept between batches": ("examples mix",),
-    "output without the input": ("no gradient",),
-    "softmax over the batch axis": ("examples mix", "softmax twice", "sigmoid twice", RANGE),
+    Mechanism.BROADCAST_IN_THE_LOSS: (Mechanism.LOSS_WITHOUT_THE_TARGET,),
+    Mechanism.LABELS_OUTSIDE_OF_0_1: (RANGE, Mechanism.SIGMOID_TWICE),
+    Mechanism.CONSTANT_OUTPUT: (Mechanism.OUTPUT_WITHOUT_THE_INPUT, Mechanism.NO_GRADIENT),
+    Mechanism.LOSS_WITHOUT_THE_OUTPUT: (Mechanism.LOSS_WITHOUT_THE_TARGET, RANGE, Mechanism.NO_GRADIENT),
+    Mechanism.TRAINING_MODE_IN_EVALUATION: (Mechanism.EXAMPLES_MIX,),
+    Mechanism.STATE_KEPT_BETWEEN_BATCHES: (Mechanism.EXAMPLES_MIX,),
+    Mechanism.OUTPUT_WITHOUT_THE_INPUT: (Mechanism.NO_GRADIENT,),
+    Mechanism.SOFTMAX_OVER_THE_BATCH_AXIS: (
+        Mechanism.EXAMPLES_MIX, Mechanism.SOFTMAX_TWICE, Mechanism.SIGMOID_TWICE, RANGE,
+    ),
 }  # fmt: skip
 """Mechanisms that speak of what another one causes: beside it they say nothing."""
 

@@ -1,0 +1,23 @@
+"""What is said where nothing is found: that the losses reach the references, or that few examples cannot tell."""
+
+import numpy as np
+import pytest
+
+from thalweg.diagnosis import Cause, Score
+from thalweg.diagnosis.finding import Finding
+from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.nothing import nothing_before
+from thalweg.training.evaluate import ExampleLosses
+
+FLOOR = Floor(0.0, 0.1, "boosted trees", (None, None), (0.1, 0.05, 0.15), null=2.3)
+
+
+@pytest.mark.parametrize(("level", "reaches"), [(0.2, False), (0.105, True), (0.05, True)])
+def test_a_loss_far_above_the_floor_is_not_said_to_reach_it(level: float, reaches: bool) -> None:
+    losses = ExampleLosses(np.full(40, level), np.ones(40), None)
+    above = Score(level - FLOOR.high, level - 0.3, level + 0.1)
+    finding = nothing_before(Finding(Cause.UNDECIDED, ""), None, FLOOR, None, (above, losses))
+    assert finding.cause is Cause.NONE
+    assert ("loss reach what reference learners do" in finding.mechanism) is reaches
+    assert (f"lies {above} above it, which 40 examples cannot tell from 0" in finding.mechanism) is not reaches
+    assert "the floor lies in [0, 0.1] (boosted trees)" in finding.mechanism
