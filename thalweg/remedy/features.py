@@ -163,7 +163,7 @@ def _told(recipe: Recipe, features: Callable[[int], nn.Module | None], says: str
     outer = recipe.model if isinstance(recipe.model, Standardized) else None
     factory = recipe.model if outer is None else outer.factory
     seen = traced(recipe.but(model=factory))
-    if seen is None or seen.columns is None or not _reads_rows(seen) or has(recipe.model, says):
+    if seen is None or seen.columns is None or not reads_rows(seen) or has(recipe.model, says):
         return recipe
     made = features(seen.columns)
     if made is None:
@@ -174,7 +174,7 @@ def _told(recipe: Recipe, features: Callable[[int], nn.Module | None], says: str
     return recipe.but(model=told if outer is None else replace(outer, factory=told))
 
 
-def _reads_rows(seen: Trace) -> bool:
+def reads_rows(seen: Trace) -> bool:
     """Whether the first layer is one that reads the inputs, a column each."""
     first = seen.layers[0].module if seen.layers else None
     return type(first) is nn.Linear and first.in_features == seen.columns
@@ -193,5 +193,6 @@ def widened(model: nn.Module, first: str, more: int) -> nn.Module:
     """
     layer = model.get_submodule(first)
     assert isinstance(layer, nn.Linear)
-    wide = nn.Linear(layer.in_features + more, layer.out_features, bias=layer.bias is not None)
+    inputs, dtype = layer.in_features + more, layer.weight.dtype
+    wide = nn.Linear(inputs, layer.out_features, bias=layer.bias is not None, dtype=dtype)
     return set_module(model, first, wide)

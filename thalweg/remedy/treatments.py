@@ -36,6 +36,7 @@ from thalweg.remedy.fitting import (
     unscheduled,
     warmed,
 )
+from thalweg.remedy.gaps import filled, with_targets, without_gaps
 from thalweg.remedy.layers import initialized, linked, normed
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.repairing import (
@@ -106,6 +107,15 @@ BY_FLAW: dict[str, Treatments] = {
     "batch norm over few values": (LARGER,),
     "schedule gives no multiplier": (UNSCHEDULED,),
     "learning rate spent early": (UNSCHEDULED,),
+    "inputs not finite": (
+        ("gaps in the inputs filled and marked", filled),
+        ("without the train examples that have gaps", without_gaps),
+    ),
+    "targets not finite": (
+        ("without the examples whose target is missing", with_targets),
+        ("gaps in the inputs filled and marked", filled),
+        ("without the train examples that have gaps", without_gaps),
+    ),
     "wrong labels": (("without the examples whose labels are doubted", without_doubted),),
     "equal inputs with different labels": (
         ("without the examples that contradict one another", without_contradictions),
