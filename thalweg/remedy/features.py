@@ -193,6 +193,8 @@ def widened(model: nn.Module, first: str, more: int) -> nn.Module:
     """
     layer = model.get_submodule(first)
     assert isinstance(layer, nn.Linear)
+    if isinstance(layer, nn.LazyLinear):  # it counts its inputs itself
+        return model
     inputs, dtype = layer.in_features + more, layer.weight.dtype
     wide = nn.Linear(inputs, layer.out_features, bias=layer.bias is not None, dtype=dtype)
     return set_module(model, first, wide)
