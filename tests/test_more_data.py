@@ -72,3 +72,8 @@ def test_what_does_not_fall_along_a_curve_is_not_told(means: list[float]) -> Non
 
 def test_two_sizes_are_no_curve() -> None:
     assert more_data(SIZES[:2], losses([0.2, 0.3], 0.0), 0.1) is None
+
+
+def test_an_aim_that_is_reached_is_none() -> None:
+    scored = losses(curve(0.1, 2, 0.5), 0.05)
+    assert more_data(SIZES, scored, 0.3) == more_data(SIZES, scored, None)
