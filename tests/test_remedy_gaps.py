@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import thalweg
 from thalweg import Cause, Recipe, Remedy, Splits
@@ -28,6 +29,7 @@ FILLS, LEAVES, TARGETS = (
 DRAW = torch.Generator().manual_seed(0)
 X = torch.randn(200, 3, generator=DRAW)
 Y = X[:, :1] - 2 * X[:, 1:2]
+PARTS = slice(0, 140), slice(140, 200)
 
 
 def network(columns: int = 3) -> nn.Module:
@@ -157,9 +159,22 @@ def test_what_has_no_gaps_or_nothing_left_is_given_back() -> None:
     lost = recipe(torch.full_like(X, torch.nan), data=Splits(train=(torch.full_like(X, torch.nan), Y)))
     assert without_gaps(lost) is lost
     none = recipe(X, torch.full_like(Y, torch.nan))
-    assert refused(with_targets(none))
+    assert with_targets(none) is none
+    assert filled(lacking := recipe(holed(X), torch.full_like(Y, torch.nan))) is lacking
     words = recipe(X.long(), model=lambda: nn.Embedding(9, 1))
     assert filled(words) is words
+
+
+def test_a_loader_of_tensors_is_filled_and_keeps_its_batches() -> None:
+    loaders = [DataLoader(TensorDataset(holed(X)[part], Y[part]), batch_size=7, shuffle=True) for part in PARTS]
+    start = recipe(X, data=Splits(*loaders))
+    assert thalweg.train(start).status is thalweg.Outcome.DIVERGED
+    changed = filled(start)
+    assert changed.batch_size == 7
+    assert thalweg.train(changed).status is thalweg.Outcome.FINISHED
+    assert changed.data.train.data[0].shape == (140, 6)
+    odd = DataLoader(TensorDataset(holed(X), Y), batch_size=7, drop_last=True, shuffle=True)
+    assert filled(left := recipe(X, data=Splits(odd))) is left
 
 
 def test_readable_splits_keep_examples_and_order() -> None:

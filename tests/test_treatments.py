@@ -480,7 +480,7 @@ def test_what_a_check_has_seen_is_treated_first() -> None:
     names = [remedy.name for remedy in remedies_for(finding)]
     assert len(set(names)) == len(names)
     other = finding.but(cause=Cause.MODEL_BIAS)
-    assert remedies_for(other)[0].name == "4 x as wide"  # a flaw of another cause is not treated with it
+    assert remedies_for(other)[1].name == "4 x as wide"  # a flaw of another cause is not treated with it
     assert remedies_for(flawed("examples mix")) == ()  # for words alone
 
 

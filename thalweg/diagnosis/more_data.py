@@ -24,9 +24,9 @@ Scored = Sequence[Sequence[ExampleLosses]]
 def more_data(sizes: Sequence[int], scored: Scored, aim: float | None) -> str | None:
     """About how many training examples would bring the loss to `aim`, or what four times as many would bring.
 
-    The second is told where no aim is given, or it is reached. `scored` holds for each size the losses of its seeds, all
-    on the same examples. The interval of 90 % is that of curves fitted to resampled examples (or units) and seeds. None
-    where the sizes are fewer than three, the loss does not fall, or the fit is rough.
+    The second is told where no aim is given, or it is reached. `scored` holds for each size the losses of its seeds,
+    all on the same examples. The interval of 90 % is that of curves fitted to resampled examples (or units) and seeds.
+    None where the sizes are fewer than three, the loss does not fall, or the fit is rough.
 
     >>> def flat(loss):
     ...     return [ExampleLosses(np.full(50, loss), np.ones(50), None)]

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset, default_collate
 
 from thalweg.core.arrays import ArraySource, arrays_of
 from thalweg.core.convert import Batching, as_source, loaded
+from thalweg.core.examples import ExampleSource
 from thalweg.core.nest import Nest
 from thalweg.core.source import Altering, Splits, plain_of
 from thalweg.remedy.altered import Altered, has, traced
@@ -119,7 +121,8 @@ def filled(recipe: Recipe) -> Recipe:
         own, y = kept.data
         return replace(kept, data=(filled_rows(own, medians, marked), y))
 
-    return recipe.but(model=Altered(recipe.model, alter, FILLED), data=_changed(recipe, whole))
+    changed = _with(recipe, _changed(recipe, whole)).but(model=Altered(recipe.model, alter, FILLED))
+    return recipe if refused(changed) else changed
 
 
 def with_gaps_filled(model: nn.Module, medians: Tensor, marked: tuple[int, ...], first: str) -> nn.Module:
@@ -189,6 +192,9 @@ def _opened(recipe: Recipe, name: str) -> Any:
 
 def _array(source: Any) -> ArraySource | None:
     plain = plain_of(source)
+    if _of_loader(plain):
+        ids = torch.arange(len(plain.examples)) if plain.ids is None else plain.ids
+        plain = ArraySource(tuple(tensor[ids] for tensor in plain.examples.tensors), plain.batch_size)
     return arrays_of(plain) if isinstance(plain, ArraySource | Gapped) else None
 
 
@@ -227,7 +233,20 @@ def _without(arrays: ArraySource) -> ArraySource:
 
 
 def _if_enough(recipe: Recipe, data: Splits) -> Recipe:
-    return recipe.but(data=data) if len(data.train) >= FEWEST_LEFT else recipe
+    changed = _with(recipe, data)
+    return recipe if len(data.train) < FEWEST_LEFT or refused(changed) else changed
+
+
+def _with(recipe: Recipe, data: Splits) -> Recipe:
+    """The recipe with other data, in batches of the size that its own train split brought."""
+    source = _opened(recipe, "train")
+    return recipe.but(data=data, batch_size=source.batch_size if _of_loader(source) else recipe.batch_size)
+
+
+def _of_loader(source: Any) -> bool:
+    """Whether a source cuts its batches from a data set of tensors, such as a loader's, in a new order or its own."""
+    plain = isinstance(source, ExampleSource) and source.sampler is None and not source.drop_last
+    return plain and isinstance(source.examples, TensorDataset) and source.collate is default_collate
 
 
 def _medians(x: Tensor) -> Tensor:
