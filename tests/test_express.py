@@ -62,7 +62,7 @@ def test_what_is_done_to_inputs_and_weights_is_said(start: thalweg.Recipe) -> No
     settings = said(noisy(start.but(penalty=L2(0.25))), start)
     assert settings["model"]["input_noise"] == 0.5
     assert settings["penalty"] == {"kind": "l2", "strength": 0.26}
-    (standardized,) = remedies_for(Finding(Cause.MISMATCH, ""))
+    standardized, *_ = remedies_for(Finding(Cause.MISMATCH, ""))
     out = expressed(standardized(noisy(start)), start)
     model = out.model()
     assert isinstance(model, Standardized)
@@ -122,7 +122,7 @@ def test_more_restraint_and_less_schedule_are_said(start: thalweg.Recipe) -> Non
 
 
 NOISY, BOTH, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
-(EACH,) = remedies_for(Finding(Cause.MISMATCH, ""))
+EACH, *_ = remedies_for(Finding(Cause.MISMATCH, ""))
 ADAMW = ("optimizer.kind=adamw", "optimizer.weight_decay=0.1", "optimizer.betas=[0.8, 0.9]")
 ADOPTED: dict[str, tuple[tuple[str, ...], Change]] = {
     "learning rate": (("optimizer.kind=sgd", "optimizer.lr=0.05"), lambda r: at_rate(at_rate(r, 3.16), 10.0)),
