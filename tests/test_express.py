@@ -21,8 +21,9 @@ from thalweg.recipes import as_toml, expressed, is_sayable
 from thalweg.remedy import remedies_for
 from thalweg.remedy.catalogue import restrain
 from thalweg.remedy.cleaning import balanced
+from thalweg.remedy.features import featured
 from thalweg.remedy.fitting import clipped, cooled, warmed
-from thalweg.remedy.layers import featured, initialized, normed
+from thalweg.remedy.layers import initialized, normed
 from thalweg.remedy.repairing import robust
 from thalweg.remedy.restraining import decayed, dropped, masked, mixed_up, smoothed, sparse
 from thalweg.training import EarlyStopping
@@ -61,7 +62,7 @@ def test_what_is_done_to_inputs_and_weights_is_said(start: thalweg.Recipe) -> No
     settings = said(noisy(start.but(penalty=L2(0.25))), start)
     assert settings["model"]["input_noise"] == 0.5
     assert settings["penalty"] == {"kind": "l2", "strength": 0.26}
-    (standardized,) = remedies_for(Finding(Cause.MISMATCH, ""))
+    standardized, *_ = remedies_for(Finding(Cause.MISMATCH, ""))
     out = expressed(standardized(noisy(start)), start)
     model = out.model()
     assert isinstance(model, Standardized)
@@ -121,7 +122,7 @@ def test_more_restraint_and_less_schedule_are_said(start: thalweg.Recipe) -> Non
 
 
 NOISY, BOTH, *_ = remedies_for(Finding(Cause.OVERFITTING, ""))
-(EACH,) = remedies_for(Finding(Cause.MISMATCH, ""))
+EACH, *_ = remedies_for(Finding(Cause.MISMATCH, ""))
 ADAMW = ("optimizer.kind=adamw", "optimizer.weight_decay=0.1", "optimizer.betas=[0.8, 0.9]")
 ADOPTED: dict[str, tuple[tuple[str, ...], Change]] = {
     "learning rate": (("optimizer.kind=sgd", "optimizer.lr=0.05"), lambda r: at_rate(at_rate(r, 3.16), 10.0)),

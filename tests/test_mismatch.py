@@ -37,7 +37,8 @@ from thalweg.diagnosis.shift.families import family
 from thalweg.diagnosis.shift.seen import see
 from thalweg.nn import mlp
 from thalweg.remedy import remedies_for
-from thalweg.remedy.shift import split_by_group, toward, weighted
+from thalweg.remedy.resplit import split_by_group
+from thalweg.remedy.shift import toward, weighted
 from thalweg.training import Recipe
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from thalweg.core.source import Splits
 from thalweg.diagnosis.checks.another_kind import other_kind_of_classes, other_kind_of_numbers
 from thalweg.diagnosis.checks.data_rows import read_rows
 from thalweg.diagnosis.checks.opinions import opinions
-from thalweg.diagnosis.natural import Scale, errors_of, natural_errors
+from thalweg.diagnosis.natural import Scale, errors_of, natural_errors, recalibrated_errors
 from thalweg.diagnosis.ranking import either
 from thalweg.diagnosis.repairs import Standardized, evened, repaired
 from thalweg.training import Recipe
@@ -134,6 +134,32 @@ def test_a_model_that_its_objective_asks_in_another_way_has_none() -> None:
     pair = NUMBERS, NUMBERS
     run = thalweg.train(Recipe(data=Splits(train=pair), objective=loss, epochs=1, model=Forced))
     assert errors_of(run, ArraySource(pair, 10), torch.device("cpu")) is None
+
+
+def test_a_split_is_asked_once_for_each_run() -> None:
+    asked: list[int] = []
+
+    class Counting(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            asked.append(len(input))
+            return super().forward(input)
+
+    recipe = Recipe(
+        data=Splits(train=(NUMBERS, NUMBERS)), objective=nn.MSELoss(), epochs=1, model=lambda: Counting(2, 2)
+    )
+    first, second = thalweg.train(recipe), thalweg.train(recipe.but(seed=1))
+    source, device = ArraySource((NUMBERS, NUMBERS), 10), torch.device("cpu")
+    asked.clear()
+    told = [errors_of(first, source, device) for _ in range(2)]
+    recalibrated_errors(first, source, device)
+    once = len(asked)
+    assert once == source.count_batches()
+    assert np.array_equal(*told)  # type: ignore[arg-type]
+    other = errors_of(second, source, device)
+    assert len(asked) == 2 * once
+    assert not np.array_equal(told[0], other)  # type: ignore[arg-type]
+    errors_of(first, source.take(range(5)), device)
+    assert sum(asked) == 2 * len(source) + 5
 
 
 def test_of_sequences_it_is_the_share_of_places_that_are_wrong() -> None:

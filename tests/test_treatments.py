@@ -22,6 +22,7 @@ from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.nn import cnn, mlp
 from thalweg.remedy import Remedy, remedies_for
 from thalweg.remedy.cleaning import balanced, constants, without_contradictions, without_doubted, without_shared
+from thalweg.remedy.features import featured
 from thalweg.remedy.fitting import (
     built,
     by_adam,
@@ -35,7 +36,7 @@ from thalweg.remedy.fitting import (
     tuned,
     warmed,
 )
-from thalweg.remedy.layers import Linked, featured, initialized, linked, normed
+from thalweg.remedy.layers import Linked, initialized, linked, normed
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.remedy.restraining import decayed, dropped, masked, mixed_up, narrowed, smoothed, sparse
 from thalweg.remedy.treatments import BY_FLAW, USUAL
@@ -480,7 +481,7 @@ def test_what_a_check_has_seen_is_treated_first() -> None:
     names = [remedy.name for remedy in remedies_for(finding)]
     assert len(set(names)) == len(names)
     other = finding.but(cause=Cause.MODEL_BIAS)
-    assert remedies_for(other)[0].name == "4 x as wide"  # a flaw of another cause is not treated with it
+    assert remedies_for(other)[1].name == "4 x as wide"  # a flaw of another cause is not treated with it
     assert remedies_for(flawed("examples mix")) == ()  # for words alone
 
 

@@ -25,6 +25,7 @@ from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.floor import Floor, Known
 from thalweg.diagnosis.growth import smaller_siblings
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, merged
+from thalweg.diagnosis.more_data import more_data
 from thalweg.training import Recipe
 from thalweg.training.evaluate import ExampleLosses
 
@@ -102,7 +103,7 @@ def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float, alike
         asked += [shrunk] if shrunk.arms else []
     if asked[-1].answer != "yes":
         lab.asks(STARVES)
-        asked += [curve] if (curve := learning_curve(lab, floor)) is not None else []
+        asked += [curve] if (curve := learning_curve(lab, floor, floor.high)) is not None else []
     best = max(asked, key=lambda experiment: (experiment.answer == "yes", _low(experiment)))
     share = max(0.0, min(1.0, above.value / level)) if level > 0 else None
     says = lowered(best.says).rstrip(".")
@@ -177,16 +178,18 @@ def ask(
     return Experiment(question, "validation loss", control, tuple(tried), "yes" if helped else "no", says, effect)
 
 
-def learning_curve(lab: Laboratory, floor: Floor) -> Experiment | None:
+def learning_curve(lab: Laboratory, floor: Floor, aim: float | None = None) -> Experiment | None:
     """Whether less of the training data raises the validation loss: what the rest has lowered, more would lower again.
 
     All are trained for as many steps. The last doubling, from half to the whole, decides; where it is not beyond noise
-    a quarter and an eighth are asked, and the last two doublings decide, if at every one the loss falls. None where the
-    budget does not hold it.
+    a quarter and an eighth are asked, and the last two doublings decide, if at every one the loss falls. Where it
+    falls a quarter is asked as well, so that a curve says how many examples would bring it to `aim` (`more_data`). None
+    where the budget does not hold it.
     """
     seeds = [lab.recipe.seed + i for i in range(SEEDS)]
     order = np.random.default_rng(stream_seed(0, "train halves", len(lab.train))).permutation(len(lab.train))
     whole, arms, scored = lab.losses_on(lab.run(CONTROL, lab.recipe, seeds), lab.validation), list[Arm](), list[Any]()
+    parts = list[list[ExampleLosses]]()
     control = lab.arm(CONTROL, lab.recipe, seeds, lab.validation)
     for divisor in DIVISORS:
         name, recipe = f"1/{divisor} of the training data", _of_part(lab, order, divisor)
@@ -195,9 +198,10 @@ def learning_curve(lab: Laboratory, floor: Floor) -> Experiment | None:
         less = lab.losses_on(lab.run(name, recipe, seeds), lab.validation)
         if whole is None or less is None:
             break
+        parts.append(less)
         arms.append(lab.arm(name, recipe, seeds, lab.validation))
         scored.append(lower_by(less, whole, LEVEL))
-        if divisor == DIVISORS[0] and beyond(scored[0], floor, control):
+        if divisor == DIVISORS[1] and beyond(scored[0], floor, control):
             break
     if not arms:
         return None
@@ -210,9 +214,12 @@ def learning_curve(lab: Laboratory, floor: Floor) -> Experiment | None:
     part = "half" if effect is scored[0] else "a quarter"
     says = f"With {part} of the training data the validation loss is {higher}, by {effect}"
     if len(arms) > 1:
-        parts = [f"1/{divisor}" for divisor in DIVISORS[: len(arms)][::-1]]
+        shares = [f"1/{divisor}" for divisor in DIVISORS[: len(arms)][::-1]]
         points = [f"{value:.3g}" for value in curve]
-        says += f"; with {', '.join(parts)} and all of them it is {', '.join(points[:-1])} and {points[-1]}"
+        says += f"; with {', '.join(shares)} and all of them it is {', '.join(points[:-1])} and {points[-1]}"
+    if falls and whole is not None:
+        sizes = [len(lab.train), *(len(lab.train) // divisor for divisor in DIVISORS[: len(arms)])]
+        says += f"; {told}" if (told := more_data(sizes, [whole, *parts], aim)) is not None else ""
     return Experiment(STARVES, "validation loss", control, tuple(arms), "yes" if falls else "no", f"{says}.", effect)
 
 

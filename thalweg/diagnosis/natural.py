@@ -9,6 +9,7 @@ where nothing is lost.
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -35,6 +36,12 @@ SOLVED, RIDGE = 30, 1e-4
 """Steps of the calibration of classes, and what holds its numbers finite."""
 CUTS = (0.0, 0.5)
 """Where a yes begins, of logits and of probabilities; the cut that is right more often is meant."""
+
+Said = tuple[Tensor, Tensor] | None
+MOST_KEPT = 10_000_000
+"""Outputs of more numbers are not kept."""
+KEPT: WeakKeyDictionary[Run, list[tuple[Source, Said]]] = WeakKeyDictionary()
+"""What the model of a run has said of a split: its errors are asked for by several questions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,10 +200,23 @@ def _shifted(output: Tensor, y: Tensor) -> Tensor:
     return (free[0].exp() * scores + free[1:]).detach()
 
 
-def _predicted(run: Run, source: Source, device: torch.device) -> tuple[Tensor, Tensor] | None:
-    """Outputs and targets of a split in its order, classes that the judge ignores as `IGNORED`; None where they are not
-    one tensor each, or the model is asked in another way by its objective.
+def _predicted(run: Run, source: Source, device: torch.device) -> Said:
+    """Outputs and targets of a split in its order, kept for the next who asks while the run lives, where they are few.
+
+    Classes that the judge ignores are `IGNORED`; None where outputs and targets are not one tensor each, or the model
+    is asked in another way by its objective.
     """
+    kept = KEPT.setdefault(run, [])
+    for split, said in kept:
+        if split is source:
+            return said
+    said = _asked(run, source, device)
+    if said is None or said[0].numel() <= MOST_KEPT:
+        kept.append((source, said))
+    return said
+
+
+def _asked(run: Run, source: Source, device: torch.device) -> Said:
     outputs, targets = list[Any](), list[Any]()
     model = run.model.to(device).eval()
     judge = None if run.recipe is None else Judge.of(run.recipe).objective

@@ -64,6 +64,7 @@ def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
     if cause is Cause.MISMATCH:
         if images and (finding.shift is None or finding.shift.undone is None):
             yield widely()
+        yield from treating(finding, cause)
         yield from remedies_of_shift(finding)
 
 

