@@ -13,6 +13,7 @@ from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Progres
 from thalweg.diagnosis.growth import runs
 from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
 from thalweg.diagnosis.work import work
+from thalweg.remedy.bench import Controls
 from thalweg.remedy.door import diagnose
 from thalweg.remedy.images import beyond_references, shows_images
 from thalweg.remedy.proof import Proof
@@ -77,6 +78,8 @@ class Circle:
     read: int = 0
     """How often a test split was read that is too small to be halved."""
     units_of: Recipe | None = None
+    controls: Controls = field(default_factory=Controls)
+    """The runs without a remedy, which the proofs of a round share."""
     units: dict[str, float] = field(default_factory=dict)
     """What one training costs with a remedy, by its name, of the recipe `units_of`."""
 
@@ -164,7 +167,8 @@ class Circle:
             random=random,
             candidates=candidates,
             raced=turn.race is not None,
-            first_seed=self.recipe.seed + FRESH + ROUND * (len(self.diary) - 1),
+            first_seed=self.first_seed,
+            controls=self.controls,
             device=self.device,
             progress=self.tell,
         )
@@ -244,10 +248,17 @@ class Circle:
         return any(turn.adopted is not None and turn.adopted.kept.cause is Cause.WIRING for turn in self.diary)
 
     def price(self, remedy: Remedy, pairs: int, random: bool = False) -> float:
-        """What its proof costs at most, in the same multiples."""
+        """What its proof costs at most, in the same multiples: what an earlier proof has trained is there already."""
         treated = self.unit_with(remedy)
         parts = sum(self.unit_with(remedy.without(step)) for step in remedy.steps)
-        return pairs * (self.unit + treated * (2 if random else 1) + parts)
+        seeds = range(self.first_seed, self.first_seed + pairs)
+        known = 0 if remedy.cause is Cause.WIRING else self.controls.known(self.recipe, seeds)
+        return (pairs - known) * self.unit + pairs * (treated * (2 if random else 1) + parts)
+
+    @property
+    def first_seed(self) -> int:
+        """The first seed of the proofs of this round, which none of another round has."""
+        return self.recipe.seed + FRESH + ROUND * (len(self.diary) - 1)
 
     def seconds(self, times: float) -> float | None:
         """About how long so many trainings take, at the pace so far."""

@@ -24,7 +24,7 @@ from thalweg.core.device import resolve_device
 from thalweg.diagnosis import Budget, Cause, Cost, Progress, Stage
 from thalweg.diagnosis.laboratory import Laboratory, lay_out, mean_of
 from thalweg.diagnosis.work import examples_of
-from thalweg.remedy.prove import judging
+from thalweg.remedy.bench import judging
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.training import Outcome, Recipe, Run, train_many
