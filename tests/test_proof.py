@@ -287,7 +287,42 @@ def test_a_race_halves_its_candidates_and_keeps_the_order() -> None:
     assert [remedy.name for remedy, _ in result.rungs[0].losses] == [f"rate {rate:g}" for rate in sorted(rates)[::-1]]
     assert [remedy.name for remedy in result.ahead[:2]] == ["rate 0.01", "rate 0.003"]
     assert result.cost.times == pytest.approx(sum(r.share * (1 + len(r.losses)) for r in result.rungs))
-    assert result.cost.times <= price_of_race([1.0] * 8, 1.0)
+    assert result.cost.times <= price_of_race([(1.0, 40)] * 8, (1.0, 40))
+
+
+@pytest.mark.parametrize(("epochs", "number", "restrains"), [(3, 3, False), (5, 8, False), (5, 5, True)])
+def test_a_race_costs_at_most_its_price_where_epochs_are_rounded_up(
+    epochs: int, number: int, restrains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for least in ("LEAST_EPOCHS", "LEAST_STEPS"):
+        monkeypatch.setattr(sys.modules["thalweg.remedy.race"], least, 1)
+    chosen, lengths = recipe(epochs=epochs), [epochs + i for i in range(number)]
+    cause = Cause.OVERFITTING if restrains else Cause.OPTIMIZATION
+    candidates = [
+        Remedy(f"{length}", cause, lambda one, length=length: one.but(epochs=length))  # type: ignore[misc]
+        for length in lengths
+    ]
+    result = race(chosen, candidates, "cpu", lambda stage: None)
+    price = price_of_race([(length / epochs, length) for length in lengths], (1.0, epochs))
+    assert result.cost.times <= price + 1e-9
+    if not restrains:
+        assert result.cost.times > price_of_race([(length / epochs, 10**6) for length in lengths], (1.0, 10**6)) or (
+            result.rungs[0].share == 1
+        )
+
+
+def test_candidates_that_repair_the_loss_differently_do_not_race() -> None:
+    first, second = (
+        Remedy(f"{loss}", Cause.WIRING, lambda one, loss=loss: one.but(objective=loss))
+        for loss in (Twice(), nn.L1Loss())
+    )
+    bare = Remedy("another model", Cause.WIRING, lambda one: one.but(model=partial(mlp, 3, 1, width=9)))
+    with pytest.raises(RecipeError, match="repair the loss in different ways, so that no loss can judge them all"):
+        race(recipe(), [first, second, bare], "cpu", lambda stage: None)
+    went = circle(Finding(Cause.WIRING, "a flaw"))
+    assert went.raced([first, second, bare]) == [first, second, bare]
+    assert went.diary[0].race is None
+    assert race(recipe(), [first, bare, first], "cpu", lambda stage: None).losses
 
 
 def test_a_rung_is_as_long_as_is_needed_to_tell() -> None:

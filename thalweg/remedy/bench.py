@@ -40,8 +40,8 @@ def unchanged(recipe: Recipe) -> Recipe:
 class Controls:
     """The runs of one recipe as it is, by their seeds, which the proofs of several remedies share.
 
-    >>> controls = Controls()
-    >>> controls.known(Recipe, range(5))  # of another recipe none are known
+    >>> import thalweg
+    >>> Controls().known(thalweg.cases.get("healthy"), range(5))  # nothing is trained yet
     0
     """
 
@@ -96,7 +96,7 @@ class Bench:
             self.grounds = list(self._folded())
 
     def _folded(self) -> list[Ground]:
-        """Each fold of the train split with its seed; the validation split, by which a remedy is chosen, is left out."""
+        """Each fold of the train split with its seed; validation, by which remedies are chosen, is left out."""
         train, own = self.lab.train, self.lab.recipe
         pairs = folds(train, self.folds, own.seed)
         self.measure = f"loss on {self.folds} folds of train"
@@ -237,7 +237,7 @@ def judging(lab: Laboratory, on_test: bool, raced: bool, race: bool = False) -> 
 def effect_of(before: list[float], after: list[float], ratio: float = 0.0) -> Score:
     """How much lower the losses are after, over the pairs where both are finite, with Student's interval.
 
-    Over folds `ratio` is n_test / n_train, and the interval that of Nadeau and Bengio (2003): variance s² (1/k + ratio).
+    Over folds `ratio` is n_test / n_train, and the interval Nadeau's and Bengio's (2003): variance s² (1/k + ratio).
 
     >>> effect_of([1.0, float("inf")], [0.5, 0.5]).value
     0.5

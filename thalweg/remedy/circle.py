@@ -18,7 +18,7 @@ from thalweg.remedy.door import diagnose
 from thalweg.remedy.images import beyond_references, shows_images
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import FRESH, PAIRS, prove
-from thalweg.remedy.race import MOST, PROVED, Race, price_of_race, race
+from thalweg.remedy.race import MOST, PROVED, Entry, Race, judged_as_one, price_of_race, race
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.sign_flips import pairs_for
 from thalweg.training import Recipe
@@ -80,8 +80,8 @@ class Circle:
     units_of: Recipe | None = None
     controls: Controls = field(default_factory=Controls)
     """The runs without a remedy, which the proofs of a round share."""
-    units: dict[str, float] = field(default_factory=dict)
-    """What one training costs with a remedy, by its name, of the recipe `units_of`."""
+    units: dict[str, Entry] = field(default_factory=dict)
+    """What one training costs, and its epochs, with a remedy, by its name, of the recipe `units_of`."""
 
     def __post_init__(self) -> None:
         test = None if self.start.data.test is None else opened_test(self.start)
@@ -200,6 +200,8 @@ class Circle:
         candidates, price = self.affordable([*remedies, *(changes if beyond else [])][:MOST])
         if len(candidates) < 2 or (len(candidates) <= PROVED and not beyond):
             return candidates or remedies
+        if judged_as_one(self.recipe, candidates) is None:
+            return candidates
         dearest = sorted((self.price(one, PAIRS + 1) for one in candidates), reverse=True)
         if not beyond and price + sum(dearest[:PROVED]) >= sum(
             self.price(o, pairs_for(len(candidates))) for o in candidates
@@ -217,12 +219,11 @@ class Circle:
 
     def affordable(self, candidates: list[Remedy]) -> tuple[list[Remedy], float]:
         """As many of the candidates as the budget holds a race of, the dearest left out, and the price of that race."""
-        prices = {remedy.name: self.unit_with(remedy) for remedy in candidates}
         while True:
-            price = price_of_race([prices[remedy.name] for remedy in candidates], self.unit)
+            price = price_of_race([self.entry(remedy) for remedy in candidates], (self.unit, self.recipe.epochs))
             if not candidates or self.left.holds(price, self.seconds(price)):
                 return candidates, price
-            dearest = max(candidates, key=lambda remedy: prices[remedy.name])
+            dearest = max(candidates, key=self.unit_with)
             candidates = [remedy for remedy in candidates if remedy is not dearest]
 
     def unit_of(self, recipe: Recipe) -> float:
@@ -230,11 +231,16 @@ class Circle:
         return work(recipe) / max(work(self.start), 1.0)
 
     def unit_with(self, remedy: Remedy) -> float:
-        """The same of the recipe now with a remedy: made once, for some remedies look long at the data."""
+        """The same of the recipe now with a remedy."""
+        return self.entry(remedy)[0]
+
+    def entry(self, remedy: Remedy) -> Entry:
+        """That and its epochs: the recipe is made once, for some remedies look long at the data."""
         if self.units_of is not self.recipe:
             self.units_of, self.units = self.recipe, {}
         if remedy.name not in self.units:
-            self.units[remedy.name] = self.unit_of(remedy(self.recipe))
+            treated = remedy(self.recipe)
+            self.units[remedy.name] = self.unit_of(treated), treated.epochs
         return self.units[remedy.name]
 
     def has(self, remedy: Remedy) -> bool:

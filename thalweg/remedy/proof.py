@@ -98,8 +98,8 @@ class Proof:
     how much higher the validation loss is with a remedy that is measured on test. `planned` is how many pairs were
     meant: fewer were trained where these could no longer reach the level. `random` is the control: a random change that
     cost as much. `folds` says of how many folds of the train split each pair had its own; 0 where all pairs were judged
-    by the validation examples. `parts` says what each part of a composed remedy is worth; `kept` is the remedy without those that do
-    not pay, which is the one to adopt.
+    by the validation examples. `parts` says what each part of a composed remedy is worth; `kept` is the remedy without
+    those that do not pay, which is the one to adopt.
 
     >>> from thalweg.diagnosis import Cause
     >>> remedy = Remedy("longer", Cause.OPTIMIZATION, lambda recipe: recipe.but(epochs=60))
