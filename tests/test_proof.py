@@ -290,25 +290,13 @@ def test_a_race_halves_its_candidates_and_keeps_the_order() -> None:
     assert result.cost.times <= price_of_race([(1.0, 40)] * 8, (1.0, 40))
 
 
-@pytest.mark.parametrize(("epochs", "number", "restrains"), [(3, 3, False), (5, 8, False), (5, 5, True)])
-def test_a_race_costs_at_most_its_price_where_epochs_are_rounded_up(
-    epochs: int, number: int, restrains: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for least in ("LEAST_EPOCHS", "LEAST_STEPS"):
-        monkeypatch.setattr(sys.modules["thalweg.remedy.race"], least, 1)
-    chosen, lengths = recipe(epochs=epochs), [epochs + i for i in range(number)]
-    cause = Cause.OVERFITTING if restrains else Cause.OPTIMIZATION
-    candidates = [
-        Remedy(f"{length}", cause, lambda one, length=length: one.but(epochs=length))  # type: ignore[misc]
-        for length in lengths
-    ]
-    result = race(chosen, candidates, "cpu", lambda stage: None)
-    price = price_of_race([(length / epochs, length) for length in lengths], (1.0, epochs))
-    assert result.cost.times <= price + 1e-9
-    if not restrains:
-        assert result.cost.times > price_of_race([(length / epochs, 10**6) for length in lengths], (1.0, 10**6)) or (
-            result.rungs[0].share == 1
-        )
+def test_a_race_costs_at_most_its_price_where_epochs_are_rounded_up() -> None:
+    chosen = recipe(epochs=9, batch_size=2)
+    rates = [1e-3 * (1 + i) for i in range(8)]
+    result = race(chosen, [at(rate) for rate in rates], "cpu", lambda stage: None)
+    assert [rung.share for rung in result.rungs] == [0.5, 1.0]
+    assert result.cost.times == pytest.approx(9 * 5 / 9 + 5)  # five epochs of nine, and not four and a half
+    assert price_of_race([(1.0, 9)] * 8, (1.0, 9)) == pytest.approx(result.cost.times)
 
 
 def test_candidates_that_repair_the_loss_differently_do_not_race() -> None:
