@@ -225,17 +225,7 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     """
     train = open_indexed(recipe, recipe.data.train, "train")
     if recipe.data.validation is None:
-        if len(train) < 2:
-            raise DataError(
-                f"The train split is {counted(len(train), 'example')} and there is no validation split, so none can be "
-                "held out for the diagnosis. Give two examples at least, or a validation split."
-            )
-        ids = np.random.default_rng(stream_seed(recipe.seed, "hold out")).permutation(len(train))
-        cut = max(1, len(train) // 5)
-        notice(
-            f"There is no validation split: {cut} of the {len(train)} training examples are held out for the diagnosis."
-        )
-        train, validation = train.take(ids[cut:]), train.take(ids[:cut])
+        train, validation = hold_out(recipe, train)
     else:
         validation = open_indexed(recipe, recipe.data.validation, "validation")
     probe, halved = None, True
@@ -247,6 +237,22 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={}, judge=judge)
     given = recipe.data.validation is not None
     return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given, halved=halved)
+
+
+def hold_out(recipe: Recipe, train: Indexed) -> tuple[Indexed, Indexed]:
+    """A train split without a fifth of its examples, and these, which validate: the same for the same recipe seed.
+
+    Raises `DataError` for a single example.
+    """
+    if len(train) < 2:
+        raise DataError(
+            f"The train split is {counted(len(train), 'example')} and there is no validation split, so none can be "
+            "held out for the diagnosis. Give two examples at least, or a validation split."
+        )
+    ids = np.random.default_rng(stream_seed(recipe.seed, "hold out")).permutation(len(train))
+    cut = max(1, len(train) // 5)
+    notice(f"There is no validation split: {cut} of the {len(train)} training examples are held out for the diagnosis.")
+    return train.take(ids[cut:]), train.take(ids[:cut])
 
 
 def _telling(probe: Indexed) -> Indexed | None:

@@ -209,7 +209,7 @@ def _by_experiment(
     between = above and not floor.siblings
     if (late := _overfits_late(lab, run, floor, validation)) is not None:
         kept = "the run keeps the weights of its best epoch"
-        return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), cured=kept)
+        return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), held_off=kept)
     open_ = unknown(on_train, on_validation, between) or too_few(on_validation, floor)
     if mismatch is not None and mismatch.harms:
         return _mismatch(finding, mismatch)
@@ -315,7 +315,7 @@ def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses)
         return None  # the train loss has risen too: it swings, and the best epoch was a lucky one
     above, lost = above_floor(last, floor, floor.values[1]), lower_by([last], [best])
     if not worth_asking(above, last, floor) or lost.low <= 0 or lost.value <= SHARE_OF_WAY * floor.way:
-        return None  # what the run has cured by itself is worth a finding only where it is much
+        return None  # what the run holds off by itself is worth a finding only where it is much
     level = last.mean()[0]
     return Ranked(
         Cause.OVERFITTING,

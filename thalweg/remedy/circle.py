@@ -289,8 +289,6 @@ def opened_test(recipe: Recipe) -> Any:
 
 
 def _why(turn: Round) -> str:
-    if turn.finding.cured:
-        return f"nothing is left to treat: {turn.finding.cured}"
     if turn.finding.mend:
         tried = "no remedy was proved to help, and " if turn.proofs else ""
         return f"{tried}it is for you to mend: {turn.finding.mend.rstrip('.')}"

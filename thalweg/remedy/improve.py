@@ -17,13 +17,14 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting, notice
 from thalweg.core.source import Indexed, Splits
-from thalweg.diagnosis import Budget, Cost, Finding, Planned, Progress, Stage, plan
-from thalweg.diagnosis.laboratory import halves
+from thalweg.diagnosis import Budget, Cause, Cost, Finding, Planned, Progress, Stage, plan
+from thalweg.diagnosis.laboratory import halves, hold_out
 from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, always, opened_test
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import PAIRS, check_counts, check_subject
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train, train_many
+from thalweg.training.build import open_split
 from thalweg.training.kept_runs import keeping
 from thalweg.training.train import good
 
@@ -60,6 +61,13 @@ class Improvement:
         return sum(turn.looks for turn in self.diary)
 
     @property
+    def cured(self) -> tuple[Cause, ...]:
+        """The causes of which a remedy was adopted, and which the finding after it no longer names."""
+        pairs = zip(self.diary, self.diary[1:], strict=False)
+        treated = [turn.finding.cause for turn, after in pairs if turn.adopted and after.finding.cause is not turn.finding.cause]
+        return tuple(dict.fromkeys(cause for cause in treated if cause is not self.finding.cause))
+
+    @property
     def proofs(self) -> list[Proof]:
         """Every proof, adopted or not."""
         return [proof for turn in self.diary for proof in turn.proofs]
@@ -89,6 +97,8 @@ def improve(
     has ended: where the circle was interrupted or killed, the same call goes on, trains none of them again, and ends as
     if nothing had happened.
 
+    A recipe without a validation split is improved, and comes out, with a fifth of its train split held out as one.
+
     >>> import thalweg
     >>> slow = thalweg.load("iris", assignments=["epochs=15", "optimizer.lr=1e-5"])
     >>> result = thalweg.improve(slow, rounds=1)
@@ -96,22 +106,39 @@ def improve(
     ['OPTIMIZATION']
     >>> result.after["accuracy"][0] > result.before["accuracy"][0] + 0.3
     True
+
+    Raises `DataError` for data that cannot be trained on, before anything is trained.
     """
     check_subject(recipe, "improve")
     check_counts(rounds=rounds)
     if not isinstance(resume, str | Path | None):
         raise RecipeError(f"resume={resume!r}, but it is the folder in which runs are kept: give its path.")
-    circle = Circle(
-        recipe,
-        recipe,
-        Budget.of(budget),
-        device,
-        progress or (lambda stage: None),
-        keep or (lambda diary: None),
-        allows=allows,
-    )
+    allowed, tell, keeps = Budget.of(budget), progress or (lambda stage: None), keep or (lambda diary: None)
     with collecting(), nullcontext() if resume is None else keeping(resume):
+        recipe = begun_with(recipe)
+        circle = Circle(recipe, recipe, allowed, device, tell, keeps, allows=allows)
         return _closed(circle, circle.turned(rounds), out, settle)
+
+
+def begun_with(recipe: Recipe) -> Recipe:
+    """The recipe that everything begins with: its data can be trained on, and some of them are validation examples.
+
+    Where it has no validation split a fifth of train is held out once, for all rounds and for the recipe that comes
+    out: what is adopted is then trained, and its best epoch chosen, as it was proved. Raises `DataError` for numbers
+    that are not finite, which no remedy fills in.
+    """
+    data = recipe.data
+    for name, split in (("train", data.train), ("validation", data.validation)):
+        if split is not None:
+            open_split(recipe, split, name)
+    if data.validation is not None:
+        return recipe
+    source = open_split(recipe, data.train, "train")
+    if not isinstance(source, Indexed):
+        return recipe  # of a stream its first examples stand for it in the diagnosis, and all are trained on at the end
+    train, validation = hold_out(recipe, source)
+    notice("They stay held out from the recipe that comes out, so that it is trained as its remedies were proved.")
+    return recipe.but(data=Splits(train, validation, data.test))
 
 
 def _closed(
