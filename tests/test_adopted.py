@@ -1,6 +1,10 @@
-"""What improve begins with, adopts and gives back: data it can train on, the recipe as it was proved, words that hold."""
+"""What improve begins with, adopts and gives back; what is said of rounds, and of an interrupt while it comes."""
 
+import json
+import os
+import signal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +13,13 @@ import torch
 from torch import nn
 
 import thalweg
-from thalweg import Cause, DataError, Recipe, Splits
+from thalweg import Cause, DataError, Recipe, Remedy, Splits
+from thalweg.cli.diary import Diary
 from thalweg.core.source import Indexed
+from thalweg.diagnosis import Cost, Finding, Score
 from thalweg.nn import mlp
+from thalweg.remedy import Proof, Round
+from thalweg.training.interrupts import Announced, announcing
 
 RANDOM = np.random.default_rng(0)
 X = torch.from_numpy(RANDOM.normal(size=(140, 3))).float()
@@ -64,3 +72,114 @@ def test_a_stream_without_validation_is_trained_whole_in_the_end() -> None:
     result = thalweg.improve(slow(data=Splits(train=Stream())), rounds=1, budget=3, device="cpu")
     assert isinstance(result.recipe.data.train, Stream)
     assert result.judged_on == "no data: there is neither a test nor a validation split"
+
+
+class Interrupting(nn.Linear):
+    """A model in whose sixth step of training signals come, and which says when it goes on."""
+
+    steps, signals = 0, 1
+
+    def forward(self, x: Any) -> Any:
+        if self.training and torch.is_grad_enabled():
+            Interrupting.steps += 1
+            if Interrupting.steps == 6:
+                for _ in range(self.signals):
+                    os.kill(os.getpid(), signal.SIGINT)
+                os.write(2, b"the step goes on")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_an_interrupt_is_answered_before_the_step_has_ended_and_a_second_one_ends_it(
+    signals: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Interrupting, "signals", signals)
+    monkeypatch.setattr(Interrupting, "steps", 0)
+    before = signal.getsignal(signal.SIGINT)
+    remedy = Remedy("longer", Cause.OPTIMIZATION, lambda one: one.but(epochs=9))
+    with pytest.raises(KeyboardInterrupt):
+        thalweg.prove(slow(model=partial(Interrupting, 3, 1)), remedy, device="cpu")
+    err = capfd.readouterr().err
+    says = (
+        "The proof stops after the step that runs, and says nothing: pairs are wanted. Ctrl-C once more stops at once."
+    )
+    assert err.count(says) == 1
+    assert ("the step goes on" in err.split(says)[1]) == (signals == 1)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("door", ["diagnose", "improve"])
+def test_each_door_says_what_it_keeps(door: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupt(stage: Any) -> None:
+        if stage.name == "as it is":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    kept = {"resume": tmp_path} if door == "improve" else {}
+    with pytest.raises(KeyboardInterrupt):
+        getattr(thalweg, door)(slow(), progress=interrupt, device="cpu", **kept)
+    says = {
+        "diagnose": "The diagnosis stops after the step that runs, and keeps the evidence so far.",
+        "improve": "The improvement stops after the step that runs, and keeps the rounds so far. Every run that has",
+    }
+    assert capfd.readouterr().err.count(says[door]) == 1
+
+
+def test_the_outermost_block_answers_and_an_ignored_interrupt_stays_ignored() -> None:
+    with announcing("outside"), announcing("inside"):
+        handler = signal.getsignal(signal.SIGINT)
+        assert isinstance(handler, Announced)
+        assert handler.says == "outside"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with announcing("nothing"):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_rounds_are_numbered_as_they_were_before_an_interrupt(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def interrupt(stage: Any) -> None:
+        told.append(stage.name)
+        if stage.name.startswith("the runs with it"):
+            raise KeyboardInterrupt
+
+    for progress in (interrupt, lambda stage: told.append(stage.name)):
+        told.clear()
+        try:
+            thalweg.improve(slow(), rounds=1, budget=40, resume=tmp_path, progress=progress, device="cpu")
+        except KeyboardInterrupt:
+            assert told[0] == "round 1: diagnosing"
+    assert told[0] == "round 1: going on from the runs that are kept"
+    (tmp_path / "rounds").write_text("3")
+    with pytest.raises(KeyboardInterrupt):
+        thalweg.improve(slow(), rounds=1, budget=40, resume=tmp_path, progress=interrupt, device="cpu")
+    assert told[-1] != told[0]
+    assert "round 1: found again in the runs that are kept" in told
+
+
+def test_a_diary_keeps_what_was_shown_until_it_has_come_so_far_and_then_no_old_proof(tmp_path: Path) -> None:
+    def proof(name: str) -> Proof:
+        remedy = Remedy(name, Cause.OPTIMIZATION, lambda one: one)
+        return Proof(remedy, "", ((1, 0.5, 0.4),), Score(0.1), 0.5, Cost())
+
+    def round_of(*names: str) -> Round:
+        return Round(Finding(Cause.OPTIMIZATION, ""), tuple(map(proof, names)))
+
+    def read() -> Any:
+        return json.loads((tmp_path / "diary.json").read_text())["rounds"]
+
+    first = Diary(tmp_path, "thalweg improve")
+    assert "Interrupted in round 1, too early to show." in str(first)
+    first.keep((round_of("one"), round_of("two", "three")))
+    assert f"Interrupted in round 2: what it has shown is kept in {tmp_path}, with round 1." in str(first)
+    again = Diary(tmp_path, "thalweg improve")
+    assert len(read()) == 2
+    again.keep((round_of("one"),))
+    assert [turn["tried"][0]["remedy"] for turn in read()] == ["one", "two"]
+    diary = (round_of("one"), round_of("four"))
+    run = thalweg.train(slow(epochs=0), device="cpu")
+    again.end(thalweg.remedy.Improvement(slow(), run, diary, {}, {}, "", "the rounds are over"))
+    assert [len(turn["tried"]) for turn in read()] == [1, 1]
+    assert sorted(file.name for file in (tmp_path / "proofs").iterdir()) == ["01-one.json", "02-four.json"]

@@ -88,7 +88,7 @@ def test_an_interrupted_command_leaves_a_page(
     monkeypatch.setattr(Stages, "__call__", interrupted)
     assert main(["improve", "iris", *(part for knob in SLOW for part in ("--set", knob)), "--quiet"]) == 130
     out, err = capsys.readouterr()
-    assert "Interrupted; 1 round is kept" in out
+    assert "Interrupted in round 1: what it has shown is kept in " in out
     page = Path(err.strip().splitlines()[-1])
     text = page.read_text(encoding="utf-8")
     assert "goes all of the way from the train loss to the floor" in text

@@ -18,7 +18,7 @@ from thalweg.diagnosis import Budget, Cost, Finding, Score
 from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
 from thalweg.diagnosis.work import work
 from thalweg.nn import mlp
-from thalweg.remedy import price_of_proof, prove
+from thalweg.remedy import Improvement, price_of_proof, prove
 from thalweg.remedy.bench import Controls
 from thalweg.remedy.circle import Circle, Round
 from thalweg.remedy.proof import Proof
@@ -420,6 +420,25 @@ def test_a_repair_of_a_flaw_is_proved_like_any_other(monkeypatch: pytest.MonkeyP
     useless = circle(Finding(Cause.WIRING, "a flaw", mend="Mend it.", remedies=(NOTHING,)))
     monkeypatch.setattr(useless, "diagnosed", lambda: useless.diary.pop().finding)
     assert useless.turned(1) == "no remedy was proved to help, and it is for you to mend: Mend it"
+
+
+def test_what_is_held_off_is_treated_and_cured_is_said_of_what_was_adopted_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late = circle(Finding(Cause.OVERFITTING, "late", held_off="the best epoch is kept", remedies=(NOTHING,)))
+    monkeypatch.setattr(late, "diagnosed", lambda: late.diary.pop().finding)
+    assert late.turned(1) == "no remedy was proved to help"
+    assert late.diary[0].proofs
+    adopted = Proof(at(1e-2), "", (), Score(1.0), 0.01, Cost())
+    slow, none = Finding(Cause.OPTIMIZATION, ""), Finding(Cause.NONE, "")
+    for diary, cured in (
+        ((Round(slow, (adopted,), adopted), Round(none)), (Cause.OPTIMIZATION,)),
+        ((Round(slow, (adopted,), adopted), Round(slow)), ()),
+        ((Round(slow, (adopted,), adopted),), ()),  # nobody has looked again
+        ((Round(slow), Round(none)), ()),
+    ):
+        run = thalweg.train(recipe(epochs=0))
+        assert Improvement(recipe(), run, diary, {}, {}, "", "").cured == cured
 
 
 def test_a_proof_goes_without_its_control_where_the_budget_holds_no_more() -> None:

@@ -79,10 +79,11 @@ class Finding:
 
     `losses` holds the floor, train, validation and test where they are known; `would_decide` says what an UNDECIDED
     finding waits for. Remedies are attached by the door `thalweg.diagnose`. `reference` is the floor in full: it does
-    not change while the data and the judge stay, so another diagnosis can be given it. `held_off` says by what the worst
-    of a cause is kept from the result already; its remedies may still lower the loss. `stopped_at` is the point at which the training stopped, where
-    the train loss is too high: it explains, and decides nothing. `flaws` is what the checks have seen, harmful or not;
-    `mend` says what to change where one of them is the cause. `shift` says of a mismatch what moved.
+    not change while the data and the judge stay, so another diagnosis can be given it. `held_off` says by what the
+    worst of a cause is kept from the result already; its remedies may still lower the loss. `stopped_at` is the point
+    at which the training stopped, where the train loss is too high: it explains, and decides nothing. `flaws` is what
+    the checks have seen, harmful or not; `mend` says what to change where one of them is the cause. `shift` says of a
+    mismatch what moved.
 
     >>> finding = Finding(Cause.NONE, "reaches the reference learners")
     >>> finding.to_json()["cause"]

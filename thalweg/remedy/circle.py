@@ -75,6 +75,8 @@ class Circle:
     began: float = field(default_factory=monotonic)
     allows: Callable[[Recipe], bool] = always
     """Whether a changed recipe may be adopted: one that settings are to say has to be sayable."""
+    begun: int = 0
+    """How many rounds an earlier attempt has begun, whose runs are kept."""
     read: int = 0
     """How often a test split was read that is too small to be halved."""
     units_of: Recipe | None = None
@@ -101,7 +103,7 @@ class Circle:
     def turned(self, rounds: int) -> str:
         """Go round; says why it ended."""
         for number in range(1, rounds + 1):
-            self.progress(Stage(f"round {number}: diagnosing"))
+            self.progress(Stage(f"round {number}: {self.begins(number)}"))
             finding = self.diagnosed()
             self.diary.append(Round(finding))
             self.keep(tuple(self.diary))
@@ -115,6 +117,12 @@ class Circle:
             if self.left.spent:
                 return "the budget is spent"
         return "the rounds are over"
+
+    def begins(self, number: int) -> str:
+        """What is said of a round that begins: after an interrupt those before it are found again, and it goes on."""
+        if number < self.begun:
+            return "found again in the runs that are kept"
+        return "going on from the runs that are kept" if number == self.begun else "diagnosing"
 
     def diagnosed(self) -> Finding:
         """The next finding; interrupted it keeps what it has. Test data that are not halved are asked once."""

@@ -5,7 +5,7 @@ in and the recipe that goes out.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import RecipeError, RunError, WriteError
+from thalweg.core.files import read_own, write_own
 from thalweg.core.notices import collecting, notice
 from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Planned, Progress, Stage, plan
@@ -25,10 +26,14 @@ from thalweg.remedy.prove import PAIRS, check_counts, check_subject
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train, train_many
 from thalweg.training.build import open_split
+from thalweg.training.interrupts import announcing
 from thalweg.training.kept_runs import keeping
 from thalweg.training.train import good
 
 UNREAD = "the half of the test data that nothing else has read"
+STOPPING = "The improvement stops after the step that runs, and keeps the rounds so far."
+ROUNDS = "rounds"
+"""In this file of the folder of kept runs stands how many rounds have begun."""
 CLOSING = 2
 """Runs at the end: the recipe that came in and the one that goes out."""
 
@@ -64,7 +69,11 @@ class Improvement:
     def cured(self) -> tuple[Cause, ...]:
         """The causes of which a remedy was adopted, and which the finding after it no longer names."""
         pairs = zip(self.diary, self.diary[1:], strict=False)
-        treated = [turn.finding.cause for turn, after in pairs if turn.adopted and after.finding.cause is not turn.finding.cause]
+        treated = [
+            turn.finding.cause
+            for turn, after in pairs
+            if turn.adopted and after.finding.cause is not turn.finding.cause
+        ]
         return tuple(dict.fromkeys(cause for cause in treated if cause is not self.finding.cause))
 
     @property
@@ -114,10 +123,28 @@ def improve(
     if not isinstance(resume, str | Path | None):
         raise RecipeError(f"resume={resume!r}, but it is the folder in which runs are kept: give its path.")
     allowed, tell, keeps = Budget.of(budget), progress or (lambda stage: None), keep or (lambda diary: None)
-    with collecting(), nullcontext() if resume is None else keeping(resume):
+    rounds_of = None if resume is None else Path(resume) / ROUNDS
+    known = _begun(rounds_of)
+
+    def keep_both(diary: tuple[Round, ...]) -> None:
+        if rounds_of is not None and len(diary) > known:
+            with suppress(WriteError):  # what is kept for an interrupt must not be one
+                write_own(rounds_of, str(len(diary)).encode())
+        keeps(diary)
+
+    stopping = STOPPING if resume is None else f"{STOPPING} Every run that has ended is kept."
+    with collecting(), announcing(stopping), nullcontext() if resume is None else keeping(resume):
         recipe = begun_with(recipe)
-        circle = Circle(recipe, recipe, allowed, device, tell, keeps, allows=allows)
+        circle = Circle(recipe, recipe, allowed, device, tell, keep_both, allows=allows, begun=known)
         return _closed(circle, circle.turned(rounds), out, settle)
+
+
+def _begun(file: Path | None) -> int:
+    """How many rounds an earlier attempt has begun; 0 where there was none, or its note cannot be read."""
+    try:
+        return 0 if file is None or not file.is_file() else int(read_own(file))
+    except (RunError, ValueError):
+        return 0
 
 
 def begun_with(recipe: Recipe) -> Recipe:

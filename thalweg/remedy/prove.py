@@ -33,8 +33,10 @@ from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.remedy.sign_flips import LEVEL, pairs_for
 from thalweg.training import Recipe
+from thalweg.training.interrupts import announcing
 
 PAIRS = 5
+STOPPING = "The proof stops after the step that runs, and says nothing: pairs are wanted."
 FRESH = 1000
 """Proofs begin at this distance from the recipe's seed."""
 
@@ -116,12 +118,13 @@ def prove(
     if budget is not None:
         seeds = _affordable(lab, remedy, seeds, needed if folds is None else pairs, random, Budget.of(budget))
     bench = Bench(lab, remedy, seeds, candidates, raced, folds or 0)
-    proof = bench.paired()
-    shared.keep(recipe, lab)
-    if proof.helped and remedy.steps:
-        proof = bench.parted(proof)
-    if random and not proof.stopped:
-        proof = replace(proof, random=bench.beside())
+    with announcing(STOPPING):
+        proof = bench.paired()
+        shared.keep(recipe, lab)
+        if proof.helped and remedy.steps:
+            proof = bench.parted(proof)
+        if random and not proof.stopped:
+            proof = replace(proof, random=bench.beside())
     return replace(proof, cost=lab.cost)
 
 
