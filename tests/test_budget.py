@@ -97,6 +97,33 @@ def test_an_interrupted_command_leaves_a_page(
     assert json.loads((page.parent / "run.json").read_text())["status"] == "INTERRUPTED"
 
 
+def test_a_time_that_is_spent_ends_a_diagnosis_after_the_training_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    finding = thalweg.diagnose(too_small(epochs=2), budget=Budget(seconds=1e-3), progress=lambda s: told.append(s.name))
+    assert told == ["as it is"]
+    assert (finding.cause, finding.cost.runs) == (Cause.UNDECIDED, 1)
+    assert set(finding.losses) == {"train", "validation", "test"} & set(finding.losses)
+    assert finding.mechanism == "the time of 0.001 s was spent before the experiments decided"
+    assert finding.would_decide == "A larger budget than 0.001 s."
+
+
+@pytest.mark.parametrize("last", ["reference learners", "checks of the data", "checks of wiring and dynamics"])
+def test_what_is_asked_between_trainings_ends_with_the_time_too(last: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    laboratory = tree.Laboratory
+    monkeypatch.setattr(laboratory, "time_is_over", property(lambda lab: last in told))
+    finding = thalweg.diagnose(too_small(epochs=2), progress=lambda stage: told.append(stage.name))
+    assert told[-1] == last
+    assert finding.cause is Cause.UNDECIDED
+    assert {"train", "validation"} <= set(finding.losses)
+
+
+def test_a_time_budget_ends_an_improvement_and_says_so() -> None:
+    result = thalweg.improve(too_small(epochs=2), budget=Budget(seconds=1e-3))
+    assert result.ended == "the budget is spent"
+    assert (len(result.diary), result.proofs) == (1, [])
+
+
 def test_a_stage_says_what_it_takes_and_what_may_follow() -> None:
     assert str(Stage("longer", 2.6, 100.0)) == "longer (about 3 s; at most 1 min 40 s to go)"
     assert str(Stage("longer", 0.2)) == "longer"

@@ -20,6 +20,7 @@ from thalweg.diagnosis.averaged import judge_of
 from thalweg.diagnosis.budget import Budget, Cost
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import student
+from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.finding import Arm, Finding, Score
 from thalweg.diagnosis.pace import Pace
 from thalweg.diagnosis.stage import Planned, Progress, Stage
@@ -83,6 +84,11 @@ class Laboratory:
         """What was spent so far."""
         return Cost(self.runs, time.monotonic() - self.started, self.price)
 
+    @property
+    def time_is_over(self) -> bool:
+        """Whether a time budget is spent."""
+        return self.budget.less(self.cost).seconds <= 0
+
     def affords(self, recipe: Recipe, seeds: Sequence[int], name: str = "") -> bool:
         """Whether the budget still holds the runs of a recipe; those of that name that were trained cost nothing."""
         runs = sum((name, seed) not in self.kept for seed in seeds)
@@ -142,6 +148,8 @@ class Laboratory:
         """The runs of a recipe on these seeds; those that were trained before are not trained again."""
         missing = [seed for seed in seeds if (name, seed) not in self.kept]
         if missing:
+            if self.runs:  # the first training is what everything else is measured by
+                check_time()
             self.progress(self._stage(name, recipe, len(missing)))
             self.price += self.price_of(recipe) * len(missing)
             self.runs += len(missing)

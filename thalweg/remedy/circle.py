@@ -111,7 +111,7 @@ class Circle:
             waits = self.treated()
             turn = self.diary[-1]
             if turn.adopted is None:
-                return waits or _why(turn)
+                return waits or ("the budget is spent" if self.left.spent else _why(turn))
             self.recipe = turn.adopted.kept(self.recipe)
             self.unit = self.unit_of(self.recipe)
             if self.left.spent:

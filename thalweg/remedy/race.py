@@ -192,7 +192,7 @@ def judged_as_one(recipe: Recipe, candidates: Sequence[Remedy]) -> Recipe | None
     >>> judged_as_one(healthy, [repair(nn.MSELoss()), repair(nn.MSELoss())]).judge
     MSELoss()
     """
-    repaired = {}
+    repaired = dict[tuple[str, int], Recipe]()
     for remedy in candidates:
         judged = judged_rightly(recipe, remedy(recipe)) if remedy.cause is Cause.WIRING else recipe
         if judged is not recipe:

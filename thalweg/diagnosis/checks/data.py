@@ -38,6 +38,7 @@ from thalweg.diagnosis.checks.splits_overlap import (
     shared_inputs,
     time_backwards,
 )
+from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.training import Recipe, Run
 
@@ -72,6 +73,7 @@ def data_flaws(
     found: list[Flaw] = []
     with threadpool_limits(1):  # on a busy machine several threads wait for each other
         for check in _checks(recipe, train, validation, test, run):
+            check_time()
             found += _asked(check)
     named = {flaw.raises for flaw in found if any(word in flaw.mechanism for word in EXPLAIN)}
     return tuple(
