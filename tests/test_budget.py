@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from thalweg.cli import main
 from thalweg.cli.stages import Stages
 from thalweg.diagnosis import Budget, Cost, Interrupted, Progress, Stage, plan, tree
 from thalweg.diagnosis.budget import DEAR
+from thalweg.diagnosis.compare import loss_over_runs, student
 from thalweg.diagnosis.pace import Pace, timed_step
 
 
@@ -122,6 +124,21 @@ def test_a_time_budget_ends_an_improvement_and_says_so() -> None:
     result = thalweg.improve(too_small(epochs=2), budget=Budget(seconds=1e-3))
     assert result.ended == "the budget is spent"
     assert (len(result.diary), result.proofs) == (1, [])
+
+
+def test_a_loss_over_runs_has_no_interval_that_goes_below_0() -> None:
+    random = np.random.default_rng(0)
+    for n in (3, 5, 9):
+        told = [loss_over_runs(random.lognormal(0, 1, n)) for _ in range(300)]
+        assert all(0 < each.low < each.value < each.high for each in told)
+        held = np.mean([each.low < np.exp(0.5) < each.high for each in told])
+        own = np.mean([one.low < np.exp(0.5) < one.high for one in (student(random.lognormal(0, 1, n)) for _ in told)])
+        assert held > own - 0.03  # it holds the mean as often as Student's
+    near = 1 + 0.001 * random.normal(size=5)
+    assert loss_over_runs(near).low == pytest.approx(student(near).low, rel=1e-5)
+    assert loss_over_runs(near - 2) == student(near - 2)
+    assert np.isnan(loss_over_runs(near[:2]).low)
+    assert loss_over_runs(near[:2]).value == near[:2].mean()
 
 
 def test_a_stage_says_what_it_takes_and_what_may_follow() -> None:

@@ -19,7 +19,7 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.averaged import judge_of
 from thalweg.diagnosis.budget import Budget, Cost
 from thalweg.diagnosis.cause import Cause
-from thalweg.diagnosis.compare import student
+from thalweg.diagnosis.compare import loss_over_runs
 from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.finding import Arm, Finding, Score
 from thalweg.diagnosis.pace import Pace
@@ -182,13 +182,13 @@ class Laboratory:
         return None if any(losses is None for losses in scored) else [losses for losses in scored if losses is not None]
 
     def arm(self, name: str, recipe: Recipe, seeds: Sequence[int], split: Source) -> Arm:
-        """An arm of an experiment: the mean loss over its seeds, with Student's interval over them."""
+        """An arm of an experiment: the mean loss over its seeds, of three and more with its interval."""
         runs = self.run(name, recipe, seeds)
         scored = [self.losses(run, split) for run in runs]
         means = [mean_of(losses) for losses in scored]
         value = float(np.mean(means))
         if len(means) > 1 and np.isfinite(value):
-            score = student(np.array(means))
+            score = loss_over_runs(np.array(means))
         else:
             score = Score(value) if scored[0] is None or len(means) > 1 else Score(*scored[0].mean())
         change = tuple(self.recipe.difference(recipe)) if name != CONTROL else ()
