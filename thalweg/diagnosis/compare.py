@@ -47,7 +47,7 @@ def _resampled(losses: ExampleLosses, random: np.random.Generator) -> np.ndarray
 
 
 FEWEST_RUNS = 3
-"""Of fewer no interval is given: on one degree of freedom it reaches six times the distance of the two to either side."""
+"""Of fewer no interval is given: on one degree of freedom it reaches six times their distance to either side."""
 
 
 def loss_over_runs(losses: np.ndarray) -> Score:
