@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from thalweg.cli import main
 from thalweg.cli.stages import Stages
 from thalweg.diagnosis import Budget, Cost, Interrupted, Progress, Stage, plan, tree
 from thalweg.diagnosis.budget import DEAR
+from thalweg.diagnosis.compare import loss_over_runs, student
 from thalweg.diagnosis.pace import Pace, timed_step
 
 
@@ -88,13 +90,55 @@ def test_an_interrupted_command_leaves_a_page(
     monkeypatch.setattr(Stages, "__call__", interrupted)
     assert main(["improve", "iris", *(part for knob in SLOW for part in ("--set", knob)), "--quiet"]) == 130
     out, err = capsys.readouterr()
-    assert "Interrupted; 1 round is kept" in out
+    assert "Interrupted in round 1: what it has shown is kept in " in out
     page = Path(err.strip().splitlines()[-1])
     text = page.read_text(encoding="utf-8")
     assert "goes all of the way from the train loss to the floor" in text
     assert "It was interrupted: this is what was found until then." in text
     assert json.loads((page.parent / "diary.json").read_text())["ended"] == "it was interrupted"
     assert json.loads((page.parent / "run.json").read_text())["status"] == "INTERRUPTED"
+
+
+def test_a_time_that_is_spent_ends_a_diagnosis_after_the_training_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    finding = thalweg.diagnose(too_small(epochs=2), budget=Budget(seconds=1e-3), progress=lambda s: told.append(s.name))
+    assert told == ["as it is"]
+    assert (finding.cause, finding.cost.runs) == (Cause.UNDECIDED, 1)
+    assert set(finding.losses) == {"train", "validation", "test"} & set(finding.losses)
+    assert finding.mechanism == "the time of 0.001 s was spent before the experiments decided"
+    assert finding.would_decide == "A larger budget than 0.001 s."
+
+
+@pytest.mark.parametrize("last", ["reference learners", "checks of the data", "checks of wiring and dynamics"])
+def test_what_is_asked_between_trainings_ends_with_the_time_too(last: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    laboratory = tree.Laboratory
+    monkeypatch.setattr(laboratory, "time_is_over", property(lambda lab: last in told))
+    finding = thalweg.diagnose(too_small(epochs=2), progress=lambda stage: told.append(stage.name))
+    assert told[-1] == last
+    assert finding.cause is Cause.UNDECIDED
+    assert {"train", "validation"} <= set(finding.losses)
+
+
+def test_a_time_budget_ends_an_improvement_and_says_so() -> None:
+    result = thalweg.improve(too_small(epochs=2), budget=Budget(seconds=1e-3))
+    assert result.ended == "the budget is spent"
+    assert (len(result.diary), result.proofs) == (1, [])
+
+
+def test_a_loss_over_runs_has_no_interval_that_goes_below_0() -> None:
+    random = np.random.default_rng(0)
+    for n in (3, 5, 9):
+        told = [loss_over_runs(random.lognormal(0, 1, n)) for _ in range(300)]
+        assert all(0 < each.low < each.value < each.high for each in told)
+        held = np.mean([each.low < np.exp(0.5) < each.high for each in told])
+        own = np.mean([one.low < np.exp(0.5) < one.high for one in (student(random.lognormal(0, 1, n)) for _ in told)])
+        assert held > own - 0.03  # it holds the mean as often as Student's
+    near = 1 + 0.001 * random.normal(size=5)
+    assert loss_over_runs(near).low == pytest.approx(student(near).low, rel=1e-5)
+    assert loss_over_runs(near - 2) == student(near - 2)
+    assert np.isnan(loss_over_runs(near[:2]).low)
+    assert loss_over_runs(near[:2]).value == near[:2].mean()
 
 
 def test_a_stage_says_what_it_takes_and_what_may_follow() -> None:

@@ -18,7 +18,8 @@ from thalweg.diagnosis import Budget, Cost, Finding, Score
 from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
 from thalweg.diagnosis.work import work
 from thalweg.nn import mlp
-from thalweg.remedy import price_of_proof, prove
+from thalweg.remedy import Improvement, price_of_proof, prove
+from thalweg.remedy.bench import Controls
 from thalweg.remedy.circle import Circle, Round
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.race import price_of_race, race, shares
@@ -45,6 +46,13 @@ def at(rate: float) -> Remedy:
     return Remedy(
         f"rate {rate:g}", Cause.OPTIMIZATION, lambda one: one.but(optimizer=partial(torch.optim.Adam, lr=rate))
     )
+
+
+class Twice(nn.MSELoss):
+    """The squared error in another unit."""
+
+    def forward(self, output: Any, target: Any) -> Any:
+        return 2 * super().forward(output, target)
 
 
 NOTHING = Remedy("nothing", Cause.OPTIMIZATION, lambda one: one.but(clip_norm=1e9))
@@ -126,7 +134,7 @@ def test_a_random_change_of_what_takes_few_changes() -> None:
 
 def test_another_seed_is_trained_from_another_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Remedy("another seed", Cause.UNDECIDED, lambda one: one.but(seed=one.seed + 10_000))
-    monkeypatch.setattr(sys.modules["thalweg.remedy.prove"], "random_change", lambda *given: other)
+    monkeypatch.setattr(sys.modules["thalweg.remedy.bench"], "random_change", lambda *given: other)
     beside = prove(recipe(), at(1e-2), random=True).random
     assert beside is not None
     assert all(before != after for _, before, after in beside.pairs)
@@ -189,6 +197,85 @@ def test_fewer_pairs_are_trained_where_the_budget_asks_and_they_can_still_show_i
     assert (len(proof.pairs), proof.planned, proof.helped) == (6, 6, True)
 
 
+# --- folds ---
+
+
+def test_folds_are_shared_by_both_runs_of_a_pair_and_are_judged_by_what_neither_has_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    laboratory = sys.modules["thalweg.diagnosis.laboratory"].Laboratory
+    own, judged = laboratory.losses, list[tuple[int, set[float], set[float]]]()
+
+    def targets(split: Any) -> set[float]:
+        return {round(float(value), 5) for batch in split.batches(0, 0, None) for value in batch[1]}
+
+    def losses(lab: Any, run: Any, split: Any, **named: Any) -> Any:
+        judged.append((run.recipe.seed, targets(split), targets(run.recipe.data.train)))
+        return own(lab, run, split, **named)
+
+    monkeypatch.setattr(laboratory, "losses", losses)
+    proof = prove(recipe(), at(1e-2), folds=5)
+    assert (proof.folds, proof.helped, proof.p, proof.wins, proof.cost.runs) == (5, True, 1 / 32, 5, 10)
+    assert proof.measure == "loss on 5 folds of train"
+    by_seed = {seed: {tuple(sorted(held)) for other, held, _ in judged if other == seed} for seed, *_ in judged}
+    assert [len(held) for held in by_seed.values()] == [1] * 5  # the same fold for both
+    assert all(not held & trained for _, held, trained in judged)
+    whole = {round(float(value), 5) for value in Y[:60]}
+    assert set().union(*(held for _, held, _ in judged)) == whole
+    assert all(held | trained == whole for _, held, trained in judged)
+
+
+def test_the_interval_over_folds_is_that_of_nadeau_and_bengio() -> None:
+    proof = prove(recipe(), at(1e-2), folds=6, random=True)
+    d = np.array([before - after for _, before, after in proof.pairs])
+    half = 2.5706 * d.std(ddof=1) * np.sqrt(1 / 6 + 1 / 5)  # a sixth judges what five sixths have trained
+    assert proof.interval == pytest.approx((d.mean() - half, d.mean() + half), rel=1e-3)
+    assert "p is a guide" in proof.sentence
+    assert "p is a guide" in proof.to_json()["caution"]
+    assert proof.random is not None
+    assert proof.random.effect.high - proof.random.effect.low > 0
+    assert prove(recipe(), at(1e-2)).caution is None
+
+
+def test_each_fold_is_fitted_anew_and_a_remedy_looks_at_its_train_part_alone() -> None:
+    seen: list[int] = []
+
+    def change(one: Recipe) -> Recipe:
+        seen.append(len(one.data.train) if hasattr(one.data.train, "__len__") else 0)
+        return one.but(optimizer=partial(torch.optim.Adam, lr=1e-2))
+
+    prove(recipe(), Remedy("looks at the data", Cause.OPTIMIZATION, change), folds=5)
+    assert seen[-5:] == [48] * 5
+    iris = thalweg.load("iris", assignments=["epochs=3", "optimizer.lr=1e-5"])
+    better = Remedy("a rate", Cause.OPTIMIZATION, lambda one: one.but(optimizer=partial(torch.optim.Adam, lr=3e-2)))
+    assert prove(iris, better, folds=5).helped
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"folds": 3}, "folds=3 cannot show anything at p <= 0.05 with 1 candidate: give 5"),
+        ({"folds": "5"}, "folds='5', but it counts: give a whole number"),
+        ({"folds": 5, "remedy": Remedy("tested", Cause.MISMATCH, lambda one: one)}, "'tested' treats a mismatch"),
+        ({"folds": 61}, "61 folds need at least 61"),
+        ({"folds": 6, "budget": 11}, r"costs 12 trainings.* \(6 pairs"),
+    ],
+)
+def test_folds_that_show_nothing_are_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(thalweg.ThalwegError, match=says):
+        prove(**({"recipe": recipe(), "remedy": at(1e-2)} | given))
+
+
+def test_what_has_no_subsets_has_no_folds() -> None:
+    class Stream:
+        def batches(self, epoch: int, start: int, generator: Any) -> Iterator[Any]:
+            yield {"x": [object()]}, [object()]
+
+    streamed = recipe(data=Splits(train=Stream(), validation=(X[60:120], Y[60:120])))
+    with pytest.raises(thalweg.ThalwegError, match="without subsets"):
+        prove(streamed, at(1e-2), folds=5)
+
+
 # --- races ---
 
 
@@ -200,7 +287,30 @@ def test_a_race_halves_its_candidates_and_keeps_the_order() -> None:
     assert [remedy.name for remedy, _ in result.rungs[0].losses] == [f"rate {rate:g}" for rate in sorted(rates)[::-1]]
     assert [remedy.name for remedy in result.ahead[:2]] == ["rate 0.01", "rate 0.003"]
     assert result.cost.times == pytest.approx(sum(r.share * (1 + len(r.losses)) for r in result.rungs))
-    assert result.cost.times <= price_of_race([1.0] * 8, 1.0)
+    assert result.cost.times <= price_of_race([(1.0, 40)] * 8, (1.0, 40))
+
+
+def test_a_race_costs_at_most_its_price_where_epochs_are_rounded_up() -> None:
+    chosen = recipe(epochs=9, batch_size=2)
+    rates = [1e-3 * (1 + i) for i in range(8)]
+    result = race(chosen, [at(rate) for rate in rates], "cpu", lambda stage: None)
+    assert [rung.share for rung in result.rungs] == [0.5, 1.0]
+    assert result.cost.times == pytest.approx(9 * 5 / 9 + 5)  # five epochs of nine, and not four and a half
+    assert price_of_race([(1.0, 9)] * 8, (1.0, 9)) == pytest.approx(result.cost.times)
+
+
+def test_candidates_that_repair_the_loss_differently_do_not_race() -> None:
+    first, second = (
+        Remedy(f"{loss}", Cause.WIRING, lambda one, loss=loss: one.but(objective=loss))
+        for loss in (Twice(), nn.L1Loss())
+    )
+    bare = Remedy("another model", Cause.WIRING, lambda one: one.but(model=partial(mlp, 3, 1, width=9)))
+    with pytest.raises(RecipeError, match="repair the loss in different ways, so that no loss can judge them all"):
+        race(recipe(), [first, second, bare], "cpu", lambda stage: None)
+    went = circle(Finding(Cause.WIRING, "a flaw"))
+    assert went.raced([first, second, bare]) == [first, second, bare]
+    assert went.diary[0].race is None
+    assert race(recipe(), [first, bare, first], "cpu", lambda stage: None).losses
 
 
 def test_a_rung_is_as_long_as_is_needed_to_tell() -> None:
@@ -273,6 +383,35 @@ def test_many_remedies_of_any_cause_race_and_few_do_not() -> None:
     assert few.diary[0].race is None
 
 
+def test_the_runs_without_a_remedy_are_trained_once_in_a_round() -> None:
+    useless = [Remedy(f"rate {rate:g}", Cause.OPTIMIZATION, at(rate).change) for rate in (1e-6, 1e-5)]
+    went = circle(Finding(Cause.OPTIMIZATION, ""))
+    prices = [went.price(remedy, 6) for remedy in useless]
+    first, second = [went.proved(remedy, 6, 2, 12.0, random=False) for remedy in useless]
+    assert [pair[:2] for pair in second.pairs] == [pair[:2] for pair in first.pairs]  # seeds and losses without it
+    assert (first.cost.runs, second.cost.runs) == (6, 3)
+    third = went.proved(at(1e-2), 6, 2, 12.0, random=False)
+    assert (third.cost.runs, third.helped) == (9, True)  # three more without it, six with it
+    alone = prove(recipe(), at(1e-2), pairs=6, candidates=2)
+    assert (alone.pairs, alone.p, alone.cost.runs) == (third.pairs, third.p, 12)
+    assert prices == pytest.approx([12, 12])
+    assert went.price(useless[0], 6) == pytest.approx(6)
+    went.diary.append(Round(Finding(Cause.OPTIMIZATION, "")))
+    assert went.price(useless[0], 6) == pytest.approx(12)  # other seeds
+    went.recipe = went.recipe.but(epochs=3)
+    assert went.proved(useless[0], 6, 2, 12.0, random=False).cost.runs == 6
+
+
+def test_a_repaired_loss_has_runs_without_it_of_its_own() -> None:
+    scaled = Remedy("twice the loss", Cause.WIRING, lambda one: one.but(objective=Twice()))
+    controls = Controls()
+    prove(recipe(), at(1e-2), controls=controls)
+    assert len(controls.runs) == 5
+    proof = prove(chosen := recipe(), scaled, controls=controls)
+    assert proof.cost.runs == 10 - 2 * 2 * proof.stopped
+    assert controls.known(chosen, range(1000, 1005)) == 0
+
+
 def test_a_repair_of_a_flaw_is_proved_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     repaired = Remedy("repaired", Cause.WIRING, at(1e-2).change)
     wired = circle(Finding(Cause.WIRING, "a flaw", mend="Mend it.", remedies=(repaired,)))
@@ -281,6 +420,25 @@ def test_a_repair_of_a_flaw_is_proved_like_any_other(monkeypatch: pytest.MonkeyP
     useless = circle(Finding(Cause.WIRING, "a flaw", mend="Mend it.", remedies=(NOTHING,)))
     monkeypatch.setattr(useless, "diagnosed", lambda: useless.diary.pop().finding)
     assert useless.turned(1) == "no remedy was proved to help, and it is for you to mend: Mend it"
+
+
+def test_what_is_held_off_is_treated_and_cured_is_said_of_what_was_adopted_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late = circle(Finding(Cause.OVERFITTING, "late", held_off="the best epoch is kept", remedies=(NOTHING,)))
+    monkeypatch.setattr(late, "diagnosed", lambda: late.diary.pop().finding)
+    assert late.turned(1) == "no remedy was proved to help"
+    assert late.diary[0].proofs
+    adopted = Proof(at(1e-2), "", (), Score(1.0), 0.01, Cost())
+    slow, none = Finding(Cause.OPTIMIZATION, ""), Finding(Cause.NONE, "")
+    for diary, cured in (
+        ((Round(slow, (adopted,), adopted), Round(none)), (Cause.OPTIMIZATION,)),
+        ((Round(slow, (adopted,), adopted), Round(slow)), ()),
+        ((Round(slow, (adopted,), adopted),), ()),  # nobody has looked again
+        ((Round(slow), Round(none)), ()),
+    ):
+        run = thalweg.train(recipe(epochs=0))
+        assert Improvement(recipe(), run, diary, {}, {}, "", "").cured == cured
 
 
 def test_a_proof_goes_without_its_control_where_the_budget_holds_no_more() -> None:

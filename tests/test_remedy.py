@@ -252,7 +252,7 @@ def test_an_error_is_not_called_an_interrupt(tmp_path: Path, monkeypatch: pytest
     assert "worn out" in of_the_run("run.json")["error"]
 
 
-def test_what_the_best_weights_have_cured_is_said_and_not_treated() -> None:
+def test_what_the_best_weights_hold_off_is_said_and_treated_like_anything_else() -> None:
     """Trained far past its best epoch: the last weights overfit, and those that are kept do not."""
     random = np.random.default_rng(5)
     x = torch.from_numpy(random.normal(size=(400, 6))).float()
@@ -261,10 +261,8 @@ def test_what_the_best_weights_have_cured_is_said_and_not_treated() -> None:
         data=Splits(train=(x[:150], y[:150]), validation=(x[150:], y[150:])), model=partial(mlp, 6, 2, width=64),
         objective=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=0.003), epochs=120,
     )  # fmt: skip
-    result = thalweg.improve(late, rounds=1)
-    finding = result.finding
+    finding = thalweg.diagnose(late)
     assert finding.cause is Cause.OVERFITTING, finding
-    assert finding.cured == "the run keeps the weights of its best epoch"
-    assert finding.remedies == ()
-    assert result.ended == "nothing is left to treat: the run keeps the weights of its best epoch"
-    assert finding.to_json()["cured"] == finding.cured
+    assert finding.held_off == "the run keeps the weights of its best epoch"
+    assert finding.to_json()["held_off"] == finding.held_off
+    assert finding.remedies

@@ -227,18 +227,6 @@ def test_an_interrupt_keeps_the_losses_that_were_known() -> None:
     assert set(caught.value.finding.losses) == {"floor", "train", "validation", "test"}
 
 
-@pytest.mark.battery
-def test_an_improvement_without_validation_and_test_says_that_it_has_no_scores() -> None:
-    recipe = Recipe(
-        data=Splits(train=moons().train), model=partial(mlp, 2, 2, width=16), objective=CE, optimizer=adam(1e-5),
-        epochs=10,
-    )  # fmt: skip
-    result = thalweg.improve(recipe, rounds=1)
-    assert result.before == result.after == {}
-    assert result.judged_on == "no data: there is neither a test nor a validation split"
-    assert result.diary[0].finding.cause is Cause.OPTIMIZATION
-
-
 def test_too_few_examples_say_nothing_where_nothing_is_found() -> None:
     draw = np.random.default_rng(3)
     x = torch.from_numpy(draw.normal(size=(30, 4))).float()

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.cli.results import keep_finding
-from thalweg.core.files import own_folder, write_json
+from thalweg.core.errors import RunError
+from thalweg.core.files import own_folder, read_object, write_json
 
 if TYPE_CHECKING:
     from thalweg.remedy import Improvement, Round
@@ -23,6 +24,7 @@ class Diary:
         self.path, self.command = path, command
         self.document: dict[str, Any] = {}
         self.rounds: tuple[Round, ...] = ()
+        self.earlier, self.proofs = _rounds_in(path), set[str]()
         self.keep(())
 
     def keep(self, rounds: "tuple[Round, ...]", **more: Any) -> None:
@@ -30,10 +32,12 @@ class Diary:
         self.rounds = rounds
         for number, proof in enumerate((proof for turn in rounds for proof in turn.proofs), 1):
             name = re.sub(r"[^a-z0-9]+", "-", proof.remedy.name.lower()).strip("-")[:60]
+            self.proofs.add(f"{number:02}-{name}.json")
             write_json(own_folder(self.path / "proofs") / f"{number:02}-{name}.json", proof.to_json())
         if rounds:
             keep_finding(self.path, rounds[-1].finding, self.command if rounds[-1].finding.remedies else None)
         told = [_told(number, turn) for number, turn in enumerate(rounds, 1)]
+        told += self.earlier[len(told) :]  # until it has come so far again, what an earlier attempt has shown stays
         self.document = {"command": self.command, "rounds": told, "ended": "it was interrupted", **more}
         write_json(self.path / "diary.json", self.document)
 
@@ -42,7 +46,11 @@ class Diary:
         self.keep(self.rounds, ended=f"an error ended it: {error if str(error) else type(error).__name__}")
 
     def end(self, result: "Improvement") -> dict[str, Any]:
-        """Write the whole, with the scores that it began and ended with."""
+        """Write the whole, with the scores that it began and ended with; what an earlier attempt tried else goes."""
+        self.earlier = []
+        if (folder := self.path / "proofs").is_dir():
+            for other in {file.name for file in folder.iterdir()} - self.proofs:
+                (folder / other).unlink()
         self.keep(
             result.diary,
             start={"test": _scores(result.before)},
@@ -54,9 +62,19 @@ class Diary:
         return self.document
 
     def __str__(self) -> str:
-        kept = len(self.document["rounds"])
-        told = f"Interrupted; {kept} {'round is' if kept == 1 else 'rounds are'} kept in {self.path}."
+        last = len(self.document["rounds"])
+        before = "" if last < 2 else f", with {'round 1' if last == 2 else f'rounds 1 to {last - 1}'}"
+        shown = f"Interrupted in round {max(last, 1)}"
+        told = f"{shown}: what it has shown is kept in {self.path}{before}." if last else f"{shown}, too early to show."
         return f"{told} Go on with it: thalweg resume {self.path}"
+
+
+def _rounds_in(path: Path) -> list[dict[str, Any]]:
+    """The rounds that an earlier attempt has written; none where there was none, or they cannot be read."""
+    try:
+        return list(read_object(path / "diary.json", rounds=list)["rounds"])
+    except RunError:
+        return []
 
 
 def _told(number: int, turn: "Round") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from thalweg.core.notices import notice
 from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.checks.dynamics import dynamics_flaws
 from thalweg.diagnosis.checks.wiring import wiring_flaws
+from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.finding import Score
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.floor import Floor
@@ -30,6 +31,7 @@ def program_flaws(lab: Laboratory, recipe: Recipe, run: Run) -> tuple[Flaw, ...]
     held = lab.budget.less(lab.cost).times >= PROBE
     asked = [("wiring", wiring_flaws, recipe)] + [("dynamics", dynamics_flaws, lab.recipe)] * held
     for name, ask, own in asked:
+        check_time()
         try:
             flaws += ask(own, run, device=lab.device)
         except Exception as error:  # a program that trains as a whole may not bear to be looked at in parts

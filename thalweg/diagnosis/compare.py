@@ -46,6 +46,30 @@ def _resampled(losses: ExampleLosses, random: np.random.Generator) -> np.ndarray
     return (counts @ sums) / np.maximum(counts @ totals, 1e-12)
 
 
+FEWEST_RUNS = 3
+"""Of fewer no interval is given: on one degree of freedom it reaches six times their distance to either side."""
+
+
+def loss_over_runs(losses: np.ndarray) -> Score:
+    r"""The mean loss of runs, with an interval that stays above 0 where all losses do; none for two runs.
+
+    Student's interval of $\log$ of the mean, $\bar x \exp(\pm t s / (\sqrt n \bar x))$ (the delta method): to first
+    order it is Student's own. Where a loss is not above 0, as one of densities, it is Student's.
+
+    >>> print(loss_over_runs(np.array([0.1, 0.3])))
+    0.2
+    >>> print(loss_over_runs(np.array([0.1, 0.2, 0.6])), student(np.array([0.1, 0.2, 0.6])))
+    0.3 [0.0335, 2.68] 0.3 [-0.357, 0.957]
+    """
+    told = student(losses)
+    if len(losses) < FEWEST_RUNS:
+        return Score(told.value)
+    if not (losses > 0).all():
+        return told
+    factor = float(np.exp((told.high - told.value) / told.value))
+    return Score(told.value, told.value / factor, told.value * factor)
+
+
 def student(values: np.ndarray, level: float = 0.95) -> Score:
     """The mean of values, one for each run or pair, with Student's interval; NaN where there are too few.
 

@@ -102,10 +102,11 @@ class Finding:
 
     `losses` holds the floor, train, validation and test where they are known; `would_decide` says what an UNDECIDED
     finding waits for. Remedies are attached by the door `thalweg.diagnose`. `reference` is the floor in full: it does
-    not change while the data and the judge stay, so another diagnosis can be given it. `cured` says by what a cause is
-    held off already, so that nothing is left to treat. `stopped_at` is the point at which the training stopped, where
-    the train loss is too high: it explains, and decides nothing. `flaws` is what the checks have seen, harmful or not;
-    `mend` says what to change where one of them is the cause. `shift` says of a mismatch what moved.
+    not change while the data and the judge stay, so another diagnosis can be given it. `held_off` says by what the
+    worst of a cause is kept from the result already; its remedies may still lower the loss. `stopped_at` is the point
+    at which the training stopped, where the train loss is too high: it explains, and decides nothing. `flaws` is what
+    the checks have seen, harmful or not; `mend` says what to change where one of them is the cause. `shift` says of a
+    mismatch what moved.
 
     >>> finding = Finding(Cause.NONE, "reaches the reference learners")
     >>> finding.to_json()["cause"]
@@ -129,7 +130,7 @@ class Finding:
     would_decide: str | None = None
     notices: tuple[str, ...] = ()
     reference: Floor | None = field(default=None, repr=False)
-    cured: str | None = None
+    held_off: str | None = None
     stopped_at: CriticalPoint | None = None
     flaws: tuple[Flaw, ...] = ()
     mend: str | None = None
@@ -155,7 +156,7 @@ class Finding:
             "mechanism": self.mechanism,
             "next": None,
             "would_decide": self.would_decide,
-            "cured": self.cured,
+            "held_off": self.held_off,
             "mend": self.mend,
             "flaws": [flaw.to_json() for flaw in self.flaws],
             "stopped_at": None if self.stopped_at is None else self.stopped_at.to_json(),

@@ -19,7 +19,8 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.averaged import judge_of
 from thalweg.diagnosis.budget import Budget, Cost
 from thalweg.diagnosis.cause import Cause
-from thalweg.diagnosis.compare import student
+from thalweg.diagnosis.compare import loss_over_runs
+from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.finding import Arm, Finding, Score
 from thalweg.diagnosis.pace import Pace
 from thalweg.diagnosis.stage import Planned, Progress, Stage
@@ -83,6 +84,11 @@ class Laboratory:
         """What was spent so far."""
         return Cost(self.runs, time.monotonic() - self.started, self.price)
 
+    @property
+    def time_is_over(self) -> bool:
+        """Whether a time budget is spent."""
+        return self.budget.less(self.cost).seconds <= 0
+
     def affords(self, recipe: Recipe, seeds: Sequence[int], name: str = "") -> bool:
         """Whether the budget still holds the runs of a recipe; those of that name that were trained cost nothing."""
         runs = sum((name, seed) not in self.kept for seed in seeds)
@@ -142,6 +148,8 @@ class Laboratory:
         """The runs of a recipe on these seeds; those that were trained before are not trained again."""
         missing = [seed for seed in seeds if (name, seed) not in self.kept]
         if missing:
+            if self.runs:  # the first training is what everything else is measured by
+                check_time()
             self.progress(self._stage(name, recipe, len(missing)))
             self.price += self.price_of(recipe) * len(missing)
             self.runs += len(missing)
@@ -174,13 +182,13 @@ class Laboratory:
         return None if any(losses is None for losses in scored) else [losses for losses in scored if losses is not None]
 
     def arm(self, name: str, recipe: Recipe, seeds: Sequence[int], split: Source) -> Arm:
-        """An arm of an experiment: the mean loss over its seeds, with Student's interval over them."""
+        """An arm of an experiment: the mean loss over its seeds, of three and more with its interval."""
         runs = self.run(name, recipe, seeds)
         scored = [self.losses(run, split) for run in runs]
         means = [mean_of(losses) for losses in scored]
         value = float(np.mean(means))
         if len(means) > 1 and np.isfinite(value):
-            score = student(np.array(means))
+            score = loss_over_runs(np.array(means))
         else:
             score = Score(value) if scored[0] is None or len(means) > 1 else Score(*scored[0].mean())
         change = tuple(self.recipe.difference(recipe)) if name != CONTROL else ()
@@ -225,17 +233,7 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     """
     train = open_indexed(recipe, recipe.data.train, "train")
     if recipe.data.validation is None:
-        if len(train) < 2:
-            raise DataError(
-                f"The train split is {counted(len(train), 'example')} and there is no validation split, so none can be "
-                "held out for the diagnosis. Give two examples at least, or a validation split."
-            )
-        ids = np.random.default_rng(stream_seed(recipe.seed, "hold out")).permutation(len(train))
-        cut = max(1, len(train) // 5)
-        notice(
-            f"There is no validation split: {cut} of the {len(train)} training examples are held out for the diagnosis."
-        )
-        train, validation = train.take(ids[cut:]), train.take(ids[:cut])
+        train, validation = hold_out(recipe, train)
     else:
         validation = open_indexed(recipe, recipe.data.validation, "validation")
     probe, halved = None, True
@@ -247,6 +245,22 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={}, judge=judge)
     given = recipe.data.validation is not None
     return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given, halved=halved)
+
+
+def hold_out(recipe: Recipe, train: Indexed) -> tuple[Indexed, Indexed]:
+    """A train split without a fifth of its examples, and these, which validate: the same for the same recipe seed.
+
+    Raises `DataError` for a single example.
+    """
+    if len(train) < 2:
+        raise DataError(
+            f"The train split is {counted(len(train), 'example')} and there is no validation split, so none can be "
+            "held out for the diagnosis. Give two examples at least, or a validation split."
+        )
+    ids = np.random.default_rng(stream_seed(recipe.seed, "hold out")).permutation(len(train))
+    cut = max(1, len(train) // 5)
+    notice(f"There is no validation split: {cut} of the {len(train)} training examples are held out for the diagnosis.")
+    return train.take(ids[cut:]), train.take(ids[:cut])
 
 
 def _telling(probe: Indexed) -> Indexed | None:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thalweg.diagnosis.deadline import check_time
+
 SMOOTHING = 0.01
 """The share of a uniform distribution in every reference's probabilities, which would else be infinitely wrong."""
 FOLDS = 4
@@ -199,6 +201,7 @@ def out_of_fold(
     classes = int(y.max()) + 1 if classify else targets.shape[1]
     output = np.full((len(x), classes), SMOOTHING / classes if classify else 0.0)
     for train, held_out in folds.split(x, groups=owner):
+        check_time()
         train = train if share == 1 else np.random.default_rng(seed).permutation(train)[: round(share * len(train))]
         if classify and len(np.unique(targets[train])) < 2:
             return None

@@ -16,12 +16,14 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import DataError, RecipeError, RunError
 from thalweg.core.notices import collecting
 from thalweg.core.wording import lowered
+from thalweg.diagnosis.broken_off import Interrupted, cut_short, so_far
 from thalweg.diagnosis.budget import DEAR, LONG, USUAL, Budget
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
 from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.checks.label_leak import LEAK
 from thalweg.diagnosis.compare import higher_on, lower_by
+from thalweg.diagnosis.deadline import TimeSpent, check_time, ending_when
 from thalweg.diagnosis.exchanges import ask_loop, ask_loss
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
@@ -83,33 +85,14 @@ def find_cause(
             lab.pace.learn(recipe.seconds)
         lab.ahead = planned(lab)
         try:
-            finding = _asked(lab, subject, grow, reference, DEAR if budget is None else None)
+            with ending_when(lambda: lab.time_is_over):
+                finding = _asked(lab, subject, grow, reference, DEAR if budget is None else None)
+        except TimeSpent:
+            finding = cut_short(lab)
         except KeyboardInterrupt as interrupt:
-            finding = _so_far(lab).but(cost=lab.cost, notices=tuple(notices))
+            finding = so_far(lab).but(cost=lab.cost, notices=tuple(notices))
             raise Interrupted(finding) from interrupt
     return finding.but(cost=lab.cost, notices=tuple(notices))
-
-
-class Interrupted(KeyboardInterrupt):
-    """A diagnosis that was interrupted; `finding` holds its evidence so far, as UNDECIDED."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__("The diagnosis was interrupted.")
-        self.finding = finding
-
-
-def _so_far(lab: Laboratory) -> Finding:
-    """What the arms of the questions asked so far show, undecided."""
-    experiments = []
-    for question, arms in lab.evidence.items():
-        control, *others = arms.values()
-        says = f"Interrupted after {len(others)} of its arms."
-        experiments.append(Experiment(question, "loss", control, tuple(others), "undecided", says))
-    return lab.known_so_far.but(
-        mechanism="it was interrupted before the experiments decided",
-        experiments=tuple(experiments),
-        would_decide="The rest of the experiments: diagnose it again.",
-    )
 
 
 def _asked(
@@ -127,6 +110,9 @@ def _asked(
         if isinstance(error.__cause__, DataError):
             return _refused(lab, error.__cause__)
         raise
+    train, validation = lab.losses(run, lab.train), lab.losses(run, lab.validation)
+    lab.known_so_far = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, None, train, validation))
+    check_time()
     if dear is not None and run.seconds > LONG:
         lab.budget = Budget.of(dear)
     if reference is None:
@@ -134,7 +120,6 @@ def _asked(
     floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
     of_data = flaws_of_data(lab, run) if reference is None else reference.flaws
     flaws = (*program_flaws(lab, subject, run), *of_data)
-    train, validation = lab.losses(run, lab.train), lab.losses(run, lab.validation)
     lab.known_so_far = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), flaws=flaws)
     if floor is not None and floor.remote and not _lost(floor, train, validation):
         floor = None  # that the network does better than learners that read a part says nothing: ask its siblings
@@ -209,7 +194,7 @@ def _by_experiment(
     between = above and not floor.siblings
     if (late := _overfits_late(lab, run, floor, validation)) is not None:
         kept = "the run keeps the weights of its best epoch"
-        return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), cured=kept)
+        return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), held_off=kept)
     open_ = unknown(on_train, on_validation, between) or too_few(on_validation, floor)
     if mismatch is not None and mismatch.harms:
         return _mismatch(finding, mismatch)
@@ -259,6 +244,7 @@ def _doubted(finding: Finding) -> Finding:
 def _train_loss(
     lab: Laboratory, run: Run, finding: Finding, floor: Floor, grow: Callable[[Recipe], Recipe] | None
 ) -> Finding:
+    check_time()
     lab.progress(Stage("where it came to a standstill"))
     finding = lab.known_so_far = finding.but(stopped_at=stopped_at(lab, run))
     fitting = explain_train_loss(lab, floor, grow)
@@ -315,7 +301,7 @@ def _overfits_late(lab: Laboratory, run: Run, floor: Floor, best: ExampleLosses)
         return None  # the train loss has risen too: it swings, and the best epoch was a lucky one
     above, lost = above_floor(last, floor, floor.values[1]), lower_by([last], [best])
     if not worth_asking(above, last, floor) or lost.low <= 0 or lost.value <= SHARE_OF_WAY * floor.way:
-        return None  # what the run has cured by itself is worth a finding only where it is much
+        return None  # what the run holds off by itself is worth a finding only where it is much
     level = last.mean()[0]
     return Ranked(
         Cause.OVERFITTING,

@@ -31,14 +31,14 @@ NOISE = 0.5
 def remedies_for(finding: Finding, images: bool = False) -> tuple[Remedy, ...]:
     """The remedies that treat a finding, the most promising first; none where there is nothing to treat.
 
-    `images` says that the network reads images. A cause that is cured already has no remedy. Of an UNDECIDED finding
-    those of the cause that ranks first: whether one helps is for its proof to say.
+    `images` says that the network reads images. Of an UNDECIDED finding those of the cause that
+    ranks first: whether one helps is for its proof to say.
 
     >>> remedies_for(Finding(Cause.OVERFITTING, "too few examples"))[0].name
     'noise on the inputs'
     """
     known = dict[str, Remedy]()
-    for remedy in () if finding.cured else _remedies(finding, images):
+    for remedy in _remedies(finding, images):
         known.setdefault(remedy.name, remedy)
     return tuple(known.values())
 

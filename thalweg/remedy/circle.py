@@ -14,11 +14,12 @@ from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Progres
 from thalweg.diagnosis.growth import runs
 from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
 from thalweg.diagnosis.work import work
+from thalweg.remedy.bench import Controls
 from thalweg.remedy.door import diagnose
 from thalweg.remedy.images import beyond_references, shows_images
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import FRESH, PAIRS, prove
-from thalweg.remedy.race import MOST, PROVED, Race, price_of_race, race
+from thalweg.remedy.race import MOST, PROVED, Entry, Race, judged_as_one, price_of_race, race
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.sign_flips import pairs_for
 from thalweg.training import Recipe
@@ -87,11 +88,15 @@ class Circle:
     began: float = field(default_factory=monotonic)
     allows: Callable[[Recipe], bool] = always
     """Whether a changed recipe may be adopted: one that settings are to say has to be sayable."""
+    begun: int = 0
+    """How many rounds an earlier attempt has begun, whose runs are kept."""
     read: int = 0
     """How often a test split was read that is too small to be halved."""
     units_of: Recipe | None = None
-    units: dict[str, float] = field(default_factory=dict)
-    """What one training costs with a remedy, by its name, of the recipe `units_of`."""
+    controls: Controls = field(default_factory=Controls)
+    """The runs without a remedy, which the proofs of a round share."""
+    units: dict[str, Entry] = field(default_factory=dict)
+    """What one training costs, and its epochs, with a remedy, by its name, of the recipe `units_of`."""
 
     def __post_init__(self) -> None:
         test = None if self.start.data.test is None else opened_test(self.start)
@@ -111,7 +116,7 @@ class Circle:
     def turned(self, rounds: int) -> str:
         """Go round; says why it ended."""
         for number in range(1, rounds + 1):
-            self.progress(Stage(f"round {number}: diagnosing"))
+            self.progress(Stage(f"round {number}: {self.begins(number)}"))
             finding = self.diagnosed()
             self.diary.append(Round(finding))
             self.keep(tuple(self.diary))
@@ -119,12 +124,18 @@ class Circle:
             waits = self.treated()
             turn = self.diary[-1]
             if turn.adopted is None:
-                return waits or _why(turn)
+                return waits or ("the budget is spent" if self.left.spent else _why(turn))
             self.recipe = turn.adopted.kept(self.recipe)
             self.unit = self.unit_of(self.recipe)
             if self.left.spent:
                 return "the budget is spent"
         return "the rounds are over"
+
+    def begins(self, number: int) -> str:
+        """What is said of a round that begins: after an interrupt those before it are found again, and it goes on."""
+        if number < self.begun:
+            return "found again in the runs that are kept"
+        return "going on from the runs that are kept" if number == self.begun else "diagnosing"
 
     def diagnosed(self) -> Finding:
         """The next finding; interrupted it keeps what it has. Test data that are not halved are asked once."""
@@ -177,7 +188,8 @@ class Circle:
             random=random,
             candidates=candidates,
             raced=turn.race is not None,
-            first_seed=self.recipe.seed + FRESH + ROUND * (len(self.diary) - 1),
+            first_seed=self.first_seed,
+            controls=self.controls,
             device=self.device,
             progress=self.tell,
         )
@@ -209,6 +221,8 @@ class Circle:
         candidates, price = self.affordable([*remedies, *(changes if beyond else [])][:MOST])
         if len(candidates) < 2 or (len(candidates) <= PROVED and not beyond):
             return candidates or remedies
+        if judged_as_one(self.recipe, candidates) is None:
+            return candidates
         dearest = sorted((self.price(one, PAIRS + 1) for one in candidates), reverse=True)
         if not beyond and price + sum(dearest[:PROVED]) >= sum(
             self.price(o, pairs_for(len(candidates))) for o in candidates
@@ -226,12 +240,11 @@ class Circle:
 
     def affordable(self, candidates: list[Remedy]) -> tuple[list[Remedy], float]:
         """As many of the candidates as the budget holds a race of, the dearest left out, and the price of that race."""
-        prices = {remedy.name: self.unit_with(remedy) for remedy in candidates}
         while True:
-            price = price_of_race([prices[remedy.name] for remedy in candidates], self.unit)
+            price = price_of_race([self.entry(remedy) for remedy in candidates], (self.unit, self.recipe.epochs))
             if not candidates or self.left.holds(price, self.seconds(price)):
                 return candidates, price
-            dearest = max(candidates, key=lambda remedy: prices[remedy.name])
+            dearest = max(candidates, key=self.unit_with)
             candidates = [remedy for remedy in candidates if remedy is not dearest]
 
     def unit_of(self, recipe: Recipe) -> float:
@@ -239,11 +252,16 @@ class Circle:
         return work(recipe) / max(work(self.start), 1.0)
 
     def unit_with(self, remedy: Remedy) -> float:
-        """The same of the recipe now with a remedy: made once, for some remedies look long at the data."""
+        """The same of the recipe now with a remedy."""
+        return self.entry(remedy)[0]
+
+    def entry(self, remedy: Remedy) -> Entry:
+        """That and its epochs: the recipe is made once, for some remedies look long at the data."""
         if self.units_of is not self.recipe:
             self.units_of, self.units = self.recipe, {}
         if remedy.name not in self.units:
-            self.units[remedy.name] = self.unit_of(remedy(self.recipe))
+            treated = remedy(self.recipe)
+            self.units[remedy.name] = self.unit_of(treated), treated.epochs
         return self.units[remedy.name]
 
     def has(self, remedy: Remedy) -> bool:
@@ -257,10 +275,17 @@ class Circle:
         return any(turn.adopted is not None and turn.adopted.kept.cause is Cause.WIRING for turn in self.diary)
 
     def price(self, remedy: Remedy, pairs: int, random: bool = False) -> float:
-        """What its proof costs at most, in the same multiples."""
+        """What its proof costs at most, in the same multiples: what an earlier proof has trained is there already."""
         treated = self.unit_with(remedy)
         parts = sum(self.unit_with(remedy.without(step)) for step in remedy.steps)
-        return pairs * (self.unit + treated * (2 if random else 1) + parts)
+        seeds = range(self.first_seed, self.first_seed + pairs)
+        known = 0 if remedy.cause is Cause.WIRING else self.controls.known(self.recipe, seeds)
+        return (pairs - known) * self.unit + pairs * (treated * (2 if random else 1) + parts)
+
+    @property
+    def first_seed(self) -> int:
+        """The first seed of the proofs of this round, which none of another round has."""
+        return self.recipe.seed + FRESH + ROUND * (len(self.diary) - 1)
 
     def seconds(self, times: float) -> float | None:
         """About how long so many trainings take, at the pace so far."""
@@ -285,8 +310,6 @@ def opened_test(recipe: Recipe) -> Any:
 
 
 def _why(turn: Round) -> str:
-    if turn.finding.cured:
-        return f"nothing is left to treat: {turn.finding.cured}"
     if turn.finding.mend:
         tried = "no remedy was proved to help, and " if turn.proofs else ""
         return f"{tried}it is for you to mend: {turn.finding.mend.rstrip('.')}"

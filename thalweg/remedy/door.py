@@ -12,7 +12,9 @@ from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.remedy.catalogue import remedies_for
 from thalweg.remedy.images import shows_images
 from thalweg.training import Recipe, Run
+from thalweg.training.interrupts import announcing
 
+STOPPING = "The diagnosis stops after the step that runs, and keeps the evidence so far."
 MOST = 8
 """So many remedies are offered at most: each more that is proved needs more pairs."""
 
@@ -41,9 +43,10 @@ def diagnose(
     >>> finding.cause.name, finding.remedies[0].name
     ('OPTIMIZATION', 'learning rate x 1000')
     """
-    finding = find_cause(
-        recipe, budget=budget, grow=grow, device=device, progress=progress, test=test, reference=reference
-    )
+    with announcing(STOPPING):
+        finding = find_cause(
+            recipe, budget=budget, grow=grow, device=device, progress=progress, test=test, reference=reference
+        )
     subject = recipe.recipe if isinstance(recipe, Run) else recipe
     assert isinstance(subject, Recipe)  # or find_cause has refused it
     batch = first_batch(open_indexed(subject, subject.data.train, "train"))

@@ -5,31 +5,39 @@ in and the recipe that goes out.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from thalweg.core.convert import Batching, as_source
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import RecipeError, RunError, WriteError
+from thalweg.core.files import read_own, write_own
 from thalweg.core.notices import collecting, notice
 from thalweg.core.numerals import score_lines
 from thalweg.core.source import Indexed, Splits
 from thalweg.core.wording import preformatted
-from thalweg.diagnosis import Budget, Cost, Finding, Planned, Progress, Stage, plan
-from thalweg.diagnosis.laboratory import halves
+from thalweg.diagnosis import Budget, Cause, Cost, Finding, Planned, Progress, Stage, plan
+from thalweg.diagnosis.laboratory import halves, hold_out
 from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, always, opened_test
+from thalweg.remedy.gaps import filled, refused, with_targets, without_gaps
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import PAIRS, check_counts, check_subject
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train, train_many
+from thalweg.training.build import open_split
+from thalweg.training.interrupts import announcing
 from thalweg.training.kept_runs import keeping
 from thalweg.training.train import good
 
 UNREAD = "the half of the test data that nothing else has read"
+STOPPING = "The improvement stops after the step that runs, and keeps the rounds so far."
+ROUNDS = "rounds"
+"""In this file of the folder of kept runs stands how many rounds have begun."""
 CLOSING = 2
 """Runs at the end: the recipe that came in and the one that goes out."""
 
@@ -60,6 +68,17 @@ class Improvement:
     def validation_used(self) -> int:
         """How many runs were judged on the validation data to choose by: the more, the better it looks by chance."""
         return sum(turn.looks for turn in self.diary)
+
+    @property
+    def cured(self) -> tuple[Cause, ...]:
+        """The causes of which a remedy was adopted, and which the finding after it no longer names."""
+        pairs = zip(self.diary, self.diary[1:], strict=False)
+        treated = [
+            turn.finding.cause
+            for turn, after in pairs
+            if turn.adopted and after.finding.cause is not turn.finding.cause
+        ]
+        return tuple(dict.fromkeys(cause for cause in treated if cause is not self.finding.cause))
 
     @property
     def proofs(self) -> list[Proof]:
@@ -107,6 +126,8 @@ def improve(
     has ended: where the circle was interrupted or killed, the same call goes on, trains none of them again, and ends as
     if nothing had happened.
 
+    A recipe without a validation split is improved, and comes out, with a fifth of its train split held out as one.
+
     >>> import thalweg
     >>> slow = thalweg.load("iris", assignments=["epochs=15", "optimizer.lr=1e-5"])
     >>> result = thalweg.improve(slow, rounds=1)
@@ -114,22 +135,58 @@ def improve(
     ['OPTIMIZATION']
     >>> result.after["accuracy"][0] > result.before["accuracy"][0] + 0.3
     True
+
+    Raises `DataError` for data that cannot be trained on, before anything is trained.
     """
     check_subject(recipe, "improve")
     check_counts(rounds=rounds)
     if not isinstance(resume, str | Path | None):
         raise RecipeError(f"resume={resume!r}, but it is the folder in which runs are kept: give its path.")
-    circle = Circle(
-        recipe,
-        recipe,
-        Budget.of(budget),
-        device,
-        progress or (lambda stage: None),
-        keep or (lambda diary: None),
-        allows=allows,
-    )
-    with collecting(), nullcontext() if resume is None else keeping(resume):
+    allowed, tell, keeps = Budget.of(budget), progress or (lambda stage: None), keep or (lambda diary: None)
+    rounds_of = None if resume is None else Path(resume) / ROUNDS
+    known = _begun(rounds_of)
+
+    def keep_both(diary: tuple[Round, ...]) -> None:
+        if rounds_of is not None and len(diary) > known:
+            with suppress(WriteError):  # what is kept for an interrupt must not be one
+                write_own(rounds_of, str(len(diary)).encode())
+        keeps(diary)
+
+    stopping = STOPPING if resume is None else f"{STOPPING} Every run that has ended is kept."
+    with collecting(), announcing(stopping), nullcontext() if resume is None else keeping(resume):
+        recipe = begun_with(recipe)
+        circle = Circle(recipe, recipe, allowed, device, tell, keep_both, allows=allows, begun=known)
         return _closed(circle, circle.turned(rounds), out, settle)
+
+
+def _begun(file: Path | None) -> int:
+    """How many rounds an earlier attempt has begun; 0 where there was none, or its note cannot be read."""
+    try:
+        return 0 if file is None or not file.is_file() else int(read_own(file))
+    except (RunError, ValueError):
+        return 0
+
+
+def begun_with(recipe: Recipe) -> Recipe:
+    """The recipe that everything begins with: its data can be trained on, and some of them are validation examples.
+
+    Where it has no validation split a fifth of train is held out once, for all rounds and for the recipe that comes
+    out: what is adopted is then trained, and its best epoch chosen, as it was proved. Raises `DataError` for numbers
+    that are not finite where no remedy can fill them in.
+    """
+    data = recipe.data
+    mendable = refused(recipe) and any(fill(recipe) is not recipe for fill in (filled, without_gaps, with_targets))
+    for name, split in (("train", data.train), ("validation", data.validation)):
+        if split is not None and not mendable:
+            open_split(recipe, split, name)
+    if data.validation is not None:
+        return recipe
+    source = as_source(data.train, "train", Batching(recipe.batch_size, recipe.collate))
+    if not isinstance(source, Indexed):
+        return recipe  # of a stream its first examples stand for it in the diagnosis, and all are trained on at the end
+    train, validation = hold_out(recipe, source)
+    notice("They stay held out from the recipe that comes out, so that it is trained as its remedies were proved.")
+    return recipe.but(data=Splits(train, validation, data.test))
 
 
 def _closed(
@@ -142,6 +199,7 @@ def _closed(
         recipe = recipe.but(data=Splits(recipe.data.train, recipe.data.validation, final))
     recipe = recipe if settle is None else settle(recipe)
     circle.progress(Stage("the closing runs: as it came in, and as it goes out"))
+    start = judged_rightly(start, recipe) if refused(start) else start
     first = _to_its_end(good(train_many([start], device=circle.device, stacked=False)[0]))
     if out is not None:
         out.keep_recipe(recipe)

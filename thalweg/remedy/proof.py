@@ -98,8 +98,9 @@ class Proof:
     difference of the pairs where both are finite, positive where the remedy helps, with Student's interval. `price` is
     how much higher the validation loss is with a remedy that is measured on test. `planned` is how many pairs were
     meant: fewer were trained where these could no longer reach the level. `random` is the control: a random change that
-    cost as much. `parts` says what each part of a composed remedy is worth; `kept` is the remedy without those that do
-    not pay, which is the one to adopt.
+    cost as much. `folds` says of how many folds of the train split each pair had its own; 0 where all pairs were judged
+    by the validation examples. `parts` says what each part of a composed remedy is worth; `kept` is the remedy without
+    those that do not pay, which is the one to adopt.
 
     >>> from thalweg.diagnosis import Cause
     >>> remedy = Remedy("longer", Cause.OPTIMIZATION, lambda recipe: recipe.but(epochs=60))
@@ -120,6 +121,14 @@ class Proof:
     random: Beside | None = None
     parts: tuple[Part, ...] = ()
     smallest: Remedy | None = None
+    folds: int = 0
+
+    @property
+    def caution(self) -> str | None:
+        """What weakens the p-value: folds share training examples, so that their signs are not independent."""
+        if not self.folds:
+            return None
+        return "folds share training examples, so that p is a guide; the interval is widened for it"
 
     @property
     def kept(self) -> Remedy:
@@ -158,8 +167,9 @@ class Proof:
         )
         diverged = [f"runs without a finite loss: {ends[0]} without it, {ends[1]} with it"] if any(ends) else []
         counted = [f"{self.wins} of {len(self.pairs)} pairs", f"p = {self.p:.3g}"]
+        shared = [] if self.caution is None else [self.caution]
         early = [f"stopped there: all of {self.planned} pairs could not reach p <= {LEVEL:g} any more"] * self.stopped
-        told = ", ".join([*lower, *dear, *diverged, *counted, *early])
+        told = ", ".join([*lower, *dear, *diverged, *counted, *early, *shared])
         return "; ".join(
             [told, *(part.sentence for part in self.parts), *([self.random.sentence] if self.random else [])]
         )
@@ -187,6 +197,8 @@ class Proof:
             "measure": self.measure,
             "pairs": pairs_to_json(self.pairs),
             "planned": self.planned,
+            "folds": self.folds,
+            "caution": self.caution,
             "stopped": self.stopped,
             "effect": asdict(self.effect),
             "sentence": self.sentence,

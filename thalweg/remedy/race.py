@@ -21,12 +21,15 @@ from time import monotonic
 import torch
 
 from thalweg.core.device import resolve_device
+from thalweg.core.errors import RecipeError
+from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.diagnosis import Budget, Cause, Cost, Progress, Stage
 from thalweg.diagnosis.laboratory import Laboratory, lay_out, mean_of
 from thalweg.diagnosis.work import examples_of
-from thalweg.remedy.prove import judging
+from thalweg.remedy.bench import judging
+from thalweg.remedy.gaps import refused
 from thalweg.remedy.remedy import Remedy
-from thalweg.remedy.repairing import judged_rightly
+from thalweg.remedy.repairing import judged_with
 from thalweg.training import Outcome, Recipe, Run, train_many
 from thalweg.training.kept_runs import seconds_kept
 
@@ -40,6 +43,10 @@ LEAST_EPOCHS, LEAST_STEPS = 4, 100
 """A rung is no shorter, in epochs and in steps of the recipe as it is."""
 AT_ONCE = (Cause.OPTIMIZATION, Cause.MODEL_BIAS, Cause.WIRING, Cause.DATA)
 """Causes whose remedies show from the first epochs on."""
+
+
+Entry = tuple[float, int]
+"""What one training of a recipe costs, and its epochs."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +156,17 @@ def race(
 ) -> Race:
     """Race candidates until `keep` are left; `number` counts the races of a recipe, each of which has its own seed.
 
-    Raises `KeyboardInterrupt` where it is interrupted.
+    Raises `KeyboardInterrupt` where it is interrupted, and `RecipeError` for candidates that no one loss can judge.
     """
     started, known = monotonic(), seconds_kept()
     asks_test = any(remedy.cause is Cause.MISMATCH for remedy in candidates)
-    for remedy in candidates:
-        recipe = judged_rightly(recipe, remedy(recipe)) if remedy.cause is Cause.WIRING else recipe
-    lab = lay_out(recipe, resolve_device(device), Budget(), progress, asks_test)
+    judged = judged_as_one(recipe, candidates)
+    if judged is None:
+        raise RecipeError(
+            "These candidates repair the loss in different ways, so that no loss can judge them all: prove each by "
+            "itself."
+        )
+    lab = lay_out(judged, resolve_device(device), Budget(), progress, asks_test)
     track = _Track(lab, candidates, lab.recipe.but(seed=recipe.seed + SEED + number))
     rungs, left = list[Rung](), list(candidates)
     for share in shares(len(candidates), keep, track.shortest()):
@@ -166,6 +177,30 @@ def race(
             break
     seconds = monotonic() - started + seconds_kept() - known
     return Race(tuple(rungs), Cost(track.runs, seconds, track.times), track.measure)
+
+
+def judged_as_one(recipe: Recipe, candidates: Sequence[Remedy]) -> Recipe | None:
+    """The recipe, judged by the loss as candidates repair it; None where they repair it in different ways.
+
+    A proof has one candidate, and so one repaired loss; a race compares all by one.
+
+    >>> import thalweg
+    >>> from torch import nn
+    >>> def repair(loss): return Remedy(str(loss), Cause.WIRING, lambda recipe: recipe.but(objective=loss))
+    >>> healthy, losses = thalweg.cases.get("healthy"), [nn.MSELoss(), nn.L1Loss()]
+    >>> judged_as_one(healthy, [repair(loss) for loss in losses]) is None
+    True
+    >>> judged_as_one(healthy, [repair(nn.MSELoss()), repair(nn.MSELoss())]).judge
+    MSELoss()
+    """
+    repaired = dict[tuple[str, int], Recipe]()
+    for remedy in candidates:
+        judged = judged_with(recipe, remedy)
+        if judged is not recipe:
+            mark = fingerprint(judged.judge, whole=True)
+            own = mark == UNKNOWN or (judged.data is not recipe.data and not refused(recipe))  # another validation
+            repaired[(mark, len(repaired) if own else 0)] = judged
+    return None if len(repaired) > 1 else next(iter(repaired.values()), recipe)
 
 
 def at_share(recipe: Recipe, share: float) -> Recipe:
@@ -192,18 +227,29 @@ def shares(candidates: int, keep: int, shortest: float = 0.0) -> list[float]:
     return [first * 2**i for i in range(rungs) if first * 2**i <= 1]
 
 
-def price_of_race(prices: Sequence[float], unit: float, keep: int = PROVED) -> float:
-    """What a race costs at most, with the prices of the candidates and that of the recipe as it is.
+def price_of_race(candidates: Sequence[Entry], own: Entry, keep: int = PROVED) -> float:
+    """What a race costs at most, with the prices and the epochs of the candidates and of the recipe as it is.
 
-    >>> price_of_race([1.0, 1.0, 3.0], 1.0)  # one rung, of all epochs
+    A share of the epochs is rounded up to whole ones, and so is its price.
+
+    >>> price_of_race([(1.0, 100), (1.0, 100), (3.0, 300)], (1.0, 100))  # one rung, of all epochs
     6.0
+    >>> price_of_race([(1.0, 3)] * 3, (1.0, 3)) == 4.0, price_of_race([(1.0, 5)] * 8, (1.0, 5)) > 9 * 0.25 + 5 * 0.5
+    (True, True)
     """
-    ordered, dearest = sorted(prices, reverse=True), 0.0
-    for shortest in (0.0, 0.3, 0.6):
-        rungs, left = shares(len(prices), keep, shortest), len(prices)
-        total = 0.0 if rungs[-1] == 1 else unit  # the recipe as it is, to see where it is best
+    rounds, dearest = len(shares(len(candidates), keep)), 0.0
+    for first in range(rounds, -1, -1):
+        rungs, left = shares(len(candidates), keep, 0.5**first), len(candidates)
+        total = 0.0 if rungs[-1] == 1 else own[0]  # the recipe as it is, to see where it is best
         for share in rungs:
-            total += share * (unit + sum(ordered[:left]))
+            prices = sorted((_price_at(one, share) for one in candidates), reverse=True)
+            total += _price_at(own, share) + sum(prices[:left])
             left = max(keep, ceil(left / 2))
         dearest = max(dearest, total)
     return dearest
+
+
+def _price_at(entry: Entry, share: float) -> float:
+    """The price of a share of the epochs, which are whole."""
+    price, epochs = entry
+    return price * max(ceil(share * epochs), 1) / max(epochs, 1)

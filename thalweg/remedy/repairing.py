@@ -17,16 +17,20 @@ from thalweg.core.convert import Batching, as_source, loaded
 from thalweg.core.description import describe_piece
 from thalweg.core.examples import ExampleSource
 from thalweg.core.objective import is_objective
+from thalweg.diagnosis import Cause
 from thalweg.diagnosis.laboratory import open_indexed
 from thalweg.remedy.altered import Altered, has, judge_kept, set_module, traced
 from thalweg.remedy.fitting import built
 from thalweg.remedy.gaps import readable, refused
+from thalweg.remedy.remedy import Remedy
 from thalweg.training import Recipe
 
 SOFT, SQUASHING = (nn.Softmax, nn.Softmax2d), (nn.Sigmoid, nn.Hardsigmoid)
 BOUNDED = (*SQUASHING, nn.Tanh, nn.Hardtanh, nn.Softsign, nn.ReLU, nn.ReLU6, nn.Softplus)
 LOGARITHMS, LOGITS = "the logarithm of its outputs", "the logits of its outputs"
 BARE = "without the activation behind its last layer"
+REJUDGED = (Cause.WIRING, Cause.DATA, Cause.MISMATCH)
+"""Causes whose remedies may change the loss, the examples that can be judged, or their shares."""
 MOMENTUM = 0.1
 """Of batch norm: the share of the new value in a running statistic."""
 
@@ -45,6 +49,17 @@ def judged_rightly(recipe: Recipe, repaired: Recipe) -> Recipe:
         recipe = recipe.but(data=replace(data, validation=other.validation))
     same = recipe.judge is not None or repaired.judge is not None or repaired.objective is recipe.objective
     return recipe if same else recipe.but(judge=judge_kept(repaired))
+
+
+def judged_with(recipe: Recipe, remedy: Remedy) -> Recipe:
+    """The recipe as it was, by what can judge it with the remedy too, where a remedy of its kind may touch the judge.
+
+    >>> import thalweg
+    >>> recipe, loss = thalweg.cases.get("healthy"), nn.MSELoss()
+    >>> judged_with(recipe, Remedy("another loss", Cause.WIRING, lambda recipe: recipe.but(objective=loss))).judge
+    MSELoss()
+    """
+    return judged_rightly(recipe, remedy(recipe)) if remedy.cause in REJUDGED else recipe
 
 
 def bare_headed(recipe: Recipe, kinds: tuple[type[nn.Module], ...], otherwise: str = "") -> Recipe:

@@ -74,7 +74,7 @@ def cross_validate(
     if recipe.stopping is not None:
         notice("The stopping rule watches the fold that scores the run, which flatters the scores a little.")
     pairs = list(fold_ids(source, folds, recipe.seed))
-    splits = [_fold(source, train, held_out) for train, held_out in pairs]
+    splits = [fold_splits(source, train, held_out) for train, held_out in pairs]
     runs = train_many([recipe.but(data=split) for split in splits], device=device)
     for number, run in enumerate(runs, 1):
         if run.error is not None or not run.status.good:
@@ -98,7 +98,8 @@ def _scores_of(run: Run, device: str | torch.device, level: float) -> dict[str, 
     return {name: score[0] for name, score in scores.items()}
 
 
-def _fold(source: Source, train: Any, held_out: Any) -> Splits:
+def fold_splits(source: Indexed, train: Any, held_out: Any) -> Splits:
+    """The examples of a fold: those to train on and those held out, fitted again to the former."""
     fitted = _source(source.fit(train), source, "fit") if isinstance(source, Fitted) else source
     assert isinstance(fitted, Indexed)
     return Splits(*(_source(fitted.take(ids), source, "take") for ids in (train, held_out)))

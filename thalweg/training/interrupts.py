@@ -4,10 +4,53 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
+
+
+@dataclass
+class Announced:
+    """A handler of Ctrl-C that says at once what it ends and what is kept, and then does what `handler` does."""
+
+    handler: Callable[..., Any]
+    says: str
+    owner: int = field(default_factory=os.getpid)
+    told: bool = False
+
+    def announce(self) -> None:
+        """Say it, once, in the process that was interrupted and not in its workers."""
+        if not self.told and os.getpid() == self.owner:
+            self.told = True
+            with suppress(OSError):
+                os.write(2, f"\n{self.says} Ctrl-C once more stops at once.\n".encode())
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.announce()
+        self.handler(number, frame)
+
+
+@contextmanager
+def announcing(says: str) -> Iterator[None]:
+    """Answer Ctrl-C at once within the block, before the step that runs has ended; the outermost such block speaks.
+
+    >>> with announcing("Stopping after this step."):
+    ...     signal.getsignal(signal.SIGINT).says
+    'Stopping after this step.'
+    """
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not callable(before) or isinstance(before, Announced):
+        yield
+        return
+    own = Announced(before, says)
+    signal.signal(signal.SIGINT, own)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is own:
+            signal.signal(signal.SIGINT, before)
 
 
 @dataclass
@@ -49,7 +92,9 @@ class Interrupts:
             handler(number, frame)
             return
         self._waiting.append((number, handler))
-        if os.isatty(2):
+        if isinstance(handler, Announced):
+            handler.announce()
+        elif os.isatty(2):
             os.write(2, b"\nThe run ends after this step, with a checkpoint. Once more ends it at once.\n")
 
 

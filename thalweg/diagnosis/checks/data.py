@@ -38,6 +38,7 @@ from thalweg.diagnosis.checks.splits_overlap import (
     shared_inputs,
     time_backwards,
 )
+from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Recipe, Run
@@ -73,6 +74,7 @@ def data_flaws(
     found: list[Flaw] = []
     with threadpool_limits(1):  # on a busy machine several threads wait for each other
         for check in _checks(recipe, train, validation, test, run):
+            check_time()
             found += _asked(check)
     named = {flaw.raises for flaw in found if flaw.mechanism in EXPLAIN}
     return tuple(flaw for flaw in found if flaw.mechanism not in VAGUE or flaw.raises not in named)

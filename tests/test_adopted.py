@@ -1,0 +1,185 @@
+"""What improve begins with, adopts and gives back; what is said of rounds, and of an interrupt while it comes."""
+
+import json
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import thalweg
+from thalweg import Cause, DataError, Recipe, Remedy, Splits
+from thalweg.cli.diary import Diary
+from thalweg.core.source import Indexed
+from thalweg.diagnosis import Cost, Finding, Score
+from thalweg.nn import mlp
+from thalweg.remedy import Proof, Round
+from thalweg.training.interrupts import Announced, announcing
+
+RANDOM = np.random.default_rng(0)
+X = torch.from_numpy(RANDOM.normal(size=(140, 3))).float()
+Y = X.sum(1, keepdim=True) + 0.1 * torch.from_numpy(RANDOM.normal(size=(140, 1))).float()
+
+
+def slow(**changes: Any) -> Recipe:
+    """A rate that is far too low, and no validation split."""
+    made = Recipe(
+        data=Splits(train=(X[:100], Y[:100])),
+        model=partial(mlp, 3, 1, width=8),
+        objective=nn.MSELoss(),
+        optimizer=partial(torch.optim.Adam, lr=1e-5),
+        epochs=4,
+    )
+    return made.but(**changes)
+
+
+def test_what_is_adopted_is_what_was_proved_where_validation_was_held_out(caplog: pytest.LogCaptureFixture) -> None:
+    result = thalweg.improve(slow(), rounds=1, budget=60, device="cpu")
+    adopted = result.diary[0].adopted
+    assert adopted is not None
+    kept = result.recipe.data
+    assert isinstance(kept.train, Indexed)
+    assert isinstance(kept.validation, Indexed)
+    assert (len(kept.train), len(kept.validation)) == (80, 20)
+    for seed, _, proved in adopted.pairs[:2]:
+        run = thalweg.train(result.recipe.but(seed=seed), device="cpu")
+        assert run.history[run.best_epoch - 1]["validation_loss"] == pytest.approx(proved, rel=1e-4)
+    assert result.judged_on == "the validation data, by which it was also chosen"
+    assert result.after["loss"][0] < result.before["loss"][0]
+    assert caplog.text.count("20 of the 100 training examples are held out") == 1
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_data_that_cannot_be_trained_on_are_refused_before_anything_is_trained(split: str) -> None:
+    bad = X[:60].clone()
+    bad[3, 2] = float("nan")
+    splits: dict[str, Any] = {"train": (X[:60], Y[:60]), "validation": (X[60:], Y[60:])}
+    splits[split] = (bad, Y[:60])
+    with pytest.raises(DataError, match=f"The {split} inputs hold 1 value that is not finite .NaN.: row 3, column 2"):
+        thalweg.improve(slow(data=Splits(**splits)), progress=lambda stage: pytest.fail(stage.name))
+
+
+def test_a_stream_without_validation_is_trained_whole_in_the_end() -> None:
+    class Stream:
+        def batches(self, epoch: int, start: int, generator: Any) -> Any:
+            yield from ((X[i : i + 10], Y[i : i + 10]) for i in range(10 * start, 100, 10))
+
+    result = thalweg.improve(slow(data=Splits(train=Stream())), rounds=1, budget=3, device="cpu")
+    assert isinstance(result.recipe.data.train, Stream)
+    assert result.judged_on == "no data: there is neither a test nor a validation split"
+
+
+class Interrupting(nn.Linear):
+    """A model in whose sixth step of training signals come, and which says when it goes on."""
+
+    steps, signals = 0, 1
+
+    def forward(self, x: Any) -> Any:
+        if self.training and torch.is_grad_enabled():
+            Interrupting.steps += 1
+            if Interrupting.steps == 6:
+                for _ in range(self.signals):
+                    os.kill(os.getpid(), signal.SIGINT)
+                os.write(2, b"the step goes on")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_an_interrupt_is_answered_before_the_step_has_ended_and_a_second_one_ends_it(
+    signals: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Interrupting, "signals", signals)
+    monkeypatch.setattr(Interrupting, "steps", 0)
+    before = signal.getsignal(signal.SIGINT)
+    remedy = Remedy("longer", Cause.OPTIMIZATION, lambda one: one.but(epochs=9))
+    with pytest.raises(KeyboardInterrupt):
+        thalweg.prove(slow(model=partial(Interrupting, 3, 1)), remedy, device="cpu")
+    err = capfd.readouterr().err
+    says = (
+        "The proof stops after the step that runs, and says nothing: pairs are wanted. Ctrl-C once more stops at once."
+    )
+    assert err.count(says) == 1
+    assert ("the step goes on" in err.split(says)[1]) == (signals == 1)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("door", ["diagnose", "improve"])
+def test_each_door_says_what_it_keeps(door: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupt(stage: Any) -> None:
+        if stage.name == "as it is":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    kept = {"resume": tmp_path} if door == "improve" else {}
+    with pytest.raises(KeyboardInterrupt):
+        getattr(thalweg, door)(slow(), progress=interrupt, device="cpu", **kept)
+    says = {
+        "diagnose": "The diagnosis stops after the step that runs, and keeps the evidence so far.",
+        "improve": "The improvement stops after the step that runs, and keeps the rounds so far. Every run that has",
+    }
+    assert capfd.readouterr().err.count(says[door]) == 1
+
+
+def test_the_outermost_block_answers_and_an_ignored_interrupt_stays_ignored() -> None:
+    with announcing("outside"), announcing("inside"):
+        handler = signal.getsignal(signal.SIGINT)
+        assert isinstance(handler, Announced)
+        assert handler.says == "outside"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with announcing("nothing"):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_rounds_are_numbered_as_they_were_before_an_interrupt(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def interrupt(stage: Any) -> None:
+        told.append(stage.name)
+        if stage.name == "reference learners":
+            raise KeyboardInterrupt
+
+    for begun, says in (
+        (None, "diagnosing"),
+        (None, "going on from the runs that are kept"),
+        ("3", "found again in the runs that are kept"),
+        ("no number", "diagnosing"),
+    ):
+        if begun is not None:
+            (tmp_path / "rounds").write_text(begun)
+        told.clear()
+        with pytest.raises(KeyboardInterrupt):
+            thalweg.improve(slow(), rounds=1, budget=3, resume=tmp_path, progress=interrupt, device="cpu")
+        assert told[0] == f"round 1: {says}"
+
+
+def test_a_diary_keeps_what_was_shown_until_it_has_come_so_far_and_then_no_old_proof(tmp_path: Path) -> None:
+    def proof(name: str) -> Proof:
+        remedy = Remedy(name, Cause.OPTIMIZATION, lambda one: one)
+        return Proof(remedy, "", ((1, 0.5, 0.4),), Score(0.1), 0.5, Cost())
+
+    def round_of(*names: str) -> Round:
+        return Round(Finding(Cause.OPTIMIZATION, ""), tuple(map(proof, names)))
+
+    def read() -> Any:
+        return json.loads((tmp_path / "diary.json").read_text())["rounds"]
+
+    first = Diary(tmp_path, "thalweg improve")
+    assert "Interrupted in round 1, too early to show." in str(first)
+    first.keep((round_of("one"), round_of("two", "three")))
+    assert f"Interrupted in round 2: what it has shown is kept in {tmp_path}, with round 1." in str(first)
+    again = Diary(tmp_path, "thalweg improve")
+    assert len(read()) == 2
+    again.keep((round_of("one"),))
+    assert [turn["tried"][0]["remedy"] for turn in read()] == ["one", "two"]
+    diary = (round_of("one"), round_of("four"))
+    run = thalweg.train(slow(epochs=0), device="cpu")
+    again.end(thalweg.remedy.Improvement(slow(), run, diary, {}, {}, "", "the rounds are over"))
+    assert [len(turn["tried"]) for turn in read()] == [1, 1]
+    assert sorted(file.name for file in (tmp_path / "proofs").iterdir()) == ["01-one.json", "02-four.json"]
