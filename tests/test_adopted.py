@@ -56,12 +56,22 @@ def test_what_is_adopted_is_what_was_proved_where_validation_was_held_out(caplog
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_data_that_cannot_be_trained_on_are_refused_before_anything_is_trained(split: str) -> None:
-    bad = X[:60].clone()
-    bad[3, 2] = float("nan")
     splits: dict[str, Any] = {"train": (X[:60], Y[:60]), "validation": (X[60:], Y[60:])}
-    splits[split] = (bad, Y[:60])
-    with pytest.raises(DataError, match=f"The {split} inputs hold 1 value that is not finite .NaN.: row 3, column 2"):
+    splits[split] = (X[:60], torch.full_like(Y[:60], torch.nan))
+    with pytest.raises(DataError, match=f"The {split} targets hold 60 values that are not finite"):
         thalweg.improve(slow(data=Splits(**splits)), progress=lambda stage: pytest.fail(stage.name))
+
+
+def test_gaps_that_a_remedy_fills_are_improved() -> None:
+    gapped = X.clone()
+    gapped[::7, 2] = torch.nan
+    start = slow(data=Splits(train=(gapped, Y)), optimizer=partial(torch.optim.Adam, lr=0.02))
+    result = thalweg.improve(start, rounds=1, budget=60, device="cpu")
+    adopted = result.diary[0].adopted
+    assert adopted is not None
+    assert adopted.kept.name == "gaps in the inputs filled and marked"
+    assert result.before == {}  # as it came in it cannot be trained
+    assert bool(torch.isfinite(result.run.model(gapped)).all())
 
 
 def test_a_stream_without_validation_is_trained_whole_in_the_end() -> None:
