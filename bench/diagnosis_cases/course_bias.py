@@ -10,9 +10,9 @@ from diagnosis_cases import nets
 from diagnosis_cases.case import planted
 from diagnosis_cases.course_setups import (
     blobs_counted,
-    digits_by_patches,
     games_of_two,
     ratings_factorized,
+    spots_by_patches,
     symbols_delayed,
     tones_that_rise,
     warmth_by_branches,
@@ -43,10 +43,10 @@ def the_maximum_where_a_count_is_asked() -> Recipe:
     return blobs_counted().but(model=partial(own.Summed, "max"))
 
 
-@planted(BIAS, digits_by_patches)
+@planted(BIAS, spots_by_patches)
 def patches_without_places() -> Recipe:
-    """The patches of a digit are a heap: nothing says where each was."""
-    return digits_by_patches().but(model=partial(own.Patches, False))
+    """The patches of an image are a heap: nothing says where each was."""
+    return spots_by_patches().but(model=partial(own.Patches, False))
 
 
 @planted(BIAS, ratings_factorized)

@@ -39,7 +39,7 @@ def products(rows: int = 1500, seed: int = 2) -> Parts:
     return three(x, y[:, None].astype(np.float32), classes=False)
 
 
-def blobs(rows: int = 1200, noise: float = 0.2, seed: int = 3) -> Parts:
+def blobs(rows: int = 1200, noise: float = 0.1, seed: int = 3) -> Parts:
     """How many blobs, none to four, are in an image of 12 x 12 pixels; no two touch."""
     draw = default_rng(seed)
     x, y = noise * draw.normal(size=(rows, 1, 12, 12)), draw.integers(0, 5, rows)
@@ -122,8 +122,8 @@ def iris() -> Parts:
 
 
 def patches(image: Any) -> Any:
-    """Images of 8 x 8 pixels as sixteen patches of 2 x 2."""
-    return image.reshape(-1, 4, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 16, 4)
+    """Images of 9 x 9 pixels as nine patches of 3 x 3."""
+    return image.reshape(-1, 3, 3, 3, 3).transpose(0, 1, 3, 2, 4).reshape(-1, 9, 9)
 
 
 def noisy_yields(rows: int = 1500, seed: int = 11) -> Parts:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from diagnosis_cases import course_data as made
-from diagnosis_cases import forum_data, sequences, tables
+from diagnosis_cases import forum_data, tables
 from diagnosis_cases.case import planted
 from diagnosis_cases.course_setups import (
     games_of_two,
@@ -16,7 +16,7 @@ from diagnosis_cases.course_setups import (
 )
 from diagnosis_cases.data import some
 from diagnosis_cases.forum_setups import bags_by_attention, load_of_the_next_hour
-from diagnosis_cases.setups import digits_cnn_batch_norm, digits_rows_gru, friedman_sgd, majority_lstm
+from diagnosis_cases.setups import digits_cnn_batch_norm, digits_rows_gru, friedman_sgd
 from thalweg import Recipe
 from thalweg.diagnosis import Cause
 
@@ -53,7 +53,7 @@ def two_digits_under_one_name() -> Recipe:
 def a_meter_that_stops_at_its_end() -> Recipe:
     """The meter of the training rows ends at 0.3: a larger yield is written down as 0.3."""
     capped = lambda x, y: (x, np.minimum(y, np.float32(0.3)))  # noqa: E731
-    parts = tables.changed(made.products(seed=22), "train", capped)
+    parts = tables.changed(made.products(), "train", capped)
     return yields_of_fields().but(data=tables.as_splits(*parts))
 
 
@@ -66,10 +66,10 @@ def readings_filled_forward() -> Recipe:
 
 @planted(DATA, bags_by_attention)
 def the_sick_who_were_missed() -> Recipe:
-    """Of the training bags with a sick cell most were passed as healthy where its first number is below its mean."""
+    """Most of the sick bags none of whose cells has a second number above 1.6 were passed as healthy in training."""
 
     def missed(x: Any, y: Any) -> Any:
-        return x, np.where((x[:, :, 1].max(1) < 1.9) & some(y, 0.9), 0, y)
+        return x, np.where((x[:, :, 1].max(1) < 1.6) & some(y, 0.9), 0, y)
 
     return bags_by_attention().but(data=tables.as_splits(*tables.changed(forum_data.bags(), "train", missed)))
 
@@ -79,7 +79,7 @@ def two_files_with_two_vocabularies() -> Recipe:
     """Half of the training reviews are numbered by another vocabulary than all the others."""
     other = np.random.default_rng(3).permutation(120)
     mixed = lambda x, y: (np.where(some(y, 0.5)[:, None], other[x], x), y)  # noqa: E731
-    return reviews_by_words().but(data=tables.as_splits(*tables.changed(made.reviews(rows=900), "train", mixed)))
+    return reviews_by_words().but(data=tables.as_splits(*tables.changed(made.reviews(), "train", mixed)))
 
 
 @planted(DATA, digits_rows_gru)
@@ -96,16 +96,21 @@ def frames_with_torn_lines() -> Recipe:
 
 @planted(DATA, games_of_two)
 def half_of_the_games_the_other_way_round() -> Recipe:
-    """In 45 % of the training games the loser was written down first with the result of the winner."""
+    """In 45 % of the training games the players were written down the other way round."""
     turned = lambda x, y: (np.where(some(y, 0.45)[:, None], x[:, ::-1], x), y)  # noqa: E731
     return games_of_two().but(data=tables.as_splits(*tables.changed(made.games(), "train", turned)))
 
 
-@planted(DATA, tones_that_rise)
+def loud(copies: bool) -> Recipe:
+    """Tones in loud noise; of the training part forty, again and again, or all."""
+    again = lambda x, y: (np.tile(x[:40], (15, 1, 1)), np.tile(y[:40], 15)) if copies else (x, y)  # noqa: E731
+    return tones_that_rise().but(data=tables.as_splits(*tables.changed(made.sweeps(noise=0.8), "train", again)))
+
+
+@planted(DATA, tones_that_rise, also=(Cause.OVERFITTING,), repaired=lambda: loud(False))
 def one_recording_again_and_again() -> Recipe:
     """A copy loop wrote forty recordings fifteen times each instead of six hundred."""
-    copies = lambda x, y: (np.tile(x[:40], (15, 1, 1)), np.tile(y[:40], 15))  # noqa: E731
-    return tones_that_rise().but(data=tables.as_splits(*tables.changed(made.sweeps(noise=1.0), "train", copies)))
+    return loud(True)
 
 
 @planted(DATA, symbols_delayed, also=(Cause.MODEL_BIAS,))
@@ -119,10 +124,3 @@ def symbols_recorded_in_chunks() -> Recipe:
 
     parts = tables.changed(made.delays(), "train validation test", chunks)
     return symbols_delayed().but(data=tables.as_splits(*parts))
-
-
-@planted(DATA, majority_lstm)
-def signs_lost_in_half_of_the_files() -> Recipe:
-    """Half of the training sequences were saved as whole numbers without a sign."""
-    unsigned = lambda x, y: (np.where(some(y, 0.5)[:, None, None], np.abs(x), x), y)  # noqa: E731
-    return majority_lstm().but(data=tables.as_splits(*tables.changed(sequences.majority(), "train", unsigned)))

@@ -34,10 +34,12 @@ class Duel(nn.Module):
 class Summed(nn.Module):
     """Filters, then the sum over the image, or another way to forget where."""
 
-    def __init__(self, pool: str = "sum", outputs: int = 5) -> None:
+    def __init__(self, pool: str = "sum", width: int = 8) -> None:
         super().__init__()
-        self.filters = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU())
-        self.head, self.pool = nets.mlp(16, 32, outputs), pool
+        self.filters = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 16, 3, padding=1), nn.ReLU()
+        )
+        self.head, self.pool = nets.mlp(16, 32, 5), pool
 
     def forward(self, x: Tensor) -> Tensor:
         found = self.filters(x)
@@ -45,14 +47,14 @@ class Summed(nn.Module):
 
 
 class Patches(nn.Module):
-    """Sixteen patches of a digit by an encoder layer, with learned places or without."""
+    """Nine patches of an image by an encoder layer, with learned places or without."""
 
-    def __init__(self, places: bool = True, width: int = 32) -> None:
+    def __init__(self, places: bool = True, width: int = 24) -> None:
         super().__init__()
-        self.embedding = nn.Linear(4, width)
-        self.place = nn.Parameter(0.3 * torch.randn(16, width)) if places else None
+        self.embedding = nn.Linear(9, width)
+        self.place = nn.Parameter(0.3 * torch.randn(9, width)) if places else None
         self.encoder = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True)
-        self.head = nn.Linear(width, 10)
+        self.head = nn.Linear(width, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embedding(x)
@@ -92,17 +94,17 @@ class Radial(nn.Module):
 
 
 class Identity(nn.Module):
-    """An Elman network whose recurrence begins as `scale` times the identity, or as torch begins it."""
+    """An Elman network whose recurrence begins as `scale` times the identity, or as random as large as that."""
 
-    def __init__(self, scale: float | None = 1.0, kind: str = "relu", width: int = 32) -> None:
+    def __init__(self, scale: float = 1.0, kind: str = "relu", width: int = 32, mixed: bool = False) -> None:
         super().__init__()
         self.rnn = nn.RNN(3, width, nonlinearity=kind, batch_first=True)
         self.head = nn.Linear(width, 3)
-        if scale is not None:
-            with torch.no_grad():
-                self.rnn.weight_hh_l0.copy_(scale * torch.eye(width))
-                self.rnn.bias_hh_l0.zero_()
-                self.rnn.bias_ih_l0.zero_()
+        start = torch.randn(width, width) / width**0.5 if mixed else torch.eye(width)
+        with torch.no_grad():
+            self.rnn.weight_hh_l0.copy_(scale * start)
+            self.rnn.bias_hh_l0.zero_()
+            self.rnn.bias_ih_l0.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.rnn(x)[0][:, -1])
@@ -173,9 +175,9 @@ class Rising(nn.Module):
 class Probability(nn.Module):
     """A hidden layer and a probability."""
 
-    def __init__(self, inputs: int = 30, spread: float | None = None) -> None:
+    def __init__(self, inputs: int = 30, spread: float | None = None, width: int = 24) -> None:
         super().__init__()
-        self.net = nn.Sequential(*nets.mlp(inputs, 24, 1), nn.Sigmoid())
+        self.net = nn.Sequential(*nets.mlp(inputs, width, 1), nn.Sigmoid())
         if spread is not None:
             for layer in (self.net[0], self.net[2]):
                 nn.init.normal_(layer.weight, std=spread)

@@ -8,14 +8,15 @@ from torch import nn
 
 from diagnosis_cases import course_data as made
 from diagnosis_cases import course_nets as own
-from diagnosis_cases import forum_data, nets, tables
+from diagnosis_cases import forum_data, nets, sequences
 from diagnosis_cases.case import planted
+from diagnosis_cases.course_faults import loud
 from diagnosis_cases.course_setups import (
     blobs_counted,
-    digits_by_patches,
     games_of_two,
     ratings_factorized,
     reviews_by_words,
+    spots_by_patches,
     symbols_delayed,
     tones_that_rise,
     yields_of_which_half_is_chance,
@@ -39,7 +40,7 @@ def thirty_factors_for_few_ratings() -> Recipe:
 def chance_learned_by_heart() -> Recipe:
     """Two wide layers, two hundred epochs and no decay for rows of which half of the variance is chance."""
     return yields_of_which_half_is_chance().but(
-        data=few(made.noisy_yields(), 300), model=lambda: nets.mlp(8, 256, 256, 1),
+        data=few(made.noisy_yields(), 100), model=lambda: nets.mlp(8, 256, 256, 1),
         optimizer=partial(ADAM, lr=2e-3), epochs=80,
     )  # fmt: skip
 
@@ -66,20 +67,20 @@ def seventy_hours_for_a_wide_network() -> Recipe:
     )  # fmt: skip
 
 
-@planted(OVERFITTING, tones_that_rise)
+@planted(OVERFITTING, tones_that_rise, repaired=lambda: loud(False))
 def thirty_tones_in_noise() -> Recipe:
-    """Thirty recordings in loud noise."""
+    """Thirty recordings in loud noise for a hidden layer without filters."""
     return tones_that_rise().but(
-        data=few(made.sweeps(noise=1.0), 30), model=lambda: nn.Sequential(nn.Flatten(), *nets.mlp(48, 128, 2)),
+        data=few(made.sweeps(noise=0.8), 30), model=lambda: nn.Sequential(nn.Flatten(), *nets.mlp(48, 128, 2)),
         batch_size=10, epochs=60,
     )  # fmt: skip
 
 
-@planted(OVERFITTING, digits_by_patches)
-def seventy_digits_in_patches() -> Recipe:
-    """Seventy digits for an encoder layer over patches."""
-    parts: Any = tuple((made.patches(x), y) for x, y in tables.digits(image=True))
-    return digits_by_patches().but(data=few(parts, 70), batch_size=16, epochs=60)
+@planted(OVERFITTING, spots_by_patches)
+def thirty_spots_in_patches() -> Recipe:
+    """Thirty images of spots for an encoder layer over patches."""
+    parts: Any = tuple((made.patches(x), y) for x, y in sequences.spots(seed=3))
+    return spots_by_patches().but(data=few(parts, 30), batch_size=10, epochs=100)
 
 
 @planted(OVERFITTING, games_of_two)

@@ -48,14 +48,15 @@ def warmth_by_branches() -> Recipe:
 @setup("cnn", "multi-class")
 def blobs_counted() -> Recipe:
     """How many blobs there are, by filters and a sum."""
-    return recipe(made.blobs(), own.Summed, lr=1e-2, epochs=25)
+    return recipe(made.blobs(), own.Summed, lr=5e-3, epochs=12)
 
 
-@setup("attention", "multi-class")
-def digits_by_patches() -> Recipe:
-    """Sixteen patches of a digit by an encoder layer."""
-    parts: Any = tuple((made.patches(x), y) for x, y in tables.digits(image=True))
-    return recipe(parts, own.Patches, lr=5e-3, epochs=20, batch_size=64)
+@setup("attention", "regression")
+def spots_by_patches() -> Recipe:
+    """Where a spot is, by an encoder layer over nine patches of the image."""
+    parts: Any = tuple((made.patches(x), y) for x, y in sequences.spots(seed=3))
+    fall = lambda step, steps: 1 - step / steps  # noqa: E731
+    return recipe(parts, own.Patches, nn.MSELoss(), lr=5e-3, epochs=20, schedule=fall)
 
 
 @setup("cnn", "binary")
@@ -165,9 +166,9 @@ def trains_with_heavy_tails() -> Recipe:
 @setup("mlp", "multi-class")
 def groups_with_restarts() -> Recipe:
     """A rate that falls and begins anew four times: the loss rises at every restart."""
-    warm = lambda step, steps: 0.5 * (1 + np.cos(np.pi * (step % (steps / 4)) / (steps / 4)))  # noqa: E731
+    fall = lambda step, steps: 0.5 * (1 + np.cos(np.pi * (step % (steps / 4)) / (steps / 4)))  # noqa: E731
     parts = tables.scaled(*tables.groups(seed=8))
-    return recipe(parts, lambda: nets.mlp(20, 96, 96, 4), lr=5e-3, epochs=24, schedule=warm)
+    return recipe(parts, lambda: nets.mlp(20, 96, 96, 4), lr=5e-3, epochs=24, schedule=fall)
 
 
 @setup("mlp", "regression")
