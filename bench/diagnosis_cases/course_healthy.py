@@ -15,7 +15,6 @@ from diagnosis_cases.course_setups import (
     rings_by_radial_units,
     symbols_delayed,
     tones_that_rise,
-    warmth_by_branches,
     yields_of_fields,
 )
 from diagnosis_cases.setups import ADAM, SGD, digits_mlp
@@ -55,13 +54,13 @@ def a_long_warm_up() -> Recipe:
 def a_loss_that_shakes_until_the_end() -> Recipe:
     """Batches of four at a lively rate, which falls at the very end."""
     return yields_of_fields().but(
-        batch_size=4, epochs=14, optimizer=partial(ADAM, lr=3e-3),
+        batch_size=4, epochs=8, optimizer=partial(ADAM, lr=3e-3),
         schedule=lambda step, steps: min(1.0, 3.0 * (1 - step / steps)),
     )  # fmt: skip
 
 
 @planted(NONE, games_of_two)
-def a_sigmoid_layer_or_two() -> Recipe:
+def a_layer_of_sigmoids() -> Recipe:
     """Sigmoids in the hidden layer, which one layer survives."""
     net = lambda: nn.Sequential(nn.Embedding(12, 8), nn.Flatten(), *nets.mlp(16, 32, 2, act=nn.Sigmoid))  # noqa: E731
     return games_of_two().but(model=net, epochs=25)
@@ -75,7 +74,7 @@ def a_rate_that_is_restarted() -> Recipe:
 
 
 @planted(NONE, reviews_by_words)
-def weights_that_decay_a_little() -> Recipe:
+def a_rate_of_one_for_embeddings() -> Recipe:
     """Plain SGD at a rate that looks huge, as the gradients of averaged embeddings are small."""
     return reviews_by_words().but(optimizer=partial(SGD, lr=1.0, momentum=0.9), epochs=15)
 
@@ -90,9 +89,3 @@ def only_a_few_filters() -> Recipe:
         )
 
     return tones_that_rise().but(model=net)
-
-
-@planted(NONE, warmth_by_branches)
-def gradients_that_are_clipped_all_the_time() -> Recipe:
-    """Every gradient is clipped, and the rate is as large as that wants."""
-    return warmth_by_branches().but(clip_norm=0.5, optimizer=partial(SGD, lr=0.02, momentum=0.9))

@@ -142,7 +142,7 @@ class Branch(nn.Module):
         return x + self.size * self.inner(x)
 
 
-def branches(size: float, count: int = 12, width: int = 32) -> nn.Sequential:
+def branches(size: float, count: int = 10, width: int = 32) -> nn.Sequential:
     """Residual branches in a row, for six inputs."""
     return nn.Sequential(nn.Linear(6, width), *(Branch(width, size) for _ in range(count)), nn.Linear(width, 1))
 

@@ -12,7 +12,6 @@ from diagnosis_cases import course_nets as own
 from diagnosis_cases import nets
 from diagnosis_cases.case import planted
 from diagnosis_cases.course_setups import (
-    blobs_counted,
     digits_by_many_filters,
     first_mark_by_identity,
     last_by_four_layers,
@@ -35,8 +34,8 @@ OPTIMIZATION = Cause.OPTIMIZATION
 
 @planted(OPTIMIZATION, digits_by_many_filters)
 def many_filters_without_norm() -> Recipe:
-    """The same nine layers of filters, plain, as torch begins them: hardly any signal is left behind them."""
-    return digits_by_many_filters().but(model=partial(own.filters_in_a_row, 8, False))
+    """The same eight layers of filters, plain, as torch begins them: hardly any signal is left behind them."""
+    return digits_by_many_filters().but(model=partial(own.filters_in_a_row, 7, False))
 
 
 @planted(OPTIMIZATION, first_mark_by_identity)
@@ -178,9 +177,3 @@ def attention_that_begins_saturated() -> Recipe:
 def stopped_on_the_plateau() -> Recipe:
     """A training that is over before the loss leaves its plateau."""
     return parity_after_a_plateau().but(epochs=12, optimizer=partial(ADAM, lr=3e-4))
-
-
-@planted(OPTIMIZATION, blobs_counted)
-def rprop_in_small_batches() -> Recipe:
-    """Rprop, which wants the whole gradient, in batches of eight."""
-    return blobs_counted().but(optimizer=partial(torch.optim.Rprop, lr=1e-2), batch_size=8, epochs=10)

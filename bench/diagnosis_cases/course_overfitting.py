@@ -80,7 +80,7 @@ def thirty_tones_in_noise() -> Recipe:
 def thirty_spots_in_patches() -> Recipe:
     """Thirty images of spots for an encoder layer over patches."""
     parts: Any = tuple((made.patches(x), y) for x, y in sequences.spots(seed=3))
-    return spots_by_patches().but(data=few(parts, 30), batch_size=10, epochs=100)
+    return spots_by_patches().but(data=few(parts, 30), batch_size=10, epochs=70)
 
 
 @planted(OVERFITTING, games_of_two)
@@ -92,4 +92,4 @@ def forty_games() -> Recipe:
 @planted(OVERFITTING, symbols_delayed)
 def five_sequences_of_symbols() -> Recipe:
     """Five sequences to learn from."""
-    return symbols_delayed().but(data=few(made.delays(), 5), epochs=150)
+    return symbols_delayed().but(data=few(made.delays(), 5), epochs=100)

@@ -40,9 +40,9 @@ def yields_of_fields() -> Recipe:
 
 @setup("mlp", "regression")
 def warmth_by_branches() -> Recipe:
-    """Twelve residual branches, each taken small, by SGD with momentum."""
+    """Ten residual branches, each taken small, by SGD with momentum."""
     sgd = partial(SGD, lr=0.01, momentum=0.9)
-    return recipe(made.warmth(), partial(own.branches, 0.2), nn.MSELoss(), optimizer=sgd, epochs=20)
+    return recipe(made.warmth(), partial(own.branches, 0.2), nn.MSELoss(), optimizer=sgd, epochs=12)
 
 
 @setup("cnn", "multi-class")
@@ -102,15 +102,15 @@ def first_mark_by_identity() -> Recipe:
 def last_by_four_layers() -> Recipe:
     """Which of two tokens came last, by four encoder layers that normalize what they give, with a warm-up."""
     warm = lambda step, steps: min(1.0, 4 * (step + 1) / steps)  # noqa: E731
-    parts = sequences.last_of_two(rows=1200)
+    parts = sequences.last_of_two(rows=1000)
     return recipe(parts, own.DeepTokens, lr=2e-3, epochs=10, batch_size=64, schedule=warm)
 
 
 @setup("cnn", "multi-class")
 def digits_by_many_filters() -> Recipe:
-    """Nine layers of filters with batch norm by SGD."""
+    """Eight layers of filters with batch norm by SGD."""
     sgd = partial(SGD, lr=0.05, momentum=0.9)
-    net = partial(own.filters_in_a_row, 8, True)
+    net = partial(own.filters_in_a_row, 7, True)
     return recipe(tables.digits(image=True), net, optimizer=sgd, epochs=12)
 
 
