@@ -86,13 +86,13 @@ def adadelta_at_the_rate_of_adam() -> Recipe:
 
 @planted(OPTIMIZATION, yields_of_fields)
 def a_first_step_that_kills_all_units() -> Recipe:
-    """SGD at 3 with gradients clipped at one: the first steps drive all units below zero, where they stay."""
+    """SGD at 3 with gradients clipped at one: the first steps drive units below zero, where they stay."""
     return yields_of_fields().but(optimizer=partial(SGD, lr=3.0, momentum=0.9), clip_norm=1.0)
 
 
 @planted(OPTIMIZATION, warmth_by_branches)
 def branches_that_double_what_they_get() -> Recipe:
-    """Residual branches at full size, each of which doubles the variance, at the rate that then is stable."""
+    """Residual branches taken large, each of which more than doubles the variance, at the rate for small ones."""
     return warmth_by_branches().but(model=partial(own.branches, 1.5), clip_norm=1.0)
 
 
@@ -119,7 +119,7 @@ def private_loop(spread: float) -> Callable[..., None]:
 
 @planted(OPTIMIZATION, reviews_by_words)
 def gradients_under_the_noise_of_privacy() -> Recipe:
-    """Clipped gradients with noise ten times their length, for privacy."""
+    """Clipped gradients with noise more than ten times as long, for privacy."""
     return reviews_by_words().but(loop=private_loop(0.3))
 
 
@@ -149,7 +149,7 @@ def centres_far_from_all_points() -> Recipe:
 
 @planted(OPTIMIZATION, warmth_by_branches, also=(Cause.DATA,), repaired=lambda: plain_warmth(0.0))
 def temperatures_in_kelvin() -> Recipe:
-    """Inputs of 293 plus or minus 5, never centred, by SGD at the largest rate that is stable."""
+    """Inputs of 293 plus or minus 5, never centred, by SGD at a rate that is stable for them."""
     return plain_warmth(293.0)
 
 
