@@ -1,7 +1,7 @@
 """A training step of the encoder against `nn.TransformerEncoder` of the same size, in turn, on one thread.
 
-Both: three layers of width 256 with 4 heads and 1,024 hidden units, ReLU, layer norm before or after, no dropout, batches
-of 32 sequences of 64 vectors; forward, backward, gradients dropped.
+Both: three layers of width 256 with 4 heads and 1,024 hidden units, ReLU, layer norm before or after, no dropout,
+batches of 32 sequences of 64 vectors; forward and backward.
 """
 
 import argparse

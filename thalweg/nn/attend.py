@@ -31,6 +31,7 @@ def attend(
     bias: Float[Tensor, "#batch #heads query key"] | None = None,
     causal: bool = False,
     dropout: float = 0.0,
+    blind: bool = True,
 ) -> Float[Tensor, "batch heads query out"]:
     """What each query finds; zeros, and no gradient, for one that may look at no key.
 
@@ -47,7 +48,7 @@ def attend(
         if not by_products:
             return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal)
         return _weighted(_softmax(_scores(query, key)), value, dropout)
-    mask, sees = _rows_with_keys(_joined(mask, causal, query.shape[2], query.device))
+    mask, sees = _rows_with_keys(_joined(mask, causal, query.shape[2], query.device), blind)
     if by_products:
         output = _weighted(_softmax(_scores(query, key), mask, bias), value, dropout)
     else:
@@ -68,7 +69,7 @@ def weights_of(
     >>> weights_of(torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 4), causal=True).tolist()
     [[[[1.0, 0.0], [0.5, 0.5]]]]
     """
-    mask, sees = _rows_with_keys(_joined(mask, causal, query.shape[2], query.device))
+    mask, sees = _rows_with_keys(_joined(mask, causal, query.shape[2], query.device), blind=True)
     weights = _softmax(_scores(query, key), mask, bias)
     return weights if sees is None else weights.masked_fill(~sees, 0.0)
 
@@ -96,10 +97,10 @@ def _joined(mask: Tensor | None, causal: bool, length: int, device: torch.device
     return before if mask is None else mask & before
 
 
-def _rows_with_keys(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def _rows_with_keys(mask: Tensor | None, blind: bool) -> tuple[Tensor | None, Tensor | None]:
     """The mask with every row without keys opened, whose softmax would be 0 / 0, and which rows had keys."""
-    if mask is None:
-        return None, None
+    if mask is None or not blind:
+        return mask, None
     sees = mask.any(-1, keepdim=True)
     return mask | ~sees, sees
 

@@ -156,16 +156,18 @@ class MultiHeadAttention(nn.Module):
         self._check(values, lengths, memory, memory_lengths, mask)
         query, key, value = self._projected(values, memory)
         dropout = self.dropout if self.training else 0.0
-        plain = mask is None and self.relative is None and not dropout
-        if self.window is not None and plain:
+        blind = mask is not None or memory is not None
+        if self.window is not None and not blind and self.relative is None and not dropout:
             found = attend_near(query, key, value, self.window, self.causal, lengths)
-            may = None
         else:
             may = self._mask(values, lengths if memory is None else memory_lengths, memory, mask)
-            causal = self.causal and may is None
-            found = attend(query, key, value, mask=may, bias=self._bias(values), causal=causal, dropout=dropout)
+            bias, causal = self._bias(values), self.causal and may is None
+            some_blind = blind or self.window is not None
+            found = attend(query, key, value, mask=may, bias=bias, causal=causal, dropout=dropout, blind=some_blind)
         output: Tensor = self.output(found.transpose(1, 2).flatten(2))
-        return _zero_where_nothing_is(output, may, lengths)
+        if blind and may is not None:
+            output = output.masked_fill(~may.any(-1).any(1)[..., None], 0.0)
+        return output if lengths is None else output.masked_fill(~present(lengths, values.shape[1])[..., None], 0.0)
 
     @no_type_check
     def attention(
@@ -184,7 +186,7 @@ class MultiHeadAttention(nn.Module):
         self._check(values, lengths, memory, memory_lengths, mask)
         query, key, _ = self._projected(values, memory)
         may = self._mask(values, lengths if memory is None else memory_lengths, memory, mask)
-        maps = weights_of(query, key, mask=may, bias=self._bias(values), causal=self.causal)
+        maps = weights_of(query, key, mask=may, bias=self._bias(values), causal=self.causal and may is None)
         return maps if lengths is None else maps * present(lengths, values.shape[1])[:, None, :, None]
 
     def _projected(self, values: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,10 +210,16 @@ class MultiHeadAttention(nn.Module):
     def _mask(
         self, values: Tensor, key_lengths: Tensor | None, memory: Tensor | None, mask: Tensor | None
     ) -> Tensor | None:
-        """What may be looked at; None where that is everything, but for the causal order."""
+        """What may be looked at; None where that is everything, but for the causal order.
+
+        In self-attention the queries of padding may look at something too, so that no row of the softmax is empty: what
+        they find is not used.
+        """
         masks = [] if mask is None else [mask]
-        if key_lengths is not None:
-            masks.append(padding_mask(key_lengths, (values if memory is None else memory).shape[1]))
+        if key_lengths is not None and memory is not None:
+            masks.append(padding_mask(key_lengths, memory.shape[1]))
+        elif key_lengths is not None:
+            masks.append(padding_mask(key_lengths.clamp(min=1), values.shape[1]))
         if self.window is not None:
             masks.append(band_mask(values.shape[1], self.window, self.causal, device=values.device))
         elif self.causal and masks:
@@ -234,12 +242,22 @@ class MultiHeadAttention(nn.Module):
                 "MultiHeadAttention: it was built with a causal order, a window or positions, which two sequences do "
                 "not share, and given a memory. Build the attention on a memory without them."
             )
-        if mask is not None and not (isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.dim() == 4):
+        if memory is not None and len(memory) != len(values):
+            raise RecipeError(
+                f"MultiHeadAttention: there are {len(memory)} sequences in the memory for {len(values)} values. Give "
+                "one for each, such as memory.expand(len(values), -1, -1)."
+            )
+        shape = (len(values), self.heads, values.shape[1], (values if memory is None else memory).shape[1])
+        if mask is not None and not (isinstance(mask, Tensor) and mask.dtype == torch.bool and _fits(mask, shape)):
             raise RecipeError(
                 f"MultiHeadAttention: the mask is {described(mask)}, but must be bool and broadcast to (batch, heads, "
-                "query, key), True where a query may look. Masks from thalweg.nn.masks are so; torch's are the other "
-                "way round: ~mask."
+                f"query, key), here {shape}, True where a query may look. Masks from thalweg.nn.masks are so; torch's "
+                "are the other way round: ~mask."
             )
+
+
+def _fits(mask: Tensor, shape: tuple[int, ...]) -> bool:
+    return mask.dim() == 4 and all(own in (1, side) for own, side in zip(mask.shape, shape, strict=True))
 
 
 def check_heads(where: str, width: int, heads: int, positions: str | None) -> None:
@@ -259,12 +277,3 @@ def check_heads(where: str, width: int, heads: int, positions: str | None) -> No
             f"{where}: width is {width}, which {heads} heads do not divide{why}. Give for instance "
             f"width={math.ceil(width / parts) * parts}."
         )
-
-
-def _zero_where_nothing_is(output: Tensor, may: Tensor | None, lengths: Tensor | None) -> Tensor:
-    """The output, 0 (without a gradient) at padding and where a query had no key in any head."""
-    if may is not None:
-        output = output.masked_fill(~may.any(-1).any(1)[..., None], 0.0)
-    if lengths is not None:
-        output = output.masked_fill(~present(lengths, output.shape[1])[..., None], 0.0)
-    return output

@@ -34,8 +34,8 @@ class EncoderLayer(nn.Module):
 
     `feed_forward` is the width inside (4 x `width` unless given), `norm` "layer", "batch", "power" or "rms", `order`
     "pre" or "post"; `dropout` silences weights of attention, hidden units, and what both add to the stream.
-    `positions`, `window` and `causal` are those of `MultiHeadAttention`. What comes out at padding is of no meaning. Raises
-    `RecipeError` for a knob out of its range.
+    `positions`, `window` and `causal` are those of `MultiHeadAttention`. What comes out at padding has no meaning.
+    Raises `RecipeError` for a knob out of its range.
 
     >>> import torch
     >>> EncoderLayer(16, heads=4)(torch.randn(2, 7, 16), torch.tensor([7, 3])).shape
