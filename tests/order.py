@@ -1,4 +1,4 @@
-"""The order task: which of two tokens comes first in a sequence of others? How far does what was learned reach?
+"""The order task: which of two tokens comes first in a sequence of others, and at what lengths is that still known.
 
 `python tests/order.py` prints how often networks trained at one length are right there, and at two and four times it.
 """

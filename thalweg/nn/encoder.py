@@ -168,9 +168,11 @@ class Encoder(nn.Module):
         return found
 
     def _embedded(self, values: Tensor, lengths: Tensor | None) -> Tensor:
-        stream = self.embedding(values)
         if lengths is not None:
-            check_lengths("Encoder", lengths, len(stream))
+            check_lengths("Encoder", lengths, len(values))
+            if values.dim() in (2, 3):  # tokens and vectors; what stands in the padding would reach gradients
+                values = _without_padding(values[..., None] if values.dim() == 2 else values, lengths).view_as(values)
+        stream = self.embedding(values)
         output: Tensor = self.dropout(self.positions(_without_padding(stream, lengths)))
         return output
 
@@ -269,4 +271,4 @@ def _embedding(inputs: int | None, vocabulary: int | None, patch: int | None, wi
 
 
 def _without_padding(stream: Tensor, lengths: Tensor | None) -> Tensor:
-    return stream if lengths is None else stream.masked_fill(~present(lengths, stream.shape[1])[..., None], 0.0)
+    return stream if lengths is None else stream.masked_fill(~present(lengths, stream.shape[1])[..., None], 0)
