@@ -299,6 +299,7 @@ def test_it_is_trained_by_a_recipe() -> None:
         (lambda: SequenceNorm("instance", 3), "name is 'instance'"),
         (lambda: made()(torch.zeros(2, 3)), r"shape \(batch, length, 3\), and was given float32 of shape \(2, 3\)"),
         (lambda: made()(torch.zeros(2, 5, 3).long()), "was given int64"),
+        (lambda: made()([1, 2], LENGTHS), r"was given \[1, 2\]"),
         (lambda: made()(sequences(), torch.tensor([1, 2])), r"Encoder: lengths are int64 of shape \(2,\)"),
         (lambda: encoder(2, vocabulary=5)(torch.zeros(2, 3)), "takes tokens, int64 of shape"),
         (lambda: encoder(2, vocabulary=5)(torch.zeros(2, 3).to(torch.uint8)), "was given uint8"),
@@ -314,5 +315,8 @@ def test_what_cannot_be_is_said(build: Any, words: str) -> None:
 
 
 def test_a_token_beyond_the_vocabulary_is_named() -> None:
+    with pytest.raises(DataError, match="lie between -100 and 2, .*vocabulary=5, and give 0 to padding"):
+        encoder(2, vocabulary=5)(torch.tensor([[2, -100]]))
+    assert encoder(2, vocabulary=5)(torch.tensor([[2, -100]]), torch.tensor([1])).shape == (1, 2)
     with pytest.raises(DataError, match="lie between 1 and 9, but the network knows 0 to 4.*vocabulary=10"):
         encoder(2, vocabulary=5)(torch.tensor([[1, 9]]))

@@ -35,8 +35,9 @@ def attend(
 ) -> Float[Tensor, "batch heads query out"]:
     """What each query finds; zeros, and no gradient, for one that may look at no key.
 
-    `mask` is True where a query may look, `bias` is added to the scores, `causal` keeps keys after the query from it,
-    and `dropout` silences that share of the weights.
+    `mask` is True where a query may look, `bias` is added to the scores, `causal` keeps keys after the query from it
+    (there are as many keys as queries then), and `dropout` silences that share of the weights. Where every query has a
+    key, `blind=False` spares the care for those that have none.
 
     >>> query, key, value = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 3, 4), torch.tensor([[[[1.0], [3.0], [8.0]]]])
     >>> may = torch.tensor([[True, True, False], [False, False, False]])

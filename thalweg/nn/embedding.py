@@ -44,7 +44,8 @@ class TokenEmbedding(nn.Module):
         except IndexError as error:
             raise DataError(
                 f"Tokens lie between {values.min()} and {values.max()}, but the network knows 0 to {known - 1}. Build "
-                f"it with vocabulary={values.max() + 1}, or give tokens that are not known the id that says so."
+                f"it with vocabulary={max(known, int(values.max()) + 1)}, and give {PADDING} to padding and an id of "
+                "its own to all that is not known."
             ) from error
         return output
 

@@ -168,7 +168,7 @@ class Encoder(nn.Module):
         return found
 
     def _embedded(self, values: Tensor, lengths: Tensor | None) -> Tensor:
-        if lengths is not None:
+        if lengths is not None and isinstance(values, Tensor):
             check_lengths("Encoder", lengths, len(values))
             if values.dim() in (2, 3):  # tokens and vectors; what stands in the padding would reach gradients
                 values = _without_padding(values[..., None] if values.dim() == 2 else values, lengths).view_as(values)
