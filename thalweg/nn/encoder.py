@@ -167,7 +167,7 @@ class Encoder(nn.Module):
             stream = layer(stream, lengths, mask=mask)
         return found
 
-    def _embedded(self, values: Tensor, lengths: Tensor | None) -> Tensor:
+    def _embedded(self, values: Any, lengths: Any) -> Tensor:
         if lengths is not None and isinstance(values, Tensor):
             check_lengths("Encoder", lengths, len(values))
             if values.dim() in (2, 3):  # tokens and vectors; what stands in the padding would reach gradients
