@@ -80,7 +80,7 @@ def attend_near(
 ) -> Heads:
     """`attend` where a query sees itself and `window` keys back, and as many ahead unless `causal`.
 
-    `lengths` are those of the sequences; padding is not seen.
+    `lengths` are those of the sequences; padding is not seen, and what its own queries find has no meaning.
 
     >>> value = torch.tensor([[[[1.0], [3.0], [8.0]]]])
     >>> attend_near(torch.zeros(1, 1, 3, 1), torch.zeros(1, 1, 3, 1), value, 1, causal=True).tolist()
