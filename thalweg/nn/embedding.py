@@ -1,0 +1,115 @@
+"""What stands before attention: tokens, vectors and images as sequences of vectors of one width."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from thalweg.core.door import no_type_check
+from thalweg.core.errors import DataError, RecipeError
+from thalweg.nn.knobs import check_count
+from thalweg.nn.masks import described
+
+PADDING = 0
+"""The token that fills up a sequence: its vector is 0, and stays so."""
+
+
+class TokenEmbedding(nn.Module):
+    """A learned vector for each token, `(batch, length) -> (batch, length, width)`; that of token 0, padding, is 0.
+
+    Raises `RecipeError` for input that is no tokens, `DataError` (on a CPU) for a token beyond the vocabulary.
+
+    >>> TokenEmbedding(100, 16)(torch.tensor([[5, 7, 0]])).shape
+    torch.Size([1, 3, 16])
+    """
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        check_count("TokenEmbedding", "vocabulary", vocabulary, least=2)
+        check_count("TokenEmbedding", "width", width)
+        self.table = nn.Embedding(vocabulary, width, padding_idx=PADDING)
+
+    @no_type_check
+    def forward(self, values: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
+        """The vectors of the tokens."""
+        known = self.table.num_embeddings
+        if not _is(values, 2, whole=True):
+            raise RecipeError(
+                f"The network takes tokens, int64 of shape (batch, length), and was given {described(values)}. Give "
+                "tokens of a vocabulary, or build it with inputs= the features of a position."
+            )
+        try:
+            output: Tensor = self.table(values)
+        except IndexError as error:
+            raise DataError(
+                f"Tokens lie between {values.min()} and {values.max()}, but the network knows 0 to {known - 1}. Build "
+                f"it with vocabulary={max(known, int(values.max()) + 1)}, and give {PADDING} to padding and an id of "
+                "its own to all that is not known."
+            ) from error
+        return output
+
+
+class VectorEmbedding(nn.Module):
+    """A linear map of the features of each position, `(batch, length, inputs) -> (batch, length, width)`.
+
+    Raises `RecipeError` for counts below 1 and for input of another shape.
+
+    >>> VectorEmbedding(3, 16)(torch.zeros(5, 7, 3)).shape
+    torch.Size([5, 7, 16])
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        check_count("VectorEmbedding", "inputs", inputs)
+        check_count("VectorEmbedding", "width", width)
+        self.linear = nn.Linear(inputs, width)
+
+    @no_type_check
+    def forward(self, values: Float[Tensor, "batch length inputs"]) -> Float[Tensor, "batch length width"]:
+        """The vectors of the positions, of the weights' type even where they are computed in 16 bits."""
+        inputs = self.linear.in_features
+        if not _is(values, 3) or values.shape[2] != inputs:
+            raise RecipeError(
+                f"The network takes real numbers of shape (batch, length, {inputs}), and was given "
+                f"{described(values)}. Build it with inputs= the features of a position, or vocabulary= for tokens."
+            )
+        output: Tensor = self.linear(values)
+        return output.to(self.linear.weight.dtype)
+
+
+class PatchEmbedding(nn.Module):
+    """Patches of images as positions: `(batch, channels, height, width) -> (batch, patches, width)`, row by row.
+
+    Each patch, `patch` x `patch` pixels, goes through one linear map (Dosovitskiy et al., "An Image is Worth 16x16
+    Words", 2021). Raises `RecipeError` for counts below 1, and for images of other channels or of sides that are no
+    multiples of the patch.
+
+    >>> PatchEmbedding(3, 16, patch=4)(torch.zeros(5, 3, 8, 12)).shape
+    torch.Size([5, 6, 16])
+    """
+
+    def __init__(self, channels: int, width: int, patch: int) -> None:
+        super().__init__()
+        for knob, value in {"channels": channels, "width": width, "patch": patch}.items():
+            check_count("PatchEmbedding", knob, value)
+        self.patch = patch
+        self.convolution = nn.Conv2d(channels, width, patch, patch)
+
+    @no_type_check
+    def forward(self, values: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch patch features"]:
+        """The vectors of the patches."""
+        channels, side = self.convolution.in_channels, self.patch
+        if not _is(values, 4) or values.shape[1] != channels or values.shape[2] % side or values.shape[3] % side:
+            raise RecipeError(
+                f"The network takes images of shape (batch, {channels}, height, width) with sides that are multiples "
+                f"of its patch, {side}, and was given {described(values)}. Give another patch=, or scale the images."
+            )
+        output: Tensor = self.convolution(values)
+        return output.flatten(2).mT.to(self.convolution.weight.dtype)
+
+
+def _is(values: Any, dims: int, whole: bool = False) -> bool:
+    if not isinstance(values, Tensor) or values.dim() != dims:
+        return False
+    return values.dtype in (torch.int64, torch.int32) if whole else values.is_floating_point()
