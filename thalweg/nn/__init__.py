@@ -4,6 +4,7 @@ from thalweg.nn.cnn import cnn
 from thalweg.nn.frozen import Frozen, Pretrained, pretrained
 from thalweg.nn.inputs import NoisyInputs, Prepared, Standardized
 from thalweg.nn.local import LocallyConnected2d, same_outputs, unshared
+from thalweg.nn.local_attention import local_attention
 from thalweg.nn.mlp import mlp
 from thalweg.nn.normalization import normalization
 from thalweg.nn.power_norm import PowerNorm
@@ -21,6 +22,7 @@ __all__ = [
     "Standardized",
     "Temperature",
     "cnn",
+    "local_attention",
     "localization_net",
     "mlp",
     "normalization",
