@@ -99,10 +99,10 @@ def test_tokens() -> None:
         ({}, r"inputs is None and vocabulary is None, but it is one of them"),
         ({"inputs": 3, "vocabulary": 4}, r"inputs is 3 and vocabulary is 4"),
         ({"inputs": 0}, r"inputs is 0, but it must be a whole number of at least 1"),
-        ({"vocabulary": 2.5}, r"vocabulary is 2\.5"),
+        ({"vocabulary": 0}, r"vocabulary is 0"),
         ({"inputs": 3, "kind": "ltsm"}, r"Did you mean 'lstm'"),
         ({"inputs": 3, "head": "last"}, r"'sequence', 'position'"),
-        ({"inputs": 3, "dropout": 1}, r"dropout is 1"),
+        ({"inputs": 3, "dropout": 1.0}, r"dropout is 1\.0"),
         ({"inputs": 3, "depth": 0}, r"depth is 0"),
     ],
 )

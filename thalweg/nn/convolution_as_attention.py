@@ -83,8 +83,8 @@ class ConvolutionAsAttention(nn.Module):
         tall, wide = height - self.region[0] + 1, width - self.region[1] + 1
         if tall < 1 or wide < 1:
             raise RecipeError(
-                f"ConvolutionAsAttention: a region of {self.region} does not fit into an image of ({height}, {width}), "
-                "its frame counted. Give larger images, or more padding."
+                f"ConvolutionAsAttention: a region of {self.region} does not fit into an image of "
+                f"({height}, {width}), its frame counted. Give larger images, or more padding."
             )
         queries = _grid(tall, wide, self.stride, self.centers)
         offset = keys - queries[:, None] - self.centers[:, None, None]
@@ -145,8 +145,8 @@ def as_dense(
     """
     if attention.dim() != 3 or values.dim() != 3 or len(attention) != len(values):
         raise RecipeError(
-            f"as_dense was given shares of shape {tuple(attention.shape)} and values of shape {tuple(values.shape)}, but "
-            "they are (head, query, key) and (head, out, in), of as many heads."
+            f"as_dense was given shares of shape {tuple(attention.shape)} and values of shape {tuple(values.shape)}, "
+            "but they are (head, query, key) and (head, out, in), of as many heads."
         )
     weight = torch.einsum("hqk,hoi->qoki", attention, values).flatten(2).flatten(0, 1).detach()
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None).to(weight)

@@ -4,7 +4,7 @@ With $N(i)$ the neighbours of node i and i itself, a layer is
 
 $$ h_i' = \phi\Big(\sum_{j \in N(i)} \alpha_{ij} W h_j + b\Big) $$
 
-- **GCN** (Kipf & Welling, "Semi-Supervised Classification with Graph Convolutional Networks", 2017, equation 2):
+- **GCN** (Kipf & Welling, "Semi-Supervised Classification with Graph Convolutional Networks", 2017, eq. 2):
   $\alpha_{ij} = 1 / \sqrt{d_i d_j}$, $d_i = |N(i)|$, that is $D^{-1/2} (A + I) D^{-1/2} H W$. Known before training.
 - **GAT** (Velickovic et al., "Graph Attention Networks", 2018, equation 3): self-attention whose mask is the graph,
   $\alpha_{ij} = \mathrm{softmax}_{j \in N(i)} \mathrm{LeakyReLU}(a^T [W h_i \,\|\, W h_j])$, several heads side by side.
@@ -54,9 +54,9 @@ class GraphConvolution(nn.Module):
 
 
 class GraphAttention(nn.Module):
-    """Attention of each node over its neighbours, `heads` side by side: `(node, inputs) -> (node, heads * outputs)`.
+    r"""Attention of each node over its neighbours, `heads` side by side: `(node, inputs) -> (node, heads * outputs)`.
 
-    `dynamic` scores by GATv2, else by GAT; `dropout` silences shares $\\alpha_{ij}$ in training, without making the
+    `dynamic` scores by GATv2, else by GAT; `dropout` silences shares $\alpha_{ij}$ in training, without making the
     others sum to 1 again.
 
     >>> layer = GraphAttention(3, 2, heads=4)
@@ -234,8 +234,8 @@ def _check_edges(edges: Any, nodes: int) -> None:
             "edges.T.long() if you have (edge, 2)."
         )
     if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= nodes):
+        strange = int(edges.min()) if int(edges.min()) < 0 else int(edges.max())
         raise RecipeError(
-            f"A graph network was given an edge of node {int(edges.max() if edges.max() >= nodes else edges.min())}, but "
-            f"its {nodes} rows of features are nodes 0 to {nodes - 1}. Give features for every node, or number nodes "
-            "from 0."
+            f"A graph network was given an edge of node {strange}, but its {nodes} rows of features are "
+            f"nodes 0 to {nodes - 1}. Give features for every node, or number nodes from 0."
         )

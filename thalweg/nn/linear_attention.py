@@ -137,8 +137,7 @@ def linear_attention(
     chunks = max(1, -(-length // chunk))
     missing = chunks * chunk - length
     query, key, value = (
-        pad(each, (0, 0, 0, missing)).unflatten(2, (chunks, chunk))
-        for each in (features(query), features(key), value)
+        pad(each, (0, 0, 0, missing)).unflatten(2, (chunks, chunk)) for each in (features(query), features(key), value)
     )
     inside = (query @ key.mT).tril()
     before = pad((key.mT @ value).cumsum(2)[:, :, :-1], (0, 0, 0, 0, 1, 0))  # the sums of all earlier chunks

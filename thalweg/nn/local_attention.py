@@ -28,6 +28,8 @@ from thalweg.core.errors import RecipeError
 from thalweg.nn.knobs import check_count
 
 LEAST_BLOCK, MOST_BLOCK = 16, 128
+FEW = 5
+"""Below so many windows a mask for all pairs costs less than one for each block."""
 
 
 @no_type_check
@@ -57,10 +59,10 @@ def local_attention(
     check_count("local_attention", "window", window, least=0)
     _check_shapes(query, key, value, lengths)
     back, ahead = window, 0 if causal else window
-    block = block_size(window)
-    if query.shape[2] < back + ahead + block:
+    block, padded = block_size(window), lengths is not None and not causal  # what is causal sees no padding after it
+    if query.shape[2] < max(back + ahead + block, FEW * window if padded else 0):
         output = _dense(query, key, value, back, ahead, lengths, scale)
-    elif lengths is None or causal:  # a position before the padding sees none of it
+    elif lengths is None or causal:
         output = _blocks(query, key, value, back, ahead, block, scale)
     else:
         output = _padded_blocks(query, key, value, window, block, lengths, scale)
@@ -82,9 +84,7 @@ def _counts(lengths: Int[Tensor, " batch"], length: int) -> Bool[Tensor, "batch 
     return torch.arange(length, device=lengths.device) < lengths[:, None]
 
 
-def _band(
-    queries: int, keys: int, shift: int, back: int, ahead: int, like: Tensor
-) -> Bool[Tensor, "queries keys"]:
+def _band(queries: int, keys: int, shift: int, back: int, ahead: int, like: Tensor) -> Bool[Tensor, "queries keys"]:
     """Which keys each query sees, where query 0 stands at the position of key `shift`."""
     offset = torch.arange(keys, device=like.device) - torch.arange(queries, device=like.device)[:, None] - shift
     return (offset >= -back) & (offset <= ahead)
@@ -123,16 +123,15 @@ def _blocks(
     return torch.cat(outputs, dim=2)
 
 
-def _edge(
-    query: Tensor, key: Tensor, value: Tensor, shift: int, back: int, ahead: int, scale: float | None
-) -> Tensor:
+def _edge(query: Tensor, key: Tensor, value: Tensor, shift: int, back: int, ahead: int, scale: float | None) -> Tensor:
+    """Some queries, of which the first stands where key `shift` does, with all keys that any of them sees."""
+    if shift == ahead == 0:  # the first of a causal sequence see all before them
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
     seen = _band(query.shape[2], key.shape[2], shift, back, ahead, query)
     return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale)
 
 
-def _inner(
-    query: Tensor, key: Tensor, value: Tensor, back: int, ahead: int, block: int, scale: float | None
-) -> Tensor:
+def _inner(query: Tensor, key: Tensor, value: Tensor, back: int, ahead: int, block: int, scale: float | None) -> Tensor:
     """All whole blocks at once, as so many heads; block b sees keys from b B on, B + back + ahead of them."""
     batch, heads, middle, dim = query.shape
     keys = block + back + ahead
@@ -151,9 +150,9 @@ def _padded_blocks(
 ) -> Tensor:
     """Windows ahead that end where each example ends: a mask for every block, none for every head.
 
-    All examples stand in one row, a gap of at least a window between them, so that blocks of all examples are one batch.
+    All examples stand in one row, a window or more apart, so that blocks of all examples are one batch.
     """
-    batch, heads, length, dim = query.shape
+    batch, length = len(query), query.shape[2]
     blocks = -(-length // block) + -(-window // block)
     slot, keys = blocks * block, block + 2 * window
     queries = pad(query, (0, 0, 0, slot - length)).unflatten(2, (blocks, block)).transpose(1, 2).flatten(0, 1)
