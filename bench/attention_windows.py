@@ -113,21 +113,22 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192])
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
     ways = {"full": full, "band mask": band, **lucidrains(), "ours": ours, "ours, both sides": both_sides}
     ways["ours, both sides, padding"] = padded
-    for length in (512, 2048, 8192):
+    for length in chosen.lengths:
         for run in (forward, both):
             rounds = chosen.rounds * 5 if length == 512 else chosen.rounds
             seconds = timed(ways, length, run, rounds)
             print(f"\n{length} positions, {'forward' if run is forward else 'forward and backward'}")
             for name, each in seconds.items():
                 print(f"  {name:<28} {1e3 * each:9.2f} ms {seconds['full'] / each:6.2f} x", end="")
-                print(f" {peak(ways[name], length, run) / 2**20:9.1f} MiB")
+                print(f" {peak(ways[name], length, run) / 2**20:9.1f} MiB", flush=True)
     for run in (forward, both):
-        short, long = (timed({"ours": ours}, length, run, 20)["ours"] for length in (512, 8192))
+        short, long = (timed({"ours": ours}, length, run, 30)["ours"] for length in (512, 8192))
         small, large = (peak(ours, length, run) for length in (512, 8192))
         print(f"\n{run.__name__}: from 512 to 8192 time grows as n to the {log(long / short) / log(16):.3f},", end=" ")
         print(f"memory as n to the {log(large / small) / log(16):.3f}")

@@ -115,10 +115,10 @@ def main() -> None:
             run = thalweg.train(recipe.but(seed=seed))
             scores.append(thalweg.evaluate(run, data.test)["accuracy"][0])
             epochs.append(len(run.history))
+            print(f"  {name}, seed {seed}: {scores[-1]:.3f} after {epochs[-1]} epochs", flush=True)
         spread = stdev(scores) if len(scores) > 1 else 0.0
         seconds = (process_time() - started) / sum(epochs)
-        print(f"{name:<6} {mean(scores):.4f} +- {spread:.4f}  {' '.join(f'{score:.3f}' for score in scores)}", end="  ")
-        print(f"epochs {epochs}  {1e3 * seconds:.1f} ms an epoch", flush=True)
+        print(f"{name:<6} {mean(scores):.4f} +- {spread:.4f}  {1e3 * seconds:.1f} ms an epoch", flush=True)
 
 
 if __name__ == "__main__":

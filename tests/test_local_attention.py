@@ -116,6 +116,7 @@ def test_a_scale_is_taken_in_place_of_that_of_the_dimension() -> None:
     assert torch.allclose(local_attention(q, k, v, 4, scale=1.0), local_attention(q * 5**0.5, k, v, 4), atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's attention under vmap, on CPU
 @pytest.mark.parametrize("lengths", [None, torch.tensor([80, 40])])
 def test_stacked_by_vmap_and_half_precision(lengths: Tensor | None) -> None:
     qkv = [torch.stack([a, b]).detach() for a, b in zip(sequences(2, 80), sequences(2, 80, seed=1), strict=True)]
@@ -143,8 +144,6 @@ def test_what_does_not_go_together_is_refused() -> None:
     q, k, v = sequences(2, 12)
     with pytest.raises(RecipeError, match=r"window is -1, but it must be a whole number of at least 0"):
         local_attention(q, k, v, -1)
-    with pytest.raises(RecipeError, match=r"window is 2\.5, but"):
-        local_attention(q, k, v, 2.5)
     with pytest.raises(RecipeError, match=r"shapes \(2, 2, 12, 5\), \(2, 2, 11, 5\).*of the same length"):
         local_attention(q, k[:, :, 1:], v, 3)
     with pytest.raises(RecipeError, match=r"lengths has shape \(3,\) and dtype torch.int64.*shape \(2,\)"):

@@ -109,8 +109,8 @@ def as_attention(conv: nn.Conv2d, *, sharpness: float = SHARPNESS) -> Convolutio
     if odd or isinstance(conv.padding, str):
         name = (odd or ["padding"])[0]
         raise RecipeError(
-            f"as_attention: the convolution has {name}={getattr(conv, name)!r}, for which there are no heads here. Give "
-            "one of groups 1 and a number of zeros as padding."
+            f"as_attention: the convolution has {name}={getattr(conv, name)!r}, for which there are no heads here. "
+            "Give one of groups 1 and a number of zeros as padding."
         )
     rows, columns = conv.kernel_size
     centers = _grid(rows, columns, (1, 1), conv.weight) * conv.weight.new_tensor(conv.dilation)

@@ -7,7 +7,7 @@ $$ h_i' = \phi\Big(\sum_{j \in N(i)} \alpha_{ij} W h_j + b\Big) $$
 - **GCN** (Kipf & Welling, "Semi-Supervised Classification with Graph Convolutional Networks", 2017, eq. 2):
   $\alpha_{ij} = 1 / \sqrt{d_i d_j}$, $d_i = |N(i)|$, that is $D^{-1/2} (A + I) D^{-1/2} H W$. Known before training.
 - **GAT** (Velickovic et al., "Graph Attention Networks", 2018, equation 3): self-attention whose mask is the graph,
-  $\alpha_{ij} = \mathrm{softmax}_{j \in N(i)} \mathrm{LeakyReLU}(a^T [W h_i \,\|\, W h_j])$, several heads side by side.
+  $\alpha_{ij} = \mathrm{softmax}_{j \in N(i)} \mathrm{LeakyReLU}(a^T [W h_i \,\|\, W h_j])$, with several heads.
 - **GATv2** (Brody, Alon & Yahav, "How Attentive are Graph Attention Networks?", 2022, equation 7):
   $a^T \mathrm{LeakyReLU}(W_t h_i + W_s h_j)$. In GAT all nodes rank neighbours alike, as $a^T [x \| y]$ is a sum of
   a part for each and LeakyReLU is monotonic; here the ranking depends on who asks.
@@ -50,7 +50,7 @@ class GraphConvolution(nn.Module):
         source, target = arcs
         x = _times(x, self.weight)
         root = torch.bincount(target, minlength=len(x)).to(x.dtype).rsqrt()
-        return _gathered(x[source] * (root[source] * root[target])[:, None], target, len(x)) + self.bias
+        return _gathered(_at(source, x) * (root[source] * root[target])[:, None], target, len(x)) + self.bias
 
 
 class GraphAttention(nn.Module):
@@ -83,14 +83,14 @@ class GraphAttention(nn.Module):
         sent = _times(x, self.weight).unflatten(1, (self.heads, -1))
         shares = neighbour_softmax(self._scores(x, sent, source, target), target, len(x)).to(sent.dtype)
         shares = dropout(shares, self.dropout, self.training)
-        return _gathered((sent[source] * shares[..., None]).flatten(1), target, len(x)) + self.bias
+        return _gathered((_at(source, sent) * shares[..., None]).flatten(1), target, len(x)) + self.bias
 
     def _scores(self, x: Tensor, sent: Tensor, source: Tensor, target: Tensor) -> Float[Tensor, "arc head"]:
         if self.target_weight is None:
             asked, offered = (sent * self.score[:, None]).sum(-1)
-            return leaky_relu(asked[target] + offered[source], SLOPE)
+            return leaky_relu(_at(target, asked) + _at(source, offered), SLOPE)
         asking = _times(x, self.target_weight).unflatten(1, (self.heads, -1))
-        return (leaky_relu(asking[target] + sent[source], SLOPE) * self.score[0]).sum(-1)
+        return (leaky_relu(_at(target, asking) + _at(source, sent), SLOPE) * self.score[0]).sum(-1)
 
 
 class GraphNetwork(nn.Module):
@@ -197,10 +197,15 @@ def neighbour_softmax(
     tensor([0.5000, 0.5000, 1.0000])
     """
     index = target[:, None].expand_as(scores)
-    most = scores.detach().new_zeros(nodes, scores.shape[1])
-    most = most.scatter_reduce(0, index, scores.detach(), "amax", include_self=False)
-    shares = (scores - most[target]).exp()
-    return shares / _gathered(shares, target, nodes)[target]
+    lowest = scores.detach().new_full((nodes, scores.shape[1]), -torch.inf)
+    most = lowest.scatter_reduce(0, index, scores.detach(), "amax")
+    shares = (scores - _at(target, most)).exp()
+    return shares / _at(target, _gathered(shares, target, nodes))
+
+
+def _at(ends: Int[Tensor, " arc"], of_nodes: Tensor) -> Tensor:
+    """The row of the node at an end of each arc: faster than by brackets, and so is its gradient."""
+    return of_nodes.index_select(0, ends)
 
 
 def _gathered(sent: Float[Tensor, "arc feature"], target: Int[Tensor, " arc"], nodes: int) -> Tensor:

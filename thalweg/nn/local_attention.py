@@ -125,7 +125,7 @@ def _blocks(
 
 def _edge(query: Tensor, key: Tensor, value: Tensor, shift: int, back: int, ahead: int, scale: float | None) -> Tensor:
     """Some queries, of which the first stands where key `shift` does, with all keys that any of them sees."""
-    if shift == ahead == 0:  # the first of a causal sequence see all before them
+    if shift == ahead == 0 < back:  # the first of a causal sequence see all before them
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
     seen = _band(query.shape[2], key.shape[2], shift, back, ahead, query)
     return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale)
