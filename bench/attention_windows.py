@@ -128,10 +128,11 @@ def main() -> None:
                 print(f"  {name:<28} {1e3 * each:9.2f} ms {seconds['full'] / each:6.2f} x", end="")
                 print(f" {peak(ways[name], length, run) / 2**20:9.1f} MiB", flush=True)
     for run in (forward, both):
-        short, long = (timed({"ours": ours}, length, run, 30)["ours"] for length in (512, 8192))
-        small, large = (peak(ours, length, run) for length in (512, 8192))
-        print(f"\n{run.__name__}: from 512 to 8192 time grows as n to the {log(long / short) / log(16):.3f},", end=" ")
-        print(f"memory as n to the {log(large / small) / log(16):.3f}")
+        for first in (512, 2048):
+            short, long = (timed({"ours": ours}, length, run, 30)["ours"] for length in (first, 8192))
+            small, large = (peak(ours, length, run) for length in (first, 8192))
+            times, bytes_ = (log(more / less) / log(8192 / first) for more, less in ((long, short), (large, small)))
+            print(f"{run.__name__}: from {first} to 8192 time grows as n^{times:.3f}, memory as n^{bytes_:.3f}")
 
 
 if __name__ == "__main__":

@@ -131,8 +131,8 @@ def test_stacked_by_vmap_and_half_precision(lengths: Tensor | None) -> None:
 
 def test_neighbours_in_the_batch_are_not_seen() -> None:
     """Blocks of all examples are one batch there: what is not finite stays in its own example."""
-    qkv = [each.detach() for each in sequences(3, 90)]
-    lengths = torch.tensor([90, 90, 70])
+    qkv = [each.detach() for each in sequences(3, 130)]
+    lengths = torch.tensor([130, 130, 70])
     before = local_attention(*qkv, 20, lengths=lengths)
     for each in qkv:
         each[1] = torch.nan
