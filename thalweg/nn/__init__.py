@@ -3,31 +3,43 @@
 from thalweg.nn.attend import attend
 from thalweg.nn.attention import MultiHeadAttention, SelfAttention
 from thalweg.nn.cnn import cnn
+from thalweg.nn.convolution_as_attention import ConvolutionAsAttention, as_attention, as_dense
 from thalweg.nn.encoder import Encoder, EncoderLayer, encoder
 from thalweg.nn.frozen import Frozen, Pretrained, pretrained
+from thalweg.nn.graph import GraphAttention, GraphConvolution, GraphNetwork, arcs, gat, gcn
 from thalweg.nn.inputs import NoisyInputs, Prepared, Standardized
+from thalweg.nn.linear_attention import LinearAttention, LinearState, linear_attention
 from thalweg.nn.local import LocallyConnected2d, same_outputs, unshared
+from thalweg.nn.local_attention import local_attention
 from thalweg.nn.masks import band_mask, causal_mask, edge_mask, padding_mask, present
 from thalweg.nn.mlp import mlp
 from thalweg.nn.normalization import normalization
 from thalweg.nn.pooling import pool_over
 from thalweg.nn.positions import LearnedPositions, RelativeBias, SinusoidalPositions, rotated, sinusoidal
 from thalweg.nn.power_norm import PowerNorm
+from thalweg.nn.recurrent import Recurrent, rnn
 from thalweg.nn.sequence_norm import SequenceNorm
 from thalweg.nn.spatial_transformer import SpatialTransformer, localization_net
 from thalweg.nn.temperature import Temperature
 
 __all__ = [
+    "ConvolutionAsAttention",
     "Encoder",
     "EncoderLayer",
     "Frozen",
+    "GraphAttention",
+    "GraphConvolution",
+    "GraphNetwork",
     "LearnedPositions",
+    "LinearAttention",
+    "LinearState",
     "LocallyConnected2d",
     "MultiHeadAttention",
     "NoisyInputs",
     "PowerNorm",
     "Prepared",
     "Pretrained",
+    "Recurrent",
     "RelativeBias",
     "SelfAttention",
     "SequenceNorm",
@@ -35,12 +47,19 @@ __all__ = [
     "SpatialTransformer",
     "Standardized",
     "Temperature",
+    "arcs",
+    "as_attention",
+    "as_dense",
     "attend",
     "band_mask",
     "causal_mask",
     "cnn",
     "edge_mask",
     "encoder",
+    "gat",
+    "gcn",
+    "linear_attention",
+    "local_attention",
     "localization_net",
     "mlp",
     "normalization",
@@ -48,6 +67,7 @@ __all__ = [
     "pool_over",
     "present",
     "pretrained",
+    "rnn",
     "rotated",
     "same_outputs",
     "sinusoidal",

@@ -1,0 +1,138 @@
+r"""Recurrent networks: a state is handed from one position to the next, and is all that is known of what came before.
+
+    rnn     h_t = tanh(W x_t + U h_{t-1} + b)                                    Elman 1990
+    lstm    a cell beside the state, with gates for what is kept, added and shown    Hochreiter & Schmidhuber 1997
+    gru     two gates, no cell                                                   Cho et al. 2014
+
+The layers are torch's. Sequences of a batch are packed, so that padding is computed nowhere and changes nothing; a
+sequence without any position leaves the state as it begins, zero.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from thalweg.core.door import no_type_check
+from thalweg.core.errors import RecipeError
+from thalweg.nn.knobs import check_choice, check_count, check_dropout
+
+LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+HEADS = ("sequence", "position")
+PADDING = 0
+"""The token of padding; its embedding is zero and is not learned."""
+
+
+class Recurrent(nn.Module):
+    """Recurrent layers and a linear one: `model(values, lengths)`, made by `rnn`.
+
+    >>> model = Recurrent(nn.Identity(), nn.GRU(3, 4, batch_first=True), nn.Linear(4, 2), "sequence")
+    >>> model(torch.randn(5, 7, 3), torch.tensor([7, 7, 3, 1, 0])).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, embedding: nn.Module, layers: nn.LSTM | nn.GRU | nn.RNN, output: nn.Module, head: str) -> None:
+        super().__init__()
+        self.embedding, self.layers, self.output, self.head = embedding, layers, output, head
+
+    @no_type_check
+    def forward(
+        self, values: Shaped[Tensor, "batch length ..."], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch ... outputs"]:
+        self._check(values, lengths)
+        if lengths is None:
+            lengths = torch.full((len(values),), values.shape[1])
+        outputs, last = self._states(self.embedding(values), lengths.cpu())
+        if self.head == "sequence":
+            answer: Tensor = self.output(last)
+            return answer
+        answer = self.output(outputs)
+        counts = torch.arange(values.shape[1], device=values.device) < lengths.to(values.device)[:, None]
+        return answer.masked_fill(~counts[..., None], 0.0)
+
+    def _states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The states of the last layer at every position, and those in which it ends (in both directions, if so)."""
+        ways = 2 if self.layers.bidirectional else 1
+        if 0 in x.shape[:2]:  # no position at all
+            outputs = x.new_zeros(*x.shape[:2], ways * self.layers.hidden_size)
+            return outputs, x.new_zeros(len(x), ways * self.layers.hidden_size)
+        packed = pack_padded_sequence(x, lengths.clamp(min=1), batch_first=True, enforce_sorted=False)
+        outputs, ends = self.layers(packed)
+        outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])
+        ends = ends[0] if isinstance(ends, tuple) else ends
+        last = torch.cat(list(ends[-ways:]), dim=1)
+        return outputs, last.masked_fill((lengths == 0).to(last.device)[:, None], 0.0)
+
+    def _check(self, values: Tensor, lengths: Any) -> None:
+        tokens = isinstance(self.embedding, nn.Embedding)
+        if tokens and (values.dim() != 2 or values.is_floating_point()):
+            raise RecipeError(
+                f"rnn was built with a vocabulary and given values of shape {tuple(values.shape)} and dtype "
+                f"{values.dtype}, but tokens are whole numbers (batch, length). Build it with inputs= for vectors."
+            )
+        inputs = self.layers.input_size
+        if not tokens and (values.dim() != 3 or values.shape[2] != inputs or not values.is_floating_point()):
+            raise RecipeError(
+                f"rnn was built for {inputs} inputs at each position and given values of shape {tuple(values.shape)} "
+                f"and dtype {values.dtype}, but it takes floats (batch, length, {inputs}). Build it with vocabulary= "
+                "for tokens."
+            )
+        if lengths is None:
+            return
+        if lengths.shape != (len(values),) or lengths.is_floating_point():
+            raise RecipeError(
+                f"rnn: lengths has shape {tuple(lengths.shape)} and dtype {lengths.dtype}, but it is one whole number "
+                f"for each of the {len(values)} sequences. Give an int64 tensor of shape ({len(values)},)."
+            )
+        if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= values.shape[1]:
+            raise RecipeError(
+                f"rnn: lengths go from {int(lengths.min())} to {int(lengths.max())}, but sequences have "
+                f"{values.shape[1]} positions. Give how many of them count, padding apart."
+            )
+
+
+@no_type_check
+def rnn(
+    outputs: int,
+    *,
+    inputs: int | None = None,
+    vocabulary: int | None = None,
+    kind: str = "lstm",
+    width: int = 64,
+    depth: int = 1,
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    head: str = "sequence",
+) -> Recurrent:
+    """A recurrent network of `depth` layers of `width` units, called `model(values, lengths)`.
+
+    Values are tokens `(batch, length)` of a `vocabulary`, 0 being padding, or vectors `(batch, length, inputs)`.
+    `lengths` says how many positions of each sequence count, all if it is left out. `kind` is "lstm", "gru" or "rnn".
+    The `head` "sequence" gives `(batch, outputs)` from the last state (of both directions if `bidirectional`), zero for
+    an empty sequence; "position" gives `(batch, length, outputs)`, zeros at padding. `dropout` is between layers and
+    before the last. Raises `RecipeError` for a knob out of its range, and for values and lengths that do not fit.
+
+    >>> tagger = rnn(17, vocabulary=100, kind="gru", bidirectional=True, head="position")
+    >>> tagger(torch.randint(1, 100, (3, 9)), torch.tensor([9, 4, 0])).shape
+    torch.Size([3, 9, 17])
+    """
+    if (inputs is None) == (vocabulary is None):
+        raise RecipeError(
+            f"rnn: inputs is {inputs!r} and vocabulary is {vocabulary!r}, but it is one of them: give vocabulary= for "
+            "tokens, or inputs= for vectors at each position."
+        )
+    given = ("inputs", inputs) if vocabulary is None else ("vocabulary", vocabulary)
+    for knob, value in (("outputs", outputs), given, ("width", width), ("depth", depth)):
+        check_count("rnn", knob, value)  # type: ignore[arg-type]
+    check_choice("rnn", "kind", kind, LAYERS)
+    check_choice("rnn", "head", head, HEADS)
+    check_dropout("rnn", dropout)
+    embedding = nn.Identity() if vocabulary is None else nn.Embedding(vocabulary, width, padding_idx=PADDING)
+    layers = LAYERS[kind](
+        inputs or width, width, depth, batch_first=True, bidirectional=bidirectional,
+        dropout=dropout if depth > 1 else 0.0,
+    )  # fmt: skip
+    last = nn.Linear(2 * width if bidirectional else width, outputs)
+    return Recurrent(embedding, layers, nn.Sequential(nn.Dropout(dropout), last) if dropout else last, head)
