@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from thalweg.nn.masks import band_mask, causal_mask, padding_mask
+from thalweg.nn.local_attention import local_attention
+from thalweg.nn.masks import causal_mask
 
 Heads = Float[Tensor, "batch heads query dim"]
 MOST_KEYS = 1024
@@ -86,9 +87,7 @@ def attend_near(
     >>> attend_near(torch.zeros(1, 1, 3, 1), torch.zeros(1, 1, 3, 1), value, 1, causal=True).tolist()
     [[[[1.0], [2.0], [5.5]]]]
     """
-    length = query.shape[2]
-    mask = band_mask(length, window, causal, device=query.device)
-    return attend(query, key, value, mask=mask if lengths is None else mask & padding_mask(lengths, length))
+    return local_attention(query, key, value, window, causal=causal, lengths=lengths)
 
 
 def _joined(mask: Tensor | None, causal: bool, length: int, device: torch.device) -> Tensor | None:
