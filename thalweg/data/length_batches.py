@@ -54,12 +54,12 @@ def count_by_length(lengths: Lengths, size: int | None, tokens: int | None = Non
 def padded_share(lengths: Lengths, batches: list[Int[Tensor, " some"]]) -> float:
     """The share of all positions of these batches that are padding.
 
-    >>> padded_share(np.array([1, 3]), [torch.tensor([0, 1])])
-    0.3333333333333333
+    >>> padded_share(np.array([1, 2]), [torch.tensor([0, 1])])
+    0.25
     """
     held = [lengths[batch.numpy()] for batch in batches]
     whole = sum(len(one) * int(one.max()) for one in held)
-    return 1 - sum(int(one.sum()) for one in held) / whole if whole else 0.0
+    return (whole - sum(int(one.sum()) for one in held)) / whole if whole else 0.0
 
 
 def _steps(lengths: Lengths) -> Lengths:

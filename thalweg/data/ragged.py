@@ -45,7 +45,7 @@ class Ragged:
     def __getitem__(self, i: int) -> Shaped[np.ndarray, " position ..."]:
         return self.values[self.offsets[i] : self.offsets[i + 1]]
 
-    @property
+    @cached_property
     def lengths(self) -> Int[np.ndarray, " sequence"]:
         """The length of each sequence."""
         return np.diff(self.offsets)

@@ -45,13 +45,13 @@ class SequenceSource:
     `Counted`, `Ordered`, `Described`, `Fitted` and `Restoring`.
 
     >>> from thalweg.data.text_table import text_splits
-    >>> mails = pd.DataFrame({"mail": [f"{word} it now or never" for word in ["buy", "read"] * 10], "spam": [1, 0] * 10})
+    >>> mails = pd.DataFrame({"mail": [f"{'read' if i % 2 else 'buy'} it now {i}" for i in range(20)], "spam": [1, 0] * 10})
     >>> source = text_splits(mails, target="spam").train
     >>> source
-    SequenceSource(12 texts, 6 words, classification, outputs 2)
+    SequenceSource(12 texts, 4 words, classification, outputs 2)
     >>> (values, lengths), y = next(source.batched(2).batches(1, 0, None))
     >>> values.shape, lengths.tolist(), y.tolist()
-    (torch.Size([2, 5]), [5, 5], [1, 0])
+    (torch.Size([2, 4]), [4, 4], [1, 0])
     """
 
     content: Any
