@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import UNKNOWN
 from thalweg.data.encoded_target import EncodedTarget
 from thalweg.data.encoding import Encoding, numbers_of, statistics
@@ -52,6 +53,13 @@ class SequenceSchema:
     lower: bool = False
     longest: int | None = None
     columns: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.longest is not None and (type(self.longest) is not int or self.longest < 1):
+            raise RecipeError(
+                f"longest={self.longest!r}, but it is after how many positions a sequence is cut off: a whole number of "
+                "at least 1, or None for all of it. Give for instance 512."
+            )
 
     @property
     def target(self) -> Target:

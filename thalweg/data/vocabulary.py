@@ -113,7 +113,7 @@ class Vocabulary:
         flat = [place.get(word, UNKNOWN) for word in chain.from_iterable(split)]
         return Ragged.cut(np.array(flat, dtype=np.int64), np.array([len(one) for one in split], dtype=np.int64))
 
-    def decode(self, tokens: Iterable[int]) -> str:
+    def decode(self, tokens: Iterable[Any]) -> str:
         """The text of tokens, reserved ones left out: words with blanks between, characters and subwords as they were.
 
         What is not known is `<unknown>` among words, U+FFFD among characters.
@@ -157,7 +157,7 @@ class Vocabulary:
             raise ValueError("'merges' makes subwords that are none of 'tokens'")
         return cls(unit, tuple(tokens), pairs, bool(plain["lower"]))
 
-    def _units(self, text: Text) -> list[str]:
+    def _units(self, text: Any) -> list[str]:
         """The words of a text, or its characters; a text that was split before keeps its words."""
         if isinstance(text, str):
             ready = _ready(text, self.lower)
