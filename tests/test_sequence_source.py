@@ -37,7 +37,9 @@ def about(n: int, target: Target = GOAL, **columns: Any) -> TableSource:
     return TableSource.fitted(frame, schema)
 
 
-def texts(sizes: list[int] = SIZES, *, longest: int | None = None, target: Target = GOAL, **columns: Any) -> SequenceSource:
+def texts(
+    sizes: list[int] = SIZES, *, longest: int | None = None, target: Target = GOAL, **columns: Any
+) -> SequenceSource:
     content = [" ".join(f"w{i}" for i in range(size)) for size in sizes]
     table = about(len(sizes), target, **columns)
     schema = SequenceSchema("texts", table.schema, "text", fewest=1, longest=longest)
@@ -156,7 +158,7 @@ def test_the_vocabulary_is_that_of_the_training_sequences() -> None:
 def test_taking_keeps_sequences_targets_and_encoding() -> None:
     source = texts()
     part = source.take([6, 1]).take([1, 0])
-    (values, lengths), y = next(part.batches(1, 0, None))
+    (_, lengths), y = next(part.batches(1, 0, None))
     assert lengths.tolist() == [1, 11]
     assert y.tolist() == [1, 0]
     assert part.encoding is source.encoding
@@ -199,7 +201,9 @@ def test_truncation_is_said_and_cuts_tags_too() -> None:
 def test_a_sequence_longer_than_the_budget_is_said() -> None:
     with collecting() as said:
         texts().budgeted(8).announce("train")
-    assert said == ["1 sequence of the train split is longer than tokens=8, up to 11: a batch each. longest=N cuts them off."]
+    assert said == [
+        "1 sequence of the train split is longer than tokens=8, up to 11: a batch each. longest=N cuts them off."
+    ]
 
 
 def test_the_fingerprint_knows_what_a_model_sees() -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 import unicodedata
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ def test_marks_stand_first() -> None:
 
 
 def test_words_by_a_naive_count() -> None:
-    counts = Counter(word for text in TEXTS for word in text.replace(".", " .").replace(",", " ,").replace("!", " !").split())
+    counts = Counter(
+        word for text in TEXTS for word in text.replace(".", " .").replace(",", " ,").replace("!", " !").split()
+    )
     known = sorted((word for word, count in counts.items() if count >= 2), key=lambda word: (-counts[word], word))
     vocabulary = Vocabulary.fit(TEXTS)
     assert list(vocabulary.tokens[4:]) == known
@@ -64,7 +67,7 @@ def test_subwords_merge_what_is_frequent_and_are_the_same_each_time() -> None:
     assert vocabulary == Vocabulary.fit(texts, "subwords", size=300)
     assert len(vocabulary.encode("lowest")) < len("lowest")
     left, right = vocabulary.merges[0]
-    pairs = Counter(pair for word in ["lower", "Ġlowest", "Ġnewer", "Ġnewest", "Ġwider"] for pair in zip(word, word[1:], strict=False))
+    pairs = Counter(pair for word in ["lower", "Ġlowest", "Ġnewer", "Ġnewest", "Ġwider"] for pair in pairwise(word))
     assert pairs[left, right] == max(pairs.values())
 
 
@@ -138,7 +141,10 @@ def test_the_share_of_unknown_tokens() -> None:
     ("arguments", "message"),
     [
         ({"unit": "word"}, "unit='word' is not known. Did you mean 'words'?"),
-        ({"size": 4}, "size=4 is too small for a vocabulary of words: 4 tokens are reserved. Give a whole number of at least 5"),
+        (
+            {"size": 4},
+            "size=4 is too small for a vocabulary of words: 4 tokens are reserved. Give a whole number of at least 5",
+        ),
         ({"unit": "subwords", "size": 200}, "size=200 is too small for a vocabulary of subwords: .* the 256 bytes"),
         ({"fewest": 0}, "fewest=0, but it is how often a unit occurs at least"),
     ],

@@ -25,7 +25,7 @@ LONGEST_SENTENCE = 10_000
 NUMBER = re.compile(r"\d+", re.ASCII)
 PASSED_OVER = re.compile(r"\d+-\d+|\d+\.\d+", re.ASCII)
 COMMENT = re.compile(r"#\s*[\w:.-]+\s*=|#\s")
-"""A comment, but not a word `#` with columns of its own."""
+"""A comment, unless the line has as many columns as the words: `#` is a word too."""
 NOT_TAGGED = "_"
 
 
@@ -71,8 +71,8 @@ def read_conll(path: Any, *, tokens: int | None = None, tags: int | None = None,
     width = len(found.cells[0])
     if tagged and width < 2:
         raise DataError(
-            f"{found.name} has one column, in line {found.lines[0]} {found.cells[0][0]!r}, but words to learn from have "
-            "their tag beside them: 2 to 10 columns, separated by tabs or blanks."
+            f"{found.name} has one column, in line {found.lines[0]} {found.cells[0][0]!r}, but words to learn from "
+            "have their tag beside them: 2 to 10 columns, separated by tabs or blanks."
         )
     columns = (tokens or (FORM if found.universal else 1), tags or (UPOS if found.universal else width))
     for role, column in (("tokens", columns[0]), ("tags", columns[1])):
@@ -116,9 +116,9 @@ def _read(path: Any) -> _Lines:
         if not line.strip():
             begun = False
             continue
-        if COMMENT.match(line) and (not begun or len(_split(line, tabs)) < 2):
-            continue
         row = _split(line, tabs)
+        if COMMENT.match(line) and not (cells and len(row) == len(cells[0])):
+            continue
         if PASSED_OVER.fullmatch(row[0]) and len(row) == UNIVERSAL:
             continue
         if row[0] == "-DOCSTART-":

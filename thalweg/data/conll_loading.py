@@ -59,8 +59,9 @@ def conll_splits(
     Raises `DataError` for files that cannot be used, `RecipeError` for arguments that cannot be; both say the mend.
     """
     paths = _paths(path, validation_path, test_path)
-    asked = {"tokens": tokens_column, "tags": tags_column}
-    read = {name: read_conll(one, **asked) for name, one in paths.items() if one is not None}
+    read = {
+        name: read_conll(one, tokens=tokens_column, tags=tags_column) for name, one in paths.items() if one is not None
+    }
     target = _target(read["train"])
     schema = Schema((), target)
     sequences = SequenceSchema("words", schema, None, "words", size, fewest, lower, longest, read["train"].columns)
@@ -77,7 +78,10 @@ def conll_splits(
     else:
         fitted = whole.fit(np.arange(len(whole)))
         others = [read[name].frame if name in read else None for name in PARTS[1:]]
-        splits = [fitted, *(None if one is None else _source(one, sequences, fitted.encoding, tokens) for one in others)]
+        splits = [
+            fitted,
+            *(None if one is None else _source(one, sequences, fitted.encoding, tokens) for one in others),
+        ]
     _announce(splits)
     return Splits(*splits)
 
@@ -136,7 +140,9 @@ def _target(read: Conll) -> Target:
     counts.pop(NOT_TAGGED, None)
     if len(counts) < 2:
         held = f"the only tag {next(iter(counts))!r}" if counts else f"no tag but {NOT_TAGGED!r}"
-        raise DataError(f"Column {read.columns[1]} holds {held}, so that there is nothing to learn. Name another: tags=N.")
+        raise DataError(
+            f"Column {read.columns[1]} holds {held}, so that there is nothing to learn. Name another: tags=N."
+        )
     if len(counts) > 500 and 2 * len(counts) > counts.total():
         raise DataError(
             f"Column {read.columns[1]} holds {len(counts):,} different tags for {counts.total():,} words, such as "
@@ -181,4 +187,6 @@ def _announce(splits: list[SequenceSource | None]) -> None:
         if split is not None:
             split.announce(name)
             if split.tags is not None and (untagged := int((split.targets.values == NO_TARGET).sum())):
-                notice(f"{untagged:,} words of the {name} split have the tag {NOT_TAGGED!r}: they are not learned from.")
+                notice(
+                    f"{untagged:,} words of the {name} split have the tag {NOT_TAGGED!r}: they are not learned from."
+                )

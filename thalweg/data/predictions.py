@@ -59,9 +59,7 @@ def prediction_frame(
     return pd.concat([frame, pd.DataFrame(_unused(frame, columns), index=frame.index)], axis=1)
 
 
-def _numbers(
-    encoding: EncodedTarget, values: Float[Tensor, "row target"]
-) -> dict[str, Float[np.ndarray, " row"]]:
+def _numbers(encoding: EncodedTarget, values: Float[Tensor, "row target"]) -> dict[str, Float[np.ndarray, " row"]]:
     names = encoding.schema.target.names
     restored = encoding.restore(values).numpy()
     endings = [""] if len(names) == 1 else [f"_{name}" for name in names]

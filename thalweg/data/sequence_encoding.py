@@ -34,9 +34,9 @@ class SequenceSchema:
     """What the sequences are, and what is predicted.
 
     `kind` is "texts" (a text has a target), "words" (each word of a sentence has one), or "frames" (vectors of numbers,
-    and a sequence of them has a target). `table` has the target and the columns of group, time and weights, `text` names
-    the column of texts; `unit`, `size`, `fewest` and `lower` are those of the vocabulary; `longest` is where sequences
-    are cut off, if anywhere; `columns` are those of the words and the tags of a file in columns, from 1.
+    and a sequence of them has a target). `table` has the target and the columns of group, time and weights, `text`
+    names the column of texts; `unit`, `size`, `fewest` and `lower` are those of the vocabulary; `longest` is where
+    sequences are cut off, if anywhere; `columns` are those of the words and the tags of a file in columns, from 1.
 
     >>> target = Target(("spam",), TargetKind.CLASSES, ("no", "yes"))
     >>> schema = SequenceSchema("texts", Schema((), target), text="mail")
@@ -57,8 +57,8 @@ class SequenceSchema:
     def __post_init__(self) -> None:
         if self.longest is not None and (type(self.longest) is not int or self.longest < 1):
             raise RecipeError(
-                f"longest={self.longest!r}, but it is after how many positions a sequence is cut off: a whole number of "
-                "at least 1, or None for all of it. Give for instance 512."
+                f"longest={self.longest!r}, but it is after how many positions a sequence is cut off: a whole number "
+                "of at least 1, or None for all of it. Give for instance 512."
             )
 
     @property

@@ -45,7 +45,8 @@ class SequenceSource:
     `Counted`, `Ordered`, `Described`, `Fitted` and `Restoring`.
 
     >>> from thalweg.data.text_table import text_splits
-    >>> mails = pd.DataFrame({"mail": [f"{'read' if i % 2 else 'buy'} it now {i}" for i in range(20)], "spam": [1, 0] * 10})
+    >>> mails = pd.DataFrame({"spam": [1, 0] * 10})
+    >>> mails["mail"] = [f"{'read' if i % 2 else 'buy'} it now {i}" for i in range(20)]
     >>> source = text_splits(mails, target="spam").train
     >>> source
     SequenceSource(12 texts, 4 words, classification, outputs 2)
@@ -193,7 +194,9 @@ class SequenceSource:
         limit = self.schema.longest
         if limit is not None and (cut := int((_whole_lengths(self) > limit).sum())):
             verb = "is" if cut == 1 else "are"
-            notice(f"{counted(cut, 'sequence')} of the {name} split {verb} cut off after {limit:,} positions (longest).")
+            notice(
+                f"{counted(cut, 'sequence')} of the {name} split {verb} cut off after {limit:,} positions (longest)."
+            )
         if self.tokens is not None and (beyond := int((self.lengths > self.tokens).sum())):
             verb = "is" if beyond == 1 else "are"
             notice(

@@ -13,7 +13,7 @@ from thalweg.data.sequence_source import SequenceSource
 
 
 def tag_frame(
-    source: SequenceSource, outputs: Sequence[Float[Tensor, "_batch _length _classes"]], *, temperature: float = 1.0
+    source: SequenceSource, outputs: Sequence[Float[Tensor, "..."]], *, temperature: float = 1.0
 ) -> pd.DataFrame:
     r"""The words of a source's sentences with `prediction` and its `probability`, $\operatorname{softmax}(z / T)$.
 
@@ -55,4 +55,4 @@ def tag_frame(
     begins = sentences.index if sentences.index.name is not None else pd.RangeIndex(1, len(sentences) + 1)
     words = [word for sentence in sentences for word in sentence]
     columns = {"sentence": np.repeat(begins.to_numpy(), whole), "token": words}
-    return pd.DataFrame({**columns, "prediction": predictions, "probability": certain})
+    return pd.DataFrame({**columns, "prediction": pd.Series(predictions, dtype=object), "probability": certain})

@@ -17,7 +17,6 @@ from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells, as_texts, distinct
 from thalweg.data.columns import DATE, IDENTIFIER, Parsed, as_feature, parse
 from thalweg.data.decisions import announce_columns, announce_rows
-from thalweg.data.encoding import fit_encoding
 from thalweg.data.holdout import PARTS, hold_out
 from thalweg.data.inference import Roles, infer_roles, without_missing
 from thalweg.data.places import listed, where
@@ -64,7 +63,8 @@ def text_splits(
     several; `size`, `fewest` and `lower` are those of `Vocabulary.fit`; `longest` cuts texts off; `tokens` is how many
     positions a training batch may have. All else is as in `load_table`. Each split is a `SequenceSource`.
 
-    >>> mails = pd.DataFrame({"mail": [f"{'read' if i % 2 else 'buy'} it now {i}" for i in range(20)], "spam": [1, 0] * 10})
+    >>> mails = pd.DataFrame({"spam": [1, 0] * 10})
+    >>> mails["mail"] = [f"{'read' if i % 2 else 'buy'} it now {i}" for i in range(20)]
     >>> text_splits(mails, target="spam").validation
     SequenceSource(4 texts, 4 words, classification, outputs 2)
 
@@ -100,7 +100,8 @@ def text_splits(
 def judged_texts(data: Any, encoding: SequenceEncoding, labelled: bool = True) -> SequenceSource:
     """All texts of a file or a frame in a given encoding: to judge, or without targets, to predict.
 
-    >>> mails = pd.DataFrame({"mail": [f"{'read' if i % 2 else 'buy'} it now {i}" for i in range(20)], "spam": [1, 0] * 10})
+    >>> mails = pd.DataFrame({"spam": [1, 0] * 10})
+    >>> mails["mail"] = [f"{'read' if i % 2 else 'buy'} it now {i}" for i in range(20)]
     >>> encoding = text_splits(mails, target="spam").train.encoding
     >>> judged_texts(pd.DataFrame({"mail": ["read it now"]}), encoding, labelled=False)
     SequenceSource(1 text, 4 words, classification, outputs 2)
@@ -164,8 +165,8 @@ def _chosen(frame: pd.DataFrame, roles: Roles, text: str | None) -> str:
         if len(found) != 1:
             what = f"{listed(found)} all are" if found else "none is"
             raise DataError(
-                f"Of the columns {listed(names)} {what} mostly different texts, so that the text is not clear. Name it: "
-                "--text COLUMN (text='COLUMN')."
+                f"Of the columns {listed(names)} {what} mostly different texts, so that the text is not clear. Name "
+                "it: --text COLUMN (text='COLUMN')."
             )
         text = found[0]
         others = [name for name in names if name != text]

@@ -33,8 +33,8 @@ BYTES = 256
 LONGEST_RUN = 100
 """Characters without a blank that subwords are merged within: the time grows with the square of it."""
 
-Text = str | Sequence[str]
-"""A text, or one that was split into words before."""
+Text = Any
+"""A text, or a list of its words where it was split before."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +86,9 @@ class Vocabulary:
         blank = cls(unit, lower=lower)
         counts = Counter(chain.from_iterable(map(blank._units, texts)))
         if not counts:
-            raise DataError(f"The training texts hold no {unit} at all, only blanks. Check that the column is the text.")
+            raise DataError(
+                f"The training texts hold no {unit} at all, only blanks. Check that the column is the text."
+            )
         known = sorted((one for one in counts if counts[one] >= fewest), key=lambda one: (-counts[one], one))
         return cls(unit, (*MARKS, *known[: size - len(MARKS)]), lower=lower)
 

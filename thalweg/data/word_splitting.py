@@ -47,7 +47,7 @@ def _word() -> re.Pattern[str]:
     letter = rf"[^\s{signs}]"
     emoji = "[\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
     return re.compile(
-        rf"{letter}+(?:['’]{letter}+)*"
+        rf"{letter}+(?:['\u2019]{letter}+)*"
         "|[\U0001f1e6-\U0001f1ff]{2}"  # two regional letters are a flag
         rf"|[{signs}]{emoji}*(?:\u200d[{signs}]{emoji}*)*"
     )

@@ -37,7 +37,11 @@ class Tagging(nn.Module):
     thalweg_objective = True
     class_weights: Tensor | None
 
-    def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        class_weights: Float[Tensor, " classes"] | Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         checked = Categorical(label_smoothing, class_weights)
         self.label_smoothing = checked.label_smoothing
