@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from thalweg.core import source as protocols
-from thalweg.core.errors import DataError, RecipeError
+from thalweg.core.errors import DataError, RecipeError, Unsupported
 from thalweg.core.folds import folds
 from thalweg.core.notices import collecting
 from thalweg.core.tokens import NO_TARGET, UNKNOWN
@@ -18,6 +18,7 @@ from thalweg.data.ragged import Ragged
 from thalweg.data.schema import Schema, Target, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
 from thalweg.data.sequence_source import SequenceSource
+from thalweg.data.sequences import frame_splits, sequences_of
 from thalweg.data.table import read_rows
 from thalweg.data.table_source import TableSource
 
@@ -242,3 +243,38 @@ def test_ragged_against_lists() -> None:
     assert ragged.padded(torch.tensor([1, 4])).shape == (2, 0)
     assert Ragged.of([], np.int64).padded(torch.zeros(0, dtype=torch.int64)).shape == (0, 0)
     assert len(read_rows(pd.DataFrame({"y": ["no"]}), Schema((), GOAL))) == 1
+
+
+def waves(n: int = 20) -> list[np.ndarray]:
+    return [np.sin(np.arange(4 + i)[:, None] * [0.1, 0.3]) for i in range(n)]
+
+
+def test_frames_from_python() -> None:
+    frame = pd.DataFrame({"who": ["ann", "bob"] * 10, "day": range(20)})
+    splits = frame_splits(waves(), frame, target="who", time="day", tokens=64)
+    assert [len(split) for split in (splits.train, splits.validation, splits.test)] == [12, 4, 4]
+    assert splits.test.lengths.tolist() == [20, 21, 22, 23]
+    flat = np.concatenate(waves()[:12])
+    np.testing.assert_allclose(splits.train.encoding.means, flat.mean(0))
+    assert {len(values) * values.shape[1] <= 64 for (values, _), _ in splits.train.batches(1, 0, generator())} == {True}
+    with pytest.raises(Unsupported, match="Sequences of vectors have no file format"):
+        sequences_of(frame, splits.train.encoding)
+    values, lengths = splits.train.encoding.inputs(Ragged.of(waves(2)))
+    assert (values.shape, lengths.tolist()) == ((2, 5, 2), [4, 5])
+
+
+@pytest.mark.parametrize(
+    ("sequences", "message"),
+    [
+        (waves(19), "There are 19 sequences for 20 rows"),
+        (
+            [*waves(19), np.zeros((3, 5))],
+            r"Sequence 19 is an array of float64 of shape \(3, 5\), but each is .* here 2",
+        ),
+        ([np.zeros(3)] * 20, r"Sequence 0 is an array of float64 of shape \(3,\), .* one\[:, None\]"),
+        ([*waves(19), np.full((3, 2), np.nan)], "Sequence 19 holds NaN or an infinite number"),
+    ],
+)
+def test_frames_that_cannot_be_used(sequences: list[np.ndarray], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        frame_splits(sequences, pd.DataFrame({"who": ["ann", "bob"] * 10}), target="who")

@@ -74,7 +74,7 @@ def text_splits(
     roles = infer_roles(list(frame.columns), target, group=group, time=time, weights=weights)
     text = _chosen(frame, roles, text)
     frame = _without_missing_text(frame, text, missing)
-    frame, schema = _labels(frame, replace(roles, features=(text,)), task, missing)
+    frame, schema = label_schema(frame, replace(roles, features=(text,)), task, missing)
     schema = replace(schema, header=header)
     announce_columns(schema, frame, task)
     content = texts_of(frame, text)
@@ -203,8 +203,11 @@ def _unit(text: str, content: list[str]) -> str:
     return unit
 
 
-def _labels(frame: pd.DataFrame, roles: Roles, task: str | None, missing: str) -> tuple[pd.DataFrame, Schema]:
-    """The rows that are used, and the schema of their targets; the text is no column of it."""
+def label_schema(frame: pd.DataFrame, roles: Roles, task: str | None, missing: str) -> tuple[pd.DataFrame, Schema]:
+    """The rows that are used, and the schema of their targets alone: the sequence beside them is no column.
+
+    Raises `DataError` as `infer_schema` does for targets.
+    """
     parsed = parse(frame, list(roles.target))
     if void := [name for name in roles.target if parsed[name].missing.all()]:
         raise DataError(f"The target {listed(void)} has no values. Fill it in, or name another --target.")

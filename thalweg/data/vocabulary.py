@@ -122,10 +122,10 @@ class Vocabulary:
 
         Raises `DataError` for a number that is no token.
         """
-        numbers = [int(token) for token in tokens]
-        if wrong := [token for token in numbers if not 0 <= token < len(self)]:
+        numbers, size = [int(token) for token in tokens], len(self)
+        if wrong := [token for token in numbers if not 0 <= token < size]:
             raise DataError(
-                f"{wrong[0]} is no token of a vocabulary of {len(self):,}, whose tokens run from 0 to {len(self) - 1}. "
+                f"{wrong[0]} is no token of a vocabulary of {size:,}, whose tokens run from 0 to {size - 1}. "
                 "Decode with the vocabulary that the text was encoded with."
             )
         kept = [token for token in numbers if token == UNKNOWN or token >= len(MARKS)]
