@@ -21,7 +21,7 @@ def by_length(
     tokens: int | None = None,
     generator: torch.Generator | None = None,
     merge_single: bool = False,
-) -> list[Int[Tensor, " some"]]:
+) -> list[Int[Tensor, " _some"]]:
     """The sequences of each batch of an epoch: `size` of them, or as many as keep count times longest within `tokens`.
 
     Without a generator they stay in their own order. A sequence that is longer than `tokens` is a batch of its own.
@@ -51,7 +51,7 @@ def count_by_length(lengths: Lengths, size: int | None, tokens: int | None = Non
     return len(_cut(torch.arange(len(lengths)), ordered, size, tokens, merge_single))
 
 
-def padded_share(lengths: Lengths, batches: list[Int[Tensor, " some"]]) -> float:
+def padded_share(lengths: Lengths, batches: list[Int[Tensor, " _some"]]) -> float:
     """The share of all positions of these batches that are padding.
 
     >>> padded_share(np.array([1, 2]), [torch.tensor([0, 1])])
@@ -75,7 +75,7 @@ def _steps(lengths: Lengths) -> Lengths:
 
 def _cut(
     order: Int[Tensor, " sequence"], lengths: Lengths, size: int | None, tokens: int | None, merge_single: bool
-) -> list[Int[Tensor, " some"]]:
+) -> list[Int[Tensor, " _some"]]:
     """An order in batches; `lengths` are those of its sequences in turn."""
     if tokens is None:
         return cut(order, size or max(len(order), 1), merge_single)

@@ -92,9 +92,9 @@ def _frames(sequences: Sequence[Any], count: int) -> Ragged:
     for i, one in enumerate(arrays):
         if one.ndim != 2 or one.shape[1] != features or not features or one.dtype.kind not in "fiu":
             raise DataError(
-                f"Sequence {i} is an array of {one.dtype} of shape {one.shape}, but each is (length, features), numbers "
-                f"with the same features{f', here {features}' if features else ''}. For a single number at each "
-                "position give one[:, None]."
+                f"Sequence {i} is an array of {one.dtype} of shape {one.shape}, but each is (length, features) of "
+                f"numbers, with the same features{f', here {features}' if features else ''}. For a single number at "
+                "each position give one[:, None]."
             )
         if not np.isfinite(one).all():
             raise DataError(f"Sequence {i} holds NaN or an infinite number. Cut it out, or fill it in.")
