@@ -89,6 +89,8 @@ def test_what_is_no_conll(text: str, message: str) -> None:
 def test_columns_that_are_not_there() -> None:
     with pytest.raises(RecipeError, match="tags=3 is no column of the input, which has 2 columns. Count from 1."):
         read(PLAIN, tags=3)
+    with pytest.raises(RecipeError, match="tokens=0 is no column"):
+        read(PLAIN, tokens=0)
     with pytest.raises(RecipeError, match="tokens=2 and tags=2 are one column"):
         read(PLAIN, tokens=2)
 

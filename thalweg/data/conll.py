@@ -74,7 +74,8 @@ def read_conll(path: Any, *, tokens: int | None = None, tags: int | None = None,
             f"{found.name} has one column, in line {found.lines[0]} {found.cells[0][0]!r}, but words to learn from "
             "have their tag beside them: 2 to 10 columns, separated by tabs or blanks."
         )
-    columns = (tokens or (FORM if found.universal else 1), tags or (UPOS if found.universal else width))
+    usual = (FORM, UPOS) if found.universal else (1, width)
+    columns = (usual[0] if tokens is None else tokens, usual[1] if tags is None else tags)
     for role, column in (("tokens", columns[0]), ("tags", columns[1])):
         if (tagged or role == "tokens") and not (type(column) is int and 1 <= column <= width):
             raise RecipeError(
@@ -154,7 +155,10 @@ def _check_sentences(name: str, begins: list[int], numbers: list[int]) -> None:
 
 
 def _split(line: str, tabs: bool) -> list[str]:
-    return [cell.strip() for cell in line.split("\t")] if tabs else line.split()
+    if not tabs:
+        return line.split()
+    cells = line.split("\t")
+    return [cell.strip() for cell in cells] if " " in line else cells
 
 
 def _uneven(name: str, number: int, line: str, row: list[str], first: int, width: int, tabs: bool) -> DataError:

@@ -84,7 +84,11 @@ class SequenceSource:
         kind = "sentence" if self.schema.tagging else self.schema.kind.removesuffix("s")
         held = "sequence" if kind == "frame" else kind
         words = self.encoding.vocabulary
-        shape = f"frames of {len(self.encoding.means)}" if words is None else f"{len(words) - 4:,} {words.unit}"
+        shape = (
+            f"frames of {len(self.encoding.means)}"
+            if words is None
+            else counted(len(words) - 4, words.unit.removesuffix("s"))
+        )
         task = f"{self.encoding.task}, outputs {self.encoding.outputs}"
         return f"SequenceSource({counted(len(self), held)}, {shape}, {task}{' a word' if self.schema.tagging else ''})"
 
@@ -192,7 +196,7 @@ class SequenceSource:
         if self.encoding.vocabulary is not None and (share := unknown_share(self._tokens)):
             notice(f"Unknown: {share:.2%} of the {len(self._tokens):,} tokens of the {name} split.")
         limit = self.schema.longest
-        if limit is not None and (cut := int((_whole_lengths(self) > limit).sum())):
+        if limit is not None and (cut := _cut_off(self, limit)):
             verb = "is" if cut == 1 else "are"
             notice(
                 f"{counted(cut, 'sequence')} of the {name} split {verb} cut off after {limit:,} positions (longest)."
@@ -223,7 +227,10 @@ class SequenceSource:
         return source
 
 
-def _whole_lengths(source: SequenceSource) -> Int[np.ndarray, " example"]:
-    """The lengths before anything is cut off."""
+def _cut_off(source: SequenceSource, limit: int) -> int:
+    """How many sequences were longer than `limit`; only those that fill it are looked at again."""
+    filling = source.ids[source.lengths == limit]
+    if isinstance(source.content, Ragged):
+        return int((source.content.lengths[filling] > limit).sum())
     whole = replace(source.encoding, schema=replace(source.schema, longest=None))
-    return whole.encode(source.content).lengths[source.ids]
+    return int((whole.encode([source.content[i] for i in filling]).lengths > limit).sum())

@@ -22,6 +22,7 @@ from jaxtyping import Int
 
 from thalweg.core.errors import DataError, RecipeError, did_you_mean
 from thalweg.core.tokens import MARKS, PADDING, UNKNOWN
+from thalweg.core.wording import counted
 from thalweg.data.ragged import Ragged
 from thalweg.data.word_splitting import normalized, words
 
@@ -96,7 +97,7 @@ class Vocabulary:
         return len(self.tokens)
 
     def __repr__(self) -> str:
-        return f"Vocabulary({len(self) - len(MARKS):,} {self.unit})"
+        return f"Vocabulary({counted(len(self) - len(MARKS), self.unit.removesuffix('s'))})"
 
     def encode(self, text: Text) -> Int[np.ndarray, " token"]:
         """The tokens of a text; an empty one has none."""
