@@ -1,8 +1,10 @@
-"""Tables and images: from files to batches, and from outputs back to a table."""
+"""Tables, images and sequences: from files to batches, and from outputs back to a table."""
 
 from thalweg.data.augmentation import Augment
 from thalweg.data.augmented import Augmented, AugmentedStream, augment
 from thalweg.data.bundled import BUNDLED, Bundled, bundled
+from thalweg.data.conll import holds_conll, read_conll
+from thalweg.data.conll_loading import conll_splits
 from thalweg.data.encoding import Encoding, fit_encoding
 from thalweg.data.holdout import HeldOut, hold_out
 from thalweg.data.image_encoding import ImageEncoding, ImageSchema
@@ -16,10 +18,17 @@ from thalweg.data.inference import Roles, infer_roles, infer_schema
 from thalweg.data.loading import load_table
 from thalweg.data.parquet_source import ParquetSource
 from thalweg.data.predictions import prediction_frame
+from thalweg.data.ragged import Ragged
 from thalweg.data.reading import read_table
 from thalweg.data.schema import Column, Kind, Schema, Target, TargetKind
+from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
+from thalweg.data.sequence_source import SequenceSource
+from thalweg.data.sequences import frame_splits, sequences_of
 from thalweg.data.table import Table, read_features, read_rows
 from thalweg.data.table_source import TableSource
+from thalweg.data.tag_predictions import tag_frame
+from thalweg.data.text_table import text_column, text_splits
+from thalweg.data.vocabulary import Vocabulary
 
 __all__ = [
     "BUNDLED",
@@ -37,16 +46,24 @@ __all__ = [
     "ImageSource",
     "Kind",
     "ParquetSource",
+    "Ragged",
     "Roles",
     "Schema",
+    "SequenceEncoding",
+    "SequenceSchema",
+    "SequenceSource",
     "Table",
     "TableSource",
     "Target",
     "TargetKind",
+    "Vocabulary",
     "augment",
     "bundled",
+    "conll_splits",
     "fit_encoding",
+    "frame_splits",
     "hold_out",
+    "holds_conll",
     "holds_images",
     "image_inputs",
     "infer_roles",
@@ -56,7 +73,12 @@ __all__ = [
     "load_images",
     "load_table",
     "prediction_frame",
+    "read_conll",
     "read_features",
     "read_rows",
     "read_table",
+    "sequences_of",
+    "tag_frame",
+    "text_column",
+    "text_splits",
 ]

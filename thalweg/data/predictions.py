@@ -8,14 +8,13 @@ from torch import Tensor
 
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import notice
-from thalweg.data.encoding import Encoding
-from thalweg.data.image_encoding import ImageEncoding
+from thalweg.data.encoded_target import EncodedTarget
 from thalweg.data.schema import TargetKind
 
 
 def prediction_frame(
     frame: pd.DataFrame,
-    encoding: Encoding | ImageEncoding,
+    encoding: EncodedTarget,
     outputs: Shaped[Tensor, "row ..."],
     *,
     all_probabilities: bool = False,
@@ -30,6 +29,7 @@ def prediction_frame(
     `probability` that of the predicted class, `probability_LABEL` of each with `all_probabilities`. A name that the
     frame already has gets `_2` behind it, and that is said.
 
+    >>> from thalweg.data.encoding import Encoding
     >>> from thalweg.data.schema import Column, Kind, Schema, Target
     >>> schema = Schema((Column("size", Kind.NUMBER),), Target(("ill",), TargetKind.CLASSES, ("no", "yes")))
     >>> encoding = Encoding(schema, (0.0,), (1.0,), ())
@@ -59,9 +59,7 @@ def prediction_frame(
     return pd.concat([frame, pd.DataFrame(_unused(frame, columns), index=frame.index)], axis=1)
 
 
-def _numbers(
-    encoding: Encoding | ImageEncoding, values: Float[Tensor, "row target"]
-) -> dict[str, Float[np.ndarray, " row"]]:
+def _numbers(encoding: EncodedTarget, values: Float[Tensor, "row target"]) -> dict[str, Float[np.ndarray, " row"]]:
     names = encoding.schema.target.names
     restored = encoding.restore(values).numpy()
     endings = [""] if len(names) == 1 else [f"_{name}" for name in names]
@@ -73,7 +71,7 @@ def _numbers(
 
 
 def _classes(
-    encoding: Encoding | ImageEncoding, probability: Float[Tensor, "row class"], all_probabilities: bool
+    encoding: EncodedTarget, probability: Float[Tensor, "row class"], all_probabilities: bool
 ) -> dict[str, Shaped[np.ndarray, " row"]]:
     best: Int[Tensor, " row"] = probability.argmax(1)
     labels = np.array(encoding.labels)

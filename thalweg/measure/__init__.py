@@ -42,6 +42,7 @@ from thalweg.measure.landscape import (
 from thalweg.measure.learning_curve import Curve, learning_curve
 from thalweg.measure.metrics import METRICS, Metric, accuracy, auc, balanced_accuracy, f1, mae, r2, rmse
 from thalweg.measure.receptive_field import LayerField, ReceptiveField, receptive_field
+from thalweg.measure.tagging import tag_accuracy
 from thalweg.measure.threshold import Threshold, best_threshold
 
 __all__ = [
@@ -100,5 +101,6 @@ __all__ = [
     "saliency",
     "smoothness",
     "spectral_density",
+    "tag_accuracy",
     "temperature",
 ]

@@ -1,0 +1,236 @@
+"""Sequences of different lengths as a source of batches: kept flat, padded by the batch, batched by their length.
+
+A batch is `((values, lengths), y)`: `values` are tokens `(batch, length)`, or vectors `(batch, length, features)`, with
+padding of zeros behind; `lengths` is `(batch,)`. `y` is a class or numbers for each sequence, or a class for each
+position, `(batch, length)`, with -100 where there is none.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from thalweg.core.errors import DataError, RecipeError
+from thalweg.core.nest import Nest, map_tensors
+from thalweg.core.notices import notice
+from thalweg.core.tokens import NO_TARGET
+from thalweg.core.wording import counted
+from thalweg.data.encoding import fit_encoding
+from thalweg.data.length_batches import by_length, count_by_length, padded_share
+from thalweg.data.ragged import Ragged
+from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema, fit_sequences
+from thalweg.data.table_source import TableSource
+from thalweg.data.vocabulary import unknown_share
+
+Sequences = tuple[Shaped[Tensor, "some length ..."], Int[Tensor, " some"]]
+"""Values, padding behind, and lengths."""
+
+
+@dataclass(frozen=True, repr=False)
+class SequenceSource:
+    """Sequences as batches `((values, lengths), y)`, or `((values, lengths), (y, w))` with a column of weights.
+
+    `content` holds all sequences as they were read: texts, lists of words, or frames (`Ragged`). `about` is a table of
+    what is known of each: its target, group and time; its `ids` say which sequences this source has. `tags` are the
+    classes of each position, where these are the target. Training batches hold `batch_size` sequences of like length,
+    or as many as keep count times longest within `tokens`. It keeps core's protocols `Source`, `Indexed`, `Batched`,
+    `Counted`, `Ordered`, `Described`, `Fitted` and `Restoring`.
+
+    >>> from thalweg.data.text_table import text_splits
+    >>> mails = pd.DataFrame({"spam": [1, 0] * 10})
+    >>> mails["mail"] = [f"{'read' if i % 2 else 'buy'} it now {i}" for i in range(20)]
+    >>> source = text_splits(mails, target="spam").train
+    >>> source
+    SequenceSource(12 texts, 4 words, classification, outputs 2)
+    >>> (values, lengths), y = next(source.batched(2).batches(1, 0, None))
+    >>> values.shape, lengths.tolist(), y.tolist()
+    (torch.Size([2, 4]), [4, 4], [1, 0])
+    """
+
+    content: Any
+    about: TableSource
+    encoding: SequenceEncoding
+    tags: Ragged | None = None
+    batch_size: int | None = 32
+    merge_single: bool = False
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None and (type(self.tokens) is not int or self.tokens < 1):
+            raise RecipeError(
+                f"tokens={self.tokens!r}, but it is how many positions a batch may have, padding and all: a whole "
+                "number of at least 1. Give for instance 4096, or None for batches of batch_size sequences."
+            )
+
+    @classmethod
+    def unfitted(
+        cls, content: Any, about: TableSource, schema: SequenceSchema, tags: Ragged | None = None, **batching: Any
+    ) -> "SequenceSource":
+        """All sequences, before any is trained on: to be dealt into splits, then `fit`."""
+        return cls(content, about, SequenceEncoding(schema), tags, **batching)
+
+    def __len__(self) -> int:
+        return len(self.about)
+
+    def __repr__(self) -> str:
+        kind = "sentence" if self.schema.tagging else self.schema.kind.removesuffix("s")
+        held = "sequence" if kind == "frame" else kind
+        words = self.encoding.vocabulary
+        shape = (
+            f"frames of {len(self.encoding.means)}"
+            if words is None
+            else counted(len(words) - 4, words.unit.removesuffix("s"))
+        )
+        task = f"{self.encoding.task}, outputs {self.encoding.outputs}"
+        return f"SequenceSource({counted(len(self), held)}, {shape}, {task}{' a word' if self.schema.tagging else ''})"
+
+    @property
+    def schema(self) -> SequenceSchema:
+        """What the sequences are."""
+        return self.encoding.schema
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The sequences as they were read, with all that stood beside them."""
+        return self.about.rows
+
+    @property
+    def ids(self) -> Int[np.ndarray, " example"]:
+        """Which of all sequences this source has."""
+        return self.about.ids
+
+    @cached_property
+    def encoded(self) -> Ragged:
+        """All sequences that were read, as tokens or scaled frames."""
+        return self.encoding.encode(self.content)
+
+    @cached_property
+    def sequences(self) -> Ragged:
+        """The sequences of this source, as tokens or scaled frames."""
+        return self.encoded.take(self.ids)
+
+    @cached_property
+    def targets(self) -> Nest:
+        """The targets of all sequences, `(y, weights)` where there are weights; ragged where each position has one."""
+        if self.tags is None:
+            return self.about.arrays.data[1]
+        tags = self.tags if self.schema.longest is None else self.tags.shortened(self.schema.longest)
+        return tags.take(self.ids)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " example"]:
+        """The length of each sequence."""
+        return self.sequences.lengths
+
+    @property
+    def padding_share(self) -> float:
+        """The share of the positions of an epoch of training that are padding."""
+        return padded_share(self.lengths, self.ordered(1, torch.Generator().manual_seed(0)))
+
+    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        for chunk in self.ordered(epoch, generator)[start:]:
+            yield self.inputs(chunk), self._targets(chunk)
+
+    def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
+        """The sequences of each batch of an epoch, by their place in this source."""
+        return by_length(self.lengths, self.batch_size, self.tokens, generator, self.merge_single)
+
+    def inputs(self, places: Int[Tensor, " some"]) -> Sequences:
+        """Some of the sequences as a model reads them, padded to the longest of them."""
+        return self.sequences.padded(places), torch.from_numpy(self.lengths)[places]
+
+    def batched(self, size: int | None, merge_single: bool = False) -> Self:
+        return self._alike(batch_size=size, merge_single=merge_single)
+
+    def budgeted(self, tokens: int | None) -> Self:
+        """The same sequences in batches of at most so many positions, count times longest."""
+        return self._alike(tokens=tokens)
+
+    def count_batches(self) -> int:
+        """The batches of an epoch of training, the same in every epoch."""
+        return count_by_length(self.lengths, self.batch_size, self.tokens, self.merge_single)
+
+    def take(self, ids: Any) -> Self:
+        source = replace(self, about=self.about.take(ids))
+        if "encoded" in self.__dict__:
+            source.__dict__["encoded"] = self.encoded  # encoded once for all its parts
+        return source
+
+    def fit(self, train_ids: Any) -> Self:
+        """The same sequences, encoded with the vocabulary, means and deviations of `train_ids` alone."""
+        places = self.ids[np.asarray(train_ids, dtype=np.int64)]
+        if not len(places):
+            raise DataError("There is no sequence to fit a vocabulary to. Give at least one to train on.")
+        chosen = self.content.take(places) if isinstance(self.content, Ragged) else [self.content[i] for i in places]
+        encoding = fit_sequences(chosen, self.schema, fit_encoding(self.about.table, places))
+        return replace(self, encoding=encoding, about=replace(self.about, encoding=encoding.table))
+
+    def meta(self, ids: Any) -> dict[str, Any]:
+        """Of each of these the "label" (classes only), "group" and "time" where given, and "row", its place."""
+        return self.about.meta(ids)
+
+    def restore(self, values: Nest) -> Nest:
+        """Outputs or targets in the target's own units; of targets with weights the targets alone."""
+        return self.about.restore(values)
+
+    def fingerprint(self) -> str:
+        """A hash of the encoding, of the sequences and targets as a model sees them, and of how they are batched."""
+        digest = hashlib.sha256(json.dumps([self.encoding.to_json(), self.tokens]).encode())
+        kept = [self.sequences, self.targets] if isinstance(self.targets, Ragged) else [self.sequences]
+        for ragged in kept:
+            digest.update(ragged.offsets.tobytes() + np.ascontiguousarray(ragged.values).tobytes())
+        if not isinstance(self.targets, Ragged):
+            map_tensors(lambda tensor: digest.update(tensor.contiguous().numpy().tobytes()), self.targets)
+        return digest.hexdigest()
+
+    def announce(self, name: str) -> None:
+        """Say what of these sequences a model does not see: unknown tokens, and what is cut off."""
+        if self.encoding.vocabulary is not None and (share := unknown_share(self._tokens)):
+            notice(f"Unknown: {share:.2%} of the {len(self._tokens):,} tokens of the {name} split.")
+        limit = self.schema.longest
+        if limit is not None and (cut := _cut_off(self, limit)):
+            verb = "is" if cut == 1 else "are"
+            notice(
+                f"{counted(cut, 'sequence')} of the {name} split {verb} cut off after {limit:,} positions (longest)."
+            )
+        if self.tokens is not None and (beyond := int((self.lengths > self.tokens).sum())):
+            verb = "is" if beyond == 1 else "are"
+            notice(
+                f"{counted(beyond, 'sequence')} of the {name} split {verb} longer than tokens={self.tokens:,}, up to "
+                f"{self.lengths.max():,}: a batch each. longest=N cuts them off."
+            )
+
+    @property
+    def _tokens(self) -> Int[np.ndarray, " position"]:
+        values = self.sequences.values
+        return values[:, 0] if values.ndim == 2 else values
+
+    def _targets(self, chunk: Int[Tensor, " some"]) -> Nest:
+        if isinstance(self.targets, Ragged):
+            return self.targets.padded(chunk, NO_TARGET)
+        return map_tensors(lambda column: column.index_select(0, chunk), self.targets)
+
+    def _alike(self, **changes: Any) -> Self:
+        """The same sequences otherwise batched, encoded once for all runs."""
+        source = replace(self, **changes)
+        for name in ("encoded", "sequences", "targets"):
+            if name in self.__dict__:
+                source.__dict__[name] = self.__dict__[name]
+        return source
+
+
+def _cut_off(source: SequenceSource, limit: int) -> int:
+    """How many sequences were longer than `limit`; only those that fill it are looked at again."""
+    filling = source.ids[source.lengths == limit]
+    if isinstance(source.content, Ragged):
+        return int((source.content.lengths[filling] > limit).sum())
+    whole = replace(source.encoding, schema=replace(source.schema, longest=None))
+    return int((whole.encode([source.content[i] for i in filling]).lengths > limit).sum())

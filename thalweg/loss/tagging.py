@@ -1,0 +1,92 @@
+r"""A class for each position of a sequence, as words have tags."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from thalweg.core.errors import RecipeError
+from thalweg.core.nest import describe
+from thalweg.core.objective import Losses, Moment, apply, pair
+from thalweg.core.tokens import NO_TARGET
+from thalweg.loss.likelihood import Categorical
+
+
+class Tagging(nn.Module):
+    r"""Negative log-likelihood of a class at every position, in nats a position: cross-entropy after a soft-max.
+
+    $$ L = \frac{\sum_i \sum_{t} w_{y_{it}} \ell_{it}}{\sum_i \sum_t w_{y_{it}}}, \quad
+       \ell_{it} = -\log \mathrm{softmax}(z_{it})_{y_{it}} $$
+
+    over the positions $t$ of the sequences $i$ that have a target; -100 marks those that have none, such as padding. An
+    objective over batches `(x, y)` with logits `(batch, length, classes)` and `y` of `(batch, length)`. Its value for a
+    sequence is the mean over its positions and its weight their number, so that the mean is that over all positions,
+    and an interval resamples whole sequences (the positions of one are not independent). `class_weights` (w) and
+    `label_smoothing` are as in `Categorical`; smoothing is taken off where it judges.
+
+    >>> batch = (torch.tensor([[[0.0, 0.0], [3.0, 0.0]]]), torch.tensor([[0, -100]]))
+    >>> Tagging()(nn.Identity(), batch, Moment())
+    Losses(value=tensor([0.6931]), weight=tensor([1.]), unit=None)
+
+    Raises `RecipeError` for shapes that do not agree and class numbers outside of the logits.
+    """
+
+    thalweg_objective = True
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        class_weights: Float[Tensor, " classes"] | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        checked = Categorical(label_smoothing, class_weights)
+        self.label_smoothing = checked.label_smoothing
+        self.register_buffer("class_weights", checked.class_weights)
+
+    def forward(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
+        x, y = pair(batch)
+        output = apply(model, x)
+        _check(output, y, self.class_weights)
+        smoothing = self.label_smoothing if moment.training else 0.0
+        weights = None if self.class_weights is None else self.class_weights.to(output.dtype)
+        try:
+            values = F.cross_entropy(output.mT, y, weights, reduction="none", label_smoothing=smoothing)
+        except IndexError as error:
+            raise RecipeError(_outside(output, y)) from error
+        counted = (y != NO_TARGET).to(values.dtype)
+        if weights is not None:
+            counted = counted * weights[y.clamp(min=0)]
+        weight = counted.sum(1)
+        smallest = torch.finfo(weight.dtype).tiny
+        return Losses(values.sum(1) / weight.clamp(min=smallest), weight=weight)
+
+    def extra_repr(self) -> str:
+        weights = "" if self.class_weights is None else f", class_weights={self.class_weights.tolist()}"
+        return f"label_smoothing={self.label_smoothing}{weights}"
+
+
+def _check(output: Any, y: Any, weights: Float[Tensor, " classes"] | None) -> None:
+    shapes = isinstance(output, Tensor) and isinstance(y, Tensor) and output.dim() == 3
+    if not shapes or tuple(y.shape) != tuple(output.shape[:2]) or y.is_floating_point():
+        raise RecipeError(
+            f"Tagging: the output is {describe(output)} and the target {describe(y)}, but logits (batch, length, "
+            "classes) go with whole class numbers (batch, length). Give the model a score for each class at every "
+            "position; for one class a sequence use Categorical."
+        )
+    if weights is not None and len(weights) != output.shape[2]:
+        raise RecipeError(
+            f"Tagging: {len(weights)} class weights for logits of {output.shape[2]} classes. Give one weight for each."
+        )
+
+
+def _outside(output: Tensor, y: Tensor) -> str:
+    known = y[y != NO_TARGET]
+    return (
+        f"Tagging: class numbers run from {int(known.min())} to {int(known.max())}, but the logits have "
+        f"{output.shape[2]} classes, 0 to {output.shape[2] - 1}. Give the model {int(known.max()) + 1} outputs; "
+        f"{NO_TARGET} marks a position without a target."
+    )

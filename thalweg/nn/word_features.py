@@ -1,0 +1,55 @@
+r"""Words by what they are and by what their letters are: the sum of the embeddings of all that is known of a word.
+
+$$ h = E_{w} + \frac{1}{\sqrt{k}} \sum_{j = 1}^k A_{a_j} $$
+
+with the word's own row of $E$ and the rows of $A$ of its prefixes, suffixes and shape: a word that training never saw
+still has its letters (Bojanowski et al., "Enriching Word Vectors with Subword Information", 2017).
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from thalweg.core.tokens import PADDING, UNKNOWN
+from thalweg.nn.knobs import check_count, check_dropout
+
+
+class WordFeatures(nn.Module):
+    """Embeddings of words with letters: `(batch, length, 1 + k)` whole numbers -> `(batch, length, width)`.
+
+    The first number is the word's, below `words`; the others are those of its letters, below `places`. In training a
+    word's own number becomes that of an unknown word with the probability `word_dropout`, so that letters are learned
+    to be relied on; `dropout` silences that share of the sum. Padding gives zeros.
+
+    >>> embed = WordFeatures(10, 20, width=4)
+    >>> embed(torch.tensor([[[5, 7, 8], [0, 0, 0]]])).shape
+    torch.Size([1, 2, 4])
+
+    Raises `RecipeError` for a knob out of its range.
+    """
+
+    def __init__(
+        self, words: int, places: int, *, width: int = 64, dropout: float = 0.0, word_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        for knob, value in (("words", words), ("places", places), ("width", width)):
+            check_count("WordFeatures", knob, value, least=1 if knob == "width" else 2)
+        check_dropout("WordFeatures", dropout)
+        check_dropout("WordFeatures", word_dropout)
+        self.words = nn.Embedding(words, width, padding_idx=PADDING)
+        self.letters = nn.Embedding(places, width, padding_idx=PADDING)
+        self.dropout, self.word_dropout = nn.Dropout(dropout), word_dropout
+
+    def forward(self, tokens: Int[Tensor, "batch length features"]) -> Float[Tensor, "batch length width"]:
+        words, letters = tokens[..., 0], tokens[..., 1:]
+        if self.training and self.word_dropout:
+            hidden = (torch.rand_like(words, dtype=self.words.weight.dtype) < self.word_dropout) & (words != PADDING)
+            words = torch.where(hidden, UNKNOWN, words)
+        summed = self.words(words) + self.letters(letters).sum(-2) / math.sqrt(max(letters.shape[-1], 1))
+        silenced: Tensor = self.dropout(summed)
+        return silenced
+
+    def extra_repr(self) -> str:
+        return f"word_dropout={self.word_dropout}"
