@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 import thalweg
-from thalweg import Losses
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.folds import folds
 from thalweg.core.notices import collecting
@@ -25,6 +24,7 @@ from thalweg.data.graph_loading import load_graph
 from thalweg.data.graph_source import GraphSource
 from thalweg.data.graphs import read_graph, simple_edges
 from thalweg.data.karate import karate
+from thalweg.loss import WeightedLoss
 
 NODES = "id,label,split,words\na,x,train,0 3\nb,y,train,1\nc,x,val,\nd,y,test,3 3 2\ne,,-,0\n"
 EDGES = "a,b\nb,c\nc,d\n"
@@ -58,12 +58,6 @@ class Convolution(nn.Module):
         scale = matrix.sum(1).rsqrt()
         matrix = scale[:, None] * matrix * scale
         return matrix @ self.second(torch.relu(matrix @ self.first(features)))
-
-
-@thalweg.objective
-def loss_of_nodes(model: nn.Module, batch: Any) -> Losses:
-    inputs, (labels, mask) = batch
-    return Losses(nn.functional.cross_entropy(model(*inputs), labels, reduction="none"), weight=mask)
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -338,14 +332,14 @@ def test_a_recipe_trains_on_two_members_of_the_karate_club() -> None:
     recipe = thalweg.Recipe(
         data=splits,
         model=partial(Convolution, 34, 2),
-        objective=loss_of_nodes,
+        objective=WeightedLoss(nn.CrossEntropyLoss()),
         optimizer=partial(torch.optim.Adam, lr=0.05),
         metrics={"accuracy": accuracy},
         epochs=40,
         batch_size=None,
     )
     run = thalweg.train(recipe)
-    right, _ = thalweg.evaluate(run, splits.test)["accuracy"]
+    right = thalweg.evaluate(run, splits.test)["accuracy"][0]
     (features, edges), _ = only_batch(splits.test)
     output, labels = splits.test.judged(run.last(features, edges))
     assert right == pytest.approx(accuracy(output, labels).mean().item())
