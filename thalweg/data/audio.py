@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from thalweg.core.errors import DataError, RecipeError
+from thalweg.core.errors import DataError, RecipeError, did_you_mean
 
 ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au")
 LEAST = 1e-10
@@ -32,7 +32,7 @@ LONGEST = 600.0
 """Seconds up to which a recording is decoded."""
 LINEAR, BREAK, STEP = 200 / 3, 1000.0, math.log(6.4) / 27
 """Slaney's scale: Hertz for a mel below the break, where the break is, and the logarithm of a mel's factor above it."""
-NORMALIZE = ("recording", "none")
+NORMALIZE = ("recording", "pitches", "none")
 
 
 class Unreadable(ValueError):
@@ -133,14 +133,15 @@ class LogMel:
     """The frames of sounds of one rate, `(frame, mel)`: a function of samples, and all that another sound needs.
 
     `mels` is by default 80 from 16,000 Hz on, 40 from 8,000 Hz on, and one for 200 Hz below; `window` and `hop` are in
-    seconds; `htk` takes that scale in place of Slaney's. With `normalize="recording"` each number of a frame has the
-    mean 0 and the deviation 1 over the frames of its recording, which takes away what a microphone or a room does to
-    all of it; "none" leaves them as they are.
+    seconds; `htk` takes that scale in place of Slaney's. `normalize` takes away what a recording has throughout:
+    "recording" gives all its numbers together the mean 0 and the deviation 1, so that how loud it is no longer tells;
+    "pitches" does so for each pitch by itself, over the frames, so that neither microphone nor room does, but with them
+    goes what a short word has throughout; "none" leaves all as it is.
 
     >>> frames = LogMel(8000, normalize="none")
     >>> tone = torch.sin(torch.arange(8000) * 2 * torch.pi * 1000 / 8000)
     >>> frames(tone).shape, frames.centers[frames(tone)[50].argmax()].round().item()
-    (torch.Size([101, 40]), 974.0)
+    (torch.Size([101, 40]), 972.0)
     >>> LogMel.from_json(frames.to_json()) == frames
     True
 
@@ -158,7 +159,9 @@ class LogMel:
         if self.rate < 200:
             raise RecipeError(f"rate={self.rate!r}, but it is the samples of a second, 200 at least. Give 16000.")
         if self.normalize not in NORMALIZE:
-            raise RecipeError(f"normalize={self.normalize!r} is not known. Give 'recording' or 'none'.")
+            raise RecipeError(
+                f"normalize={self.normalize!r} is not known.{did_you_mean(str(self.normalize), NORMALIZE)}"
+            )
         if not 0 < self.hop <= self.window or round(self.hop * self.rate) < 1:
             raise RecipeError(
                 f"window={self.window!r} and hop={self.hop!r} are in seconds, the hop above 0 and at most the window, "
@@ -228,7 +231,9 @@ class LogMel:
         )
         power = spectrum.real.square() + spectrum.imag.square()
         values = (filters @ power).clamp_(min=LEAST).log_().T
-        return standardized(values) if self.normalize == "recording" else values.contiguous()
+        if self.normalize == "none":
+            return values.contiguous()
+        return standardized(values, by_column=self.normalize == "pitches")
 
     def to_json(self) -> dict[str, Any]:
         """The settings in plain values."""
@@ -240,30 +245,32 @@ class LogMel:
         return cls(**plain)
 
 
-def standardized(values: Float[Tensor, "frame mel"]) -> Float[Tensor, "frame mel"]:
-    """Each number with the mean 0 and the deviation 1 over the frames; 0 where it is the same in all of them.
+def standardized(values: Float[Tensor, "frame mel"], by_column: bool = False) -> Float[Tensor, "frame mel"]:
+    """Numbers with the mean 0 and the deviation 1, all together or column by column; 0 where all are the same.
 
-    >>> standardized(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    >>> standardized(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), by_column=True)
     tensor([[-1.,  0.],
             [ 1.,  0.]])
     """
-    centered = values.double() - values.double().mean(0)
-    scale = centered.square().mean(0).sqrt()
+    whole = values.double()
+    axis = 0 if by_column else (0, 1)
+    centered = whole - whole.mean(axis, keepdim=True)
+    scale = centered.square().mean(axis, keepdim=True).sqrt()
     return torch.where(scale > 1e-6, centered / scale.clamp(min=1e-6), 0.0).float()
 
 
-def to_mel(hertz: float, htk: bool = False) -> float:
+def to_mel(hertz: float | int, htk: bool = False) -> float:
     """A frequency on the mel scale.
 
-    >>> to_mel(1000), round(to_mel(1000, htk=True), 1)
-    (15.0, 1000.0)
+    >>> to_mel(500), round(to_mel(1000, htk=True), 1)
+    (7.5, 1000.0)
     """
     if htk:
         return 2595 * math.log10(1 + hertz / 700)
     return hertz / LINEAR if hertz < BREAK else BREAK / LINEAR + math.log(hertz / BREAK) / STEP
 
 
-def to_hertz(mel: float, htk: bool = False) -> float:
+def to_hertz(mel: float | int, htk: bool = False) -> float:
     """The frequency of a mel, the inverse of `to_mel`.
 
     >>> round(to_hertz(to_mel(3000))), round(to_hertz(to_mel(3000, htk=True), htk=True))

@@ -36,7 +36,7 @@ class SpecAugment:
     >>> masks = SpecAugment(pitch_masks=1, time_masks=0)
     >>> frames, lengths = torch.ones(2, 5, 8), torch.tensor([5, 3])
     >>> masks(frames, lengths, key=0, ids=torch.arange(2))[:, 0].long().tolist()
-    [[1, 1, 1, 1, 1, 0, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1]]
+    [[1, 1, 0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 0, 0, 1, 1]]
 
     Raises `RecipeError` for shares beyond 0 to 1 and counts below 0.
     """
