@@ -172,6 +172,12 @@ def broken_flac(path: Path) -> None:
     path.write_bytes(b"fLaC" + bytes(100))
 
 
+def cut(path: Path) -> None:
+    write(path, np.random.default_rng(0).standard_normal(4000) * 0.1)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "text.wav": (lambda path: path.write_text("no sound"), "no sound file that can be read"),
     "empty.wav": (lambda path: path.write_bytes(b""), "an empty file"),
@@ -183,6 +189,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "long.wav": (lambda path: write(path, tone(440, 3)), "3 s long, over the limit of 2 s.*limit=SECONDS"),
     "broken.flac": (broken_flac, "no sound file that can be read"),
+    "cut.wav": (cut, "cut short, 50% of it are not there"),
+    "cut.flac": (cut, "cut short|no sound file that can be read"),
 }
 
 
@@ -205,6 +213,8 @@ def test_a_single_damaged_file_is_named(tmp_path: Path) -> None:
         read_recording(tmp_path / "a.wav")
     with pytest.raises(DataError, match="there is no such file"):
         read_recording(tmp_path / "b.wav")
+    with pytest.raises(DataError, match="it is a folder"):
+        read_recording(tmp_path)
     with pytest.raises(DataError, match="1 of 1 recording cannot be used.*Give recordings that can be"):
         gather_sounds(tmp_path, LogMel(RATE), damaged="skip")
 

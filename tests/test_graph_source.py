@@ -213,6 +213,24 @@ def test_numbers_are_nodes_and_no_names() -> None:
     assert read_graph(frame, pd.DataFrame({0: [0, 1], 1: [1, 2]})).count == 2
 
 
+def test_a_graph_may_have_no_edges() -> None:
+    for edges in ("source,target\n", "from to\n"):
+        (_, ends), _ = only_batch(loaded(edges=edges).train)
+        assert ends.shape == (2, 0)
+    assert read_graph(text("id\na\nb"), text("source,target\n")).isolated == 2
+
+
+def test_parquet_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"id": [3, 5, 8], "label": ["x", "y", "x"], "split": ["train"] * 3}).to_parquet(
+        tmp_path / "nodes.parquet"
+    )
+    pd.DataFrame({"s": [3, 5], "t": [8, 3], "w": [1.5, 2.5]}).to_parquet(tmp_path / "edges.parquet")
+    (_, ends, weights), _ = only_batch(load_graph(tmp_path, weights="w").train)
+    assert ends.tolist() == [[0, 0, 1, 2], [1, 2, 0, 0]]
+    assert weights.tolist() == [2.5, 1.5, 2.5, 1.5]
+
+
 def test_a_folder_holds_both_files(tmp_path: Path) -> None:
     (tmp_path / "nodes.tsv").write_text(NODES.replace(",", "\t"))
     with pytest.raises(DataError, match="one file of nodes and one of edges"):

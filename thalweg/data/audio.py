@@ -102,6 +102,9 @@ def decoded(path: Path, limit: float = LONGEST) -> Recording:
             if seconds > limit:
                 raise Unreadable(f"it is {seconds:,.0f} s long, over the limit of {limit:g} s")
             samples, rate = file.read(dtype="float32", always_2d=True), int(file.samplerate)
+            missing = 1 - len(samples) / file.frames if file.frames else 0.0
+            if (lost := max(missing, _lost(path))) > 0.001:
+                raise Unreadable(f"it is cut short, {lost:.0%} of it are not there")
     except (library.SoundFileError, OSError, TypeError, ZeroDivisionError) as error:
         raise Unreadable(_said(path, error)) from None
     if not len(samples):
@@ -262,7 +265,7 @@ def standardized(values: Float[Tensor, "frame mel"], by_column: bool = False) ->
 def to_mel(hertz: float | int, htk: bool = False) -> float:
     """A frequency on the mel scale.
 
-    >>> to_mel(500), round(to_mel(1000, htk=True), 1)
+    >>> round(to_mel(500), 1), round(to_mel(1000, htk=True), 1)
     (7.5, 1000.0)
     """
     if htk:
@@ -281,9 +284,21 @@ def to_hertz(mel: float | int, htk: bool = False) -> float:
     return mel * LINEAR if mel < BREAK / LINEAR else BREAK * math.exp(STEP * (mel - BREAK / LINEAR))
 
 
+def _lost(path: Path) -> float:
+    """The share of a wav file that its head promises and that is not there; a stream's head promises nothing."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return 0.0
+    promised = int.from_bytes(head[4:8], "little") + 8
+    return max(0.0, 1 - path.stat().st_size / promised) if promised < 2**32 - 2**16 else 0.0
+
+
 def _said(path: Path, error: Exception) -> str:
     if not path.exists():
         return "there is no such file"
+    if path.is_dir():
+        return "it is a folder"
     if not path.stat().st_size:
         return "it is an empty file"
     text = str(getattr(error, "error_string", error)).rstrip(". ")
