@@ -23,7 +23,7 @@ from thalweg.core.wording import counted
 from thalweg.data.audio import LONGEST, LogMel, Recording, Unreadable, decoded, resampled, soundfile
 from thalweg.data.audio_listing import list_recordings, list_sounds, parts_by
 from thalweg.data.image_decoding import in_threads
-from thalweg.data.image_listing import Listing
+from thalweg.data.image_listing import CLASS, Listing
 from thalweg.data.places import listed
 
 DAMAGED = ("error", "skip")
@@ -130,6 +130,12 @@ def gather_recordings(
 def gather_sounds(path: str | Path, mel: LogMel, **options: Any) -> Recordings:
     """All recordings of a folder, whatever folders they lie in, or a single one, as frames: to predict what they are.
 
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "1.wav"
+    >>> soundfile().write(path, np.sin(np.arange(1600) / 5), 8000)
+    >>> gather_sounds(path, LogMel(8000))
+    Recordings(1 recording, 21 frames of 40)
+
     Raises `DataError` for recordings that cannot be used.
     """
     return frames_of(list_sounds(Path(path)), AudioOptions(**options), mel)
@@ -141,6 +147,7 @@ def frames_of(listing: Listing, asked: AudioOptions, mel: LogMel | None = None) 
     Raises `DataError` for recordings that cannot be used.
     """
     soundfile()
+    training = mel is None
     if mel is None:
         mel = LogMel(asked.rate or _rate(listing.paths), asked.mels, normalize=asked.normalize, htk=asked.htk)
     found = _decode(listing.paths, mel, float(asked.limit))
@@ -149,6 +156,8 @@ def frames_of(listing: Listing, asked: AudioOptions, mel: LogMel | None = None) 
     kept = [place for place in range(len(listing)) if place not in wrong]
     good = [each for each in found if not isinstance(each, Unreadable)]
     listing = listing.take(kept)
+    if training:
+        _check_classes(listing)
     lengths = np.array([len(each.values) for each in good], dtype=np.int64)
     frame = listing.frame if SECONDS in listing.frame else listing.frame.assign(**{SECONDS: [x.seconds for x in good]})
     _announce(listing.paths, good, mel)
@@ -225,6 +234,16 @@ def _refuse(listing: Listing, wrong: dict[int, str], asked: AudioOptions) -> Non
     if asked.damaged == "error":
         raise DataError(f"{said} Mend them, take them away, or leave them out: damaged='skip'.{limit}")
     notice(f"Left out: {said}{limit}")
+
+
+def _check_classes(listing: Listing) -> None:
+    """Refuse a class of whose recordings none is left to train on."""
+    if not listing.labels:
+        return
+    held = listing.frame[CLASS].to_numpy()
+    present = set(held if listing.part is None else held[listing.part == 0])
+    if absent := [label for label in listing.labels if label not in present]:
+        raise DataError(f"No recording of {listed(absent)} can be used. Mend some, or take the folder away.")
 
 
 def _announce(paths: Sequence[Path], found: Sequence[_Frames], mel: LogMel) -> None:
