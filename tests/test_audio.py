@@ -207,6 +207,13 @@ def test_damage_is_named_with_its_file(words: Path, name: str) -> None:
     assert any(said.startswith("Left out: 1 of 7") for said in notices)
 
 
+def test_a_class_of_damaged_files_is_named(words: Path) -> None:
+    for number in range(3):
+        (words / "yes" / f"{number}.wav").write_text("no sound")
+    with pytest.raises(DataError, match="No recording of 'yes' can be used"):
+        gather_recordings(words, damaged="skip")
+
+
 def test_a_single_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("no sound")
     with pytest.raises(DataError, match="a.wav cannot be used: it is no sound file"):

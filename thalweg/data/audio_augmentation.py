@@ -94,6 +94,12 @@ class Masked:
     What an example gets depends on the seed, the epoch and the example alone: it is the same in batches of any size,
     and an example keeps it in folds and subsets. `numbers` are the examples' own where this is a subset.
 
+    >>> from thalweg.core.arrays import ArraySource
+    >>> source = ArraySource(((torch.ones(4, 30, 8), torch.full((4,), 30)), torch.arange(4)), 2)
+    >>> masked = Masked(source, SpecAugment(time_masks=0))
+    >>> [bool((frames == 0).any()) for (frames, lengths), y in masked.batches(1, 0, torch.Generator().manual_seed(0))]
+    [True, True]
+
     Raises `Unsupported` for a source that cannot name its examples, and, in training, `DataError` for other batches.
     """
 
@@ -195,6 +201,11 @@ class Masked:
 @no_type_check
 def mask_frames(splits: Splits, masks: SpecAugment | None = None, **settings: Any) -> Splits:
     """The splits with masks over the frames of the train split: a `SpecAugment`, or its settings, or the defaults.
+
+    >>> from thalweg.core.arrays import ArraySource
+    >>> source = ArraySource(((torch.ones(4, 30, 8), torch.full((4,), 30)), torch.arange(4)), 2)
+    >>> mask_frames(Splits(train=source), time_masks=1).train.masks.time_masks
+    1
 
     Raises what `SpecAugment` and `Masked` raise, and `RecipeError` where both are given.
     """

@@ -56,6 +56,11 @@ class GraphSchema:
     """What the nodes are read as: `columns` are numbers and categories, as a table's, with the target; `words` more.
 
     `id`, `split` and `weights` name columns of nodes and of edges; `header` says whether the files of nodes have names.
+
+    >>> from thalweg.data.schema import TargetKind
+    >>> schema = GraphSchema(Schema((), Target(("topic",), TargetKind.CLASSES, ("art", "war"))), "id", Words("words", 9))
+    >>> GraphSchema.from_json(schema.to_json()) == schema
+    True
     """
 
     columns: Schema
