@@ -58,7 +58,8 @@ class GraphSchema:
     `id`, `split` and `weights` name columns of nodes and of edges; `header` says whether the files of nodes have names.
 
     >>> from thalweg.data.schema import TargetKind
-    >>> schema = GraphSchema(Schema((), Target(("topic",), TargetKind.CLASSES, ("art", "war"))), "id", Words("words", 9))
+    >>> columns = Schema((), Target(("topic",), TargetKind.CLASSES, ("art", "war")))
+    >>> schema = GraphSchema(columns, "id", Words("words", 9))
     >>> GraphSchema.from_json(schema.to_json()) == schema
     True
     """
