@@ -1,11 +1,18 @@
-"""Tables, images and sequences: from files to batches, and from outputs back to a table."""
+"""Tables, images, sequences, graphs and recordings: from files to batches, and from outputs back to a table."""
 
+from thalweg.data.audio import LogMel, read_recording
+from thalweg.data.audio_augmentation import Masked, SpecAugment, mask_frames
 from thalweg.data.augmentation import Augment
 from thalweg.data.augmented import Augmented, AugmentedStream, augment
 from thalweg.data.bundled import BUNDLED, Bundled, bundled
 from thalweg.data.conll import holds_conll, read_conll
 from thalweg.data.conll_loading import conll_splits
 from thalweg.data.encoding import Encoding, fit_encoding
+from thalweg.data.geometric import from_geometric
+from thalweg.data.graph_encoding import GraphEncoding, GraphSchema
+from thalweg.data.graph_loading import load_graph
+from thalweg.data.graph_source import GraphSource
+from thalweg.data.graphs import Graph, read_graph
 from thalweg.data.holdout import HeldOut, hold_out
 from thalweg.data.image_encoding import ImageEncoding, ImageSchema
 from thalweg.data.image_gathering import ImageOptions
@@ -15,11 +22,13 @@ from thalweg.data.image_sniffing import holds_images
 from thalweg.data.image_source import ImageSource
 from thalweg.data.images import ImageFolder, load_images
 from thalweg.data.inference import Roles, infer_roles, infer_schema
+from thalweg.data.karate import karate
 from thalweg.data.loading import load_table
 from thalweg.data.parquet_source import ParquetSource
 from thalweg.data.predictions import prediction_frame
 from thalweg.data.ragged import Ragged
 from thalweg.data.reading import read_table
+from thalweg.data.recordings import AudioOptions, Recordings, gather_recordings, gather_sounds
 from thalweg.data.schema import Column, Kind, Schema, Target, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
 from thalweg.data.sequence_source import SequenceSource
@@ -32,12 +41,17 @@ from thalweg.data.vocabulary import Vocabulary
 
 __all__ = [
     "BUNDLED",
+    "AudioOptions",
     "Augment",
     "Augmented",
     "AugmentedStream",
     "Bundled",
     "Column",
     "Encoding",
+    "Graph",
+    "GraphEncoding",
+    "GraphSchema",
+    "GraphSource",
     "HeldOut",
     "ImageEncoding",
     "ImageFolder",
@@ -45,13 +59,17 @@ __all__ = [
     "ImageSchema",
     "ImageSource",
     "Kind",
+    "LogMel",
+    "Masked",
     "ParquetSource",
     "Ragged",
+    "Recordings",
     "Roles",
     "Schema",
     "SequenceEncoding",
     "SequenceSchema",
     "SequenceSource",
+    "SpecAugment",
     "Table",
     "TableSource",
     "Target",
@@ -62,6 +80,9 @@ __all__ = [
     "conll_splits",
     "fit_encoding",
     "frame_splits",
+    "from_geometric",
+    "gather_recordings",
+    "gather_sounds",
     "hold_out",
     "holds_conll",
     "holds_images",
@@ -69,12 +90,17 @@ __all__ = [
     "infer_roles",
     "infer_schema",
     "judged_images",
+    "karate",
+    "load_graph",
     "load_image_splits",
     "load_images",
     "load_table",
+    "mask_frames",
     "prediction_frame",
     "read_conll",
     "read_features",
+    "read_graph",
+    "read_recording",
     "read_rows",
     "read_table",
     "sequences_of",

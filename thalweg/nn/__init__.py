@@ -21,6 +21,7 @@ from thalweg.nn.recurrent import Recurrent, rnn
 from thalweg.nn.sequence_norm import SequenceNorm
 from thalweg.nn.spatial_transformer import SpatialTransformer, localization_net
 from thalweg.nn.temperature import Temperature
+from thalweg.nn.word_features import WordFeatures
 
 __all__ = [
     "ConvolutionAsAttention",
@@ -47,6 +48,7 @@ __all__ = [
     "SpatialTransformer",
     "Standardized",
     "Temperature",
+    "WordFeatures",
     "arcs",
     "as_attention",
     "as_dense",

@@ -8,11 +8,9 @@ from torch import Tensor, nn
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import DataError, RecipeError
+from thalweg.core.tokens import PADDING
 from thalweg.nn.knobs import check_count
 from thalweg.nn.masks import described
-
-PADDING = 0
-"""The token that fills up a sequence: its vector is 0, and stays so."""
 
 
 class TokenEmbedding(nn.Module):

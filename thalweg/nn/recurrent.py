@@ -17,12 +17,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
+from thalweg.core.tokens import PADDING
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
 
 LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 HEADS = ("sequence", "position")
-PADDING = 0
-"""The token of padding; its embedding is zero and is not learned."""
 
 
 class Recurrent(nn.Module):

@@ -1,0 +1,226 @@
+r"""Masks over frames while a network trains: whole pitches and whole moments are taken away, drawn for each example.
+
+SpecAugment (Park et al., "SpecAugment: a simple data augmentation method for automatic speech recognition", 2019,
+section 2), without its warping of time: of $\nu$ numbers of a frame those in $[f_0, f_0 + f)$ become 0, with $f$ drawn
+from 0 to $F$ and $f_0$ from 0 to $\nu - f$; of $\tau$ frames likewise those in $[t_0, t_0 + t)$, with $t$ from 0 to
+$\min(T, p \tau)$. Frames are standardized, so that 0 is their mean.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from thalweg.core.convert import loaded
+from thalweg.core.counter import uniform
+from thalweg.core.door import no_type_check
+from thalweg.core.errors import DataError, RecipeError, Unsupported
+from thalweg.core.fingerprint import UNKNOWN, fingerprint
+from thalweg.core.kinds import check_fields
+from thalweg.core.nest import Nest, describe
+from thalweg.core.randomness import untouched
+from thalweg.core.source import Batched, Counted, Described, Fitted, Indexed, Ordered, Restoring, Source, Splits
+
+
+@dataclass(frozen=True)
+class SpecAugment:
+    r"""Masks over pitches and over time; `time_width` is $T$ in frames, `time_share` is $p$, `pitch_share` $F / \nu$.
+
+    The defaults are the policy LD of the paper (27 of 80 pitches, 100 frames, two masks of each), with $p = 0.2$ in
+    place of 1, so that a short recording is never all gone.
+
+    >>> masks = SpecAugment(pitch_masks=1, time_masks=0)
+    >>> frames, lengths = torch.ones(2, 5, 8), torch.tensor([5, 3])
+    >>> masks(frames, lengths, key=0, ids=torch.arange(2))[:, 0].long().tolist()
+    [[1, 1, 0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 0, 0, 1, 1]]
+
+    Raises `RecipeError` for shares beyond 0 to 1 and counts below 0.
+    """
+
+    pitch_masks: int = 2
+    time_masks: int = 2
+    pitch_share: float = 27 / 80
+    time_width: int = 100
+    time_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("pitch_share", "time_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(f"SpecAugment: {name} is {getattr(self, name)!r}, but it is a share, from 0 to 1.")
+        for name in ("pitch_masks", "time_masks", "time_width"):
+            if getattr(self, name) < 0:
+                raise RecipeError(f"SpecAugment: {name} is {getattr(self, name)!r}, but it is a count, at least 0.")
+
+    def __call__(
+        self,
+        frames: Float[Tensor, "batch frame mel"],
+        lengths: Int[Tensor, " batch"],
+        key: int,
+        ids: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch frame mel"]:
+        """The frames with masks: `key` is the seed, `ids` number the examples. They are not written to."""
+        count, (length, mels) = self.pitch_masks + self.time_masks, frames.shape[1:]
+        drawn = uniform(key, ids.to(frames.device), max(2 * count, 1)).unsqueeze(-1)
+        widest = torch.full_like(lengths, round(self.pitch_share * mels))
+        longest = (self.time_share * lengths).long().clamp(max=self.time_width)
+        masked = torch.zeros(frames.shape, dtype=torch.bool, device=frames.device)
+        for mask in range(count):
+            size, begin = drawn[:, 2 * mask], drawn[:, 2 * mask + 1]
+            if mask < self.pitch_masks:
+                masked |= _between(size, begin, widest, torch.full_like(lengths, mels), mels)[:, None, :]
+            else:
+                masked |= _between(size, begin, longest, lengths, length)[:, :, None]
+        return frames.masked_fill(masked, 0.0)
+
+
+def _between(size: Tensor, begin: Tensor, most: Tensor, whole: Tensor, places: int) -> Tensor:
+    """Which places lie in a mask of each example, its size from 0 to `most`, anywhere in `whole`."""
+    width = (size * (most[:, None] + 1)).floor()
+    first = (begin * (whole[:, None] - width + 1)).floor()
+    place = torch.arange(places, device=size.device)
+    return (place >= first) & (place < first + width)
+
+
+@no_type_check
+@dataclass(frozen=True, repr=False)
+class Masked:
+    """A source of frames, `((frames, lengths), y)`, masked while it is trained on, and plain where it is judged.
+
+    What an example gets depends on the seed, the epoch and the example alone: it is the same in batches of any size,
+    and an example keeps it in folds and subsets. `numbers` are the examples' own where this is a subset.
+
+    >>> from thalweg.core.arrays import ArraySource
+    >>> source = ArraySource(((torch.ones(4, 30, 8), torch.full((4,), 30)), torch.arange(4)), 2)
+    >>> masked = Masked(source, SpecAugment(time_masks=0))
+    >>> [bool((frames == 0).any()) for (frames, lengths), y in masked.batches(1, 0, torch.Generator().manual_seed(0))]
+    [True, True]
+
+    Raises `Unsupported` for a source that cannot name its examples, and, in training, `DataError` for other batches.
+    """
+
+    source: Any
+    masks: SpecAugment
+    numbers: Int[Tensor, " place"] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.masks, SpecAugment):
+            raise RecipeError(f"Frames are masked by {self.masks!r}, but it takes a SpecAugment.")
+        if isinstance(self.source, Masked):
+            raise RecipeError(
+                f"The split is masked already, by {self.source.masks}. Name all masks in one SpecAugment."
+            )
+        if not isinstance(self.source, Indexed) or not isinstance(self.source, Ordered):
+            raise Unsupported(
+                f"The split is a {type(self.source).__name__}, which cannot name the examples of a batch, as a "
+                "SequenceSource of frames can: it needs __len__, take and ordered."
+            )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __repr__(self) -> str:
+        return f"Masked({self.source!r}, {self.masks})"
+
+    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
+        if generator is None:
+            yield from self.source.batches(epoch, start, None)
+            return
+        key = generator.initial_seed()
+        with untouched():
+            chunks = self.source.ordered(epoch, generator.clone_state())[start:]
+        for chunk, batch in zip(chunks, self.source.batches(epoch, start, generator), strict=True):
+            (frames, lengths), y = _frames_of(batch)
+            yield (self.masks(frames, lengths, key, self._numbered(chunk)), lengths), y
+
+    def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
+        """The examples of each batch of an epoch."""
+        return self.source.ordered(epoch, generator)
+
+    def take(self, ids: Any) -> "Masked":
+        """These examples alone; each keeps its number, and what it gets by it."""
+        index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
+        part = self.source.take(index)
+        before, places = self._own, torch.cat(part.ordered(0, None))
+        numbers = torch.zeros(int(places.max()) + 1 if len(places) else 0, dtype=torch.int64)
+        numbers[places] = before[index]
+        return replace(self, source=part, numbers=numbers)
+
+    def meta(self, ids: Any) -> dict[str, Any]:
+        """What the source knows of these examples."""
+        return self.source.meta(ids) if isinstance(self.source, Described) else {}
+
+    def fit(self, train_ids: Any) -> "Masked":
+        """The same examples, encoded with statistics of `train_ids` alone."""
+        return replace(self, source=self.source.fit(train_ids)) if isinstance(self.source, Fitted) else self
+
+    def restore(self, values: Nest) -> Nest:
+        """Outputs or targets in the target's own units."""
+        return self.source.restore(values) if isinstance(self.source, Restoring) else values
+
+    def batched(self, size: int | None, merge_single: bool = False) -> "Masked":
+        if not isinstance(self.source, Batched):
+            return self
+        return replace(self, source=self.source.batched(size, merge_single))
+
+    def count_batches(self) -> int | None:
+        """The batches of an epoch of training."""
+        return self.source.count_batches() if isinstance(self.source, Counted) else None
+
+    def plain(self) -> Source:
+        """The examples as they are."""
+        source: Source = self.source
+        return source
+
+    def around(self, source: Any) -> "Masked":
+        """The same of a source that holds these examples in their order; each keeps its number, those behind go on."""
+        if self.numbers is None:
+            return replace(self, source=source)
+        own = self._own
+        rest = torch.arange(len(source) - len(own)) + (int(own.max()) + 1 if len(own) else 0)
+        return replace(self, source=source, numbers=torch.cat([own, rest]))
+
+    def fingerprint(self) -> str:
+        """A hash of the examples and of the masks."""
+        inner = fingerprint(self.source)
+        return UNKNOWN if inner == UNKNOWN else fingerprint((inner, self.masks, self.numbers))
+
+    @property
+    def _own(self) -> Tensor:
+        """The number of each example, in their order."""
+        return self._numbered(torch.cat(self.source.ordered(0, None)))
+
+    def _numbered(self, places: Tensor) -> Tensor:
+        return places if self.numbers is None else self.numbers[places]
+
+
+@no_type_check
+def mask_frames(splits: Splits, masks: SpecAugment | None = None, **settings: Any) -> Splits:
+    """The splits with masks over the frames of the train split: a `SpecAugment`, or its settings, or the defaults.
+
+    >>> from thalweg.core.arrays import ArraySource
+    >>> source = ArraySource(((torch.ones(4, 30, 8), torch.full((4,), 30)), torch.arange(4)), 2)
+    >>> mask_frames(Splits(train=source), time_masks=1).train.masks.time_masks
+    1
+
+    Raises what `SpecAugment` and `Masked` raise, and `RecipeError` where both are given.
+    """
+    if not isinstance(splits, Splits):
+        raise RecipeError(f"mask_frames was given {describe(splits)}, but it takes thalweg.Splits(train=..., ...).")
+    if masks is not None and settings:
+        raise RecipeError("mask_frames takes either a SpecAugment or its settings: mask_frames(splits, time_masks=1).")
+    chosen = SpecAugment(**settings) if masks is None else masks
+    return replace(splits, train=Masked(loaded(splits.train), chosen))
+
+
+def _frames_of(batch: Nest) -> Any:
+    fits = isinstance(batch, tuple | list) and len(batch) == 2
+    if fits and isinstance(batch[0], tuple | list) and len(batch[0]) == 2:
+        frames = batch[0][0]
+        if isinstance(frames, Tensor) and frames.dim() == 3 and frames.is_floating_point():
+            return batch
+    raise DataError(f"A batch is {describe(batch)}, but masks are for ((frames, lengths), y). Leave them out.")
