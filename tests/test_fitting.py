@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ import thalweg
 from thalweg import Cause, Recipe, Splits
 from thalweg.core.randomness import stream_seed, untouched
 from thalweg.diagnosis import Budget, Finding
-from thalweg.diagnosis.finding import Arm, Score
-from thalweg.diagnosis.fitting import SAME
+from thalweg.diagnosis.finding import Arm, Experiment, Score
+from thalweg.diagnosis.fitting import BIGGER, SAME, _mostly
 from thalweg.diagnosis.floor import Floor, Known, reference_floor
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
-from thalweg.diagnosis.screening import Way, screened
+from thalweg.diagnosis.screening import Reached, Screened, Way, screened
 from thalweg.nn import mlp
 from thalweg.training.evaluate import example_losses
 
@@ -220,3 +220,33 @@ def test_a_loss_that_swings_is_not_called_overfitting_after_a_lucky_epoch() -> N
     )
     assert there > 1.3 * here
     assert thalweg.diagnose(swings, budget=4).cause is not Cause.OVERFITTING
+
+
+@cache
+def short() -> tuple[Laboratory, Floor, Arm]:
+    return laboratory(waves(epochs=1))
+
+
+def asked(question: str, share: float, control: Arm, tried: int = 5) -> Screened:
+    """A question whose best arm went so far on fresh seeds."""
+    best = Reached(Arm("the best", (), Score(1.0), (1, 2)), control, share, confirmed=True)
+    return Screened(Experiment(question, "train loss", control, (), "no", ""), best, waves(), tried, 0, share)
+
+
+@pytest.mark.parametrize(
+    ("training", "bigger", "tried", "owed"),
+    [
+        (0.66, 0.1, 3, Cause.OPTIMIZATION),
+        (0.1, 0.66, 3, Cause.MODEL_BIAS),
+        (0.7, 0.3, 3, None),  # both go a good part of the way
+        (0.4, -0.3, 3, None),  # more than half of the way is open
+        (0.66, 0.1, 1, None),  # bigger ones were hardly tried
+    ],
+)
+def test_half_of_the_way_more_than_the_other_names_the_larger_cause(
+    training: float, bigger: float, tried: int, owed: Cause | None
+) -> None:
+    lab, floor, control = short()
+    found = _mostly(lab, floor, asked(SAME, training, control), asked(BIGGER, bigger, control, tried))
+    assert (found and found.cause) == owed
+    assert found is None or "the rest is owed to is open" in found.sentence

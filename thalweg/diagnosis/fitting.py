@@ -6,7 +6,8 @@ rate that was found. Compared is the share of the way from the train loss to the
 `screening`). Before a bigger one is believed, or nothing, several changes are made to one of the same size at once (see
 `together`).
 
-Same size goes it: OPTIMIZATION. Only bigger goes it: MODEL_BIAS. Neither, or no clear winner: UNDECIDED.
+Same size goes it: OPTIMIZATION. Only bigger goes it: MODEL_BIAS. Where neither goes all of it, one that goes half of it
+more than the other is the larger cause, and it is said that the rest is open. Else UNDECIDED.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,12 +24,14 @@ from thalweg.diagnosis.further_arms import SHALLOWER
 from thalweg.diagnosis.growth import WIDE, bigger_siblings, unrestrained
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
 from thalweg.diagnosis.repairs import repaired
-from thalweg.diagnosis.screening import CLEAR, Screened, percent, screened
+from thalweg.diagnosis.screening import CLEAR, Screened, confirmed, percent, screened
 from thalweg.diagnosis.together import TOGETHER, together
 from thalweg.training import Recipe
 
 FEWEST_TRIED, FEWEST_GROWN = 5, 3
 """Arms of the same size, and bigger ones, before it is said that neither helps."""
+MOST = 0.5
+"""A cause that takes so much more of the way than the other is named, though the rest of the way is open."""
 SMALLER_RATE = "learning rate x 0.316"
 SAME = "Does a model of the same size, trained better, come down to the floor?"
 BIGGER = "Does a bigger model, trained equally well, come down to the floor?"
@@ -88,7 +91,25 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
         says += f"models of the same size {percent(training.share)}"
         return Fitting((Ranked(Cause.MODEL_BIAS, min(1.0, ahead), says), ranked[1]), experiments)
     first = sorted(ranked, key=lambda cause: -(cause.share or 0.0))
+    if (owed := _mostly(lab, floor, training, bigger)) is not None:
+        return Fitting((owed, *(other for other in first if other.cause is not owed.cause)), experiments)
     return Fitting(tuple(first), experiments, _would_decide(lab, training, bigger))
+
+
+def _mostly(lab: Laboratory, floor: Floor, training: Screened, bigger: Screened) -> Ranked | None:
+    """The cause that takes half of the way more than the other, on fresh seeds, where the other was tried too."""
+    causes = {Cause.OPTIMIZATION: training, Cause.MODEL_BIAS: bigger}
+    cause, other = sorted(causes, key=lambda one: causes[one].share, reverse=True)
+    best, behind = causes[cause].best, max(causes[other].share, 0.0)
+    tried = causes[other].tried >= (FEWEST_GROWN if other is Cause.MODEL_BIAS else FEWEST_TRIED)
+    if best is None or best.share - behind < MOST or not tried:
+        return None
+    best = best if best.confirmed else confirmed(lab, floor, best.arm)
+    if best.share - behind < MOST:
+        return None
+    others = "models of the same size" if other is Cause.OPTIMIZATION else "bigger models"
+    says = f"{best.arm.name} goes {percent(best.share)} of the way from the train loss to the floor ({floor.by}), "
+    return Ranked(cause, best.share, f"{says}{others} {percent(behind)}; what the rest is owed to is open")
 
 
 def _asked(*questions: Screened) -> tuple[Experiment, ...]:

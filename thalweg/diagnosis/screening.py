@@ -129,12 +129,12 @@ def screened(
         if helpful(arm, control, floor):
             reached[name] = Reached(arm, control, way.share(arm))
             if reached[name].share >= (closing(control) if name in exchanges else 1):
-                reached[name] = _confirmed(lab, floor, arm)
+                reached[name] = confirmed(lab, floor, arm)
                 if reached[name].closes:
                     break
     best = _farthest(reached)
     if best is not None and not best.confirmed and best.share >= closing(control):
-        best = reached[best.arm.name] = _confirmed(lab, floor, best.arm)
+        best = reached[best.arm.name] = confirmed(lab, floor, best.arm)
     best = best if best is not None and best.closes else _farthest(reached)
     answer = "yes" if best is not None and best.closes else "no"
     fresh = {arm.name: arm for one in reached.values() if one.arm.seeds != tuple(seed) for arm in _told_apart(one)}
@@ -183,7 +183,7 @@ def helpful(arm: Arm, control: Arm, floor: Floor) -> bool:
     return control.validation - arm.validation > TRIFLE * floor.material(control.validation)
 
 
-def _confirmed(lab: Laboratory, floor: Floor, best: Arm) -> Reached:
+def confirmed(lab: Laboratory, floor: Floor, best: Arm) -> Reached:
     """Arm and recipe on fresh seeds, as many as the budget holds; with none, what the screening has shown."""
     assert best.recipe is not None
     seeds = [lab.recipe.seed + i for i in range(1, FRESH + 1)]
