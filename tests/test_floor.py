@@ -1,6 +1,7 @@
 """The floor: what reference learners reach, in whatever form a loss reads their outputs."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -262,3 +263,9 @@ def test_large_images_are_compared_in_the_size_that_learners_can_use() -> None:
     assert table is not None
     assert table[0].shape == (1, 32, 32)
     assert table[0].rows.shape == (120, 1024)
+
+
+def test_a_tenth_of_a_loss_that_is_next_to_nothing_is_material_beside_references_and_not_beside_siblings() -> None:
+    floor = Floor(0.0, 0.001, "boosted trees", (None, None), (0.001, 0.0, 0.002), null=1.6)
+    assert floor.material(0.02) == pytest.approx(0.002)
+    assert replace(floor, siblings=True).material(0.02) == pytest.approx(0.05 * 1.599)

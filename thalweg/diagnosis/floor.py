@@ -85,9 +85,13 @@ class Floor:
         return max(self.natural.null - self.natural.mean, SHARE_OF_WAY * self.natural.null)
 
     def material(self, level: float) -> float:
-        """The smallest difference from a loss of `level` that is worth a finding."""
+        """The smallest difference from a loss of `level` that is worth a finding.
+
+        What siblings reach is no measure of how good a loss is: longer training lowers most losses by a tenth, however
+        little is left of them. There the way down counts alone.
+        """
         share = SHARE_OF_WAY * self.way
-        return share if self.low < 0 else min(SHARE_OF_LOSS * level, share)
+        return share if self.low < 0 or self.siblings else min(SHARE_OF_LOSS * level, share)
 
 
 @dataclass(frozen=True, eq=False)
