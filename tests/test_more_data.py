@@ -18,7 +18,7 @@ def losses(means: list[float], noise: float, examples: int = 400, groups: int = 
     hard = random.normal(size=groups)[units] if units is not None else random.normal(size=examples)
     return [
         [
-            ExampleLosses(np.maximum(mean * (1 + noise * hard) + seed * 1e-3 * mean, 0.0), np.ones(examples), units)
+            ExampleLosses(np.maximum(mean * (1 + noise * hard) + seed * 1e-4 * mean, 0.0), np.ones(examples), units)
             for seed in (-1, 1)
         ]
         for mean in means
@@ -77,3 +77,17 @@ def test_two_sizes_are_no_curve() -> None:
 def test_an_aim_that_is_reached_is_none() -> None:
     scored = losses(curve(0.1, 2, 0.5), 0.05)
     assert more_data(SIZES, scored, 0.3) == more_data(SIZES, scored, None)
+
+
+def test_the_interval_holds_what_it_says_where_runs_and_parts_of_the_data_scatter() -> None:
+    random, sizes, needed, held = np.random.default_rng(0), (400, 200, 100), 1200, 0
+    for _ in range(10):
+        hard = random.normal(size=200)
+        means = [(0.1 + 2 * n**-0.5) * (1 + 0.03 * random.normal()) for n in sizes]
+        runs = [[mean * (1 + 0.03 * random.normal()) * (1 + 0.5 * hard) for _ in range(2)] for mean in means]
+        scored = [[ExampleLosses(np.maximum(values, 0), np.ones(200), None) for values in own] for own in runs]
+        told = more_data(sizes, scored, 0.1 + 2 * needed**-0.5)
+        assert told is not None
+        low, *high = (float(each.replace(",", "")) for each in re.findall(r"(?:\(|to |than )(\d[\d,]+)", told))
+        held += low <= needed and not (high and high[-1] < needed)
+    assert held >= 8

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from thalweg import Recipe, Splits
+from thalweg import Cause, Recipe, Splits
 from thalweg.diagnosis import Budget
 from thalweg.diagnosis.arms import ADAM, LONGER, usual_adam
 from thalweg.diagnosis.beginnings import initialized
 from thalweg.diagnosis.finding import Arm
+from thalweg.diagnosis.fitting import explain_train_loss
 from thalweg.diagnosis.floor import Floor, reference_floor
 from thalweg.diagnosis.further_arms import BEGUN
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
@@ -63,5 +64,13 @@ def test_two_faults_are_mended_by_two_changes_and_by_none_alone() -> None:
 
 
 def test_nothing_is_made_together_that_the_budget_does_not_hold() -> None:
-    lab, _, control = laboratory(1.5)
-    assert list(together(lab, control, [])) == []
+    lab, floor, control = laboratory(1.5)
+    asked = screened(lab, floor, control, TOGETHER, together(lab, control, []))
+    assert (asked.tried, asked.experiment.arms) == (0, ())
+    assert asked.lacking > 0
+
+
+def test_what_only_goes_together_is_no_network_of_too_simple_a_kind() -> None:
+    lab, floor, _ = laboratory(40.0)
+    found = explain_train_loss(lab, floor, None)
+    assert found.ranked[0].cause is Cause.OPTIMIZATION, found.ranked[0].sentence

@@ -174,13 +174,13 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     if not any(is_usual_adam(at(decades)[1]) for decades in (*losses, best + 0.5, best - 0.5)):
         others.append((ADAM, usual_adam(lab.recipe)))
     others.append((", ".join(filter(None, (LONGER, name))), tuned.but(epochs=3 * lab.recipe.epochs)))
-    for name, recipe in others:
-        if lab.affords(recipe, seed, name):
-            yield name, recipe
+    for other, recipe in others:
+        if lab.affords(recipe, seed, other):
+            yield other, recipe
     adam = lab.kept.get((ADAM, seed[0]))
     helped = adam is not None and lab.arm(ADAM, usual_adam(lab.recipe), seed, lab.train).score.value < losses[best]
     too_high = losses.get(best + 1, losses[best]) > losses[best]
-    tried = Tried(tuned, at(best + 0.5)[1], too_high, helped)
+    tried = Tried(name, tuned, at(best + 0.5)[1], too_high, helped)
     yield from further_arms(lab, control, first_batch(lab.train), tried)
 
 

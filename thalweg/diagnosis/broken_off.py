@@ -1,7 +1,7 @@
 """A diagnosis that was broken off, by an interrupt or by the end of its time: the evidence so far, undecided."""
 
 from thalweg.diagnosis.finding import Experiment, Finding
-from thalweg.diagnosis.laboratory import Laboratory
+from thalweg.diagnosis.laboratory import CONTROL, Laboratory
 
 
 class Interrupted(KeyboardInterrupt):
@@ -23,7 +23,8 @@ def so_far(lab: Laboratory, ended: str = "Interrupted") -> Finding:
     """What the arms of the questions asked so far show, undecided."""
     experiments = []
     for question, arms in lab.evidence.items():
-        control, *others = arms.values()
+        control = arms.get(CONTROL) or next(iter(arms.values()))
+        others = [arm for arm in arms.values() if arm is not control]
         says = f"{ended} after {len(others)} of its arms."
         experiments.append(Experiment(question, "loss", control, tuple(others), "undecided", says))
     return lab.known_so_far.but(

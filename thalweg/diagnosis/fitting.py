@@ -18,9 +18,9 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.arms import at_rate, better_trained
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.exchanges import EXCHANGES, LOOP, ask_loss, differences_of, exchanged, of_loop
-from thalweg.diagnosis.finding import Experiment, Ranked
+from thalweg.diagnosis.finding import Arm, Experiment, Ranked
 from thalweg.diagnosis.floor import Floor
-from thalweg.diagnosis.further_arms import SHALLOWER
+from thalweg.diagnosis.further_arms import RESERVE, SHALLOWER
 from thalweg.diagnosis.growth import WIDE, bigger_siblings, unrestrained
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
 from thalweg.diagnosis.repairs import repaired
@@ -60,7 +60,7 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
     same = screened(lab, floor, control, SAME, chain(mended, better_trained(lab, control)), frozenset(EXCHANGES))
     if same.experiment.answer == "yes":
         says = f"{same.name} goes {percent(same.share)} of the way from the train loss to the floor ({floor.by})"
-        if same.name == SHALLOWER:
+        if same.name.startswith(SHALLOWER):
             says += "; the deeper network could compute the same, so it is trained badly"
         if same.name in mends:
             flaw = of_loop(differences_of(lab)) if same.name == LOOP else mends[same.name][1]
@@ -69,17 +69,20 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
         return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, same.share), says),), (same.experiment,))
     if (asked := ask_loss(lab, floor)) is not None and asked[0].answer == "yes":
         return Fitting((asked[1],), (same.experiment, asked[0]), mend=asked[2])
-    lab.asks(BIGGER)
-    bigger = screened(lab, floor, control, BIGGER, bigger_arms(lab, same.tuned, grow))
-    if _eliminated(floor, same, bigger):
-        return Fitting(_too_simple(floor, same, bigger), _asked(same, bigger))
-    joint = screened(lab, floor, control, TOGETHER, together(lab, control, same.experiment.arms))
-    experiments = _asked(same, bigger, joint)
+    lab.asks(TOGETHER, BIGGER)
+    joint = _together(lab, floor, control, same, RESERVE)
     if joint.experiment.answer == "yes":
-        says = (
-            f"{joint.name} go together {percent(joint.share)} of the way from the train loss to the floor ({floor.by})"
-        )
-        return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, joint.share), says),), experiments)
+        return _joint(joint, floor, _asked(same, joint))
+    lab.asks(BIGGER, TOGETHER)
+    bigger = screened(lab, floor, control, BIGGER, bigger_arms(lab, same.tuned, grow))
+    if joint.lacking:
+        lab.asks(TOGETHER)
+        joint = _together(lab, floor, control, same)
+    experiments = _asked(same, joint, bigger)
+    if joint.experiment.answer == "yes":
+        return _joint(joint, floor, experiments)
+    if _eliminated(floor, same, joint, bigger):
+        return Fitting(_too_simple(floor, same, bigger), experiments)
     size, training = bigger.share, max(same, joint, key=lambda asked: asked.share)
     ahead = size - max(training.share, 0.0)
     ranked = (
@@ -112,6 +115,16 @@ def _mostly(lab: Laboratory, floor: Floor, training: Screened, bigger: Screened)
     return Ranked(cause, best.share, f"{says}{others} {percent(behind)}; what the rest is owed to is open")
 
 
+def _together(lab: Laboratory, floor: Floor, control: Arm, same: Screened, reserve: int = 0) -> Screened:
+    """Several changes at once, while so many trainings are left; what was trained is not trained again."""
+    return screened(lab, floor, control, TOGETHER, together(lab, control, same.experiment.arms), reserve=reserve)
+
+
+def _joint(joint: Screened, floor: Floor, experiments: tuple[Experiment, ...]) -> Fitting:
+    says = f"{joint.name} go together {percent(joint.share)} of the way from the train loss to the floor ({floor.by})"
+    return Fitting((Ranked(Cause.OPTIMIZATION, min(1.0, joint.share), says),), experiments)
+
+
 def _asked(*questions: Screened) -> tuple[Experiment, ...]:
     """The experiments of questions to which an arm was trained."""
     return tuple(asked.experiment for asked in questions if asked.experiment.arms)
@@ -129,13 +142,14 @@ def _too_simple(floor: Floor, same: Screened, bigger: Screened) -> tuple[Ranked,
     return Ranked(Cause.MODEL_BIAS, None, says), training
 
 
-def _eliminated(floor: Floor, same: Screened, bigger: Screened) -> bool:
+def _eliminated(floor: Floor, same: Screened, joint: Screened, bigger: Screened) -> bool:
     """Whether nothing that was tried goes any way to what other learners reach, so that the kind of network is left.
 
-    Better training has to have been tried in full; of bigger ones some, or there are none.
+    Better training has to have been tried in full; of bigger ones one, or there are none: if another one did fit, that
+    would be the model too.
     """
-    tried = same.tried >= FEWEST_TRIED and not same.lacking and (bigger.tried >= FEWEST_GROWN or not bigger.lacking)
-    return not floor.siblings and tried and max(asked.fitted for asked in (same, bigger)) < CLEAR
+    tried = same.tried >= FEWEST_TRIED and not same.lacking and bool(bigger.tried or not bigger.lacking)
+    return not floor.siblings and tried and max(asked.fitted for asked in (same, joint, bigger)) < CLEAR
 
 
 def bigger_arms(lab: Laboratory, tuned: Recipe, grow: Grow | None) -> Iterator[tuple[str, Recipe]]:

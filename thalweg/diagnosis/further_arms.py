@@ -68,8 +68,11 @@ class WarmedUp:
 
 @dataclass(frozen=True)
 class Tried:
-    """What the arms before showed: the best recipe, one of a larger rate, whether such harm, whether Adam helps."""
+    """What the arms before showed: the best rate by its name, the recipe, one of a larger rate, and whether such harm,
+    whether Adam helps.
+    """
 
+    name: str
     tuned: Recipe
     higher: Recipe
     too_high: bool
@@ -85,20 +88,24 @@ def further_arms(lab: Laboratory, control: Arm, batch: Nest, tried: Tried) -> It
 
 def _spoken_for(lab: Laboratory, control: Arm, batch: Nest, tried: Tried) -> Iterator[tuple[str, Recipe]]:
     tuned, deep = tried.tuned, is_deep(lab.recipe)
+
+    def at_the_rate(name: str) -> str:
+        return ", ".join(filter(None, (name, tried.name)))
+
     if deep and (half := shallower(tuned, batch)) is not None:
-        yield SHALLOWER, half
+        yield at_the_rate(SHALLOWER), half
     if (deep and tried.too_high) or not isfinite(control.score.value):
-        for name, recipe in ((WARMED, tuned), (WARMED_HIGHER, tried.higher)):
+        for name, recipe in ((at_the_rate(WARMED), tuned), (at_the_rate(WARMED_HIGHER), tried.higher)):
             if (warmed := warmed_up(recipe)) is not None:
                 yield name, warmed
     if deep and (begun := initialized(tuned, batch)) is not None:
-        yield BEGUN, begun
+        yield at_the_rate(BEGUN), begun
     if deep and (normed := batch_normed(tuned, batch)) is not None:
-        yield NORMED, normed
+        yield at_the_rate(NORMED), normed
     if not tried.adam_helped and _adaptive(lab.recipe):
         yield MOMENTUM, lab.recipe.but(optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9))
     if (median := _median_with_spikes(lab)) is not None:
-        yield CLIPPED, tuned.but(clip_norm=median)
+        yield at_the_rate(CLIPPED), tuned.but(clip_norm=median)
 
 
 def warmed_up(recipe: Recipe) -> Recipe | None:

@@ -15,6 +15,9 @@ from thalweg.training.evaluate import ExampleLosses
 FARTHEST, QUOTED = 8, 4
 """So many times the data a number of examples is told at most; and what so many times would bring, where no aim is."""
 DRAWS, LEVEL = 40, 0.9
+"""A curve through few points takes noise for its floor, so that 90 % are held only by the range of all draws."""
+SUBSETS = 1.5**0.5
+"""A mean of two seeds scatters by 1 / sqrt(2) of a run, and which part of the data was drawn about as a seed does."""
 ROUGH = 0.15
 """A fit that misses by so much of the fall that was measured is none."""
 
@@ -25,8 +28,8 @@ def more_data(sizes: Sequence[int], scored: Scored, aim: float | None) -> str | 
     """About how many training examples would bring the loss to `aim`, or what four times as many would bring.
 
     The second is told where no aim is given, or it is reached. `scored` holds for each size the losses of its seeds,
-    all on the same examples. The interval of 90 % is that of curves fitted to resampled examples (or units) and seeds.
-    None where the sizes are fewer than three, the loss does not fall, or the fit is rough.
+    all on the same examples. The interval of 90 % is that of curves fitted to resampled examples (or units) and to runs
+    that scatter as these do. None where the sizes are fewer than three, the loss does not fall, or the fit is rough.
 
     >>> def flat(loss):
     ...     return [ExampleLosses(np.full(50, loss), np.ones(50), None)]
@@ -46,11 +49,12 @@ def more_data(sizes: Sequence[int], scored: Scored, aim: float | None) -> str | 
     drawn = [learning_curve(sizes, losses) for losses in _resampled(scored)]
     most = max(sizes)
     if aim is None or aim >= min(means):
-        low, high = np.quantile([each.predicts(QUOTED * most) for each in drawn], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        brought = [each.predicts(QUOTED * most) for each in drawn]
+        low, high = min(brought), max(brought)
         told = f"{curve.predicts(QUOTED * most):.3g} ({low:.3g} to {high:.3g} at {LEVEL:.0%})".replace("%", " %")
         return f"{QUOTED * most:,} training examples would bring it to about {told}"
     counts = np.sort([_counted(each.needed(aim)) for each in drawn])
-    low, high = (float(counts[round(at * (DRAWS - 1))]) for at in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    low, high = float(counts[0]), float(counts[-1])
     limit, needed = FARTHEST * most, _counted(curve.needed(aim))
     if min(needed, high) > limit:
         least = (
@@ -65,16 +69,27 @@ def more_data(sizes: Sequence[int], scored: Scored, aim: float | None) -> str | 
 
 
 def _resampled(scored: Scored) -> list[list[float]]:
-    """Mean losses for each size, of resampled units and a seed each: how they would be on other examples."""
+    """Mean losses for each size, of resampled units, times what another run on other data would change."""
+    scatter, freedom = _scatter(scored)
     random = np.random.default_rng(stream_seed(0, "more data"))
     units = scored[0][0].units
     which = np.arange(len(scored[0][0].values)) if units is None else np.unique(units, return_inverse=True)[1]
     found = []
     for _ in range(DRAWS):
         often = random.multinomial(which.max() + 1, np.full(which.max() + 1, 1 / (which.max() + 1)))[which]
-        chosen = [own[int(random.integers(len(own)))] for own in scored]
-        found.append([float(np.average(each.values, weights=each.weights * often + 1e-12)) for each in chosen])
+        means = [
+            np.mean([np.average(each.values, weights=each.weights * often + 1e-12) for each in own]) for own in scored
+        ]
+        found.append([float(mean * np.exp(SUBSETS * scatter * random.standard_t(freedom))) for mean in means])
     return found
+
+
+def _scatter(scored: Scored) -> tuple[float, int]:
+    """The deviation of the logarithm of a run's mean loss over the seeds of all sizes, and by how many it is known."""
+    logarithms = [np.log([max(losses.mean()[0], 1e-12) for losses in own]) for own in scored]
+    freedom = sum(len(own) - 1 for own in logarithms)
+    deviation = float(np.sqrt(sum(((own - own.mean()) ** 2).sum() for own in logarithms) / max(freedom, 1)))
+    return deviation, max(freedom, 1)
 
 
 def _counted(needed: int | None) -> float:

@@ -114,15 +114,17 @@ def screened(
     question: str,
     recipes: Iterator[tuple[str, Recipe]],
     exchanges: frozenset[str] = frozenset(),
+    reserve: int = 0,
 ) -> Screened:
     """Screen arms on the recipe's seed; one that closes the gap ends it if it holds on fresh seeds, else the next.
 
     A sweep goes on while it may come all of the way; an exchange is one change alone, and ends it where it closes.
+    `reserve` trainings of the recipe are left in the budget.
     """
     way, seed = Way.of(control, floor), [lab.recipe.seed]
     tried, lacking, reached = list[Arm](), 0, dict[str, Reached]()
     for name, recipe in recipes:
-        if not lab.affords(recipe, seed, name):
+        if not (lab.spares(recipe, reserve) if reserve else lab.affords(recipe, seed, name)):
             lacking += 1
             continue
         tried.append(arm := lab.arm(name, recipe, seed, lab.train))
@@ -132,10 +134,8 @@ def screened(
                 reached[name] = confirmed(lab, floor, arm)
                 if reached[name].closes:
                     break
-    best = _farthest(reached)
-    if best is not None and not best.confirmed and best.share >= closing(control):
-        best = reached[best.arm.name] = confirmed(lab, floor, best.arm)
-    best = best if best is not None and best.closes else _farthest(reached)
+    _confirm_in_turn(lab, floor, reached)
+    best = next((one for one in reached.values() if one.closes), None) or _farthest(reached)
     answer = "yes" if best is not None and best.closes else "no"
     fresh = {arm.name: arm for one in reached.values() if one.arm.seeds != tuple(seed) for arm in _told_apart(one)}
     says, effect = _says(best, min(tried, key=lambda arm: arm.score.value, default=None), control, floor), None
@@ -145,6 +145,19 @@ def screened(
     fitted = max(fitted_by(tried, control, way), 0.0 if best is None else best.share)
     tuned = best_trained(lab, control, tried)
     return Screened(experiment, best, tuned, len(tried), lacking, fitted)
+
+
+def _confirm_in_turn(lab: Laboratory, floor: Floor, reached: dict[str, Reached]) -> None:
+    """Train those that close the gap on fresh seeds, the farthest first, until one holds there or nothing is left."""
+    for one in sorted(reached.values(), key=lambda one: -one.share):
+        if any(other.closes for other in reached.values()):
+            return
+        if one.confirmed or one.share < closing(one.control):
+            continue
+        again = any(other.confirmed for other in reached.values())
+        if again and not lab.affords_both(one.arm.recipe or lab.recipe, lab.recipe, [lab.recipe.seed + 1]):
+            return
+        reached[one.arm.name] = confirmed(lab, floor, one.arm)
 
 
 def fitted_by(arms: Iterable[Arm], control: Arm, way: Way) -> float:
