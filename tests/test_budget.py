@@ -55,7 +55,7 @@ def interrupts_at(name: str) -> Progress:
 
 def test_an_interrupted_diagnosis_keeps_its_evidence() -> None:
     with pytest.raises(Interrupted) as caught:
-        thalweg.diagnose(too_small(epochs=15), progress=interrupts_at("Adam"))
+        thalweg.diagnose(too_small(epochs=15), progress=interrupts_at("trained 3 x"))
     finding = caught.value.finding
     assert finding.cause is Cause.UNDECIDED
     (experiment,) = finding.experiments

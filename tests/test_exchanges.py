@@ -61,7 +61,7 @@ def test_a_loop_whose_fault_no_check_knows_is_found_by_exchanging_it() -> None:
     assert finding.cause is Cause.WIRING
     assert "own is at fault" in finding.mechanism
     assert finding.mend is not None
-    assert "loop" in finding.mend
+    assert "optimizer.step()" in finding.mend
 
 
 @pytest.mark.battery

@@ -240,7 +240,7 @@ def asked(question: str, share: float, control: Arm, tried: int = 5) -> Screened
         (0.1, 0.66, 3, Cause.MODEL_BIAS),
         (0.7, 0.3, 3, None),  # both go a good part of the way
         (0.4, -0.3, 3, None),  # more than half of the way is open
-        (0.66, 0.1, 1, None),  # bigger ones were hardly tried
+        (0.66, 0.1, 0, None),  # no bigger one was tried
     ],
 )
 def test_half_of_the_way_more_than_the_other_names_the_larger_cause(

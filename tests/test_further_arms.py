@@ -48,14 +48,15 @@ def lab_of(model: Any, budget: float = 30.0, **changes: Any) -> Laboratory:
     return lay_out(recipe.but(**changes), torch.device("cpu"), Budget.of(budget), lambda stage: None)
 
 
-def names(lab: Laboratory, *, too_high: bool = False, adam_helped: bool = False) -> list[str]:
+def names(lab: Laboratory, *, too_high: bool = False, adam_helped: bool = False, rate: str = "") -> list[str]:
     control = lab.arm(CONTROL, lab.recipe, [lab.recipe.seed], lab.train)
-    tried = Tried(lab.recipe, at_rate(lab.recipe, 3.0), too_high, adam_helped)
+    tried = Tried(rate, lab.recipe, at_rate(lab.recipe, 3.0), too_high, adam_helped)
     return [name for name, _ in further_arms(lab, control, first_batch(lab.train), tried)]
 
 
 def test_a_deep_network_is_asked_about_its_depth_and_its_beginning() -> None:
     assert names(lab_of(deep)) == [SHALLOWER, BEGUN, NORMED]
+    assert names(lab_of(deep), rate="learning rate x 10")[1] == f"{BEGUN}, learning rate x 10"
     assert names(lab_of(deep), too_high=True) == [SHALLOWER, WARMED, WARMED_HIGHER, BEGUN, NORMED]
 
 

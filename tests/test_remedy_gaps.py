@@ -16,6 +16,7 @@ from thalweg.core.errors import DataError
 from thalweg.data import augment
 from thalweg.diagnosis import Finding
 from thalweg.diagnosis.flaw import Flaw, Raises
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.remedy import remedies_for
 from thalweg.remedy.gaps import filled, readable, refused, with_targets, without_gaps
 from thalweg.remedy.repairing import judged_rightly
@@ -190,7 +191,7 @@ def test_readable_splits_keep_examples_and_order() -> None:
 
 
 def test_gaps_of_test_alone_are_a_mismatch() -> None:
-    flaw = Flaw(Cause.DATA, "inputs not finite", "It is seen", 1.0, "", "", "", raises=Raises.TEST)
+    flaw = Flaw(Cause.DATA, Mechanism.INPUTS_NOT_FINITE, "It is seen", 1.0, "", "", "", raises=Raises.TEST)
     assert remedies_for(Finding(Cause.MISMATCH, "", flaws=(flaw,)))[0].name == FILLS
     start = recipe(X, data=Splits(train=(X[:100], Y[:100]), validation=(X[100:], Y[100:]), test=(holed(X), Y)))
     changed = filled(start)

@@ -224,7 +224,7 @@ def overlapping(n: int, seed: int, share: float) -> tuple[Tensor, Tensor]:
 
 
 def test_the_price_of_class_weights_is_told_by_validation_as_test_holds_the_classes() -> None:
-    """By validation as it is, weights for the classes of test cost nearly what they gain, and are refused for it."""
+    """By validation as it is they would cost nearly what they gain; a proof judges by the shares of test by itself."""
     start = recipe(
         Splits(overlapping(400, 0, 0.15), overlapping(300, 1, 0.15), overlapping(300, 2, 0.6)),
         2,
@@ -233,11 +233,8 @@ def test_the_price_of_class_weights_is_told_by_validation_as_test_holds_the_clas
     )
     remedy = Remedy("weights", Cause.MISMATCH, partial(weighted, weights=(0.47, 4.0), shares=(0.4, 0.6)))
     proof = thalweg.prove(start, remedy)
-    assert proof.effect.low > 0
-    assert not proof.helped, proof.sentence
-    rightly = thalweg.prove(judged_rightly(start, remedy(start)), remedy)
-    assert rightly.price < 0
-    assert rightly.helped, rightly.sentence
+    assert proof.price < 0
+    assert proof.helped, proof.sentence
 
 
 def test_the_mean_over_reshared_examples_is_the_importance_weighted_one() -> None:

@@ -28,8 +28,8 @@ from thalweg.diagnosis.screening import CLEAR, Screened, confirmed, percent, scr
 from thalweg.diagnosis.together import TOGETHER, together
 from thalweg.training import Recipe
 
-FEWEST_TRIED, FEWEST_GROWN = 5, 3
-"""Arms of the same size, and bigger ones, before it is said that neither helps."""
+FEWEST_TRIED = 5
+"""So many arms of the same size are trained, and a bigger one, before it is said that neither helps."""
 MOST = 0.5
 """A cause that takes so much more of the way than the other is named, though the rest of the way is open."""
 SMALLER_RATE = "learning rate x 0.316"
@@ -104,7 +104,7 @@ def _mostly(lab: Laboratory, floor: Floor, training: Screened, bigger: Screened)
     causes = {Cause.OPTIMIZATION: training, Cause.MODEL_BIAS: bigger}
     cause, other = sorted(causes, key=lambda one: causes[one].share, reverse=True)
     best, behind = causes[cause].best, max(causes[other].share, 0.0)
-    tried = causes[other].tried >= (FEWEST_GROWN if other is Cause.MODEL_BIAS else FEWEST_TRIED)
+    tried = causes[other].tried >= (1 if other is Cause.MODEL_BIAS else FEWEST_TRIED)
     if best is None or best.share - behind < MOST or not tried:
         return None
     best = best if best.confirmed else confirmed(lab, floor, best.arm)

@@ -44,8 +44,17 @@ from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Recipe, Run
 
 Check = Callable[[], list[Flaw]]
-EXPLAIN = ("prepared otherwise", "classes exchanged", "classes of", Mechanism.WRONG_LABELS, "augmentation destroys")
-VAGUE = ("of another kind", "tells less")
+EXPLAIN = tuple(
+    mechanism
+    for mechanism in Mechanism
+    if mechanism in (Mechanism.WRONG_LABELS, Mechanism.AUGMENTATION_DESTROYS_THE_SIGNAL)
+    or any(words in mechanism for words in ("prepared otherwise", "classes exchanged", "classes of"))
+)
+VAGUE = (
+    Mechanism.TEST_OF_ANOTHER_KIND_THAN_TRAIN,
+    Mechanism.VALIDATION_OF_ANOTHER_KIND_THAN_TRAIN,
+    Mechanism.TRAIN_TELLS_LESS_THAN_VALIDATION,
+)
 """Mechanisms that say why, and those that say only that splits differ."""
 
 
