@@ -65,6 +65,11 @@ def study(
     arms: dict[str, str] | None = None,
 ) -> Study:
     """Both networks on every task with every number of examples; `arms` says which network truly stands in an arm."""
+    if not tasks or not sizes:
+        raise RecipeError(
+            f"tasks={tuple(tasks)} and sizes={tuple(sizes)}, but the study needs a task and a number of images. Give "
+            "for instance tasks=('both',), sizes=(50, 1000)."
+        )
     true = dict(zip(ARMS, ARMS, strict=True)) | (arms or {})
     scores: dict[str, dict[str, np.ndarray]] = {}
     for place, task in enumerate(tasks):

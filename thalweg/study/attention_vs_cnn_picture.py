@@ -26,9 +26,7 @@ def draw_images(split: tuple[Tensor, Tensor], ax: Axes, columns: int = 3) -> Axe
     return ax
 
 
-def draw_curves(
-    sizes: Sequence[int], scores: dict[str, Float[np.ndarray, "size seed"]], title: str, ax: Axes
-) -> Axes:
+def draw_curves(sizes: Sequence[int], scores: dict[str, Float[np.ndarray, "size seed"]], title: str, ax: Axes) -> Axes:
     """Accuracy by the number of training images: the mean of the seeds, and all of them as a band."""
     for color, (name, values) in zip(COLORS, scores.items(), strict=False):
         ax.fill_between(sizes, values.min(1), values.max(1), color=color, alpha=BAND, linewidth=0)

@@ -38,7 +38,6 @@ SEEDS = 5
 ALONE, GCN, GAT, MOVED = ARMS = ("MLP", "GCN", "GAT", "GCN, moved edges")
 HEADS, ANY, CORA = GRAPHS = ("karate", "karate, any two", "cora")
 """The club with the labels of its two heads, with those of any two members, and the papers."""
-DECIDING = (HEADS, CORA)
 DECAY = 5e-4
 
 
@@ -78,6 +77,8 @@ def study(
 ) -> Study:
     """All networks on each of the `graphs` (None: on Cora where its data are), with all nodes `moved` or none."""
     wanted = [name for name in GRAPHS if name != CORA or cora_folder() is not None] if graphs is None else list(graphs)
+    if not wanted:
+        raise RecipeError(f"graphs={tuple(wanted)}, but the study needs a graph. Give some of {', '.join(GRAPHS)}.")
     runs: dict[str, dict[str, list[Run]]] = {}
     for place, name in enumerate(wanted):
         arms = {arm: [_recipe(name, arm, seed, epochs, moved) for seed in seeds] for arm in ARMS}
@@ -104,7 +105,7 @@ def study(
             (name, _judged(runs[name][GCN][0]), *(float(own.mean()) for own in scores[name].values()))
             for name in wanted
         ),
-        checks=tuple(check for name in wanted if name in DECIDING for check in decide(name, scores[name])),
+        checks=tuple(check for name in wanted for check in decide(name, scores[name])),
         settings={"graphs": wanted, "epochs": epochs, "moved": moved},
         figure=figure,
     )  # fmt: skip

@@ -71,7 +71,9 @@ def sentences(source: HiddenMarkov, count: int, lengths: tuple[int, int], *purpo
 
 def _drawn(shares: Float[np.ndarray, "... choice"], random: np.random.Generator) -> Int[np.ndarray, "..."]:
     """One choice by each row of shares."""
-    return np.asarray((shares.cumsum(-1) < random.random((*shares.shape[:-1], 1))).sum(-1).clip(max=shares.shape[-1] - 1))
+    return np.asarray(
+        (shares.cumsum(-1) < random.random((*shares.shape[:-1], 1))).sum(-1).clip(max=shares.shape[-1] - 1)
+    )
 
 
 def least_losses(source: HiddenMarkov, given: Sentences) -> tuple[float, float]:

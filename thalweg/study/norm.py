@@ -22,6 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from thalweg.core.errors import RecipeError
+from thalweg.core.randomness import untouched
 from thalweg.core.source import Splits
 from thalweg.core.tokens import PADDING
 from thalweg.loss import Tagging
@@ -59,6 +61,10 @@ def study(
     norms: dict[str, str] | None = None,
 ) -> Study:
     """The same encoder with each norm; `norms` says which one truly stands in an arm, to take the effect out."""
+    if train < 2 * BATCH:
+        raise RecipeError(
+            f"train={train}, but statistics of batches of {BATCH} are compared: give at least train={2 * BATCH}."
+        )
     true = dict(zip(NORMS, NORMS, strict=True)) | (norms or {})
     recipe = partial(_tagger, epochs=epochs, train=train, judged=judged)
     runs = train_arms({arm: [recipe(true[arm], s) for s in seeds] for arm in NORMS}, progress, (0.0, 0.8))
@@ -167,8 +173,7 @@ def swings_of(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> tuple[
 @torch.no_grad()
 def leak(norm: str, seed: int) -> float:
     """How much another last word changes a causal encoder's earlier outputs in training mode, as a share of them."""
-    torch.manual_seed(seed)
-    model = _encoder(norm, causal=True).train()
+    model = _started(seed, partial(_encoder, norm, causal=True))
     longest = LENGTHS[1]
     words = sentences(_source(seed), BATCH, (longest, longest), seed, 2).words
     other = words.clone()
@@ -179,11 +184,17 @@ def leak(norm: str, seed: int) -> float:
 @torch.no_grad()
 def change_by_padding(norm: str, seed: int) -> float:
     """How much more padding changes an encoder's outputs in training mode, as a share of them."""
-    torch.manual_seed(seed)
-    model = _encoder(norm).train()
+    model = _started(seed, partial(_encoder, norm))
     words, lengths, _ = sentences(_source(seed), BATCH, LENGTHS, seed, 2)
     longer = pad(words, (0, LONGER), value=PADDING)
     return _changed(model(words, lengths), model(longer, lengths)[:, : words.shape[1]])
+
+
+def _started(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
+    """An untrained network in training mode; the global random stream stays where it was."""
+    with untouched():
+        torch.manual_seed(seed)
+        return build().train()
 
 
 def _changed(before: Tensor, after: Tensor) -> float:
