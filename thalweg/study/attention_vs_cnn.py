@@ -1,6 +1,6 @@
 r"""attention-vs-cnn: from how many examples self-attention is ahead of a CNN, and on which images.
 
-A convolution is a self-attention that may look at near pixels only, by their place and not by what they hold (Cordonnier
+A convolution is a self-attention that looks at near pixels only, by their place and not by what they hold (Cordonnier
 et al. 2020): it has less to learn, so that it should need fewer examples, and it can say less, so that it should be
 behind where there are many (Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021, figure 3). Where the two curves
 cross, if they do, must depend on where the label stands in the image. So there are three tasks on one kind of image,
@@ -8,8 +8,8 @@ stripes under noise with two shapes somewhere on them:
 
 - **stripes**: the label is which way the stripes run, which any few pixels tell, wherever they are;
 - **shapes**: the label is whether the two shapes, most often far apart, are the same one; stripes run either way;
-- **both**: the label is that of the shapes, and in `AGREE` of all images the stripes agree with it, so that what is near
-  is right most of the time, and what is far apart always.
+- **both**: the label is that of the shapes, and in `AGREE` of all images the stripes agree with it, so that what is
+  near is right most of the time, and what is far apart always.
 
 The CNN sees the whole image in its last layers, and the encoder's patches are as large as the shapes.
 """

@@ -1,9 +1,9 @@
 r"""graph: what the edges of a graph tell about a node whose label is not known.
 
-Four networks learn from the few nodes that have a label, and are judged by the others. GCN and GAT let each node look at
-its neighbours (`thalweg.nn.graph`); the multilayer perceptron is the GCN with all edges taken away, so that each node
-is on its own; and the GCN "with moved edges" sees the same graph, but each node stands at the place of another, so that
-its neighbours say nothing about it. On the karate club a node has nothing of its own but its number: without edges
+Four networks learn from the few nodes that have a label, and are judged by the others. GCN and GAT let each node look
+at its neighbours (`thalweg.nn.graph`); the multilayer perceptron is the GCN with all edges taken away, so that each
+node is on its own; and the GCN "with moved edges" sees the same graph, but each node stands at the place of another, so
+that its neighbours say nothing about it. On the karate club a node has nothing of its own but its number: without edges
 nothing leads from the two labels to anybody else (Kipf & Welling 2017, appendix A.1). On Cora a paper has its words.
 """
 
@@ -230,7 +230,7 @@ def _recipe(name: str, arm: str, seed: int, epochs: int, moved: bool) -> Recipe:
 
 def _networks(name: str, inputs: int, classes: int, epochs: int) -> dict[str, tuple[Callable[[], nn.Module], Any]]:
     """Each arm's network and its training: on Cora as in the papers of GCN and GAT (`bench/cora.py`)."""
-    small = {"width": 4, "heads": 4, "dropout": 0.5} if name != CORA else {}
+    small: dict[str, Any] = {"width": 4, "heads": 4, "dropout": 0.5} if name != CORA else {}
     nets: dict[str, Callable[[], nn.Module]] = {
         ALONE: partial(_alone, inputs, classes),
         GCN: partial(gcn, inputs, classes),

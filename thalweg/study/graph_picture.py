@@ -34,10 +34,11 @@ def draw_votes(
     for start, end in edges.T:
         ax.plot(*places[[start, end]].T, color="0.8", linewidth=0.7, zorder=0)
     for marker, chosen in (("o", ~labelled), ("s", labelled)):
+        edge = 1.5 if marker == "s" else 0.5
+        across, up = places[chosen].T
         ax.scatter(
-            *places[chosen].T, c=votes[chosen], cmap="coolwarm", vmin=0, vmax=1, marker=marker, s=45, edgecolors="0.3",
-            linewidths=1.5 if marker == "s" else 0.5,
-        )  # fmt: skip
+            across, up, 45, votes[chosen], marker, cmap="coolwarm", vmin=0, vmax=1, edgecolors="0.3", linewidths=edge
+        )
     ax.set_title("share of GCNs that say blue or red; squares have a label", fontsize=9)
     ax.set_axis_off()
     return ax

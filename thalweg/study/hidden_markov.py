@@ -71,15 +71,14 @@ def sentences(source: HiddenMarkov, count: int, lengths: tuple[int, int], *purpo
 
 def _drawn(shares: Float[np.ndarray, "... choice"], random: np.random.Generator) -> Int[np.ndarray, "..."]:
     """One choice by each row of shares."""
-    return np.asarray(
-        (shares.cumsum(-1) < random.random((*shares.shape[:-1], 1))).sum(-1).clip(max=shares.shape[-1] - 1)
-    )
+    passed = shares.cumsum(-1) < random.random((*shares.shape[:-1], 1))
+    return np.asarray(passed.sum(-1).clip(max=shares.shape[-1] - 1))
 
 
 def least_losses(source: HiddenMarkov, given: Sentences) -> tuple[float, float]:
-    """What the best reader loses a position, in nats: tagging each word by all words, and the next word by those before.
+    """What the best reader loses a position, in nats: tagging words by all words, and telling the next by those before.
 
-    Sentences may end, which the reader of the next word is not asked about; its first word counts, by no word at all.
+    When a sentence ends is not asked of the reader of the next word; the first word counts, told by no word at all.
 
     >>> source = hidden_markov(0)
     >>> tagging, modelling = least_losses(source, sentences(source, 20, (5, 9), 1))

@@ -2,8 +2,8 @@ r"""norm: what becomes of batch norm in a Transformer, and of the norms that loo
 
 The network tags the words of a hidden Markov source (`thalweg.study.hidden_markov`), whose least loss is known. Four
 norms stand in the same encoder. A batch's mean $\mu_B$ and variance $\sigma_B^2$ of a feature are the running ones only
-in the mean: how far they swing from batch to batch is what a batch norm adds as noise, and what sets training and
-evaluation apart (Shen et al., "PowerNorm: Rethinking Batch Normalization in Transformers", 2020, section 3). Here that is
+on average: how far they swing from batch to batch is what a batch norm adds as noise, and what sets training and
+evaluation apart (Shen et al., "PowerNorm: Rethinking Batch Normalization in Transformers", 2020, section 3). Here it is
 
 $$ \sqrt{ \frac1d \sum_f \frac{\mathrm{Var}_B[\mu_{B,f}]}{\mathrm{E}_B[\sigma_{B,f}^2]} } \quad \text{and} \quad
    \sqrt{ \frac1d \sum_f \frac{\mathrm{Var}_B[\sigma_{B,f}^2]}{\mathrm{E}_B[\sigma_{B,f}^2]^2} } , $$
@@ -55,8 +55,8 @@ def study(
     seeds: Sequence[int],
     progress: Progress,
     *,
-    epochs: int = 12,
-    train: int = 512,
+    epochs: int = 6,
+    train: int = 1536,
     judged: int = JUDGED,
     norms: dict[str, str] | None = None,
 ) -> Study:
@@ -137,7 +137,8 @@ def swings_of(model: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> tuple[
     """The two root mean squares above, over batches, in evaluation mode; padding is left out.
 
     >>> norm = nn.BatchNorm1d(1)
-    >>> [round(value, 3) for value in swings_of(norm, [(torch.tensor([[0.0], [2.0]]),), (torch.tensor([[1.0], [3.0]]),)])]
+    >>> batches = [(torch.tensor([[0.0], [2.0]]),), (torch.tensor([[1.0], [3.0]]),)]
+    >>> [round(value, 3) for value in swings_of(norm, batches)]
     [0.5, 0.0]
     """
     seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}

@@ -16,8 +16,9 @@ def draw_curves(curves: dict[str, Float[np.ndarray, "seed epoch"]], ax: Axes) ->
         epochs = np.arange(1, values.shape[1] + 1)
         ax.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=BAND, linewidth=0)
         ax.plot(epochs, values.mean(0), color=color, label=f"{name} norm")
-    ax.set(yscale="log", xlabel="epochs", ylabel="loss above the least, nats a word")
+    ax.set(xlabel="epochs", ylabel="loss above the least, nats a word")
     ax.set_title("sentences not trained on", fontsize=10)
+    ax.set_ylim(bottom=0)
     whole_numbers(ax)
     ax.legend(frameon=False, fontsize=8)
     return ax
