@@ -11,7 +11,7 @@ from thalweg.study import attention_vs_cnn as crossing
 from thalweg.study import run_study
 from thalweg.study.attention_vs_cnn import ATTENTION, BOTH, CNN, SHAPES, STRIPES
 
-SMALL: dict[str, Any] = {"seeds": 2, "sizes": (16, 64), "steps": 4}
+SMALL: dict[str, Any] = {"seeds": 2, "sizes": (8, 16), "steps": 2}
 
 
 @pytest.mark.parametrize("arm", [ATTENTION, CNN])
@@ -21,6 +21,7 @@ def test_it_is_false_where_both_arms_are_one_network(arm: str) -> None:
     assert [check.passed for check in study.checks] == [False, False]
 
 
+@pytest.mark.battery
 def test_attention_learns_the_shapes_from_few_images_and_a_cnn_does_not() -> None:
     study = run_study("attention-vs-cnn", seeds=2, tasks=(SHAPES,), sizes=(400,), steps=150)
     accuracies = {arm: value for _, arm, value in study.rows}

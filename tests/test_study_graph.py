@@ -15,7 +15,7 @@ from thalweg.study.graph import ALONE, ANY, ARMS, CORA, GAT, GCN, HEADS, MOVED
 
 
 def test_graph_holds_on_the_club_from_its_two_heads() -> None:
-    study = run_study("graph", seeds=3, graphs=(HEADS,), epochs=40)
+    study = run_study("graph", seeds=3, graphs=(HEADS,), epochs=30)
     assert study.held
     (row,) = study.rows
     assert row[1] == 32
@@ -25,7 +25,7 @@ def test_graph_holds_on_the_club_from_its_two_heads() -> None:
 
 
 def test_graph_is_false_where_every_node_stands_at_another_ones_place() -> None:
-    study = run_study("graph", seeds=3, graphs=(HEADS,), epochs=40, moved=True)
+    study = run_study("graph", seeds=3, graphs=(HEADS,), epochs=15, moved=True)
     assert not any(check.passed for check in study.checks)
 
 

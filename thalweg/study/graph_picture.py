@@ -37,9 +37,18 @@ def draw_votes(
         edge = 1.5 if marker == "s" else 0.5
         across, up = places[chosen].T
         ax.scatter(
-            across, up, 45, votes[chosen], marker, cmap="coolwarm", vmin=0, vmax=1, edgecolors="0.3", linewidths=edge
+            across,
+            up,
+            45,
+            votes[chosen],
+            marker=marker,
+            cmap="coolwarm",
+            vmin=0,
+            vmax=1,
+            edgecolors="0.3",
+            linewidths=edge,
         )
-    ax.set_title("share of GCNs that say blue or red; squares have a label", fontsize=9)
+    ax.set_title("coloured by the GCNs' votes; squares have a label", fontsize=10)
     ax.set_axis_off()
     return ax
 

@@ -82,7 +82,7 @@ def least_losses(source: HiddenMarkov, given: Sentences) -> tuple[float, float]:
 
     >>> source = hidden_markov(0)
     >>> tagging, modelling = least_losses(source, sentences(source, 20, (5, 9), 1))
-    >>> 0 < tagging < np.log(5), tagging < modelling < np.log(40)
+    >>> bool(0 < tagging < np.log(5)), bool(tagging < modelling < np.log(40))
     (True, True)
     """
     tagging, modelling, count = 0.0, 0.0, 0
