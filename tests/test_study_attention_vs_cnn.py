@@ -56,7 +56,7 @@ def runs_falling(image: np.ndarray) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("task", "by_shapes", "by_stripes"), [(STRIPES, 0.5, 1.0), (SHAPES, 1.0, 0.5), (BOTH, 1, 0.85)]
+    ("task", "by_shapes", "by_stripes"), [(STRIPES, 0.5, 1.0), (SHAPES, 1.0, 0.5), (BOTH, 1.0, crossing.AGREE)]
 )
 def test_labels_are_those_of_the_shapes_or_of_the_stripes(task: str, by_shapes: float, by_stripes: float) -> None:
     x, y = crossing.pictures(600, 3, task)

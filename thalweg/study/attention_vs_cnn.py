@@ -34,11 +34,11 @@ from thalweg.study.picture import panels
 from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run
 
-SEEDS = 5
+SEEDS = 7
 STRIPES, SHAPES, BOTH = TASKS = ("stripes", "shapes", "both")
 ATTENTION, CNN = ARMS = ("self-attention", "CNN")
 SIDE, CELL, PERIOD = 12, 3, 4
-CONTRAST, AGREE = 0.6, 0.85
+CONTRAST, AGREE = 0.6, 0.95
 """How strong the stripes are where the noise is 1, and how often they agree with the shapes in the task of both."""
 DRAWN = np.array(
     [
@@ -60,7 +60,7 @@ def study(
     progress: Progress,
     *,
     tasks: Sequence[str] = TASKS,
-    sizes: tuple[int, ...] = (50, 200, 1000, 4000),
+    sizes: tuple[int, ...] = (100, 600, 4000),
     steps: int = 200,
     arms: dict[str, str] | None = None,
 ) -> Study:

@@ -31,7 +31,7 @@ def draw_votes(
         ax.set_axis_off()
         return ax
     places = spectral_places(edges, len(votes))
-    for start, end in edges.T:
+    for start, end in sorted({tuple(sorted(edge)) for edge in edges.T.tolist()}):
         ax.plot(*places[[start, end]].T, color="0.8", linewidth=0.7, zorder=0)
     for marker, chosen in (("o", ~labelled), ("s", labelled)):
         edge = 1.5 if marker == "s" else 0.5
