@@ -79,6 +79,8 @@ def test_smaller_sets_are_parts_of_larger_ones_and_judged_alike() -> None:
 def test_what_it_cannot_do_is_said() -> None:
     with pytest.raises(RecipeError, match="knows no task 'shape'. Did you mean 'shapes'?"):
         run_study("attention-vs-cnn", tasks=("shape",))
-    for settings in ({"tasks": ()}, {"sizes": ()}):
+    for settings in ({"tasks": ()}, {"sizes": ()}, {"sizes": (0, 50)}):
         with pytest.raises(RecipeError, match="the study needs a task and a number of images"):
             run_study("attention-vs-cnn", **settings)
+    with pytest.raises(RecipeError, match="The study has no arm 'cnn'. Did you mean 'CNN'?"):
+        run_study("attention-vs-cnn", arms={"cnn": ATTENTION})

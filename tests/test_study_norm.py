@@ -96,8 +96,11 @@ def test_a_feature_that_never_changes_does_not_count() -> None:
 
 
 def test_too_few_sentences_are_refused() -> None:
-    with pytest.raises(RecipeError, match="train=63, but statistics of batches of 32 are compared: .* train=64"):
-        run_study("norm", train=63)
+    for settings in ({"train": 63}, {"epochs": 0}):
+        with pytest.raises(RecipeError, match="statistics of batches of 32 are compared after training. .* train=64"):
+            run_study("norm", **settings)
+    with pytest.raises(RecipeError, match="The study has no arm 'bach'. Did you mean 'batch'?"):
+        run_study("norm", norms={"bach": "layer"})
 
 
 # --- the hidden Markov source -----------------------------------------------------------------------------------------

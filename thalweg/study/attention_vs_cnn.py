@@ -26,7 +26,7 @@ from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.source import Splits
 from thalweg.nn import cnn, encoder
 from thalweg.optim import Cosine
-from thalweg.study.arms import Progress, accuracy, train_arms
+from thalweg.study.arms import Progress, accuracy, standing_in, train_arms
 from thalweg.study.attention_vs_cnn_picture import draw_curves, draw_images
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.interval import over_seeds
@@ -65,12 +65,12 @@ def study(
     arms: dict[str, str] | None = None,
 ) -> Study:
     """Both networks on every task with every number of examples; `arms` says which network truly stands in an arm."""
-    if not tasks or not sizes:
+    if not tasks or min(sizes, default=0) < 1:
         raise RecipeError(
             f"tasks={tuple(tasks)} and sizes={tuple(sizes)}, but the study needs a task and a number of images. Give "
             "for instance tasks=('both',), sizes=(50, 1000)."
         )
-    true = dict(zip(ARMS, ARMS, strict=True)) | (arms or {})
+    true = standing_in(ARMS, arms)
     scores: dict[str, dict[str, np.ndarray]] = {}
     for place, task in enumerate(tasks):
         recipes = {

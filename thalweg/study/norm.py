@@ -29,7 +29,7 @@ from thalweg.core.tokens import PADDING
 from thalweg.loss import Tagging
 from thalweg.nn import cnn, encoder
 from thalweg.nn.sequence_norm import SequenceNorm
-from thalweg.study.arms import Progress, train_arms
+from thalweg.study.arms import Progress, standing_in, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.digits import CLASSES, SIDE, digits
 from thalweg.study.hidden_markov import FIRST_WORD, HiddenMarkov, hidden_markov, least_losses, sentences
@@ -61,11 +61,12 @@ def study(
     norms: dict[str, str] | None = None,
 ) -> Study:
     """The same encoder with each norm; `norms` says which one truly stands in an arm, to take the effect out."""
-    if train < 2 * BATCH:
+    if train < 2 * BATCH or epochs < 1:
         raise RecipeError(
-            f"train={train}, but statistics of batches of {BATCH} are compared: give at least train={2 * BATCH}."
+            f"train={train} and epochs={epochs}, but statistics of batches of {BATCH} are compared after training. "
+            f"Give at least train={2 * BATCH}, epochs=1."
         )
-    true = dict(zip(NORMS, NORMS, strict=True)) | (norms or {})
+    true = standing_in(NORMS, norms)
     recipe = partial(_tagger, epochs=epochs, train=train, judged=judged)
     runs = train_arms({arm: [recipe(true[arm], s) for s in seeds] for arm in NORMS}, progress, (0.0, 0.8))
     least = np.array([least_losses(_source(s), sentences(_source(s), judged, LENGTHS, s, 1))[0] for s in seeds])
