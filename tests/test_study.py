@@ -43,6 +43,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "validation": {"seeds": 2, "epochs": 3, "few": 60, "models": 3},
     "augmentation": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
     "spatial-transformer": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
+    "attention-vs-cnn": {"seeds": 2, "sizes": (16, 32), "steps": 2, "tasks": ("both",)},
+    "norm": {"seeds": 2, "epochs": 1, "train": 64, "judged": 20},
+    "graph": {"seeds": 2, "epochs": 2, "graphs": ("karate",)},
 }
 
 
@@ -69,6 +72,8 @@ DEAR = (
     "pooling",
     "batch-norm",
     "spatial-transformer",
+    "attention-vs-cnn",
+    "norm",
 )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from thalweg.core.errors import RunError
+from thalweg.core.errors import RecipeError, RunError, did_you_mean
 from thalweg.training import Recipe, Run, train_many
 
 WIDER = 3
@@ -32,6 +32,20 @@ def train_arms(
                 raise RunError(f"The arm '{name}' ended as {run.status}: {run.error}") from run.error
         progress(start + (end - start) * len(trained) / len(arms), name)
     return trained
+
+
+def standing_in(names: Sequence[str], given: Mapping[str, str] | None) -> dict[str, str]:
+    """What truly stands in each arm: itself, or what is given in its place to take an effect out.
+
+    >>> standing_in(("plain", "deep"), {"deep": "plain"})
+    {'plain': 'plain', 'deep': 'plain'}
+
+    Raises `RecipeError` for an arm that is none.
+    """
+    for name in given or {}:
+        if name not in names:
+            raise RecipeError(f"The study has no arm '{name}'.{did_you_mean(name, names)}")
+    return dict(zip(names, names, strict=True)) | dict(given or {})
 
 
 def tuning_seeds(seeds: Sequence[int], count: int = 2) -> list[int]:

@@ -32,5 +32,13 @@ STUDIES: dict[str, str] = {
     "spatial-transformer": "With the same training on turned digits and about as many parameters, a CNN behind a "
     "spatial transformer is right about turned digits more often than a CNN alone, whether it learns any affine warp "
     "or a rotation alone; and it does so by undoing most of the rotation.",
+    "attention-vs-cnn": "With few examples a CNN is right more often than self-attention with about as many "
+    "parameters; with many examples self-attention is.",
+    "norm": "In a Transformer layer norm ends at a lower loss than batch norm, whose statistics swing more from batch "
+    "to batch than a CNN's, and power norm mends that; in a causal one batch norm lets each position see those after "
+    "it, and layer norm does not.",
+    "graph": "From a few labelled nodes, networks that see the edges of a graph, GCN and GAT, are right about the "
+    "other nodes more often than an MLP that sees each node alone; and where each node stands at another's place in "
+    "the same graph, so that its edges say nothing about it, that is lost.",
 }
 """Name -> claim."""
