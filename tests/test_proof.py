@@ -15,7 +15,8 @@ from torch import nn
 import thalweg
 from thalweg import Cause, Recipe, RecipeError, Remedy, Splits
 from thalweg.diagnosis import Budget, Cost, Finding, Score
-from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
+from thalweg.diagnosis.halving import splittable
+from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.diagnosis.work import work
 from thalweg.nn import mlp
 from thalweg.remedy import Improvement, price_of_proof, prove

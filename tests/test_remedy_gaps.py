@@ -14,10 +14,15 @@ import thalweg
 from thalweg import Cause, Recipe, Remedy, Splits
 from thalweg.core.errors import DataError
 from thalweg.data import augment
-from thalweg.diagnosis import Finding
+from thalweg.diagnosis import Budget, Finding
 from thalweg.diagnosis.flaw import Flaw, Raises
+from thalweg.diagnosis.halving import halves, places_of
+from thalweg.diagnosis.laboratory import lay_out
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.remedy import remedies_for
+from thalweg.remedy.circle import Circle
 from thalweg.remedy.gaps import filled, readable, refused, with_targets, without_gaps
+from thalweg.remedy.improve import _final
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.training.build import open_split
 
@@ -190,9 +195,44 @@ def test_readable_splits_keep_examples_and_order() -> None:
 
 
 def test_gaps_of_test_alone_are_a_mismatch() -> None:
-    flaw = Flaw(Cause.DATA, "inputs not finite", "It is seen", 1.0, "", "", "", raises=Raises.TEST)
+    flaw = Flaw(Cause.DATA, Mechanism.INPUTS_NOT_FINITE, "It is seen", 1.0, "", "", "", raises=Raises.TEST)
     assert remedies_for(Finding(Cause.MISMATCH, "", flaws=(flaw,)))[0].name == FILLS
     start = recipe(X, data=Splits(train=(X[:100], Y[:100]), validation=(X[100:], Y[100:]), test=(holed(X), Y)))
     changed = filled(start)
     assert bool(torch.isfinite(changed.model()(holed(X))).all())
     assert changed.data.train.data[0].shape == (100, 3)
+
+
+# --- what is left out, and the halves of test ---
+
+NUMBERED = torch.arange(300.0)[:, None]
+
+
+def tested(lacking: int, gaps: float = 0.0) -> Recipe:
+    """A recipe some of whose train targets and so many of whose test targets are missing."""
+    x, y = NUMBERED[:, :1].expand(300, 2).clone(), torch.sin(NUMBERED / 50)
+    train, test = y[:100].clone(), y[150:256].clone()
+    train[:3] = torch.nan
+    test[torch.randperm(len(test), generator=torch.Generator().manual_seed(2))[:lacking]] = torch.nan
+    x[:, 1:] = holed(x[:, 1:], gaps)
+    data = Splits(train=(x[:100], train), validation=(x[100:150], y[100:150]), test=(x[150:256], test))
+    return recipe(X, data=data, model=lambda: network(2))
+
+
+def circle(start: Recipe, now: Recipe) -> Circle:
+    return Circle(start, now, Budget(), "cpu", lambda stage: None, lambda diary: None)
+
+
+@pytest.mark.parametrize("lacking", [2, 10])
+@pytest.mark.parametrize("change", [with_targets, filled])
+def test_the_unread_half_stays_unread_where_test_examples_are_left_out(lacking: int, change: Any) -> None:
+    start = tested(lacking, gaps=0.2 if change is filled else 0.0)
+    changed = change(start)
+    assert changed is not start
+    probe = lay_out(changed, torch.device("cpu"), Budget(), lambda stage: None).probe
+    final, judged_on = _final(circle(start, changed))
+    assert judged_on.startswith("the half")
+    read, unread = (set(half.data[0][:, 0].tolist()) for half in (probe, final))
+    assert not read & unread
+    assert len(read) + len(unread) == 106 - lacking
+    assert bool(torch.isfinite(final.data[1]).all())

@@ -14,7 +14,7 @@ from thalweg.core.errors import DataError, RunError, ThalwegError, Unsupported
 from thalweg.core.nest import count_examples
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
-from thalweg.core.source import Altering, Described, Indexed, Source, Splits, plain_of
+from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
 from thalweg.core.wording import counted
 from thalweg.diagnosis.averaged import judge_of
 from thalweg.diagnosis.budget import Budget, Cost
@@ -22,6 +22,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import loss_over_runs
 from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.finding import Arm, Finding, Score
+from thalweg.diagnosis.halving import halves, splittable
 from thalweg.diagnosis.pace import Pace
 from thalweg.diagnosis.stage import Planned, Progress, Stage
 from thalweg.diagnosis.work import examples_of, work
@@ -33,8 +34,6 @@ from thalweg.training.kept_runs import seconds_kept
 
 FEWEST = 10
 """So few test examples say nothing of the test data."""
-SPLIT_FROM = 100
-"""A test split of fewer examples is not halved: on half of them an error rate is known to 14 points at best."""
 RESERVOIR = 20_000
 """So many examples of a stream are held in memory."""
 FAR = 4.0
@@ -269,21 +268,6 @@ def _telling(probe: Indexed) -> Indexed | None:
         return probe
     notice(f"The test split is {counted(len(probe), 'example')}: too few to say whether test data differ.")
     return None
-
-
-def splittable(test: Indexed) -> bool:
-    """Whether a test split can be halved: it has examples enough, and where these belong to groups, two of them."""
-    if len(test) < SPLIT_FROM:
-        return False
-    known = test.meta(np.arange(len(test))) if isinstance(test, Described) else {}
-    return known.get("group") is None or len(np.unique(np.asarray(known["group"]))) > 1
-
-
-def halves(test: Indexed) -> tuple[Indexed, Indexed]:
-    """The test split in two halves, the same for every seed of a run: one to probe, one for the report."""
-    order = np.random.default_rng(stream_seed(0, "test halves", len(test))).permutation(len(test))
-    middle = len(test) // 2
-    return test.take(np.sort(order[:middle])), test.take(np.sort(order[middle:]))
 
 
 def open_indexed(recipe: Recipe, split: Any, name: str) -> Indexed:

@@ -15,7 +15,8 @@ from thalweg.core.notices import unsaid
 from thalweg.core.source import Source
 from thalweg.diagnosis import Cause, Cost, Score
 from thalweg.diagnosis.compare import student
-from thalweg.diagnosis.laboratory import Laboratory, first_batch, halves, mean_of
+from thalweg.diagnosis.halving import halves
+from thalweg.diagnosis.laboratory import Laboratory, first_batch, mean_of
 from thalweg.remedy.proof import Beside, Part, Proof, helps
 from thalweg.remedy.random_change import random_change
 from thalweg.remedy.remedy import Remedy

@@ -12,7 +12,8 @@ from thalweg.core.source import Indexed
 from thalweg.core.wording import capitalized, counted
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Progress, Stage
 from thalweg.diagnosis.growth import runs
-from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
+from thalweg.diagnosis.halving import splittable
+from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.diagnosis.work import work
 from thalweg.remedy.bench import Controls
 from thalweg.remedy.door import diagnose

@@ -3,7 +3,8 @@
 A network that is to read gaps in use has to fill them itself: the median of train stands for what is missing, and a
 column of its own says that it was (Le Morvan et al., "What's a good imputation to predict with missing values?", 2021).
 Arrays are filled as well, so that whatever looks at the data next finds numbers. A target that is missing can be
-neither learned nor judged: such examples are left out of every split.
+neither learned nor judged: such examples are left out of every split, and all others keep their place in it (`Drawn`),
+so that the halves of the test split hold what they held.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset, default_collate
 
-from thalweg.core.arrays import ArraySource, arrays_of
+from thalweg.core.arrays import ArraySource, Drawn, arrays_of
 from thalweg.core.convert import Batching, as_source, loaded
 from thalweg.core.examples import ExampleSource
 from thalweg.core.nest import Nest
@@ -166,6 +167,17 @@ def readable(recipe: Recipe) -> Recipe:
     return recipe.but(data=_changed(recipe, lambda arrays: Gapped(_with_targets(arrays)), Gapped))
 
 
+def judgeable(source: Any) -> Any:
+    """The examples of a split by which a model can be judged: of arrays those with a target, of others all.
+
+    >>> len(judgeable(ArraySource((torch.ones(3, 1), torch.tensor([1.0, torch.nan, 2.0])), None)))
+    2
+    """
+    arrays = _array(source)
+    known = None if arrays is None else _with_targets(arrays)
+    return source if known is None or known is arrays else known
+
+
 def _inputs(recipe: Recipe) -> Tensor | None:
     train = dict(_named(recipe)).get("train")
     return None if train is None else train.data[0]
@@ -224,7 +236,7 @@ def _gaps(x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 def _with_targets(arrays: ArraySource) -> ArraySource:
     lacking = _gaps(*arrays.data)[1]
-    return arrays.take(np.flatnonzero(~lacking)) if lacking.any() and not lacking.all() else arrays
+    return Drawn.of(arrays, np.flatnonzero(~lacking)) if lacking.any() and not lacking.all() else arrays
 
 
 def _without(arrays: ArraySource) -> ArraySource:

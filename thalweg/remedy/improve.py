@@ -22,9 +22,10 @@ from thalweg.core.numerals import score_lines
 from thalweg.core.source import Indexed, Splits
 from thalweg.core.wording import preformatted
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Planned, Progress, Stage, plan
-from thalweg.diagnosis.laboratory import halves, hold_out
+from thalweg.diagnosis.halving import halves
+from thalweg.diagnosis.laboratory import hold_out
 from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, always, opened_test
-from thalweg.remedy.gaps import filled, refused, with_targets, without_gaps
+from thalweg.remedy.gaps import filled, judgeable, refused, with_targets, without_gaps
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import PAIRS, check_counts, check_subject
 from thalweg.remedy.repairing import judged_rightly
@@ -220,13 +221,14 @@ def _final(circle: Circle) -> tuple[Any, str]:
     if data.test is not None:
         test = opened_test(circle.start)
         if isinstance(test, Indexed) and circle.halved:
-            return halves(test)[1], UNREAD
+            return judgeable(halves(test)[1]), UNREAD
         if isinstance(test, Indexed):
             times = {0: "once", 1: "twice"}.get(circle.read, f"{circle.read + 1} times")
-            return test, f"all {len(test)} test examples, too few to halve and read {times}: here for the last time"
+            return judgeable(test), f"all {len(test)} test examples, too few to halve and read {times}: here for the last time"
         notice("The test split is a stream, which the diagnosis reads whole: no half of it is left to judge by.")
     if data.validation is not None:
-        return data.validation, "the validation data, by which it was also chosen"
+        held = as_source(data.validation, "validation", Batching(circle.start.batch_size, circle.start.collate))
+        return judgeable(held), "the validation data, by which it was also chosen"
     return None, "no data: there is neither a test nor a validation split"
 
 
