@@ -33,9 +33,9 @@ def halves(source: Indexed, name: str = "test") -> tuple[Indexed, Indexed]:
     >>> from thalweg.core.arrays import ArraySource
     >>> whole = ArraySource(torch.arange(8), None)
     >>> [half.data.tolist() for half in halves(whole)]
-    [[1, 2, 5, 7], [0, 3, 4, 6]]
-    >>> [half.data.tolist() for half in halves(Drawn.of(whole, [0, 1, 1, 5, 6]))]
-    [[1, 1, 5], [0, 6]]
+    [[0, 1, 3, 5], [2, 4, 6, 7]]
+    >>> [half.data.tolist() for half in halves(Drawn.of(whole, [0, 1, 1, 6]))]
+    [[0, 1, 1], [6]]
     """
     places, count = places_of(source)
     order = np.random.default_rng(stream_seed(0, f"{name} halves", count)).permutation(count)

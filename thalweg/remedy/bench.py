@@ -236,7 +236,7 @@ def judging(lab: Laboratory, on_test: bool, raced: bool, race: bool = False) -> 
         return lab.probe, "test loss (probe half)" if lab.halved else "test loss"
     if not (raced or race) or len(lab.validation) < APART:
         return lab.validation, "validation loss"
-    return halves(lab.validation)[0 if race else 1], "validation loss (half of it)" if race else (
+    return halves(lab.validation, "race")[0 if race else 1], "validation loss (half of it)" if race else (
         "validation loss (half that no race has seen)"
     )
 
