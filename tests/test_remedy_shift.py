@@ -15,6 +15,8 @@ from thalweg.core.arrays import ArraySource
 from thalweg.core.examples import ExampleSource, KnownExamples
 from thalweg.data import augment
 from thalweg.diagnosis import Finding
+from thalweg.diagnosis.halving import halves
+from thalweg.diagnosis.laboratory import merged
 from thalweg.diagnosis.score import Score
 from thalweg.diagnosis.shift.explanation import Classes, Shift
 from thalweg.remedy import remedies_for
@@ -104,6 +106,30 @@ def test_a_group_that_is_new_is_met_by_its_inputs_alone() -> None:
     known = model.means.clone()
     model.meets(x)
     assert torch.equal(known, model.means)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_of_groups_are_told_apart_exactly(dtype: torch.dtype) -> None:
+    """Large numbers that lie close, and in double precision such as single precision cannot tell apart."""
+    first = 16_777_216.0 if dtype is torch.float64 else 100_001.0
+    device = first + torch.arange(3, dtype=dtype).repeat_interleave(20)
+    level = 50.0 * torch.arange(3, dtype=dtype).repeat_interleave(20)
+    x = torch.stack([torch.randn(60, dtype=dtype) + level, device, torch.full((60,), 0.1, dtype=dtype)], 1)
+    changed = group_standardized(recipe(Splits(train=(x, x[:, :1])), 3, model=nn.Identity))
+    model = changed.model()
+    assert isinstance(model, GroupStandardizing)
+    assert model.keys == (1,)
+    out = model(x)
+    for name in device.unique():
+        assert out[device == name, 0].mean().abs() < 1e-4
+        assert (out[device == name, 0].std(correction=0) - 1).abs() < 1e-4
+    assert torch.equal(out[:, 1], device)
+    assert out[:, 2].abs().max() < 1e-4, "what is the same throughout a group has no deviation to divide by"
+    new = x[:20] + torch.tensor([7.0, 3.0, 0.0], dtype=dtype)
+    model.meets(new)
+    assert model(new)[:, 0].mean().abs() < 1e-4
+    assert len(model.groups) == 4
+    assert sum(name.startswith("groups") for name in model.state_dict()) == 1
 
 
 def test_without_a_column_of_groups_nothing_is_standardized() -> None:
@@ -255,6 +281,51 @@ def test_the_mean_over_reshared_examples_is_the_importance_weighted_one() -> Non
     assert reshared(source, (0.0, 0.0, 1.0)) is source, "a class that validation lacks"
     rare: Any = reshared(ArraySource((x[:101], torch.tensor([0] * 100 + [1])), None), (0.0, 1.0))
     assert len(rare) == 10
+
+
+@pytest.mark.parametrize("of", ["arrays", "examples"])
+@pytest.mark.parametrize("name", ["test", "validation", "race"])
+def test_copies_of_one_example_lie_in_one_half(of: str, name: str) -> None:
+    """Else a race and its proof would judge by the same examples, and more data be judged by what was trained on."""
+    x, y = torch.arange(400.0)[:, None], torch.tensor([0] * 360 + [1] * 40)
+    source: Any = ArraySource((x, y), None) if of == "arrays" else ExampleSource(list(zip(x, y, strict=True)), None)
+    held: Any = reshared(source, (0.5, 0.5))
+    assert len(held) == 400
+    values = [torch.cat([x for x, _ in half.batches(0, 0, None)]).flatten() for half in halves(held, name)]
+    assert not set(values[0].tolist()) & set(values[1].tolist())
+    assert sorted(torch.cat(values).tolist()) == sorted(
+        torch.cat([x for x, _ in held.batches(0, 0, None)]).flatten().tolist()
+    )
+    assert min(map(len, values)) > 140
+
+
+def test_more_data_with_copies_are_arrays_like_any_other() -> None:
+    x, y = torch.arange(40.0)[:, None], torch.tensor([0] * 30 + [1] * 10)
+    held: Any = reshared(ArraySource((x, y), None), (0.5, 0.5))
+    more: Any = merged(held, ArraySource((x + 100, y), None))
+    assert type(more) is ArraySource
+    assert torch.equal(more.data[0], torch.cat([held.data[0], x + 100]))
+
+
+class Marked:
+    """A user's own source, which cannot say that an example of it comes twice."""
+
+    def __init__(self, y: Tensor) -> None:
+        self.y = y
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batches(self, epoch: int, start: int, generator: Any) -> Any:
+        yield from [(self.y[:, None].float(), self.y)][start:]
+
+    def take(self, ids: Any) -> "Marked":
+        return Marked(self.y[torch.as_tensor(ids)])
+
+
+def test_a_source_that_cannot_tell_its_copies_is_not_reshared() -> None:
+    own: Any = Marked(torch.tensor([0] * 30 + [1] * 10))
+    assert reshared(own, (0.5, 0.5)) is own
 
 
 def test_weights_of_a_finding_reach_loss_and_validation() -> None:
