@@ -16,7 +16,6 @@ from thalweg.core.errors import DataError
 from thalweg.data import augment
 from thalweg.diagnosis import Budget, Finding
 from thalweg.diagnosis.flaw import Flaw, Raises
-from thalweg.diagnosis.halving import halves, places_of
 from thalweg.diagnosis.laboratory import lay_out
 from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.remedy import remedies_for
@@ -208,7 +207,7 @@ def test_gaps_of_test_alone_are_a_mismatch() -> None:
 NUMBERED = torch.arange(300.0)[:, None]
 
 
-def tested(lacking: int, gaps: float = 0.0) -> Recipe:
+def without_some_targets(lacking: int, gaps: float) -> Recipe:
     """A recipe some of whose train targets and so many of whose test targets are missing."""
     x, y = NUMBERED[:, :1].expand(300, 2).clone(), torch.sin(NUMBERED / 50)
     train, test = y[:100].clone(), y[150:256].clone()
@@ -226,7 +225,7 @@ def circle(start: Recipe, now: Recipe) -> Circle:
 @pytest.mark.parametrize("lacking", [2, 10])
 @pytest.mark.parametrize("change", [with_targets, filled])
 def test_the_unread_half_stays_unread_where_test_examples_are_left_out(lacking: int, change: Any) -> None:
-    start = tested(lacking, gaps=0.2 if change is filled else 0.0)
+    start = without_some_targets(lacking, gaps=0.2 if change is filled else 0.0)
     changed = change(start)
     assert changed is not start
     probe = lay_out(changed, torch.device("cpu"), Budget(), lambda stage: None).probe
@@ -236,3 +235,30 @@ def test_the_unread_half_stays_unread_where_test_examples_are_left_out(lacking: 
     assert not read & unread
     assert len(read) + len(unread) == 106 - lacking
     assert bool(torch.isfinite(final.data[1]).all())
+
+
+def test_gaps_of_test_alone_are_filled_and_proved() -> None:
+    """A laboratory has no test split: how the gaps are filled is found on the whole recipe, and holds there."""
+    holes = X.clone()
+    holes[::3, 0] = torch.nan
+    data = Splits(train=(X[:100], Y[:100]), validation=(X[100:], Y[100:]), test=(holes, Y))
+    start = recipe(X, data=data, epochs=2)
+    remedy = Remedy(FILLS, Cause.MISMATCH, filled)
+    settled = pickle.loads(pickle.dumps(remedy.settled(start)))
+    part = start.but(data=Splits(train=data.train, validation=data.validation))
+    assert filled(part) is part
+    assert torch.equal(settled(part).model().medians, filled(start).model().medians)
+    proof = thalweg.prove(start, remedy)
+    assert proof.helped, proof.sentence
+    assert np.isinf([before for _, before, _ in proof.pairs]).all()
+    both = Remedy("longer", Cause.MISMATCH, lambda one: one.but(epochs=3)).then(remedy)
+    assert both.settled(start)(part).model().medians.shape == (3,)
+    assert both.settled(start).name == both.name
+
+
+def test_numbers_whose_sum_is_too_large_are_no_gaps() -> None:
+    large = torch.full((200, 3), 3e38)
+    assert not refused(recipe(large))
+    large[150, 1] = torch.inf
+    assert refused(recipe(large))
+    assert not refused(recipe(X, torch.zeros(200, dtype=torch.long)))

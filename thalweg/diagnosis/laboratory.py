@@ -68,6 +68,8 @@ class Laboratory:
     """Whether the recipe brought its validation split, which may then be of another kind than train."""
     halved: bool = True
     """Whether what is read of the test data is a half of them; of a few it is all."""
+    test: Any = None
+    """The test split as it came in, by which a remedy for it may be found; no run is judged by it."""
     known_so_far: Finding = field(default_factory=lambda: Finding(Cause.UNDECIDED, ""))
 
     def __post_init__(self) -> None:
@@ -243,7 +245,8 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     judge = judge_of(recipe, first_batch(train))
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={}, judge=judge)
     given = recipe.data.validation is not None
-    return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given, halved=halved)
+    whole = recipe.data.test if test else None
+    return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given, halved=halved, test=whole)
 
 
 def hold_out(recipe: Recipe, train: Indexed) -> tuple[Indexed, Indexed]:
