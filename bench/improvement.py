@@ -38,7 +38,8 @@ from scipy.stats import t as students
 import thalweg
 from thalweg.core.source import Indexed
 from thalweg.diagnosis import Cause
-from thalweg.diagnosis.laboratory import first_batch, halves, splittable
+from thalweg.diagnosis.halving import halves, splittable
+from thalweg.diagnosis.laboratory import first_batch
 from thalweg.remedy.circle import opened_test
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import laid_out

@@ -14,6 +14,7 @@ from torch import nn
 
 import thalweg
 from thalweg import Cause, DataError, Recipe, Remedy, Splits
+from thalweg.cli import main
 from thalweg.cli.diary import Diary
 from thalweg.core.source import Indexed
 from thalweg.diagnosis import Cost, Finding, Score
@@ -72,6 +73,48 @@ def test_gaps_that_a_remedy_fills_are_improved() -> None:
     assert adopted.kept.name == "gaps in the inputs filled and marked"
     assert result.before == {}  # as it came in it cannot be trained
     assert bool(torch.isfinite(result.run.model(gapped)).all())
+
+
+def test_what_was_found_stays_where_no_remedy_of_the_gaps_is_adopted() -> None:
+    gapped = X.clone()
+    gapped[:60:7, 2] = torch.nan
+    start = slow(data=Splits(train=(gapped[:60], Y[:60]), validation=(X[60:100], Y[60:100]), test=(X[100:], Y[100:])))
+    result = thalweg.improve(start, rounds=1, budget=1, device="cpu")
+    assert result.finding.cause is Cause.DATA
+    assert (result.before, result.after) == ({}, {})
+    assert result.run.status is thalweg.Outcome.DIVERGED
+    assert result.recipe.data.train is start.data.train
+    assert result.ended.endswith("; the gaps in its data are left, and the closing runs take them as they are")
+
+
+GAPPY = """
+from functools import partial
+import thalweg, torch
+from torch import nn
+x = torch.randn(90, 1, generator=torch.Generator().manual_seed(0))
+y = 2 * x
+x[:60:4] = torch.nan
+recipe = thalweg.Recipe(
+    data=thalweg.Splits(train=(x[:60], y[:60]), validation=(x[60:], y[60:])), model=partial(nn.Linear, 1, 1),
+    objective=nn.MSELoss(), optimizer=partial(torch.optim.Adam, lr=0.02), epochs=3,
+)
+"""
+
+
+def test_the_command_improves_data_with_gaps_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gappy.py").write_text(GAPPY)
+    assert main(["improve", "gappy.py", "--rounds", "1", "--budget", "20", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "Round 1: DATA" in out
+    assert "adopted: " in out
+    assert main(["improve", "gappy.py", "--rounds", "1", "--budget", "1", "--quiet"]) == 0
+    assert "the gaps in its data are left" in capsys.readouterr().out
+    Path("lost.py").write_text(GAPPY + "recipe.data.train[1].fill_(torch.nan)")
+    assert main(["improve", "lost.py", "--quiet"]) == 2
+    assert "values that are not finite" in capsys.readouterr().err
 
 
 def test_a_stream_without_validation_is_trained_whole_in_the_end() -> None:
@@ -189,7 +232,16 @@ def test_a_diary_keeps_what_was_shown_until_it_has_come_so_far_and_then_no_old_p
     again.keep((round_of("one"),))
     assert [turn["tried"][0]["remedy"] for turn in read()] == ["one", "two"]
     diary = (round_of("one"), round_of("four"))
+    again.keep(diary)
+    again = Diary(tmp_path, "thalweg improve")  # a third attempt takes away what the first one has left
+    again.keep(diary)
+    (tmp_path / "proofs" / "mine").mkdir()
+    (tmp_path / "proofs" / "notes.txt").write_text("Mine.")
+    (tmp_path / "proofs" / "03-three.json").unlink()
+    (tmp_path / "proofs" / "03-three.json").mkdir()
     run = thalweg.train(slow(epochs=0), device="cpu")
     again.end(thalweg.remedy.Improvement(slow(), run, diary, {}, {}, "", "the rounds are over"))
     assert [len(turn["tried"]) for turn in read()] == [1, 1]
-    assert sorted(file.name for file in (tmp_path / "proofs").iterdir()) == ["01-one.json", "02-four.json"]
+    kept = sorted(file.name for file in (tmp_path / "proofs").iterdir())
+    assert kept == ["01-one.json", "02-four.json", "03-three.json", "mine", "notes.txt"]
+    assert json.loads((tmp_path / "diary.json").read_text())["proofs"] == kept[:2]

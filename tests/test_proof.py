@@ -15,7 +15,8 @@ from torch import nn
 import thalweg
 from thalweg import Cause, Recipe, RecipeError, Remedy, Splits
 from thalweg.diagnosis import Budget, Cost, Finding, Score
-from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
+from thalweg.diagnosis.halving import splittable
+from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.diagnosis.work import work
 from thalweg.nn import mlp
 from thalweg.remedy import Improvement, price_of_proof, prove
@@ -266,6 +267,33 @@ def test_folds_that_show_nothing_are_refused(given: dict[str, Any], says: str) -
         prove(**({"recipe": recipe(), "remedy": at(1e-2)} | given))
 
 
+def test_folds_are_of_the_whole_train_split_where_nothing_is_held_out(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[int] = []
+
+    def change(one: Recipe) -> Recipe:
+        seen.append(len(one.data.train) + len(one.data.validation))
+        return one.but(optimizer=partial(torch.optim.Adam, lr=1e-2))
+
+    proof = prove(recipe(data=Splits(train=(X[:60], Y[:60]))), Remedy("looks", Cause.OPTIMIZATION, change), folds=5)
+    assert (proof.helped, proof.planned) == (True, 5)
+    assert seen[-5:] == [60] * 5
+    assert "held out" not in caplog.text
+
+
+def test_a_remedy_that_is_the_recipe_itself_is_refused_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.modules["thalweg.diagnosis.laboratory"], "train_many", lambda *given, **named: 1 / 0)
+    with pytest.raises(RecipeError, match="'nothing' leaves the recipe as it is, so that there is nothing to prove"):
+        prove(recipe(), nothing := Remedy("nothing", Cause.OPTIMIZATION, lambda one: one))
+    short = Remedy("short", Cause.OPTIMIZATION, lambda one: one.but(epochs=1) if hasattr(X, "no") else one)
+    with pytest.raises(RecipeError, match="'short' leaves the recipe as it is on fold 1 of 5 of its train split"):
+        prove(recipe(), short, folds=5)
+    went = circle(Finding(Cause.OPTIMIZATION, "", remedies=(nothing,)))
+    assert went.treated() is None
+    assert not went.diary[0].proofs
+
+
 def test_what_has_no_subsets_has_no_folds() -> None:
     class Stream:
         def batches(self, epoch: int, start: int, generator: Any) -> Iterator[Any]:
@@ -430,12 +458,15 @@ def test_what_is_held_off_is_treated_and_cured_is_said_of_what_was_adopted_alone
     assert late.turned(1) == "no remedy was proved to help"
     assert late.diary[0].proofs
     adopted = Proof(at(1e-2), "", (), Score(1.0), 0.01, Cost())
-    slow, none = Finding(Cause.OPTIMIZATION, ""), Finding(Cause.NONE, "")
+    slow, none, open_ = (Finding(cause, "") for cause in (Cause.OPTIMIZATION, Cause.NONE, Cause.UNDECIDED))
     for diary, cured in (
         ((Round(slow, (adopted,), adopted), Round(none)), (Cause.OPTIMIZATION,)),
         ((Round(slow, (adopted,), adopted), Round(slow)), ()),
         ((Round(slow, (adopted,), adopted),), ()),  # nobody has looked again
         ((Round(slow), Round(none)), ()),
+        ((Round(slow, (adopted,), adopted), Round(open_)), ()),  # whoever looked again was cut off
+        ((Round(open_, (adopted,), adopted), Round(slow)), ()),
+        ((Round(none, (adopted,), adopted), Round(Finding(Cause.OVERFITTING, ""))), (Cause.OPTIMIZATION,)),
     ):
         run = thalweg.train(recipe(epochs=0))
         assert Improvement(recipe(), run, diary, {}, {}, "", "").cured == cured

@@ -14,11 +14,14 @@ import thalweg
 from thalweg import Cause, Recipe, Remedy, Splits
 from thalweg.core.errors import DataError
 from thalweg.data import augment
-from thalweg.diagnosis import Finding
+from thalweg.diagnosis import Budget, Finding
 from thalweg.diagnosis.flaw import Flaw, Raises
+from thalweg.diagnosis.laboratory import lay_out
 from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.remedy import remedies_for
+from thalweg.remedy.circle import Circle
 from thalweg.remedy.gaps import filled, readable, refused, with_targets, without_gaps
+from thalweg.remedy.improve import _final
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.training.build import open_split
 
@@ -197,3 +200,65 @@ def test_gaps_of_test_alone_are_a_mismatch() -> None:
     changed = filled(start)
     assert bool(torch.isfinite(changed.model()(holed(X))).all())
     assert changed.data.train.data[0].shape == (100, 3)
+
+
+# --- what is left out, and the halves of test ---
+
+NUMBERED = torch.arange(300.0)[:, None]
+
+
+def without_some_targets(lacking: int, gaps: float) -> Recipe:
+    """A recipe some of whose train targets and so many of whose test targets are missing."""
+    x, y = NUMBERED[:, :1].expand(300, 2).clone(), torch.sin(NUMBERED / 50)
+    train, test = y[:100].clone(), y[150:256].clone()
+    train[:3] = torch.nan
+    test[torch.randperm(len(test), generator=torch.Generator().manual_seed(2))[:lacking]] = torch.nan
+    x[:, 1:] = holed(x[:, 1:], gaps)
+    data = Splits(train=(x[:100], train), validation=(x[100:150], y[100:150]), test=(x[150:256], test))
+    return recipe(X, data=data, model=lambda: network(2))
+
+
+def circle(start: Recipe, now: Recipe) -> Circle:
+    return Circle(start, now, Budget(), "cpu", lambda stage: None, lambda diary: None)
+
+
+@pytest.mark.parametrize("lacking", [2, 10])
+@pytest.mark.parametrize("change", [with_targets, filled])
+def test_the_unread_half_stays_unread_where_test_examples_are_left_out(lacking: int, change: Any) -> None:
+    start = without_some_targets(lacking, gaps=0.2 if change is filled else 0.0)
+    changed = change(start)
+    assert changed is not start
+    probe = lay_out(changed, torch.device("cpu"), Budget(), lambda stage: None).probe
+    final, judged_on = _final(circle(start, changed))
+    assert judged_on.startswith("the half")
+    read, unread = (set(half.data[0][:, 0].tolist()) for half in (probe, final))
+    assert not read & unread
+    assert len(read) + len(unread) == 106 - lacking
+    assert bool(torch.isfinite(final.data[1]).all())
+
+
+def test_gaps_of_test_alone_are_filled_and_proved() -> None:
+    """A laboratory has no test split: how the gaps are filled is found on the whole recipe, and holds there."""
+    holes = X.clone()
+    holes[::3, 0] = torch.nan
+    data = Splits(train=(X[:100], Y[:100]), validation=(X[100:], Y[100:]), test=(holes, Y))
+    start = recipe(X, data=data, epochs=2)
+    remedy = Remedy(FILLS, Cause.MISMATCH, filled)
+    settled = pickle.loads(pickle.dumps(remedy.settled(start)))
+    part = start.but(data=Splits(train=data.train, validation=data.validation))
+    assert filled(part) is part
+    assert torch.equal(settled(part).model().medians, filled(start).model().medians)
+    proof = thalweg.prove(start, remedy)
+    assert proof.helped, proof.sentence
+    assert np.isinf([before for _, before, _ in proof.pairs]).all()
+    both = Remedy("longer", Cause.MISMATCH, lambda one: one.but(epochs=3)).then(remedy)
+    assert both.settled(start)(part).model().medians.shape == (3,)
+    assert both.settled(start).name == both.name
+
+
+def test_numbers_whose_sum_is_too_large_are_no_gaps() -> None:
+    large = torch.full((200, 3), 3e38)
+    assert not refused(recipe(large))
+    large[150, 1] = torch.inf
+    assert refused(recipe(large))
+    assert not refused(recipe(X, torch.zeros(200, dtype=torch.long)))

@@ -1,6 +1,6 @@
 """Remedies for a mismatch of groups, of time and of the shares of classes, each proved on test data that moved so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,11 +14,16 @@ from thalweg import Cause, Recipe, Remedy, Splits
 from thalweg.core.arrays import ArraySource
 from thalweg.core.examples import ExampleSource, KnownExamples
 from thalweg.data import augment
-from thalweg.diagnosis import Finding
+from thalweg.diagnosis import Budget, Finding
+from thalweg.diagnosis.halving import halves
+from thalweg.diagnosis.laboratory import lay_out, merged
 from thalweg.diagnosis.score import Score
 from thalweg.diagnosis.shift.explanation import Classes, Shift
 from thalweg.remedy import remedies_for
+from thalweg.remedy.bench import Bench, judging
+from thalweg.remedy.circle import Circle, Round
 from thalweg.remedy.grouping import GroupStandardizing, group_standardized
+from thalweg.remedy.proof import PRICE
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.remedy.resplit import split_by_group, split_by_time
 from thalweg.remedy.shift import reshared, weighted
@@ -104,6 +109,30 @@ def test_a_group_that_is_new_is_met_by_its_inputs_alone() -> None:
     known = model.means.clone()
     model.meets(x)
     assert torch.equal(known, model.means)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_of_groups_are_told_apart_exactly(dtype: torch.dtype) -> None:
+    """Large numbers that lie close, and in double precision such as single precision cannot tell apart."""
+    first = 16_777_216.0 if dtype is torch.float64 else 100_001.0
+    device = first + torch.arange(3, dtype=dtype).repeat_interleave(20)
+    level = 50.0 * torch.arange(3, dtype=dtype).repeat_interleave(20)
+    x = torch.stack([torch.randn(60, dtype=dtype) + level, device, torch.full((60,), 0.1, dtype=dtype)], 1)
+    changed = group_standardized(recipe(Splits(train=(x, x[:, :1])), 3, model=nn.Identity))
+    model = changed.model()
+    assert isinstance(model, GroupStandardizing)
+    assert model.keys == (1,)
+    out = model(x)
+    for name in device.unique():
+        assert out[device == name, 0].mean().abs() < 1e-4
+        assert (out[device == name, 0].std(correction=0) - 1).abs() < 1e-4
+    assert torch.equal(out[:, 1], device)
+    assert out[:, 2].abs().max() < 1e-4, "what is the same throughout a group has no deviation to divide by"
+    new = x[:20] + torch.tensor([7.0, 3.0, 0.0], dtype=dtype)
+    model.meets(new)
+    assert model(new)[:, 0].mean().abs() < 1e-4
+    assert len(model.groups) == 4
+    assert sum(name.startswith("groups") for name in model.state_dict()) == 1
 
 
 def test_without_a_column_of_groups_nothing_is_standardized() -> None:
@@ -232,9 +261,106 @@ def test_the_price_of_class_weights_is_told_by_validation_as_test_holds_the_clas
         objective=nn.CrossEntropyLoss(),
     )
     remedy = Remedy("weights", Cause.MISMATCH, partial(weighted, weights=(0.47, 4.0), shares=(0.4, 0.6)))
-    proof = thalweg.prove(start, remedy)
-    assert proof.price < 0
+    plainly = Remedy("weights", Cause.MISMATCH, partial(weighted, weights=(0.47, 4.0)))
+    proof = thalweg.prove(start, plainly)
+    assert proof.effect.low > 0
+    assert not proof.helped, proof.sentence
+    rightly = thalweg.prove(judged_rightly(start, remedy(start)), remedy)
+    assert rightly.price < 0
+    assert rightly.helped, rightly.sentence
+
+
+def test_a_part_whose_loss_would_cost_too_much_on_validation_stays() -> None:
+    """The first part flatters test at the price of validation, and the second one takes that price back."""
+    x = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    parts = x[:100], x[100:160], x[160:]
+    # What test asks for is the first number; validation, as train, asks for the first and, far more, the second.
+    splits = Splits(*((part, part[:, :1] + (0.0 if part is parts[2] else 3.0) * part[:, 1:]) for part in parts))
+    start = recipe(splits, 2, model=partial(nn.Linear, 2, 1), epochs=20, optimizer=partial(torch.optim.Adam, lr=0.1))
+
+    def sighted(one: Recipe) -> Recipe:
+        return one.but(model=partial(Blind, 0.8)) if isinstance(one.model, partial) and one.model.func is Blind else one
+
+    blind = Remedy("blind", Cause.MISMATCH, partial(Recipe.but, model=partial(Blind, 0.0)))
+    whole = blind.then(Remedy("less so", Cause.MISMATCH, sighted))
+    bench = Bench(lay_out(start, torch.device("cpu"), Budget(), lambda stage: None), whole, list(range(5)))
+    proof = bench.parted(bench.paired())
     assert proof.helped, proof.sentence
+    first, second = proof.parts
+    assert second.rise.value < 0, "test alone would have it dropped"
+    assert second.price > PRICE * proof.effect.value > proof.price > 0
+    assert (first.pays, second.pays, proof.kept.name) == (True, True, "blind, less so")
+    assert proof.to_json()["parts"][1]["price"] == second.price
+
+
+class Blind(nn.Module):
+    """A linear model of two numbers that is blind to so much of the second."""
+
+    def __init__(self, sight: float) -> None:
+        super().__init__()
+        self.linear, self.sight = nn.Linear(2, 1), sight
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.linear(torch.stack([x[:, 0], 0 * x[:, 1]], 1))
+        return output + 3 * self.sight * x[:, 1:]
+
+
+def test_the_price_of_a_remedy_that_makes_train_and_validation_anew_is_told() -> None:
+    """It is unknown for a resplit alone, which trains on what was held out."""
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    data = Splits((x[:60], x[:60, :1]), (x[60:100], x[60:100, :1]), (x[100:], -x[100:, :1]))
+    start = recipe(data, 2, epochs=20)
+
+    def turned(one: Recipe) -> Recipe:
+        held = [getattr(part, "data", part) for part in (one.data.train, one.data.validation)]
+        return one.but(data=Splits(*(ArraySource((x, -y), 32) for x, y in held)))
+
+    proof = thalweg.prove(start, Remedy("turned", Cause.MISMATCH, turned))
+    assert proof.effect.low > 0
+    assert proof.price > 0.1
+    assert not proof.helped
+    assert thalweg.prove(memorizing(), Remedy("by group", Cause.MISMATCH, split_by_group)).price == 0
+
+
+def test_a_race_for_test_data_and_its_proof_share_no_example() -> None:
+    x = torch.arange(1000.0)[:, None]
+    data = Splits((x[:20], x[:20]), (x[20:40], x[20:40]), (x[40:], x[40:]))
+    lab = lay_out(recipe(data, 1), torch.device("cpu"), Budget(), lambda stage: None)
+    told = [judging(lab, True, raced=not race, race=race) for race in (True, False)]
+    first, second = (set(split.data[0].flatten().tolist()) for split, _ in told)
+    probe: Any = lab.probe
+    assert not first & second
+    assert first | second == set(probe.data[0].flatten().tolist())
+    assert [says for _, says in told] == [
+        "test loss (probe half, half of it)",
+        "test loss (probe half, half that no race has seen)",
+    ]
+    assert judging(lab, True, raced=False) == (lab.probe, "test loss (probe half)")
+    few = lay_out(recipe(replace(data, test=(x[:300], x[:300])), 1), lab.device, Budget(), lambda stage: None)
+    assert judging(few, True, raced=True) == (few.probe, "test loss (probe half)")
+
+
+def test_weights_of_test_data_have_runs_without_them_of_their_own() -> None:
+    """What judges them are other validation examples, so that nothing of an earlier proof is there already."""
+    x, y = overlapping(300, 0, 0.15)
+    start = recipe(
+        Splits((x[:100], y[:100]), (x[100:200], y[100:200]), (x[200:], y[200:])),
+        2,
+        model=partial(network, 2, 2),
+        objective=nn.CrossEntropyLoss(),
+        epochs=1,
+    )
+    shared, own = (
+        Remedy("slower", Cause.MISMATCH, partial(Recipe.but, clip_norm=1e9)),
+        Remedy("weights", Cause.MISMATCH, partial(weighted, weights=(0.6, 3.0), shares=(0.5, 0.5))),
+    )
+    went = Circle(start, start, Budget(), "cpu", lambda stage: None, lambda diary: None)
+    went.diary.append(Round(Finding(Cause.MISMATCH, "")))
+    went.proved(shared, 5, 1, 10.0, random=False)
+    trained = len(went.controls.runs)
+    assert trained >= 3
+    assert went.price(shared, 5) == pytest.approx(10 - trained)
+    assert went.price(own, 5) == pytest.approx(10)
 
 
 def test_the_mean_over_reshared_examples_is_the_importance_weighted_one() -> None:
@@ -252,6 +378,51 @@ def test_the_mean_over_reshared_examples_is_the_importance_weighted_one() -> Non
     assert reshared(source, (0.0, 0.0, 1.0)) is source, "a class that validation lacks"
     rare: Any = reshared(ArraySource((x[:101], torch.tensor([0] * 100 + [1])), None), (0.0, 1.0))
     assert len(rare) == 10
+
+
+@pytest.mark.parametrize("of", ["arrays", "examples"])
+@pytest.mark.parametrize("name", ["test", "validation", "race"])
+def test_copies_of_one_example_lie_in_one_half(of: str, name: str) -> None:
+    """Else a race and its proof would judge by the same examples, and more data be judged by what was trained on."""
+    x, y = torch.arange(400.0)[:, None], torch.tensor([0] * 360 + [1] * 40)
+    source: Any = ArraySource((x, y), None) if of == "arrays" else ExampleSource(list(zip(x, y, strict=True)), None)
+    held: Any = reshared(source, (0.5, 0.5))
+    assert len(held) == 400
+    values = [torch.cat([x for x, _ in half.batches(0, 0, None)]).flatten() for half in halves(held, name)]
+    assert not set(values[0].tolist()) & set(values[1].tolist())
+    assert sorted(torch.cat(values).tolist()) == sorted(
+        torch.cat([x for x, _ in held.batches(0, 0, None)]).flatten().tolist()
+    )
+    assert min(map(len, values)) > 140
+
+
+def test_more_data_with_copies_are_arrays_like_any_other() -> None:
+    x, y = torch.arange(40.0)[:, None], torch.tensor([0] * 30 + [1] * 10)
+    held: Any = reshared(ArraySource((x, y), None), (0.5, 0.5))
+    more: Any = merged(held, ArraySource((x + 100, y), None))
+    assert type(more) is ArraySource
+    assert torch.equal(more.data[0], torch.cat([held.data[0], x + 100]))
+
+
+class Marked:
+    """A user's own source, which cannot say that an example of it comes twice."""
+
+    def __init__(self, y: Tensor) -> None:
+        self.y = y
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batches(self, epoch: int, start: int, generator: Any) -> Any:
+        yield from [(self.y[:, None].float(), self.y)][start:]
+
+    def take(self, ids: Any) -> "Marked":
+        return Marked(self.y[torch.as_tensor(ids)])
+
+
+def test_a_source_that_cannot_tell_its_copies_is_not_reshared() -> None:
+    own: Any = Marked(torch.tensor([0] * 30 + [1] * 10))
+    assert reshared(own, (0.5, 0.5)) is own
 
 
 def test_weights_of_a_finding_reach_loss_and_validation() -> None:

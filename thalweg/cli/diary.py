@@ -1,6 +1,7 @@
 """The diary of an improvement: the rounds and their proofs as files of the run folder."""
 
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 OF_A_PROOF = ("remedy", "helped", "effect", "stopped", "kept")
 """What the diary repeats of a proof."""
+OWN = re.compile(r"\d{2,}-[a-z0-9-]*\.json")
+"""What a proof's file is called."""
 
 
 class Diary:
@@ -25,6 +28,7 @@ class Diary:
         self.document: dict[str, Any] = {}
         self.rounds: tuple[Round, ...] = ()
         self.earlier, self.proofs = _rounds_in(path), set[str]()
+        self.others = _proofs_in(path)
         self.keep(())
 
     def keep(self, rounds: "tuple[Round, ...]", **more: Any) -> None:
@@ -38,7 +42,14 @@ class Diary:
             keep_finding(self.path, rounds[-1].finding, self.command if rounds[-1].finding.remedies else None)
         told = [_told(number, turn) for number, turn in enumerate(rounds, 1)]
         told += self.earlier[len(told) :]  # until it has come so far again, what an earlier attempt has shown stays
-        self.document = {"command": self.command, "rounds": told, "ended": "it was interrupted", **more}
+        files = sorted(self.proofs | self.others)
+        self.document = {
+            "command": self.command,
+            "rounds": told,
+            "proofs": files,
+            "ended": "it was interrupted",
+            **more,
+        }
         write_json(self.path / "diary.json", self.document)
 
     def failed(self, error: Exception) -> None:
@@ -47,10 +58,8 @@ class Diary:
 
     def end(self, result: "Improvement") -> dict[str, Any]:
         """Write the whole, with the scores that it began and ended with; what an earlier attempt tried else goes."""
-        self.earlier = []
-        if (folder := self.path / "proofs").is_dir():
-            for other in {file.name for file in folder.iterdir()} - self.proofs:
-                (folder / other).unlink()
+        self.earlier, others = [], self.others - self.proofs
+        self.others = set()
         self.keep(
             result.diary,
             start={"test": _scores(result.before)},
@@ -59,6 +68,9 @@ class Diary:
             validation_used=result.validation_used,
             ended=result.ended,
         )
+        for other in others:
+            with suppress(OSError):  # it is gone, or something else has its name
+                (self.path / "proofs" / other).unlink()
         return self.document
 
     def __str__(self) -> str:
@@ -75,6 +87,15 @@ def _rounds_in(path: Path) -> list[dict[str, Any]]:
         return list(read_object(path / "diary.json", rounds=list)["rounds"])
     except RunError:
         return []
+
+
+def _proofs_in(path: Path) -> set[str]:
+    """The names of the proofs that earlier attempts have written; none that could be a file elsewhere."""
+    try:
+        names = read_object(path / "diary.json", proofs=list)["proofs"]
+    except RunError:
+        return set()
+    return {name for name in names if isinstance(name, str) and OWN.fullmatch(name)}
 
 
 def _told(number: int, turn: "Round") -> dict[str, Any]:

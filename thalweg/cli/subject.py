@@ -29,18 +29,21 @@ def open_subject(
 ) -> "tuple[Recipe, RunFolder]":
     """The recipe of a subject and its run folder, which is made once the options and the data are understood.
 
-    With `trial` it is seen beforehand too whether model and data meet; a folder that is trained in next is taken away
-    again by `train` where they do not. What is raised before leaves nothing behind; `understood` says what it is.
+    With `trial` it is seen beforehand too whether model and data meet, as an improvement begins with them: gaps that a
+    remedy may mend are no hindrance. A folder that is trained in next is taken away again by `train` where they do not
+    meet. What is raised before leaves nothing behind; `understood` says what it is.
     """
     from thalweg.core.notices import unsaid
     from thalweg.core.randomness import untouched
+    from thalweg.remedy.gaps import trainable
+    from thalweg.remedy.improve import begun_with
     from thalweg.training import RunFolder
     from thalweg.training.train import ready
 
     recipe, name = understood(subject, options, words)
     if trial:
         with untouched(), unsaid():
-            ready(recipe, options.device)
+            ready(trainable(begun_with(recipe)), options.device)
     folder = RunFolder.make(options.out, name, kind)
     with folder.ending():
         folder.keep_recipe(recipe)

@@ -1,13 +1,14 @@
 """Tensors in memory, or arrays in a file, as a source: batches are cut out by indexing, with no per-example work."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter, methodcaller
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from thalweg.core.errors import DataError
@@ -78,6 +79,42 @@ class ArraySource:
         """The examples of both, the other's behind."""
         theirs = leaves(other.data)
         return replace(self, data=map_tensors(lambda own: torch.cat([own, next(theirs)]), self.data))
+
+
+def _nowhere() -> Tensor:
+    return torch.empty(0, dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class Drawn(ArraySource):
+    """Arrays out of a larger whole, with some examples left out and some more than once.
+
+    `origin` is the place of each in the whole, which had `whole` examples: by it copies stay together, and what stays
+    lies where it lay, however the whole is dealt out.
+
+    >>> drawn = Drawn.of(ArraySource(torch.tensor([5, 6, 7]), None), [0, 2, 2])
+    >>> drawn.data, drawn.take([1]).origin, drawn.whole
+    (tensor([5, 7, 7]), tensor([2]), 3)
+    """
+
+    origin: Int[Tensor, " example"] = field(default_factory=_nowhere)
+    whole: int = 0
+
+    @staticmethod
+    def of(source: ArraySource, ids: Any) -> "Drawn":
+        """The examples of a source at these places, which know them; places of places are those in the first whole."""
+        if isinstance(source, Drawn):
+            return source.take(ids)
+        part = source.take(index := torch.as_tensor(np.asarray(ids), dtype=torch.int64))
+        return Drawn(part.data, part.batch_size, part.merge_single, index, len(source))
+
+    def take(self, ids: Any) -> "Drawn":
+        index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
+        return replace(self, data=map_tensors(itemgetter(index), self.data), origin=self.origin[index])
+
+    def joined(self, other: ArraySource) -> ArraySource:
+        """The examples of both, the other's behind: they are of one whole no longer."""
+        return ArraySource(self.data, self.batch_size, self.merge_single).joined(other)
 
 
 def are_classes(y: Tensor) -> bool:

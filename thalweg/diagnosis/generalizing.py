@@ -24,6 +24,7 @@ from thalweg.diagnosis.compare import lower_by
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked, Score
 from thalweg.diagnosis.floor import Floor, Known
 from thalweg.diagnosis.growth import smaller_siblings
+from thalweg.diagnosis.halving import halves
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, merged
 from thalweg.diagnosis.more_data import more_data
 from thalweg.training import Recipe
@@ -91,7 +92,7 @@ def explain_gap(lab: Laboratory, floor: Floor, above: Score, level: float, alike
     `alike`, what references make of the same examples decides: it is the network that makes less of them.
     """
     lab.asks(RESTRAINS, FEEDS, SHRINKS, STARVES)
-    half, judges = _halves(lab.validation)
+    half, judges = halves(lab.validation, "validation")
     asked = [ask(lab, floor, RESTRAINS, _restrained(lab), lab.validation)]
     if asked[-1].answer != "yes":
         lab.asks(FEEDS, SHRINKS, STARVES)
@@ -247,12 +248,6 @@ def _fed(lab: Laboratory, half: Indexed, judges: Indexed) -> Iterator[tuple[str,
     if (more := merged(lab.train, half)) is not None:
         data = Splits(train=more, validation=judges)
         yield f"{len(more) / len(lab.train):.2g} x the training data", lab.recipe.but(data=data)
-
-
-def _halves(validation: Indexed) -> tuple[Indexed, Indexed]:
-    order = np.random.default_rng(stream_seed(0, "validation halves", len(validation))).permutation(len(validation))
-    middle = len(validation) // 2
-    return validation.take(np.sort(order[:middle])), validation.take(np.sort(order[middle:]))
 
 
 def _waits(lab: Laboratory) -> str:

@@ -14,7 +14,7 @@ from thalweg.core.errors import DataError, RunError, ThalwegError, Unsupported
 from thalweg.core.nest import count_examples
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
-from thalweg.core.source import Altering, Described, Indexed, Source, Splits, plain_of
+from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
 from thalweg.core.wording import counted
 from thalweg.diagnosis.averaged import judge_of
 from thalweg.diagnosis.budget import Budget, Cost
@@ -22,6 +22,7 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.compare import loss_over_runs
 from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.finding import Arm, Finding, Score
+from thalweg.diagnosis.halving import halves, splittable
 from thalweg.diagnosis.pace import Pace
 from thalweg.diagnosis.stage import Planned, Progress, Stage
 from thalweg.diagnosis.work import examples_of, work
@@ -33,8 +34,6 @@ from thalweg.training.kept_runs import seconds_kept
 
 FEWEST = 10
 """So few test examples say nothing of the test data."""
-SPLIT_FROM = 100
-"""A test split of fewer examples is not halved: on half of them an error rate is known to 14 points at best."""
 RESERVOIR = 20_000
 """So many examples of a stream are held in memory."""
 FAR = 4.0
@@ -69,6 +68,8 @@ class Laboratory:
     """Whether the recipe brought its validation split, which may then be of another kind than train."""
     halved: bool = True
     """Whether what is read of the test data is a half of them; of a few it is all."""
+    test: Any = None
+    """The test split as it came in, by which a remedy for it may be found; no run is judged by it."""
     known_so_far: Finding = field(default_factory=lambda: Finding(Cause.UNDECIDED, ""))
 
     def __post_init__(self) -> None:
@@ -244,7 +245,8 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     judge = judge_of(recipe, first_batch(train))
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={}, judge=judge)
     given = recipe.data.validation is not None
-    return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given, halved=halved)
+    whole = recipe.data.test if test else None
+    return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given, halved=halved, test=whole)
 
 
 def hold_out(recipe: Recipe, train: Indexed) -> tuple[Indexed, Indexed]:
@@ -269,21 +271,6 @@ def _telling(probe: Indexed) -> Indexed | None:
         return probe
     notice(f"The test split is {counted(len(probe), 'example')}: too few to say whether test data differ.")
     return None
-
-
-def splittable(test: Indexed) -> bool:
-    """Whether a test split can be halved: it has examples enough, and where these belong to groups, two of them."""
-    if len(test) < SPLIT_FROM:
-        return False
-    known = test.meta(np.arange(len(test))) if isinstance(test, Described) else {}
-    return known.get("group") is None or len(np.unique(np.asarray(known["group"]))) > 1
-
-
-def halves(test: Indexed) -> tuple[Indexed, Indexed]:
-    """The test split in two halves, the same for every seed of a run: one to probe, one for the report."""
-    order = np.random.default_rng(stream_seed(0, "test halves", len(test))).permutation(len(test))
-    middle = len(test) // 2
-    return test.take(np.sort(order[:middle])), test.take(np.sort(order[middle:]))
 
 
 def open_indexed(recipe: Recipe, split: Any, name: str) -> Indexed:

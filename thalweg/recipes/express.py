@@ -103,7 +103,7 @@ def is_sayable(recipe: Recipe, start: Recipe) -> bool:
 
 
 def as_toml(recipe: Recipe, folder: Path) -> str | None:
-    """The recipe in TOML, its files found from `folder`; None for one that no settings describe.
+    """The recipe in TOML, its files found from `folder`; None for one that no settings describe, or Python does.
 
     >>> import thalweg
     >>> text = as_toml(thalweg.load("iris", assignments=["epochs=7"]), Path("."))
@@ -112,7 +112,7 @@ def as_toml(recipe: Recipe, folder: Path) -> str | None:
     """
     import tomli_w
 
-    if recipe.origin is None or "settings" not in recipe.origin:
+    if recipe.origin is None or "settings" not in recipe.origin or "python" in recipe.origin:
         return None
     sections = {name: dict(values) for name, values in recipe.origin["settings"].items() if values}
     sections["fit"] |= {"batch_size": recipe.batch_size, "epochs": recipe.epochs, "seed": recipe.seed}

@@ -4,21 +4,23 @@ Several proofs of one recipe on the same seeds have the same runs without a reme
 are trained once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from thalweg.core.errors import RunError
+from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.folds import folds
 from thalweg.core.notices import unsaid
-from thalweg.core.source import Source
+from thalweg.core.source import Indexed, Source
 from thalweg.diagnosis import Cause, Cost, Score
 from thalweg.diagnosis.compare import student
-from thalweg.diagnosis.laboratory import Laboratory, first_batch, halves, mean_of
-from thalweg.remedy.proof import Beside, Part, Proof, helps
+from thalweg.diagnosis.halving import halves
+from thalweg.diagnosis.laboratory import Laboratory, first_batch, mean_of
+from thalweg.remedy.proof import Beside, Part, Proof, helps, too_dear
 from thalweg.remedy.random_change import random_change
-from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.remedy import Change, Remedy
+from thalweg.remedy.resplit import trains_on
 from thalweg.remedy.sign_flips import LEVEL, best_possible, paired_differences, sign_flip
 from thalweg.training import Outcome, Recipe, Run
 from thalweg.training.crossing import corrected_interval, fold_splits
@@ -27,8 +29,17 @@ WITHOUT, WITH, RANDOM = "the runs without it", "the runs with it", "a random cha
 LOOK = 3
 """After so many pairs it is asked whether the rest could still help."""
 APART = 200
-"""Of so many validation examples a race judges by one half and a proof by the other; of fewer each by all."""
-Change = Callable[[Recipe], Recipe]
+"""Of so many examples that judge a race goes by one half and a proof by the other; of fewer each by all."""
+
+
+class Unchanged(RecipeError):
+    """The remedy that is to be proved leaves the recipe as it is.
+
+    >>> import thalweg
+    >>> thalweg.prove(thalweg.cases.get("healthy"), Remedy("nothing", Cause.OPTIMIZATION, unchanged))
+    Traceback (most recent call last):
+    thalweg.remedy.bench.Unchanged: 'nothing' leaves the recipe as it is, so that there is nothing to prove: ...
+    """
 
 
 def unchanged(recipe: Recipe) -> Recipe:
@@ -108,7 +119,11 @@ class Bench:
         ]
 
     def paired(self) -> Proof:
-        """The pairs, the first few of them first, and the rest where they can still help."""
+        """The pairs, the first few of them first, and the rest where they can still help.
+
+        Raises `Unchanged` for a remedy that leaves the recipe as it is.
+        """
+        self._check_changed()
         for upto in (LOOK, len(self.seeds)):
             own = self.seeds[len(self.before) : upto]
             self.before += self.losses(WITHOUT, unchanged, own)
@@ -129,8 +144,20 @@ class Bench:
             folds=self.folds,
         )
 
+    def _check_changed(self) -> None:
+        for place, ground in enumerate(self.grounds):
+            if self.treated(WITH, self.remedy, place) is ground.recipe:
+                where = f" on fold {place + 1} of {self.folds} of its train split" if self.folds else ""
+                raise Unchanged(
+                    f"'{self.remedy.name}' leaves the recipe as it is{where}, so that there is nothing to prove: give "
+                    f"a remedy that changes it{', or leave folds out' if self.folds else ''}."
+                )
+
     def parted(self, proof: Proof) -> Proof:
-        """Each part left out in turn, for good where the loss without it is no higher beyond noise, and still helps."""
+        """Each part left out in turn, for good where the loss without it is no higher beyond noise, and still helps.
+
+        A part without which a remedy for the test data would cost too much on validation stays.
+        """
         left, losses, parts = self.remedy, self.after, list[Part]()
         for step in self.remedy.steps:
             if not left.steps:  # all others have gone
@@ -139,8 +166,10 @@ class Bench:
             without = self.losses(f"without {step.name}", less, self.seeds)
             rise = paired_differences(without, losses)
             told = self.effect(without, losses)
-            pays = bool(np.isinf(rise).any() or told.low > 0) or not self.helps(without)
-            parts.append(Part(step.name, tuple(zip(self.seeds, without, losses, strict=True)), told, pays))
+            price = self.price(f"without {step.name}", less) if self.on_test else 0.0
+            dear = too_dear(price, self.effect(self.before, without))
+            pays = bool(np.isinf(rise).any() or told.low > 0) or not self.helps(without) or dear
+            parts.append(Part(step.name, tuple(zip(self.seeds, without, losses, strict=True)), told, pays, price))
             if not pays:
                 left, losses = less, without
         return replace(proof, parts=tuple(parts), smallest=left)
@@ -182,7 +211,8 @@ class Bench:
     def treated(self, name: str, change: Change, ground: int) -> Recipe:
         """The recipe of a ground with a change, made once: some look long at the data."""
         if (name, ground) not in self.changed:
-            self.changed[name, ground] = change(self.grounds[ground].recipe)
+            known = settled_in(self.lab, change) if isinstance(change, Remedy) else change
+            self.changed[name, ground] = known(self.grounds[ground].recipe)
         return self.changed[name, ground]
 
     def losses(self, name: str, change: Change, seeds: list[int], required: bool = True) -> list[float]:
@@ -210,18 +240,17 @@ class Bench:
             given += [(run, ground.split) for run in runs]
         return given
 
-    def price(self) -> float:
-        """How much higher the validation loss is with the remedy, on average over the pairs that were trained.
+    def price(self, name: str = WITH, change: Change | None = None) -> float:
+        """How much higher the validation loss is with the remedy, or a part of it, on average over the trained pairs.
 
-        0 where the remedy splits the data anew: the model has then trained on a part of the old validation examples.
+        0 where the data are split anew: the model has then trained on a part of the old validation examples.
         """
-        own, other = self.lab.recipe.data, self.treated(WITH, self.remedy, 0).data
-        if other.train is not own.train and other.validation is not own.validation:
+        if trains_on(self.treated(name, change or self.remedy, 0), self.lab.validation):
             return 0.0
         seeds = self.seeds[: len(self.before)]
         without, beside = (
-            [mean_of(self.lab.losses(run, self.lab.validation)) for run, _ in self.runs(name, change, seeds)]
-            for name, change in ((WITHOUT, unchanged), (WITH, self.remedy))
+            [mean_of(self.lab.losses(run, self.lab.validation)) for run, _ in self.runs(told, done, seeds)]
+            for told, done in ((WITHOUT, unchanged), (name, change or self.remedy))
         )
         return float(np.mean(beside) - np.mean(without)) if np.isfinite(without).all() else 0.0
 
@@ -229,15 +258,22 @@ class Bench:
 def judging(lab: Laboratory, on_test: bool, raced: bool, race: bool = False) -> tuple[Source, str]:
     """The examples by which a race or a proof judges, and what the loss on them is called.
 
-    Where a race has chosen, it and the proof judge by halves of the validation examples, each by its own.
+    Where a race has chosen, it and the proof judge by halves of these examples, each by its own, from 200 of them on.
     """
-    if on_test and lab.probe is not None:
-        return lab.probe, "test loss (probe half)" if lab.halved else "test loss"
-    if not (raced or race) or len(lab.validation) < APART:
-        return lab.validation, "validation loss"
-    return halves(lab.validation)[0 if race else 1], "validation loss (half of it)" if race else (
-        "validation loss (half that no race has seen)"
-    )
+    judges: Source = lab.validation if not on_test or lab.probe is None else lab.probe
+    of = [] if judges is lab.validation or not lab.halved else ["probe half"]
+    if (raced or race) and isinstance(judges, Indexed) and len(judges) >= APART:
+        judges = halves(judges, "race")[0 if race else 1]
+        of.append("half of it" if race else "half that no race has seen")
+    loss = "test loss" if on_test and lab.probe is not None else "validation loss"
+    return judges, f"{loss} ({', '.join(of)})" if of else loss
+
+
+def settled_in(lab: Laboratory, remedy: Remedy) -> Remedy:
+    """A remedy for the test data as the recipe with them asks for it, which a laboratory holds without them."""
+    if remedy.cause is not Cause.MISMATCH or lab.test is None:
+        return remedy
+    return remedy.settled(lab.recipe.but(data=replace(lab.recipe.data, test=lab.test)))
 
 
 def effect_of(before: list[float], after: list[float], ratio: float = 0.0) -> Score:

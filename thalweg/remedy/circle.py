@@ -12,15 +12,17 @@ from thalweg.core.source import Indexed
 from thalweg.core.wording import capitalized, counted
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Progress, Stage
 from thalweg.diagnosis.growth import runs
-from thalweg.diagnosis.laboratory import first_batch, open_indexed, splittable
+from thalweg.diagnosis.halving import splittable
+from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.diagnosis.work import work
-from thalweg.remedy.bench import Controls
+from thalweg.remedy.bench import Controls, Unchanged
 from thalweg.remedy.door import diagnose
 from thalweg.remedy.images import beyond_references, shows_images
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import FRESH, PAIRS, prove
 from thalweg.remedy.race import MOST, PROVED, Entry, Race, judged_as_one, price_of_race, race
 from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.repairing import REJUDGED, judged_rightly
 from thalweg.remedy.sign_flips import pairs_for
 from thalweg.training import Recipe
 from thalweg.training.kept_runs import seconds_kept
@@ -97,6 +99,8 @@ class Circle:
     """The runs without a remedy, which the proofs of a round share."""
     units: dict[str, Entry] = field(default_factory=dict)
     """What one training costs, and its epochs, with a remedy, by its name, of the recipe `units_of`."""
+    kept_judges: dict[str, bool] = field(default_factory=dict)
+    """Whether what judges that recipe can judge it with a remedy too."""
 
     def __post_init__(self) -> None:
         test = None if self.start.data.test is None else opened_test(self.start)
@@ -171,7 +175,10 @@ class Circle:
                     dear or f"the budget does not hold the {cheapest:.3g} trainings that proving '{remedy.name}' costs"
                 )
                 continue
-            proof = self.proved(remedy, pairs, len(remedies), *held[0])
+            try:
+                proof = self.proved(remedy, pairs, len(remedies), *held[0])
+            except Unchanged:  # of what a laboratory holds, which is less than the recipe
+                continue
             if proof.helped:
                 return None
         return dear
@@ -258,11 +265,19 @@ class Circle:
     def entry(self, remedy: Remedy) -> Entry:
         """That and its epochs: the recipe is made once, for some remedies look long at the data."""
         if self.units_of is not self.recipe:
-            self.units_of, self.units = self.recipe, {}
+            self.units_of, self.units, self.kept_judges = self.recipe, {}, {}
         if remedy.name not in self.units:
             treated = remedy(self.recipe)
             self.units[remedy.name] = self.unit_of(treated), treated.epochs
+            self.kept_judges[remedy.name] = (
+                remedy.cause not in REJUDGED or judged_rightly(self.recipe, treated) is self.recipe
+            )
         return self.units[remedy.name]
+
+    def judges(self, remedy: Remedy) -> bool:
+        """Whether the recipe is judged as it is with a remedy too, so that its proof shares the runs without it."""
+        self.entry(remedy)
+        return self.kept_judges[remedy.name]
 
     def has(self, remedy: Remedy) -> bool:
         """Whether a part of a remedy was adopted before, which would only be put on top of itself."""
@@ -279,7 +294,7 @@ class Circle:
         treated = self.unit_with(remedy)
         parts = sum(self.unit_with(remedy.without(step)) for step in remedy.steps)
         seeds = range(self.first_seed, self.first_seed + pairs)
-        known = 0 if remedy.cause is Cause.WIRING else self.controls.known(self.recipe, seeds)
+        known = self.controls.known(self.recipe, seeds) if self.judges(remedy) else 0
         return (pairs - known) * self.unit + pairs * (treated * (2 if random else 1) + parts)
 
     @property

@@ -35,7 +35,7 @@ PRODUCTS, FOURIER = "with products of its inputs", "with random Fourier features
 class Featured(nn.Module):
     r"""A model that reads features of its inputs beside them: $x \to (x, \phi(x))$.
 
-    >>> Featured(nn.Identity(), Products(crossed=True))(torch.tensor([[2.0, 3.0]]))
+    >>> Featured(nn.Identity(), Products(2, crossed=True))(torch.tensor([[2.0, 3.0]]))
     tensor([[2., 3., 4., 6., 9.]])
     """
 
@@ -52,18 +52,20 @@ class Featured(nn.Module):
 class Products(nn.Module):
     r"""The products of the inputs, $(x_i) \to (x_i x_j)$ for $i \le j$; with `crossed=False` the squares alone.
 
-    >>> Products(crossed=False)(torch.tensor([[2.0, 3.0]]))
+    >>> Products(2, crossed=False)(torch.tensor([[2.0, 3.0]]))
     tensor([[4., 9.]])
     """
 
-    def __init__(self, crossed: bool) -> None:
+    pairs: Tensor
+
+    def __init__(self, columns: int, crossed: bool) -> None:
         super().__init__()
         self.crossed = crossed
+        self.register_buffer("pairs", torch.tensor(pairs_of(columns, crossed)), persistent=False)
 
     def forward(self, x: Float[Tensor, "batch columns"]) -> Float[Tensor, "batch products"]:
         """The products alone, a row for each example."""
-        pairs = torch.tensor(pairs_of(x.shape[1], self.crossed), device=x.device)
-        return x[:, pairs[:, 0]] * x[:, pairs[:, 1]]
+        return x[:, self.pairs[:, 0]] * x[:, self.pairs[:, 1]]
 
 
 class Fourier(nn.Module):
@@ -100,7 +102,7 @@ def featured(recipe: Recipe) -> Recipe:
     """
 
     def products(columns: int) -> nn.Module | None:
-        return Products(columns <= MOST_CROSSED) if 2 <= columns <= MOST_SQUARED else None
+        return Products(columns, columns <= MOST_CROSSED) if 2 <= columns <= MOST_SQUARED else None
 
     return _told(recipe, products, PRODUCTS)
 

@@ -3,7 +3,8 @@
 A network that is to read gaps in use has to fill them itself: the median of train stands for what is missing, and a
 column of its own says that it was (Le Morvan et al., "What's a good imputation to predict with missing values?", 2021).
 Arrays are filled as well, so that whatever looks at the data next finds numbers. A target that is missing can be
-neither learned nor judged: such examples are left out of every split.
+neither learned nor judged: such examples are left out of every split, and all others keep their place in it (`Drawn`),
+so that the halves of the test split hold what they held.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset, default_collate
 
-from thalweg.core.arrays import ArraySource, arrays_of
+from thalweg.core.arrays import ArraySource, Drawn, arrays_of
 from thalweg.core.convert import Batching, as_source, loaded
 from thalweg.core.examples import ExampleSource
+from thalweg.core.finite import all_finite
 from thalweg.core.nest import Nest
 from thalweg.core.source import Altering, Splits, plain_of
 from thalweg.remedy.altered import Altered, has, traced
 from thalweg.remedy.features import reads_rows, widened
+from thalweg.remedy.remedy import Decided
 from thalweg.training import Recipe
 
 FILLED = "with gaps in its inputs filled and marked"
@@ -100,29 +103,56 @@ class Gapped:
         return self.arrays.count_batches()
 
 
-def filled(recipe: Recipe) -> Recipe:
-    """The recipe whose model fills gaps in its inputs and reads where they were; examples without target are left out.
+@dataclass(frozen=True)
+class Fill:
+    """The change that fills gaps by these medians and marks these columns, which the layer `first` then reads too.
 
-    The medians are those of train. Columns are marked that have gaps there, where the first layer reads rows; the
-    arrays of all splits are filled alike.
+    >>> import thalweg
+    >>> x = torch.tensor([[1.0], [torch.nan]])
+    >>> recipe = thalweg.load("iris").but(data=Splits(train=(x, x[:, 0])), model=lambda: nn.Linear(1, 1))
+    >>> Fill(torch.tensor([5.0]), (0,), "")(recipe).data.train.data[0]
+    tensor([[1., 0.]])
+    """
+
+    medians: Tensor
+    marked: tuple[int, ...]
+    first: str
+
+    def __call__(self, recipe: Recipe) -> Recipe:
+        alter = partial(with_gaps_filled, medians=self.medians, marked=self.marked, first=self.first)
+        changed = _with(recipe, _changed(recipe, self._whole))
+        return changed.but(model=Altered(recipe.model, alter, FILLED))
+
+    def _whole(self, arrays: ArraySource) -> ArraySource:
+        kept = _with_targets(arrays)
+        x, y = kept.data
+        return replace(kept, data=(filled_rows(x, self.medians, self.marked), y))
+
+
+def filling(recipe: Recipe) -> Fill | None:
+    """How the gaps of a recipe are filled; None where inputs and targets have none, or no target of a split is there.
+
+    The medians are those of train. Columns are marked that have gaps there, where the first layer reads rows.
     """
     x = _inputs(recipe)
-    if x is None or has(recipe.model, FILLED) or not any(_gaps(*arrays.data)[0].any() for arrays in _arrays(recipe)):
-        return recipe
+    gaps = {name: _gaps(*arrays.data) for name, arrays in _named(recipe)}
+    if x is None or has(recipe.model, FILLED) or not any(inputs.any() for inputs, _ in gaps.values()):
+        return None
+    if any(targets.all() for name, (_, targets) in gaps.items() if name != "test"):
+        return None
     medians, lacking = _medians(x), (~torch.isfinite(x)).any(0)
     seen = traced(recipe)
     rows = seen is not None and reads_rows(seen) and int(lacking.sum()) <= MOST_MARKED
     marked = tuple(lacking.nonzero().flatten().tolist()) if rows and x.dim() == 2 else ()
-    first = seen.layers[0].name if seen is not None and marked else ""
-    alter = partial(with_gaps_filled, medians=medians, marked=marked, first=first)
+    return Fill(medians, marked, seen.layers[0].name if seen is not None and marked else "")
 
-    def whole(arrays: ArraySource) -> ArraySource:
-        kept = _with_targets(arrays)
-        own, y = kept.data
-        return replace(kept, data=(filled_rows(own, medians, marked), y))
 
-    changed = _with(recipe, _changed(recipe, whole)).but(model=Altered(recipe.model, alter, FILLED))
-    return recipe if refused(changed) else changed
+filled = Decided(filling)
+"""The recipe whose model fills gaps in its inputs and reads where they were; examples without target are left out.
+
+The arrays of all splits are filled alike. How is found on the whole recipe: gaps of test alone are filled in a
+laboratory too, which has no test split.
+"""
 
 
 def with_gaps_filled(model: nn.Module, medians: Tensor, marked: tuple[int, ...], first: str) -> nn.Module:
@@ -150,8 +180,12 @@ def with_targets(recipe: Recipe) -> Recipe:
 
 
 def refused(recipe: Recipe) -> bool:
-    """Whether arrays of train or validation have gaps, so that a plain loss refuses to train on them."""
-    return any(part.any() for name, arrays in _named(recipe) if name != "test" for part in _gaps(*arrays.data))
+    """Whether arrays of train or validation have gaps, so that a plain loss refuses to train on them.
+
+    It is asked often, of all data: one sum for each tensor answers it where there are none.
+    """
+    arrays = [_array(_opened(recipe, name)) for name in SPLITS[:2]]
+    return not all(_whole(part) for each in arrays if each is not None for part in each.data)
 
 
 def readable(recipe: Recipe) -> Recipe:
@@ -164,6 +198,27 @@ def readable(recipe: Recipe) -> Recipe:
     'DIVERGED'
     """
     return recipe.but(data=_changed(recipe, lambda arrays: Gapped(_with_targets(arrays)), Gapped))
+
+
+def trainable(recipe: Recipe) -> Recipe:
+    """The recipe, with gaps that a plain loss refuses taken as they are; itself where it has none.
+
+    >>> import thalweg
+    >>> trainable(recipe := thalweg.cases.get("healthy")) is recipe
+    True
+    """
+    return readable(recipe) if refused(recipe) else recipe
+
+
+def judgeable(source: Any) -> Any:
+    """The examples of a split by which a model can be judged: of arrays those with a target, of others all.
+
+    >>> len(judgeable(ArraySource((torch.ones(3, 1), torch.tensor([1.0, torch.nan, 2.0])), None)))
+    2
+    """
+    arrays = _array(source)
+    known = None if arrays is None else _with_targets(arrays)
+    return source if known is None or known is arrays else known
 
 
 def _inputs(recipe: Recipe) -> Tensor | None:
@@ -193,8 +248,8 @@ def _opened(recipe: Recipe, name: str) -> Any:
 def _array(source: Any) -> ArraySource | None:
     plain = plain_of(source)
     if _of_loader(plain):
-        ids = torch.arange(len(plain.examples)) if plain.ids is None else plain.ids
-        plain = ArraySource(tuple(tensor[ids] for tensor in plain.examples.tensors), plain.batch_size)
+        tensors, ids = plain.examples.tensors, plain.ids
+        plain = ArraySource(tensors if ids is None else tuple(each[ids] for each in tensors), plain.batch_size)
     return arrays_of(plain) if isinstance(plain, ArraySource | Gapped) else None
 
 
@@ -222,9 +277,16 @@ def _gaps(x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return broken[0].numpy(), broken[1].numpy()
 
 
+def _whole(values: Tensor) -> bool:
+    """Whether all numbers of a tensor are finite; a sum of all is not where one of them is not."""
+    if not values.is_floating_point() or not values.numel():
+        return True
+    return bool(torch.isfinite(values.sum())) or all_finite([values])  # a sum may also be too large
+
+
 def _with_targets(arrays: ArraySource) -> ArraySource:
     lacking = _gaps(*arrays.data)[1]
-    return arrays.take(np.flatnonzero(~lacking)) if lacking.any() and not lacking.all() else arrays
+    return Drawn.of(arrays, np.flatnonzero(~lacking)) if lacking.any() and not lacking.all() else arrays
 
 
 def _without(arrays: ArraySource) -> ArraySource:

@@ -44,35 +44,37 @@ class GroupStandardizing(nn.Module):
     groups: Tensor
     means: Tensor
     deviations: Tensor
+    named: Tensor
+    others: Tensor
 
     def __init__(self, model: nn.Module, keys: tuple[int, ...], statistics: Statistics) -> None:
         super().__init__()
         self.model, self.keys = model, keys
         for name, value in zip(("groups", "means", "deviations"), statistics, strict=True):
             self.register_buffer(name, value.clone())
+        columns = torch.arange(self.means.shape[1] + len(keys))
+        of_key = torch.isin(columns, torch.tensor(keys))
+        self.register_buffer("named", torch.tensor(keys), persistent=False)
+        self.register_buffer("others", columns[~of_key], persistent=False)
 
     def forward(self, x: Float[Tensor, "batch columns"]) -> Any:
         """The model's output for standardized rows."""
-        same = torch.isclose(x[:, None, list(self.keys)], self.groups.to(x.dtype)).all(2)
+        same = (x[:, None, self.named] == self.groups).all(2)
         place = torch.where(same.any(1), same.float().argmax(1), len(self.groups))
-        others = self._others(x.shape[1])
-        scaled = (x[:, others] - self.means[place].to(x.dtype)) / self.deviations[place].to(x.dtype)
-        return self.model(x.index_copy(1, torch.tensor(others, device=x.device), scaled))
+        scaled = (x[:, self.others] - self.means[place].to(x.dtype)) / self.deviations[place].to(x.dtype)
+        return self.model(x.index_copy(1, self.others, scaled))
 
     def meets(self, x: Float[Tensor, "example columns"]) -> None:
         """Learn the statistics of new groups from inputs alone, before they are predicted."""
-        own = x[:, list(self.keys)].to(self.groups.dtype)
+        own = x[:, self.named]
         for key in own.unique(dim=0):
             rows = x[(own == key).all(1)]
-            if len(rows) < FEWEST or bool(torch.isclose(self.groups, key).all(1).any()):
+            if len(rows) < FEWEST or bool((self.groups == key).all(1).any()):
                 continue
-            mean, deviation = _moments(rows[:, self._others(x.shape[1])].to(self.means.dtype))
+            mean, deviation = _moments(rows[:, self.others].to(self.means.dtype))
             self.groups = torch.cat([self.groups, key[None]])
             self.means = torch.cat([self.means[:-1], mean[None], self.means[-1:]])
             self.deviations = torch.cat([self.deviations[:-1], deviation[None], self.deviations[-1:]])
-
-    def _others(self, columns: int) -> list[int]:
-        return [j for j in range(columns) if j not in self.keys]
 
 
 def group_standardized(recipe: Recipe) -> Recipe:
@@ -141,9 +143,14 @@ def _statistics(x: Tensor, keys: tuple[int, ...]) -> Statistics | None:
         return None
     moments = [_moments(x[which == g][:, others]) for g in large] + [_moments(x[:, others])]
     means, deviations = (torch.stack(own).to(torch.get_default_dtype()) for own in zip(*moments, strict=True))
-    return groups[large].to(torch.get_default_dtype()), means, deviations
+    return _narrow(groups[large]), means, deviations
+
+
+def _narrow(groups: Tensor) -> Tensor:
+    """The numbers of groups in the default type where it tells them exactly, which not every device does in double."""
+    narrow = groups.to(torch.get_default_dtype())
+    return narrow if torch.equal(narrow.to(groups.dtype), groups) else groups
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    deviation = x.std(0, correction=0)
-    return x.mean(0), torch.where(deviation > 0, deviation, 1.0)
+    return x.mean(0), torch.where(x.amax(0) > x.amin(0), x.std(0, correction=0), 1.0)

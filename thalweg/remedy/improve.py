@@ -22,9 +22,10 @@ from thalweg.core.numerals import score_lines
 from thalweg.core.source import Indexed, Splits
 from thalweg.core.wording import preformatted
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Planned, Progress, Stage, plan
-from thalweg.diagnosis.laboratory import halves, hold_out
+from thalweg.diagnosis.halving import halves
+from thalweg.diagnosis.laboratory import hold_out
 from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, always, opened_test
-from thalweg.remedy.gaps import filled, refused, with_targets, without_gaps
+from thalweg.remedy.gaps import filled, judgeable, refused, trainable, with_targets, without_gaps
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import PAIRS, check_counts, check_subject
 from thalweg.remedy.repairing import judged_rightly
@@ -35,6 +36,7 @@ from thalweg.training.kept_runs import keeping
 from thalweg.training.train import good
 
 UNREAD = "the half of the test data that nothing else has read"
+LEFT = "; the gaps in its data are left, and the closing runs take them as they are"
 STOPPING = "The improvement stops after the step that runs, and keeps the rounds so far."
 ROUNDS = "rounds"
 """In this file of the folder of kept runs stands how many rounds have begun."""
@@ -71,12 +73,12 @@ class Improvement:
 
     @property
     def cured(self) -> tuple[Cause, ...]:
-        """The causes of which a remedy was adopted, and which the finding after it no longer names."""
+        """The causes of the remedies that were adopted, where the finding behind one decides, and for another cause."""
         pairs = zip(self.diary, self.diary[1:], strict=False)
         treated = [
-            turn.finding.cause
+            turn.adopted.kept.cause
             for turn, after in pairs
-            if turn.adopted and after.finding.cause is not turn.finding.cause
+            if turn.adopted and after.finding.cause not in (turn.adopted.kept.cause, Cause.UNDECIDED)
         ]
         return tuple(dict.fromkeys(cause for cause in treated if cause is not self.finding.cause))
 
@@ -192,7 +194,10 @@ def begun_with(recipe: Recipe) -> Recipe:
 def _closed(
     circle: Circle, ended: str, out: RunFolder | None, settle: Callable[[Recipe], Recipe] | None
 ) -> Improvement:
-    """The closing runs, and the final half of the test split, read once."""
+    """The closing runs, and the final half of the test split, read once.
+
+    Where gaps are left in the data, because no remedy of them was adopted, the runs take them as they are.
+    """
     start, recipe = circle.start, circle.recipe
     final, judged_on = _final(circle)
     if judged_on == UNREAD:
@@ -200,10 +205,11 @@ def _closed(
     recipe = recipe if settle is None else settle(recipe)
     circle.progress(Stage("the closing runs: as it came in, and as it goes out"))
     start = judged_rightly(start, recipe) if refused(start) else start
-    first = _to_its_end(good(train_many([start], device=circle.device, stacked=False)[0]))
+    ended += LEFT if refused(recipe) else ""
+    first = _to_its_end(good(train_many([trainable(start)], device=circle.device, stacked=False)[0]))
     if out is not None:
         out.keep_recipe(recipe)
-    run = _to_its_end(train(recipe, out=out, device=circle.device))
+    run = _to_its_end(train(trainable(recipe), out=out, device=circle.device))
     device = resolve_device(circle.device)
     if circle.rewired and first.recipe is not None:  # its own loss may be what was repaired
         first = replace(first, recipe=judged_rightly(first.recipe, recipe))
@@ -220,13 +226,16 @@ def _final(circle: Circle) -> tuple[Any, str]:
     if data.test is not None:
         test = opened_test(circle.start)
         if isinstance(test, Indexed) and circle.halved:
-            return halves(test)[1], UNREAD
+            return judgeable(halves(test)[1]), UNREAD
         if isinstance(test, Indexed):
             times = {0: "once", 1: "twice"}.get(circle.read, f"{circle.read + 1} times")
-            return test, f"all {len(test)} test examples, too few to halve and read {times}: here for the last time"
+            return judgeable(
+                test
+            ), f"all {len(test)} test examples, too few to halve and read {times}: here for the last time"
         notice("The test split is a stream, which the diagnosis reads whole: no half of it is left to judge by.")
     if data.validation is not None:
-        return data.validation, "the validation data, by which it was also chosen"
+        held = as_source(data.validation, "validation", Batching(circle.start.batch_size, circle.start.collate))
+        return judgeable(held), "the validation data, by which it was also chosen"
     return None, "no data: there is neither a test nor a validation split"
 
 

@@ -72,6 +72,8 @@ class Part:
     """Seed, loss without the part, loss with it."""
     rise: Score
     pays: bool
+    price: float = 0.0
+    """How much higher the validation loss is with the rest, where that is measured on test, than without the remedy."""
 
     @property
     def sentence(self) -> str:
@@ -86,6 +88,7 @@ class Part:
             "pairs": pairs_to_json(self.pairs),
             "rise": asdict(self.rise),
             "pays": self.pays,
+            "price": self.price,
             "sentence": self.sentence,
         }
 
@@ -153,7 +156,7 @@ class Proof:
     @property
     def helped(self) -> bool:
         """Whether the remedy lowers the loss beyond chance, by the signs and by the interval, at no price elsewhere."""
-        return helps(self.p, self.effect) and not bool(self.price > PRICE * self.effect.value)
+        return helps(self.p, self.effect) and not too_dear(self.price, self.effect)
 
     @property
     def sentence(self) -> str:
@@ -220,6 +223,15 @@ def helps(p: float, effect: Score) -> bool:
     (True, False)
     """
     return bool(p <= LEVEL and not effect.low <= 0)
+
+
+def too_dear(price: float, effect: Score) -> bool:
+    """Whether a remedy for the test data costs more on validation than its effect is worth; not where that is unknown.
+
+    >>> too_dear(0.2, Score(0.5)), too_dear(0.1, Score(0.5)), too_dear(0.2, Score(float("nan")))
+    (True, False, False)
+    """
+    return bool(price > PRICE * effect.value)
 
 
 def pairs_to_json(pairs: Pairs) -> list[dict[str, Any]]:

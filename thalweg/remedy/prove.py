@@ -27,7 +27,7 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis import Budget, Cause, Progress
 from thalweg.diagnosis.laboratory import Laboratory, lay_out
 from thalweg.diagnosis.stage import duration
-from thalweg.remedy.bench import WITHOUT, Bench, Controls
+from thalweg.remedy.bench import WITHOUT, Bench, Controls, settled_in
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.repairing import judged_with
@@ -81,11 +81,11 @@ def prove(
     trains a random change beside it, on the same seeds and at the same cost. Of a remedy that `then` put together each
     part is left out in turn once the whole has helped: `proof.kept` is what is left of it. `budget`, in trainings of
     the recipe or a time, holds the whole price (`price_of_proof`) before anything is trained, with fewer pairs if these
-    can still reach the level. `raced` says that a `race` has chosen the remedy: it is then judged by the half of the
-    validation examples that no race has seen. Seeds are counted from `first_seed` on. `folds=k` puts k pairs in the
-    place of `pairs`, each on another fold of the train split: as many examples are trained on fewer times, the interval
-    is that of Nadeau and Bengio. `controls` holds the runs without a remedy that an earlier proof of this recipe has
-    trained on these seeds, and keeps those of this one.
+    can still reach the level. `raced` says that a `race` has chosen the remedy: it is then judged by the half of these
+    examples that no race has seen, where they are 200 or more. Seeds are counted from `first_seed` on. `folds=k` puts k
+    pairs in the place of `pairs`, each on another fold of the train split: as many examples are trained on fewer times,
+    the interval is that of Nadeau and Bengio. `controls` holds the runs without a remedy that an earlier proof of this
+    recipe has trained on these seeds, and keeps those of this one.
 
     >>> import thalweg
     >>> from thalweg.cases import get
@@ -97,9 +97,9 @@ def prove(
     >>> proof.helped, proof.wins, proof.p
     (True, 5, 0.03125)
 
-    Raises `RecipeError` for too few pairs to reach the level, for a budget that does not hold them and for folds of a
-    remedy that is judged by test data, `Unsupported` for a split without subsets, `DataError` for more folds than can
-    be dealt, and `RunError` where a run fails.
+    Raises `RecipeError` for too few pairs to reach the level, for a budget that does not hold them, for a remedy that
+    leaves the recipe as it is and for folds of one that is judged by test data, `Unsupported` for a split without
+    subsets, `DataError` for more folds than can be dealt, and `RunError` where a run fails.
     """
     _check_pair(recipe, remedy)
     check_counts(pairs=pairs, candidates=candidates)
@@ -111,7 +111,7 @@ def prove(
             f"{counted(candidates, 'candidate')}: give {needed}."
         )
     judged = judged_with(recipe, remedy)
-    lab = laid_out(judged, remedy, device, progress)
+    lab = laid_out(judged if folds is None else _unheld(judged), remedy, device, progress)
     shared = Controls() if controls is None or judged is not recipe or folds is not None else controls
     shared.lend(recipe, lab)
     seeds = list(range(start := recipe.seed + FRESH if first_seed is None else first_seed, start + pairs))
@@ -155,6 +155,12 @@ def laid_out(recipe: Recipe, remedy: Remedy, device: str | torch.device, progres
     return lay_out(recipe, resolve_device(device), Budget(), tell, remedy.cause is Cause.MISMATCH)
 
 
+def _unheld(recipe: Recipe) -> Recipe:
+    """The recipe for folds, of which nothing is to be held out besides: validation, which they leave out, is train."""
+    data = recipe.data
+    return recipe if data.validation is not None else recipe.but(data=replace(data, validation=data.train))
+
+
 def _check_folds(folds: object, remedy: Remedy) -> None:
     """Refuse folds that are no count, and those of a remedy for the test data, which no fold of train can judge."""
     if folds is None:
@@ -193,10 +199,10 @@ def check_counts(**counts: object) -> None:
 
 def _price(lab: Laboratory, remedy: Remedy, seeds: Sequence[int], random: bool) -> Price:
     """The runs without, with, of a random change that costs the same, and of the remedy without each of its parts."""
-    treated = remedy(lab.recipe)
+    treated = settled_in(lab, remedy)(lab.recipe)
     untrained = sum((WITHOUT, seed) not in lab.kept for seed in seeds)
     trained = [(lab.recipe, untrained), (treated, len(seeds) * (2 if random else 1))]
-    trained += [(remedy.without(step)(lab.recipe), len(seeds)) for step in remedy.steps]
+    trained += [(settled_in(lab, remedy.without(step))(lab.recipe), len(seeds)) for step in remedy.steps]
     timed = [(lab.seconds_of(one), count) for one, count in trained]
     known = [each * count for each, count in timed if each is not None]
     told = sum(known) if len(known) == len(timed) else None

@@ -26,7 +26,7 @@ from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.diagnosis import Budget, Cause, Cost, Progress, Stage
 from thalweg.diagnosis.laboratory import Laboratory, lay_out, mean_of
 from thalweg.diagnosis.work import examples_of
-from thalweg.remedy.bench import judging
+from thalweg.remedy.bench import judging, settled_in
 from thalweg.remedy.gaps import refused
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.repairing import judged_with
@@ -124,7 +124,7 @@ class _Track:
     def treated(self, remedy: Remedy) -> Recipe:
         """The recipe with a remedy, at the race's seed: what is drawn by a seed in it is what a proof would try."""
         if remedy.name not in self.changed:
-            self.changed[remedy.name] = remedy(self.lab.recipe).but(seed=self.own.seed)
+            self.changed[remedy.name] = settled_in(self.lab, remedy)(self.lab.recipe).but(seed=self.own.seed)
         return self.changed[remedy.name]
 
     def trained(self, recipes: list[Recipe]) -> list[Run]:

@@ -10,6 +10,27 @@ from thalweg.core.randomness import untouched
 from thalweg.diagnosis import Cause
 from thalweg.training import Recipe
 
+Change = Callable[[Recipe], Recipe]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A change in two steps: `find` looks at a whole recipe and gives what is to be done, None where that is nothing.
+
+    What was found holds for a part of the data too, such as a laboratory has, where it could not be found again.
+
+    >>> import thalweg
+    >>> twice = Decided(lambda recipe: partial(Recipe.but, epochs=2 * recipe.epochs))
+    >>> twice(thalweg.cases.get("healthy")).epochs
+    60
+    """
+
+    find: Callable[[Recipe], Change | None]
+
+    def __call__(self, recipe: Recipe) -> Recipe:
+        change = self.find(recipe)
+        return recipe if change is None else change(recipe)
+
 
 @dataclass(frozen=True)
 class Remedy:
@@ -26,7 +47,7 @@ class Remedy:
 
     name: str
     cause: Cause
-    change: Callable[[Recipe], Recipe]
+    change: Change
     parts: tuple[str, ...] = ()
     """The names of the remedies that it is made of; its own where it is one."""
     steps: "tuple[Remedy, ...]" = ()
@@ -60,6 +81,27 @@ class Remedy:
         left = [step for step in self.steps if step is not part]
         return replace(reduce(Remedy.then, left), cause=self.cause)
 
+    def settled(self, recipe: Recipe) -> "Remedy":
+        """The remedy as this recipe asks for it: what is `Decided` is found here, then done to any recipe.
+
+        >>> import thalweg
+        >>> healthy = thalweg.cases.get("healthy")
+        >>> twice = Decided(lambda recipe: partial(Recipe.but, epochs=2 * recipe.epochs))
+        >>> Remedy("twice as long", Cause.OPTIMIZATION, twice).settled(healthy)(healthy.but(epochs=1)).epochs
+        60
+        """
+        if self.steps:
+            made = list[Remedy]()
+            for step in self.steps:
+                made.append(step.settled(recipe))
+                recipe = made[-1](recipe)
+            return replace(self, change=reduce(Remedy.then, made).change)
+        if not isinstance(self.change, Decided):
+            return self
+        with untouched():
+            found = self.change.find(recipe)
+        return self if found is None else replace(self, change=found)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"name": self.name, "cause": str(self.cause), "sentence": f"{self.name} treats {self.cause}"}
@@ -71,5 +113,5 @@ class Remedy:
         return self.name
 
 
-def _both(first: Callable[[Recipe], Recipe], then: Callable[[Recipe], Recipe], recipe: Recipe) -> Recipe:
+def _both(first: Change, then: Change, recipe: Recipe) -> Recipe:
     return then(first(recipe))

@@ -41,6 +41,21 @@ def split_by_time(recipe: Recipe) -> Recipe:
     return _split(recipe, "time")
 
 
+def trains_on(recipe: Recipe, held: Indexed) -> bool:
+    """Whether a recipe, which was split anew, trains on some of the examples that were held out before.
+
+    >>> import thalweg
+    >>> iris = thalweg.load("iris")
+    >>> trains_on(iris, iris.data.validation), trains_on(iris, iris.data.train)
+    (False, True)
+    """
+    train = open_indexed(recipe, recipe.data.train, "train")
+    if _whole(train, held) is None:
+        return False
+    own, other = (getattr(plain_of(part), "ids", ()) for part in (train, held))
+    return bool(np.isin(np.asarray(other), np.asarray(own)).any())
+
+
 def _split(recipe: Recipe, by: str) -> Recipe:
     try:
         train = open_indexed(recipe, recipe.data.train, "train")

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from thalweg.core.arrays import ArraySource, Drawn
 from thalweg.core.convert import loaded
 from thalweg.core.counter import uniform
 from thalweg.core.nest import Nest
@@ -22,6 +23,7 @@ from thalweg.core.source import Indexed
 from thalweg.data import Augment, Augmented, augment
 from thalweg.data.augmentation import DRAWS
 from thalweg.diagnosis import Cause, Finding
+from thalweg.diagnosis.halving import places_of
 from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.diagnosis.shift.changes import Change, Levelled, Rescaled
 from thalweg.diagnosis.shift.explaining import labels_of
@@ -163,9 +165,9 @@ def reshared(source: Indexed, shares: tuple[float, ...]) -> Indexed:
     """As many examples of a source, each class as often as its share asks for: some of its examples come again.
 
     The mean loss over them is the importance-weighted one; an interval that counts copies as examples is too narrow.
-    Itself where the shares are these already, or targets are no classes. No example comes more than `HEAVIEST` times.
+    Itself where the shares are these already, targets are no classes, or the source cannot tell its copies, which have
+    to stay together where it is halved. No example comes more than `HEAVIEST` times.
 
-    >>> from thalweg.core.arrays import ArraySource
     >>> held = reshared(ArraySource((torch.zeros(8, 1), torch.tensor([0] * 6 + [1] * 2)), None), (0.25, 0.75))
     >>> held.data[1].tolist()
     [0, 0, 1, 1, 1, 1, 1, 1]
@@ -182,7 +184,10 @@ def reshared(source: Indexed, shares: tuple[float, ...]) -> Indexed:
         return source
     members = (np.flatnonzero(labels == name) for name in range(len(counts)))
     ids = [np.resize(own, often) for own, often in zip(members, wanted.tolist(), strict=True)]
-    return source.take(np.sort(np.concatenate(ids)))
+    drawn = np.sort(np.concatenate(ids))
+    held = Drawn.of(source, drawn) if isinstance(source, ArraySource) else source.take(drawn)
+    told = len(held) == len(drawn) and len(np.unique(places_of(held)[0])) == len(np.unique(drawn))
+    return held if told else source
 
 
 def _inputs(recipe: Recipe) -> Any:
