@@ -43,6 +43,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "validation": {"seeds": 2, "epochs": 3, "few": 60, "models": 3},
     "augmentation": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
     "spatial-transformer": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
+    "position": {"seeds": 2, "epochs": 1, "train": 64, "length": 5},
+    "truncate": {"seeds": 2, "epochs": 1, "train": 64, "long": 64, "windows": (8,)},
+    "rnn-vs-attention": {"seeds": 2, "steps": 4, "distances": (2, 3, 4), "lengths": (8, 16)},
 }
 
 
@@ -69,6 +72,9 @@ DEAR = (
     "pooling",
     "batch-norm",
     "spatial-transformer",
+    "position",
+    "truncate",
+    "rnn-vs-attention",
 )
 
 

@@ -32,11 +32,15 @@ STUDIES: dict[str, str] = {
     "spatial-transformer": "With the same training on turned digits and about as many parameters, a CNN behind a "
     "spatial transformer is right about turned digits more often than a CNN alone, whether it learns any affine warp "
     "or a rotation alone; and it does so by undoing most of the rotation.",
-    "position": "Without positions self-attention is equivariant to permutations, and can only guess which of two tokens "
-    "comes first; told positions of any of four kinds it knows. At twice the length of training, positions in the scores "
-    "(relative, rotary) hold better than those added to the inputs (sinusoidal, learned); at four times none is as good.",
-    "truncate": "Attention in windows answers what lies within layers x window and guesses beyond, whether a window or a "
-    "layer more reaches it; a window that reaches everything is as accurate as full attention, and the multiply-adds of "
-    "a step fall with the window.",
+    "position": "Without positions self-attention is equivariant to permutations, and can only guess which of two "
+    "tokens comes first; told positions of any of four kinds it knows. At twice the length of training, positions in "
+    "the scores (relative, rotary) hold better than those added to the inputs (sinusoidal, learned); at four times "
+    "none is as good.",
+    "truncate": "Attention in windows answers what lies within layers x window and guesses beyond, whether a window or "
+    "a layer more reaches it; a window that reaches everything is as accurate as full attention, and the multiply-adds "
+    "of a step fall with the window.",
+    "rnn-vs-attention": "With as many parameters and steps, attention recalls the first of many tokens where LSTM and "
+    "GRU, which recall it from near, no longer do, and local attention cannot beyond layers x window; the price is a "
+    "step that grows faster than the length, where theirs grow as the length.",
 }
 """Name -> claim."""

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 def multiply_adds(model: nn.Module, tokens: Int[Tensor, "example length"]) -> int:
     """The multiply-adds of a forward pass for one of the examples; a training step takes about three times as many.
 
-    >>> multiply_adds(nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 4)), torch.ones(2, 7, dtype=torch.long)) == 7 * 3 * 4
+    >>> multiply_adds(nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 4)), torch.ones(2, 7).long()) == 7 * 3 * 4
     True
     """
     with _Counting() as count:

@@ -10,6 +10,7 @@ $n W$ in windows. What is held for the backward pass is *not* less: the fused ke
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from time import process_time
 from typing import Any, NamedTuple
 
@@ -107,7 +108,7 @@ def decide(scores: dict[str, Float[np.ndarray, "seed distance"]], costs: dict[in
     beyond = np.max(short, axis=0) if short else np.full(seeds, np.nan)
     mean = {name: values.mean(1) for name, values in scores.items()}
     counted = [cost.multiply_adds for cost in costs.values()]
-    steps = [after / before for before, after in zip(counted, counted[1:], strict=False)]
+    steps = [after / before for before, after in pairwise(counted)]
     low, high = GUESSED
     return (
         over_seeds("accuracy within layers x window, the worst network", within, above=LEARNED),
@@ -144,7 +145,7 @@ def costs_of(windows: Sequence[int | None], length: int, seed: int) -> dict[int 
     with untouched():
         torch.manual_seed(seed)
         nets = {window: _net(depth=2, window=window) for window in windows}
-    seconds = {window: np.inf for window in windows}
+    seconds = dict.fromkeys(windows, np.inf)
     for _ in range(ROUNDS):
         for window, net in nets.items():
             started = process_time()
