@@ -81,7 +81,7 @@ def test_only_what_sees_order_moves_by_a_permutation(causal: bool) -> None:
     model = encoder(2, vocabulary=16, width=8, heads=2, positions=None, causal=causal)
     assert (position.moved(model, tokens, seed=1) > 1e-3) is causal
     assert position.moved(encoder(2, vocabulary=16, width=8, heads=2), tokens, seed=1) > 1e-3
-    assert not model.head.weight.dtype == torch.float64
+    assert model.head.weight.dtype != torch.float64
 
 
 def test_what_a_network_reaches_is_what_its_gradient_reaches() -> None:
@@ -100,7 +100,7 @@ def test_what_a_network_reaches_is_what_its_gradient_reaches() -> None:
 
 def test_position_is_false_where_no_network_is_told_any(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(position, "ARMS", dict.fromkeys(position.ARMS))
-    study = run_study("position", seeds=2, epochs=1, train=64)
+    study = run_study("position", seeds=2, epochs=1, train=64, length=5)
     assert passed(study.checks)[0]
     assert passed(study.checks)[1::2] == [False] * 3
     assert not any(passed(study.checks)[3:])
@@ -108,9 +108,9 @@ def test_position_is_false_where_no_network_is_told_any(monkeypatch: pytest.Monk
 
 def test_position_is_false_where_all_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(position, "ARMS", dict.fromkeys(position.ARMS, "sinusoidal"))
-    study = run_study("position", seeds=2, epochs=1, train=64)
+    study = run_study("position", seeds=2, epochs=1, train=64, length=5)
     assert not study.checks[0].passed
-    assert study.checks[1].passed
+    assert study.checks[1].value > 0.01
     assert study.checks[4].value == 0.0
 
 

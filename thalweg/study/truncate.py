@@ -91,7 +91,7 @@ def study(
         f"forward, bytes held for the backward pass, and the least processor time of {ROUNDS} interleaved steps.",
         seeds=tuple(seeds),
         columns=("layers x window", "sees", *(f"{k} back" for k in range(1, FURTHEST + 1)),
-                 "long sequence, window", "multiply-adds [million]", "kept [MiB]", *CLOCK),
+                 "multiply-adds [million]", "kept [MiB]", *CLOCK),
         rows=tuple(_rows(scores, costs)),
         checks=decide(scores, costs),
         settings={"epochs": epochs, "train": train, "long": long, "windows": windows, "width": WIDTH, "rate": RATE},
@@ -180,16 +180,19 @@ def _loss(net: nn.Module, tokens: Tensor, target: Tensor) -> Tensor:
 
 
 def _rows(scores: dict[str, np.ndarray], costs: dict[int | None, Cost]) -> list[tuple[Any, ...]]:
-    """Networks on the left, costs on the right, side by side and apart."""
-    left = [(name, reach(name), *values.mean(0).tolist()) for name, values in scores.items()]
-    right = [
-        ("full" if window is None else window, cost.multiply_adds / 1e6, cost.kept / 2**20, cost.seconds * 1e3)
-        for window, cost in costs.items()
-    ]
-    rows = max(len(left), len(right))
-    left += [("",) * len(left[0])] * (rows - len(left))
-    right += [("",) * len(right[0])] * (rows - len(right))
-    return [first + second for first, second in zip(left, right, strict=True)]
+    """A row for each network that was trained and each that was measured; what was not done for one is left empty."""
+    measured = {FULL if window is None else f"2 x {window}": cost for window, cost in costs.items()}
+    rows: list[tuple[Any, ...]] = []
+    for name in sorted({**scores, **measured}, key=lambda name: name == FULL):
+        found: list[float | None] = [None] * (1 + FURTHEST)
+        if name in scores:
+            found = [reach(name), *scores[name].mean(0).tolist()]
+        price: list[float | None] = [None] * 3
+        if name in measured:
+            count, size, seconds = measured[name]
+            price = [count / 1e6, size / 2**20, seconds * 1e3]
+        rows.append((name, *found, *price))
+    return rows
 
 
 def _net(depth: int, window: int | None) -> Encoder:
