@@ -128,7 +128,7 @@ def test_position_decides_by_equivariance_chance_and_length() -> None:
     endless = scores | {"sinusoidal": told(0.5, 0.99, 0.99, 0.99), "learned": told(0.5, 0.99, 0.99, 0.99)}
     assert passed(position.decide(endless)) == [True, True, True, True, False, False]
     blind = scores | {"rotary": told(1e-9, 0.5, 0.5, 0.5)}
-    assert passed(position.decide(blind)) == [True, False, True, False, False, False]
+    assert passed(position.decide(blind)) == [True, False, True, False, True, False]
 
 
 def test_truncate_is_false_where_no_window_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_truncate_decides_by_reach_and_counted_costs() -> None:
     assert passed(truncate.decide(scores(beyond=0.98), cheap)) == [True, False, False, False, False, True, True, True]
     assert passed(truncate.decide(scores(within=0.25), cheap))[:5] == [False, True, False, False, False]
     late = scores() | {truncate.REACHING: scores(within=0.85)[truncate.REACHING]}
-    assert passed(truncate.decide(late, cheap)) == [False, True, True, True, True, False, True, True]
+    assert passed(truncate.decide(late, cheap)) == [False, True, True, False, True, False, True, True]
     dear = cheap | {32: Cost(10, 5, 0.1), None: Cost(12, 5, 0.1)}
     assert passed(truncate.decide(scores(), dear))[6:] == [False, False]
 
