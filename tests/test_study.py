@@ -46,6 +46,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "attention-vs-cnn": {"seeds": 2, "sizes": (16, 32), "steps": 2, "tasks": ("both",)},
     "norm": {"seeds": 2, "epochs": 1, "train": 64, "judged": 20},
     "graph": {"seeds": 2, "epochs": 2, "graphs": ("karate",)},
+    "position": {"seeds": 2, "epochs": 1, "train": 64, "length": 5},
+    "truncate": {"seeds": 2, "epochs": 1, "train": 64, "long": 64, "windows": (8,)},
+    "rnn-vs-attention": {"seeds": 2, "steps": 4, "distances": (2, 3, 4), "lengths": (8, 16)},
 }
 
 
@@ -74,6 +77,9 @@ DEAR = (
     "spatial-transformer",
     "attention-vs-cnn",
     "norm",
+    "position",
+    "truncate",
+    "rnn-vs-attention",
 )
 
 

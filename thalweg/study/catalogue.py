@@ -40,5 +40,15 @@ STUDIES: dict[str, str] = {
     "graph": "From a few labelled nodes, networks that see the edges of a graph, GCN and GAT, are right about the "
     "other nodes more often than an MLP that sees each node alone; and where each node stands at another's place in "
     "the same graph, so that its edges say nothing about it, that is lost.",
+    "position": "Without positions self-attention is equivariant to permutations, and can only guess which of two "
+    "tokens comes first; told positions of any of four kinds it knows. At twice the length of training, positions in "
+    "the scores (relative, rotary) hold better than those added to the inputs (sinusoidal, learned); at four times "
+    "none is as good.",
+    "truncate": "Attention in windows answers what lies within layers x window and guesses beyond, whether a window or "
+    "a layer more reaches it; a window that reaches everything is as accurate as full attention, and the multiply-adds "
+    "of a step fall with the window.",
+    "rnn-vs-attention": "With as many parameters and steps, attention recalls the first of many tokens where LSTM and "
+    "GRU, which recall it from near, no longer do, and local attention cannot beyond layers x window; the price is a "
+    "step that grows faster than the length, where theirs grow as the length.",
 }
 """Name -> claim."""
