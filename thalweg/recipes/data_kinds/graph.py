@@ -37,14 +37,17 @@ class Graph(DataKind):
     def changed(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
         features = parameters["features"].replace(annotation=Sequence[str] | str | None)
         edges = parameters["edges"].replace(annotation=str | None)
-        return {"features": features, "edges": edges, "normalize": parameters["normalize"].replace(default="rows")}
+        normalize = parameters["normalize"].replace(annotation=str | None, default=None)
+        return {"features": features, "edges": edges, "normalize": normalize}
 
     def recognizes(self, path: Path, options: Mapping[str, Any]) -> bool:
         return options.get("edges") is not None or holds_graph(path)
 
     def load(self, source: str | Path, arguments: dict[str, Any], settings: Settings) -> Splits:
         if isinstance(source, Path):
-            return load_graph(source, **arguments)
+            chosen = {name: value for name, value in arguments.items() if name != "normalize" or value is not None}
+            splits = load_graph(source, **chosen)
+            return splits if "normalize" in chosen else _words_by_rows(splits)
         if arguments:
             key = next(iter(settings["data"].keys() - {"source"}))
             raise RecipeError(
@@ -96,6 +99,17 @@ class Graph(DataKind):
             return replace(karate().test, encoding=encoding)
         source = GraphSource.of(_folder(Path(file)), encoding=encoding, labelled=True)
         return _tested(source, file)
+
+
+def _words_by_rows(splits: Splits) -> Splits:
+    """The splits with the rows of features summing to 1 where all features are words, as Kipf & Welling do."""
+    encoding = splits.train.encoding
+    if encoding.table.width or encoding.schema.words is None:
+        return splits
+    encoding = replace(encoding, schema=replace(encoding.schema, normalize="rows"))
+    train = replace(splits.train, encoding=encoding).fit(np.arange(len(splits.train)))
+    others = (splits.validation, splits.test)
+    return Splits(train, *(None if one is None else replace(train, mask=one.mask) for one in others))
 
 
 def _whole(data: Any, encoding: GraphEncoding) -> GraphSource:
