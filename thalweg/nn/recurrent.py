@@ -106,7 +106,7 @@ def rnn(
     *,
     inputs: int | None = None,
     vocabulary: int | None = None,
-    kind: str = "lstm",
+    cell: str = "lstm",
     width: int = 64,
     depth: int = 1,
     bidirectional: bool = False,
@@ -120,12 +120,12 @@ def rnn(
     Values are tokens `(batch, length)` of a `vocabulary`, 0 being padding, or vectors `(batch, length, inputs)`; with
     `places` too they are words with their letters, `(batch, length, 1 + letters)`, as `WordFeatures` reads them, which
     `word_dropout` and `dropout` then go to as well.
-    `lengths` says how many positions of each sequence count, all if it is left out. `kind` is "lstm", "gru" or "rnn".
+    `lengths` says how many positions of each sequence count, all if it is left out. `cell` is "lstm", "gru" or "rnn".
     The `head` "sequence" gives `(batch, outputs)` from the last state (of both directions if `bidirectional`), zero for
     an empty sequence; "position" gives `(batch, length, outputs)`, zeros at padding. `dropout` is between layers and
     before the last. Raises `RecipeError` for a knob out of its range, and for values and lengths that do not fit.
 
-    >>> tagger = rnn(17, vocabulary=100, kind="gru", bidirectional=True, head="position")
+    >>> tagger = rnn(17, vocabulary=100, cell="gru", bidirectional=True, head="position")
     >>> tagger(torch.randint(1, 100, (3, 9)), torch.tensor([9, 4, 0])).shape
     torch.Size([3, 9, 17])
     """
@@ -137,7 +137,7 @@ def rnn(
     given = ("inputs", inputs) if vocabulary is None else ("vocabulary", vocabulary)
     for knob, value in (("outputs", outputs), given, ("width", width), ("depth", depth)):
         check_count("rnn", knob, value)  # type: ignore[arg-type]
-    check_choice("rnn", "kind", kind, LAYERS)
+    check_choice("rnn", "cell", cell, LAYERS)
     check_choice("rnn", "head", head, HEADS)
     check_dropout("rnn", dropout)
     check_places("rnn", vocabulary, places, word_dropout)
@@ -146,7 +146,7 @@ def rnn(
         embedding = nn.Embedding(vocabulary, width, padding_idx=PADDING)
     if vocabulary is not None and places is not None:
         embedding = WordFeatures(vocabulary, places, width=width, dropout=dropout, word_dropout=word_dropout)
-    layers = LAYERS[kind](
+    layers = LAYERS[cell](
         inputs or width, width, depth, batch_first=True, bidirectional=bidirectional,
         dropout=dropout if depth > 1 else 0.0,
     )  # fmt: skip
