@@ -1,6 +1,7 @@
 """Loading recordings: from a folder, names or a table to splits of log-mel frames that can be trained on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ def recording_splits(
     """The splits of recordings as frames: of a folder for each class, of names by a `pattern`, or of a table of paths.
 
     `target` is by default the folder's class, else the column called label; `test` and `validation` are rules that
-    choose a split, such as "index<5" or "speaker=theo"; what they do not choose is held out by shares, the test by none
-    where there is a rule for it. `longest` cuts recordings off after so many frames, `tokens` is how many frames a
-    training batch may have, `options` are the fields of `AudioOptions`. Each split is a `SequenceSource`.
+    choose a split, such as "index<5" or "speaker=theo". What they do not choose is held out by shares: the test by none
+    where there is a rule for it, and validation without regard to a group that the test rule holds out by. `longest`
+    cuts recordings off after so many frames, `tokens` is how many frames a training batch may have, `options` are the
+    fields of `AudioOptions`. Each split is a `SequenceSource`.
 
     >>> import tempfile
     >>> from thalweg.data.audio import soundfile
@@ -70,7 +72,13 @@ def recording_splits(
     about = TableSource.fitted(found.frame, table)
     schema = SequenceSchema("frames", table, longest=longest, mel=found.mel, pattern=pattern)
     source = SequenceSource.unfitted(Ragged(found.values, found.offsets), about, schema, tokens=tokens)
-    held = _held(source, found.part, validation_share, test_share, seed)
+    by_group = group is not None and test is not None and test.strip().startswith(group) and validation is None
+    if by_group:
+        notice(
+            f"The test rule {test!r} holds out by '{group}', so validation is held out of the recordings of each "
+            f"'{group}' that is trained on. Say validation='{group}=...' to hold out another one."
+        )
+    held = _held(_ungrouped(source) if by_group else source, found.part, validation_share, test_share, seed)
     fitted = source.fit(held[0])
     fitted.encoded  # noqa: B018 - once for all splits
     splits = [fitted.take(ids) if len(ids) else None for ids in held]
@@ -143,6 +151,11 @@ def _schema(
     roles = infer_roles(columns, target, group=group, time=time)
     _, schema = label_schema(found.frame, roles, task, "error")
     return Schema((), schema.target, "error", None, group, time, None, header=header)
+
+
+def _ungrouped(source: SequenceSource) -> SequenceSource:
+    """The same recordings, to be dealt into splits without a look at their groups."""
+    return replace(source, about=replace(source.about, table=replace(source.about.table, group=None)))
 
 
 def _held(
