@@ -90,7 +90,7 @@ def test_a_diagnosis_comes_to_its_end(sounds: Path) -> None:
             "augmentation.flip=true",
             "'flip' changes tables and images, but the data are recordings. Leave it out, or give",
         ),
-        ("augmentation.pitch_share=2", "pitch_share is 2, but it is a share, from 0 to 1"),
+        ("augmentation.pitch_share=1.5", "pitch_share is 1.5, but it is a share, from 0 to 1"),
         ("data.cache=off", "sounds holds recordings, and 'cache' is for images. Leave it out."),
         ("data.mels=0", "mels=0"),
         ("data.damaged=skp", "Did you mean 'skip'"),
@@ -104,5 +104,5 @@ def test_settings_that_cannot_be(sounds: Path, setting: str, says: str) -> None:
 def test_what_they_are_has_to_be_said(sounds: Path) -> None:
     with pytest.raises(DataError, match="sounds holds 32 recordings"):
         thalweg.load("sounds")
-    with pytest.raises(DataError, match="part of the pattern"):
+    with pytest.raises(DataError, match="Which column is to be predicted"):
         thalweg.load("sounds", data={"pattern": "{}_{}_{index}"})

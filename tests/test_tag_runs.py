@@ -25,7 +25,7 @@ def sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_from_a_file_to_predictions(sentences: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sets = [part for item in (*QUICK, "epochs=20") for part in ("--set", item)]
+    sets = [part for item in (*QUICK, "epochs=20", "optimizer.lr=0.05") for part in ("--set", item)]
     assert main(["train", "words.conll", *sets, "--quiet"]) == 0
     (path,) = Path("runs").iterdir()
     capsys.readouterr()
@@ -49,7 +49,7 @@ def test_from_a_file_to_predictions(sentences: Path, capsys: pytest.CaptureFixtu
 
 
 def test_balanced_classes_and_an_encoder(sentences: Path) -> None:
-    settings = ["model.kind=encoder", "class_weights=balanced", *QUICK, "data.validation=words.conll"]
+    settings = ["model.kind=encoder", "objective.class_weights=balanced", *QUICK, "data.validation=words.conll"]
     recipe = thalweg.load("words.conll", assignments=settings)
     assert recipe.data.test is None
     assert recipe.objective.class_weights.tolist() == pytest.approx([100 / 120, 100 / 120, 100 / 60])

@@ -48,7 +48,7 @@ def test_from_a_table_to_predictions(folder: Path, capsys: pytest.CaptureFixture
 
 
 def test_the_text_is_named_or_found(folder: Path) -> None:
-    frame = mails().assign(size=range(60))
+    frame = mails().assign(size=[7 * i % 13 / 2 for i in range(60)])
     frame.to_csv("more.csv", index=False)
     assert isinstance(thalweg.load("more.csv", data={"target": "spam"}).data.train, TableSource)
     recipe = thalweg.load("more.csv", data={"target": "spam", "text": "mail"}, assignments=["model.kind=rnn"])

@@ -113,7 +113,8 @@ class Tags(Sequences):
         return paths | {"tokens": parameters["tokens"].replace(default=1024)}
 
     def recognizes(self, path: Path, options: Mapping[str, Any]) -> bool:
-        return options.get("text") is None and options.get("target") is None and holds_tags(path)
+        named = path.is_dir() or "".join(path.suffixes[-2:]).startswith(".conll")
+        return options.get("text") is None and (named or options.get("target") is None) and holds_tags(path)
 
     def load(self, source: str | Path, arguments: dict[str, Any], settings: Settings) -> Splits:
         return conll_splits(source, **({"tokens": 1024} | arguments))
