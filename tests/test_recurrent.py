@@ -33,7 +33,7 @@ def by_cells(model: nn.Module, x: Tensor, kind: str) -> Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_its_cell_from_position_to_position(kind: str) -> None:
-    tagger, reader = built(kind=kind, head="position"), built(kind=kind)
+    tagger, reader = built(cell=kind, head="position"), built(cell=kind)
     x = values()
     tags, answers = tagger(x, torch.tensor([11, 4, 1, 11])), reader(x, torch.tensor([11, 4, 1, 11]))
     for number, length in enumerate((11, 4, 1, 11)):
@@ -46,7 +46,7 @@ def test_it_is_its_cell_from_position_to_position(kind: str) -> None:
 @pytest.mark.parametrize("head", ["sequence", "position"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_does_not_change_outputs(kind: str, head: str) -> None:
-    model, x = built(kind=kind, head=head, depth=2, bidirectional=True), values()
+    model, x = built(cell=kind, head=head, depth=2, bidirectional=True), values()
     lengths = torch.tensor([9, 4, 0, 1])
     longer = torch.cat([x, torch.full((4, 6, 3), 1e3, dtype=torch.float64)], dim=1)
     for number, length in enumerate(lengths.tolist()):
@@ -76,12 +76,12 @@ def test_both_ends_are_read() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_sequence_is_the_zero_state(kind: str) -> None:
-    model = built(kind=kind)
+    model = built(cell=kind)
     bias = model.output.bias
     for x, lengths in ((values(2), torch.tensor([0, 0])), (values(2, 0), None), (values(2, 0), torch.tensor([0, 0]))):
         assert torch.equal(model(x, lengths), bias.expand(2, -1))
     assert model(values(0)).shape == (0, 5)
-    assert built(kind=kind, head="position")(values(2, 0)).shape == (2, 0, 5)
+    assert built(cell=kind, head="position")(values(2, 0)).shape == (2, 0, 5)
 
 
 def test_tokens() -> None:
@@ -100,7 +100,7 @@ def test_tokens() -> None:
         ({"inputs": 3, "vocabulary": 4}, r"inputs is 3 and vocabulary is 4"),
         ({"inputs": 0}, r"inputs is 0, but it must be a whole number of at least 1"),
         ({"vocabulary": 0}, r"vocabulary is 0"),
-        ({"inputs": 3, "kind": "ltsm"}, r"Did you mean 'lstm'"),
+        ({"inputs": 3, "cell": "ltsm"}, r"Did you mean 'lstm'"),
         ({"inputs": 3, "head": "last"}, r"'sequence', 'position'"),
         ({"inputs": 3, "dropout": 1.0}, r"dropout is 1\.0"),
         ({"inputs": 3, "depth": 0}, r"depth is 0"),

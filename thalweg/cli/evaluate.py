@@ -1,4 +1,4 @@
-"""thalweg evaluate: a run is judged on a file, or on a folder of images."""
+"""thalweg evaluate: a run is judged on a file, or on a folder of images, recordings or a graph."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def evaluate(
     fail_if: Conditions = (),
     json_: Json = False,
 ) -> int:
-    """Judge a run on a data file that holds the target too, or on a folder of images.
+    """Judge a run on a data file that holds the target too, or on a folder of images, recordings or a graph.
 
     Parameters
     ----------

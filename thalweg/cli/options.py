@@ -39,12 +39,14 @@ class TableOptions:
     """A column that says how much each row counts."""
     features: str | None = None
     """The only columns to use, separated by commas; a row counter among them then stays."""
+    text: str | None = None
+    """The column of texts, where these are what a table is about."""
     test: str | None = None
-    """A file of its own to test on."""
+    """A file of its own to test on; of recordings a rule, as in speaker=theo."""
 
     def settings(self) -> dict[str, Any]:
         """The options that were given, as keys of [data]."""
-        names = ("target", "task", "missing", "group", "time", "weights", "features", "test")
+        names = ("target", "task", "missing", "group", "time", "weights", "features", "text", "test")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return given if self.header else given | {"header": False}
 

@@ -20,7 +20,7 @@ def predict(
     out: Path = Path("runs"),
     device: str = "auto",
 ) -> int:
-    """Predict the rows of a file, or images; the result is CSV: own columns or paths, then prediction and probability.
+    """Predict the rows of a file, images, words, recordings or nodes; the result is CSV: own columns, then prediction.
 
     Parameters
     ----------
@@ -28,7 +28,8 @@ def predict(
         A run's id or the beginning of it, its name, its folder, or `last`.
     file
         A table with the columns that the run was trained on; - reads it from stdin. Of a run on images: a folder, an
-        image, a table of paths, an array in a file.
+        image, a table of paths, an array in a file. On recordings a folder or one of them, on words with tags a file of
+        words, on a graph a folder with nodes and edges: a row for each node.
     output
         A file to write instead of stdout.
     proba

@@ -28,11 +28,13 @@ from thalweg.data.parquet_source import ParquetSource
 from thalweg.data.predictions import prediction_frame
 from thalweg.data.ragged import Ragged
 from thalweg.data.reading import read_table
+from thalweg.data.recording_loading import judged_recordings, recording_splits
 from thalweg.data.recordings import AudioOptions, Recordings, gather_recordings, gather_sounds
 from thalweg.data.schema import Column, Kind, Schema, Target, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
 from thalweg.data.sequence_source import SequenceSource
 from thalweg.data.sequences import frame_splits, sequences_of
+from thalweg.data.sniffing import holds_graph, holds_recordings, holds_tags, holds_text
 from thalweg.data.table import Table, read_features, read_rows
 from thalweg.data.table_source import TableSource
 from thalweg.data.tag_predictions import tag_frame
@@ -85,11 +87,16 @@ __all__ = [
     "gather_sounds",
     "hold_out",
     "holds_conll",
+    "holds_graph",
     "holds_images",
+    "holds_recordings",
+    "holds_tags",
+    "holds_text",
     "image_inputs",
     "infer_roles",
     "infer_schema",
     "judged_images",
+    "judged_recordings",
     "karate",
     "load_graph",
     "load_image_splits",
@@ -103,6 +110,7 @@ __all__ = [
     "read_recording",
     "read_rows",
     "read_table",
+    "recording_splits",
     "sequences_of",
     "tag_frame",
     "text_column",

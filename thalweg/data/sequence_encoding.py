@@ -17,6 +17,7 @@ from torch import Tensor
 
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import UNKNOWN
+from thalweg.data.audio import LogMel
 from thalweg.data.encoded_target import EncodedTarget
 from thalweg.data.encoding import Encoding, numbers_of, statistics
 from thalweg.data.ragged import Ragged
@@ -36,7 +37,8 @@ class SequenceSchema:
     `kind` is "texts" (a text has a target), "words" (each word of a sentence has one), or "frames" (vectors of numbers,
     and a sequence of them has a target). `table` has the target and the columns of group, time and weights, `text`
     names the column of texts; `unit`, `size`, `fewest` and `lower` are those of the vocabulary; `longest` is where
-    sequences are cut off, if anywhere; `columns` are those of the words and the tags of a file in columns, from 1.
+    sequences are cut off, if anywhere; `columns` are those of the words and the tags of a file in columns, from 1; of
+    recordings `mel` makes the frames, and `pattern` makes columns of their names.
 
     >>> target = Target(("spam",), TargetKind.CLASSES, ("no", "yes"))
     >>> schema = SequenceSchema("texts", Schema((), target), text="mail")
@@ -53,6 +55,8 @@ class SequenceSchema:
     lower: bool = False
     longest: int | None = None
     columns: tuple[int, int] | None = None
+    mel: LogMel | None = None
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
         if self.longest is not None and (type(self.longest) is not int or self.longest < 1):
@@ -104,7 +108,8 @@ class SequenceSchema:
         if plain["kind"] not in KINDS:
             raise ValueError(f"'kind' is {plain['kind']!r}, but it is one of {', '.join(KINDS)}")
         columns = plain["columns"] and (int(plain["columns"][0]), int(plain["columns"][1]))
-        return cls(**{**plain, "table": Schema.from_json(plain["table"]), "columns": columns})
+        mel = None if plain.get("mel") is None else LogMel(**plain["mel"])
+        return cls(**{**plain, "table": Schema.from_json(plain["table"]), "columns": columns, "mel": mel})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from thalweg.data.decisions import announce_rows
 from thalweg.data.holdout import PARTS, hold_out
 from thalweg.data.inference import infer_roles
 from thalweg.data.ragged import Ragged
+from thalweg.data.recording_loading import judged_recordings
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
 from thalweg.data.sequence_source import SequenceSource
 from thalweg.data.table import named
@@ -76,6 +77,8 @@ def sequences_of(data: Any, encoding: SequenceEncoding, labelled: bool = True) -
 
     Raises `DataError` as `judged_texts` and `judged_sentences` do, `Unsupported` for frames, which have no file.
     """
+    if encoding.schema.mel is not None:
+        return judged_recordings(data, encoding, labelled)
     if encoding.schema.kind == "frames":
         raise Unsupported(
             "Sequences of vectors have no file format: give them as they are, "

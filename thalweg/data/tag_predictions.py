@@ -9,17 +9,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thalweg.core.errors import DataError, RecipeError
+from thalweg.data.conll import NOT_TAGGED
 from thalweg.data.sequence_source import SequenceSource
 
 
 def tag_frame(
-    source: SequenceSource, outputs: Sequence[Float[Tensor, "..."]], *, temperature: float = 1.0
+    source: SequenceSource,
+    outputs: Sequence[Float[Tensor, "..."]],
+    *,
+    temperature: float = 1.0,
+    all_probabilities: bool = False,
 ) -> pd.DataFrame:
     r"""The words of a source's sentences with `prediction` and its `probability`, $\operatorname{softmax}(z / T)$.
 
     `outputs` are the logits of its batches in their own order, `(batch, length, classes)` each, as a model gives them
     for `source.inputs(places)` with the `places` of `source.ordered(1, None)`. `sentence` counts from 1, or is the line
-    of the file that the sentence begins on. A word that was cut off (`longest`) has no prediction.
+    of the file that the sentence begins on. A word that was cut off (`longest`) has no prediction. Where the sentences
+    have tags, the column `tag` has them, and `all_probabilities` adds `probability_TAG` for each.
 
     >>> import io
     >>> from thalweg.data.conll_loading import conll_splits, judged_sentences
@@ -55,4 +61,12 @@ def tag_frame(
     begins = sentences.index if sentences.index.name is not None else pd.RangeIndex(1, len(sentences) + 1)
     words = [word for sentence in sentences for word in sentence]
     columns = {"sentence": np.repeat(begins.to_numpy(), whole), "token": words}
-    return pd.DataFrame({**columns, "prediction": pd.Series(predictions, dtype=object), "probability": certain})
+    if "tags" in source.rows:
+        columns["tag"] = [None if tag == NOT_TAGGED else tag for tags in source.rows["tags"] for tag in tags]
+    columns |= {"prediction": pd.Series(predictions, dtype=object), "probability": certain}
+    if all_probabilities:
+        for i, label in enumerate(labels):
+            each = np.full(len(seen), np.nan)
+            each[seen] = probability[:, i].numpy()
+            columns[f"probability_{label}"] = each
+    return pd.DataFrame(columns)

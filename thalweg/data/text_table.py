@@ -199,7 +199,7 @@ def _mean_words(column: Parsed) -> float:
 def _unit(text: str, content: list[str]) -> str:
     mean = float(np.mean([len(one.split()) for one in content[:SAMPLE]]))
     unit = "words" if mean >= FEW_WORDS else "characters"
-    notice(f"'{text}' has {mean:.1f} words a text: read as {unit} (--unit words, characters or subwords).")
+    notice(f"'{text}' has {mean:.1f} words a text: read as {unit} (data.unit says words, characters or subwords).")
     return unit
 
 

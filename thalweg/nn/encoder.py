@@ -24,6 +24,7 @@ from thalweg.nn.mlp import ACTIVATIONS
 from thalweg.nn.pooling import POOLS, pool_over
 from thalweg.nn.positions import ADDED, ATTENDED, LearnedPositions, SinusoidalPositions
 from thalweg.nn.sequence_norm import SEQUENCE_NORMS, SequenceNorm
+from thalweg.nn.word_features import WordFeatures, check_places
 
 Stream = Float[Tensor, "batch length width"]
 Mask = Bool[Tensor, "#batch #heads #query key"]
@@ -197,12 +198,15 @@ def encoder(
     dropout: float = 0.0,
     head: str = "sequence",
     pool: str = "mean",
+    places: int | None = None,
+    word_dropout: float = 0.0,
 ) -> Encoder:
     """A Transformer encoder `model(values, lengths) -> (batch, outputs)` of `depth` layers of `width` features.
 
     Give one of `vocabulary`, for tokens `(batch, length)`, and `inputs`, for vectors `(batch, length, inputs)`;
     `inputs` with `patch` is for images `(batch, inputs, height, width)`, cut into patches of `patch` x `patch` pixels.
-    `lengths` may be left out where there is no padding.
+    `lengths` may be left out where there is no padding. With `places` beside the vocabulary tokens are words with their
+    letters, `(batch, length, 1 + letters)`, as `WordFeatures` reads them, which `word_dropout` is for.
 
     `positions` are "sinusoidal", "learned" (for sequences of at most `length`), "relative", "rotary" or None; `norm`,
     `order`, `feed_forward`, `window`, `causal`, `activation` and `dropout` are those of `EncoderLayer`. `head`
@@ -227,6 +231,7 @@ def encoder(
     check_choice("encoder", "pool", pool, POOLS)
     attended = positions if positions in ATTENDED else None
     check_heads("encoder", width, heads, attended)
+    check_places("encoder", vocabulary, places, word_dropout)
     layers = [
         EncoderLayer(
             width,
@@ -246,8 +251,13 @@ def encoder(
         "sinusoidal": SinusoidalPositions,
         "learned": lambda: LearnedPositions(length, width),
     }
+    words = (
+        None
+        if places is None or vocabulary is None
+        else WordFeatures(vocabulary, places, width=width, word_dropout=word_dropout)
+    )
     return Encoder(
-        _embedding(inputs, vocabulary, patch, width),
+        words or _embedding(inputs, vocabulary, patch, width),
         layers,
         nn.Linear(width, outputs),
         positions=added[positions]() if positions in added else None,

@@ -19,6 +19,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import PADDING
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
+from thalweg.nn.word_features import WordFeatures, check_places
 
 LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 HEADS = ("sequence", "position")
@@ -65,14 +66,21 @@ class Recurrent(nn.Module):
         return outputs, last.masked_fill((lengths == 0).to(last.device)[:, None], 0.0)
 
     def _check(self, values: Tensor, lengths: Any) -> None:
+        words = isinstance(self.embedding, WordFeatures)
         tokens = isinstance(self.embedding, nn.Embedding)
+        if words and (values.dim() != 3 or values.is_floating_point()):
+            raise RecipeError(
+                f"rnn was built for words with letters and given values of shape {tuple(values.shape)} and dtype "
+                f"{values.dtype}, but it takes whole numbers (batch, length, 1 + letters). Build it without places= "
+                "for tokens."
+            )
         if tokens and (values.dim() != 2 or values.is_floating_point()):
             raise RecipeError(
                 f"rnn was built with a vocabulary and given values of shape {tuple(values.shape)} and dtype "
                 f"{values.dtype}, but tokens are whole numbers (batch, length). Build it with inputs= for vectors."
             )
         inputs = self.layers.input_size
-        if not tokens and (values.dim() != 3 or values.shape[2] != inputs or not values.is_floating_point()):
+        if not (tokens or words) and (values.dim() != 3 or values.shape[2] != inputs or not values.is_floating_point()):
             raise RecipeError(
                 f"rnn was built for {inputs} inputs at each position and given values of shape {tuple(values.shape)} "
                 f"and dtype {values.dtype}, but it takes floats (batch, length, {inputs}). Build it with vocabulary= "
@@ -98,22 +106,26 @@ def rnn(
     *,
     inputs: int | None = None,
     vocabulary: int | None = None,
-    kind: str = "lstm",
+    cell: str = "lstm",
     width: int = 64,
     depth: int = 1,
     bidirectional: bool = False,
     dropout: float = 0.0,
     head: str = "sequence",
+    places: int | None = None,
+    word_dropout: float = 0.0,
 ) -> Recurrent:
     """A recurrent network of `depth` layers of `width` units, called `model(values, lengths)`.
 
-    Values are tokens `(batch, length)` of a `vocabulary`, 0 being padding, or vectors `(batch, length, inputs)`.
-    `lengths` says how many positions of each sequence count, all if it is left out. `kind` is "lstm", "gru" or "rnn".
+    Values are tokens `(batch, length)` of a `vocabulary`, 0 being padding, or vectors `(batch, length, inputs)`; with
+    `places` too they are words with their letters, `(batch, length, 1 + letters)`, as `WordFeatures` reads them, which
+    `word_dropout` and `dropout` then go to as well.
+    `lengths` says how many positions of each sequence count, all if it is left out. `cell` is "lstm", "gru" or "rnn".
     The `head` "sequence" gives `(batch, outputs)` from the last state (of both directions if `bidirectional`), zero for
     an empty sequence; "position" gives `(batch, length, outputs)`, zeros at padding. `dropout` is between layers and
     before the last. Raises `RecipeError` for a knob out of its range, and for values and lengths that do not fit.
 
-    >>> tagger = rnn(17, vocabulary=100, kind="gru", bidirectional=True, head="position")
+    >>> tagger = rnn(17, vocabulary=100, cell="gru", bidirectional=True, head="position")
     >>> tagger(torch.randint(1, 100, (3, 9)), torch.tensor([9, 4, 0])).shape
     torch.Size([3, 9, 17])
     """
@@ -125,11 +137,16 @@ def rnn(
     given = ("inputs", inputs) if vocabulary is None else ("vocabulary", vocabulary)
     for knob, value in (("outputs", outputs), given, ("width", width), ("depth", depth)):
         check_count("rnn", knob, value)  # type: ignore[arg-type]
-    check_choice("rnn", "kind", kind, LAYERS)
+    check_choice("rnn", "cell", cell, LAYERS)
     check_choice("rnn", "head", head, HEADS)
     check_dropout("rnn", dropout)
-    embedding = nn.Identity() if vocabulary is None else nn.Embedding(vocabulary, width, padding_idx=PADDING)
-    layers = LAYERS[kind](
+    check_places("rnn", vocabulary, places, word_dropout)
+    embedding: nn.Module = nn.Identity()
+    if vocabulary is not None:
+        embedding = nn.Embedding(vocabulary, width, padding_idx=PADDING)
+    if vocabulary is not None and places is not None:
+        embedding = WordFeatures(vocabulary, places, width=width, dropout=dropout, word_dropout=word_dropout)
+    layers = LAYERS[cell](
         inputs or width, width, depth, batch_first=True, bidirectional=bidirectional,
         dropout=dropout if depth > 1 else 0.0,
     )  # fmt: skip

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import PADDING, UNKNOWN
 from thalweg.nn.knobs import check_count, check_dropout
 
@@ -53,3 +54,22 @@ class WordFeatures(nn.Module):
 
     def extra_repr(self) -> str:
         return f"word_dropout={self.word_dropout}"
+
+
+def check_places(owner: str, vocabulary: int | None, places: int | None, word_dropout: float) -> None:
+    """Refuse places for letters without a vocabulary of words, and dropout of words without places.
+
+    >>> check_places("rnn", 100, 64, 0.1)
+
+    Raises `RecipeError`.
+    """
+    if places is not None and vocabulary is None:
+        raise RecipeError(
+            f"{owner}: places is {places!r}, but places are for the letters of words. Give vocabulary= the number of "
+            "words too, or leave places out."
+        )
+    if word_dropout and places is None:
+        raise RecipeError(
+            f"{owner}: word_dropout is {word_dropout!r}, but it needs the letters of words to rely on. Give places=, "
+            "or leave word_dropout out."
+        )

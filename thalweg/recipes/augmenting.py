@@ -1,4 +1,4 @@
-"""The section [augmentation]: what happens to the images of a recipe's train split."""
+"""The section [augmentation]: what happens to the examples of a recipe's train split."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,46 +13,66 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.randomness import stream_seed
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Splits, plain_of
-from thalweg.data import Augment, Augmented, Encoding, ImageEncoding, TargetKind, augment
+from thalweg.data import Augment, Augmented, TargetKind, augment
 from thalweg.recipes.construction import built, placed
+from thalweg.recipes.data_kinds import KINDS, DataKind
+from thalweg.recipes.data_kinds.table import OF_IMAGES
 from thalweg.recipes.inside import as_plain
 from thalweg.recipes.settings import Settings
 from thalweg.training import Run
 
-OF_IMAGES = ("flip", "rotate", "scale", "shift", "shear", "crop", "brightness", "contrast", "cutout")
-"""What means nothing for the columns of a table; noise and mixtures do for any numbers."""
 SHOWN, EPOCHS, LARGEST = 10, 3, 40
 """Examples that are shown, in so many epochs, and the most pixels to a side."""
 
 
-def augmentation_parameters() -> dict[str, Parameter]:
-    """The keys of [augmentation]: what an `Augment` can be, but for what the data decide, and copies."""
-    own = {name: parameter for name, parameter in named_parameters(Augment).items() if name != "classes"}
-    return own | {"copies": named_parameters(augment)["copies"]}
+def augmentation_parameters() -> dict[str, dict[str, Parameter]]:
+    """The keys of [augmentation] for each kind of data: what it is changed by, but for what the data decide; copies."""
+    return {kind.name: _keys(made) for kind in KINDS if (made := kind.augmentation()) is not None}
 
 
-def augmented_splits(settings: Settings, splits: Splits, encoding: Encoding | ImageEncoding) -> Splits:
+def _keys(made: Any) -> dict[str, Parameter]:
+    own = {name: parameter for name, parameter in named_parameters(made).items() if name != "classes"}
+    return own | {"copies": named_parameters(augment)["copies"]} if made is Augment else own
+
+
+def augmented_splits(settings: Settings, splits: Splits, kind: DataKind, encoding: Any) -> Splits:
     """The splits with the train split augmented as the section says; as they are where there is none.
 
-    Raises `RecipeError` naming file and line for a value out of its range, and for data that are no images.
+    Raises `RecipeError` naming file and line for a value out of its range, and for data that are not so changed.
     """
     arguments = settings["augmentation"]
     if not arguments:
         return splits
+    made = kind.augmentation()
+    _check_keys(settings, kind, made)
+    assert made is not None
     copies = arguments.pop("copies", 0)
-    chosen = built(settings, "augmentation", Augment, arguments)
-    _check_data(settings, arguments, encoding)
-    if encoding.schema.target.kind is TargetKind.CLASSES and chosen.mixup:
-        chosen = replace(chosen, classes=encoding.schema.target.outputs)
+    chosen = built(settings, "augmentation", made, arguments)
+    if isinstance(chosen, Augment):
+        _check_data(settings, arguments, encoding)
+        if encoding.schema.target.kind is TargetKind.CLASSES and chosen.mixup:
+            chosen = replace(chosen, classes=encoding.schema.target.outputs)
     train = splits.train
     with placed(settings, "augmentation", augment, {"copies": copies}):
         if isinstance(train, Deferred):
-            return replace(splits, train=Deferred(partial(_loaded, train, chosen, copies)))
-        return replace(splits, train=Augmented(plain_of(train), chosen, copies))
+            return replace(splits, train=Deferred(partial(_loaded, train, kind, chosen, copies)))
+        return replace(splits, train=kind.altered(plain_of(train), chosen, copies))
 
 
-def _loaded(train: Deferred, chosen: Augment, copies: int) -> Augmented:
-    return Augmented(plain_of(train.load()), chosen, copies)
+def _loaded(train: Deferred, kind: DataKind, chosen: Any, copies: int) -> Any:
+    return kind.altered(plain_of(train.load()), chosen, copies)
+
+
+def _check_keys(settings: Settings, kind: DataKind, made: Any) -> None:
+    """Refuse keys that change another kind of data."""
+    known = {} if made is None else _keys(made)
+    for key in settings["augmentation"]:
+        if key not in known:
+            able = [each.plural for each in KINDS if (other := each.augmentation()) and key in _keys(other)]
+            raise RecipeError(
+                f"{settings.place('augmentation', key)}'{key}' changes {' and '.join(able)}, but the data are "
+                f"{kind.plural}. Leave it out{', or give one of ' + ', '.join(known) if known else ''}."
+            )
 
 
 def augmented_examples(run: Run) -> dict[str, Any] | None:
@@ -77,7 +97,7 @@ def augmented_examples(run: Run) -> dict[str, Any] | None:
     return {"images": as_plain(x, LARGEST), "augmented": rows, "copies": train.copies}
 
 
-def _check_data(settings: Settings, arguments: dict[str, Any], encoding: Encoding | ImageEncoding) -> None:
+def _check_data(settings: Settings, arguments: dict[str, Any], encoding: Any) -> None:
     usual = named_parameters(Augment)
     needing = [name for name in OF_IMAGES if name in arguments and arguments[name] != usual[name].default]
     if needing and encoding.schema.layout is None:

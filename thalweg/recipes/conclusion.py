@@ -3,23 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.files import own_folder, write_json, write_own
 from thalweg.core.source import Source
-from thalweg.data import ImageSource, TableSource, TargetKind, prediction_frame
+from thalweg.data import ImageSource, TargetKind
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
 from thalweg.recipes.augmenting import augmented_examples
+from thalweg.recipes.data_kinds import kind_of_source
 from thalweg.recipes.inside import look_inside
 from thalweg.recipes.pairs import Pairs, pairs_of
-from thalweg.recipes.predict import outputs_of
+from thalweg.recipes.predict import batch_outputs
 from thalweg.recipes.shown import keep_shown
 from thalweg.training import Recipe, Run, evaluate
 
-LISTED = (TableSource, ImageSource)
-"""Sources that know their examples by name."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -67,7 +65,7 @@ def conclude(run: Run, device: str = "auto") -> Conclusion:
     scores = {name: evaluate(run, source, device=device) for name, source in sources.items()}
     held_out: dict[str, Source] = {name: source for name, source in sources.items() if name != "train"}
     pairs: dict[str, Pairs | None] = {
-        name: pairs_of(run, of) for name, of in held_out.items() if not isinstance(of, LISTED)
+        name: pairs_of(run, of) for name, of in held_out.items() if kind_of_source(of) is None
     }
     known = [of for of in pairs.values() if of is not None]
     conclusion = Conclusion(scores, calibrate(run, sources, pairs), known[-1].about() if known else None)
@@ -89,10 +87,11 @@ def calibrate(
         if first is None or last is None or not (first.classes and last.classes):
             return None
         return _calibrated(first.outputs, first.targets, last.outputs, last.targets)
+    validation: Any
+    judged: Any
     validation, judged = sources.get("validation"), sources.get("test", sources.get("validation"))
-    if not isinstance(validation, LISTED) or validation.encoding.schema.target.kind is not TargetKind.CLASSES:
+    if kind_of_source(validation) is None or validation.encoding.schema.target.kind is not TargetKind.CLASSES:
         return None
-    assert isinstance(judged, LISTED)
     return _calibrated(*_logits_and_labels(run, validation), *_logits_and_labels(run, judged))
 
 
@@ -106,9 +105,10 @@ def _calibrated(fitting: Tensor, classes: Tensor, logits: Tensor, labels: Tensor
     }
 
 
-def _logits_and_labels(run: Run, source: Source) -> tuple[Tensor, Tensor]:
-    targets = [y[0] if isinstance(y, tuple) else y for _, y in source.batches(0, 0, None)]
-    return outputs_of(run, source), torch.cat(targets)
+def _logits_and_labels(run: Run, source: Any) -> tuple[Tensor, Tensor]:
+    kind = kind_of_source(source)
+    assert kind is not None
+    return kind.scored(source, batch_outputs(run, source)), kind.class_numbers(source)
 
 
 def _source(run: Run, split: Any, name: str) -> Source:
@@ -130,8 +130,8 @@ def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pa
     """The predictions on what was held out, beside the rows or the inputs themselves."""
     assert run.path is not None
     for name, source in held_out.items():
-        if isinstance(source, LISTED):
-            frame = prediction_frame(source.rows, source.encoding, outputs_of(run, source))
+        if (kind := kind_of_source(source)) is not None:
+            frame = kind.frame(source, batch_outputs(run, source))
             if isinstance(source, ImageSource):
                 keep_shown(own_folder(run.path / "predictions"), name, source, frame)
         elif (of := pairs[name]) is not None:

@@ -16,21 +16,22 @@ from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice, unsaid
 from thalweg.core.signature import defaults_of
 from thalweg.core.source import plain_of
-from thalweg.data import Augment, Augmented
+from thalweg.data import Augment, Augmented, Masked
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.diagnosis.regrouped import Decayed
-from thalweg.loss import Categorical
+from thalweg.loss import Categorical, Tagging, WeightedLoss
 from thalweg.nn import Prepared
 from thalweg.optim import OPTIMIZERS, SCHEDULES, Grouped
 from thalweg.recipes.augmenting import augmentation_parameters
 from thalweg.recipes.build import assemble
+from thalweg.recipes.data_kinds import kind_reading
 from thalweg.recipes.pieces import MODELS, PENALTIES
 from thalweg.recipes.settings import Section, Settings
 from thalweg.training import EarlyStopping, Recipe
 
 PLAIN = (bool, int, float, str, type(None))
-DECIDED_BY_DATA = ("inputs", "outputs", "channels")
+DECIDED_BY_DATA = ("inputs", "outputs", "channels", "vocabulary", "places", "head")
 
 
 def expressed(recipe: Recipe, start: Recipe) -> Recipe:
@@ -189,23 +190,28 @@ def _schedule(schedule: Any) -> Section | None:
 
 
 def _augmentation(train: Any) -> Section:
-    """What happens to the images of a train split, and is not what happens to none."""
-    if not isinstance(train, Augmented):
+    """What happens to the examples of a train split, and is not what happens to none."""
+    if not isinstance(train, Augmented | Masked):
         return {}
-    set_to = vars(train.augment) | {"copies": train.copies}
+    kind = kind_reading(plain_of(train).encoding)
+    assert kind is not None
+    set_to = vars(train.masks) if isinstance(train, Masked) else vars(train.augment) | {"copies": train.copies}
     return {
         name: list(set_to[name]) if isinstance(set_to[name], tuple) else set_to[name]
-        for name, parameter in augmentation_parameters().items()
+        for name, parameter in augmentation_parameters()[kind.name].items()
         if set_to[name] != parameter.default
     }
 
 
 def _objective(loss: Any) -> Section | None:
     """The likelihood of classes, which remedies smooth; the others stay what they are."""
-    if type(loss) is not Categorical or loss.reduction != "mean":
+    if type(loss) is WeightedLoss:
+        loss = loss.likelihood
+    plain = type(loss) is Categorical and loss.reduction in ("mean", "none")
+    if not plain and type(loss) is not Tagging:
         return None
     weights = {} if loss.class_weights is None else {"class_weights": loss.class_weights.tolist()}
-    return {"kind": "categorical", "label_smoothing": loss.label_smoothing, **weights}
+    return {"kind": "categorical" if plain else "tagging", "label_smoothing": loss.label_smoothing, **weights}
 
 
 def _bound(factory: Any, table: Mapping[str, Callable[..., Any]], leave_out: tuple[str, ...] = ()) -> Section | None:

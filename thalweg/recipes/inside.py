@@ -15,10 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from thalweg.core.errors import ThalwegError
 from thalweg.core.source import Source
-from thalweg.data import ImageSource, TableSource, TargetKind
 from thalweg.measure import feature_maps, first_layer_filters, maximize, occlusion, receptive_field, saliency
 from thalweg.measure.inside.filters import convolutions
 from thalweg.measure.looking import looking
+from thalweg.recipes.data_kinds import kind_of_source
 from thalweg.recipes.predict import outputs_of
 from thalweg.training import Run
 
@@ -112,8 +112,8 @@ def _examples(run: Run, source: Source) -> Examples | None:
     whole = all(isinstance(y, Tensor) and y.dim() == 1 and not y.is_floating_point() for y in targets)
     if whole and outputs.shape[1] > 1:
         truths = torch.cat([y.cpu() for y in targets])
-    if isinstance(source, TableSource | ImageSource) and source.encoding.schema.target.kind is TargetKind.CLASSES:
-        labels = [str(label) for label in source.encoding.schema.target.labels]
+    if kind_of_source(source) is not None and (known := source.encoding.labels):  # type: ignore[attr-defined]
+        labels = [str(label) for label in known]
     return Examples(source, outputs, truths, labels)
 
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter
 from typing import Any
 
@@ -14,12 +14,12 @@ from thalweg.optim import AVERAGES, OPTIMIZERS, SCHEDULES, Grouped
 from thalweg.recipes.augmenting import augmentation_parameters
 from thalweg.recipes.build import DEFAULTS
 from thalweg.recipes.construction import BESIDE
+from thalweg.recipes.data_kinds import KINDS, data_parameters
 from thalweg.recipes.pieces import (
     MODELS,
     OBJECTIVES,
     PENALTIES,
     WITHHELD,
-    data_parameters,
     fit,
     model_around,
 )
@@ -38,10 +38,12 @@ NAMED: dict[str, Mapping[str, Callable[..., Any]]] = {
 UNNAMED = {
     "data": data_parameters(),
     "augmentation": augmentation_parameters(),
-    "stopping": named_parameters(EarlyStopping),
-    "fit": named_parameters(fit),
+    "stopping": {"": named_parameters(EarlyStopping)},
+    "fit": {"": named_parameters(fit)},
 }
-FOUND = dict.fromkeys(("inputs", "outputs", "channels", "epochs"), "by the data")
+"""The keys of the other sections, for each kind of data where they go by that."""
+FOUND = dict.fromkeys(("inputs", "outputs", "channels", "vocabulary", "places", "head", "epochs"), "by the data")
+"""What the data decide; of [data] itself only the channels."""
 SAID_BY_NAME = {"a function": "text or a table"}
 """A piece inside a piece is said as a section is: by its kind alone, or as a table with a kind."""
 
@@ -65,7 +67,7 @@ def keys() -> Iterator[Key]:
     """Every key of every section, in the order of the sections."""
     for section in SECTIONS:
         if section in UNNAMED:
-            yield from (_key(section, "", parameter, name) for name, parameter in UNNAMED[section].items())
+            yield from _by_kind_of_data(section)
             continue
         usual = str(DEFAULTS.get(section, {}).get("kind", "by the data" if section == "objective" else "needed"))
         yield Key(section, "", "kind", "text", usual)
@@ -75,6 +77,15 @@ def keys() -> Iterator[Key]:
             for name, parameter in named_parameters(factory).items():
                 if name != "params" and name not in WITHHELD:
                     yield _key(section, kind, parameter, name)
+
+
+def _by_kind_of_data(section: str) -> Iterator[Key]:
+    """The keys of a section; one that is the same of every kind of data goes with any."""
+    given = UNNAMED[section]
+    for name in dict.fromkeys(name for parameters in given.values() for name in parameters):
+        found = [_key(section, kind, own[name], name) for kind, own in given.items() if name in own]
+        alike = len({(key.may_be, key.default) for key in found}) == 1 and len(found) == len(KINDS)
+        yield from [replace(found[0], kind="")] if alike else found
 
 
 def _key(section: str, kind: str, parameter: Parameter, name: str) -> Key:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import torch
 from torch import nn
 
 from thalweg.core.errors import RecipeError, did_you_mean
-from thalweg.core.kinds import check_arguments, check_kinds, check_name
-from thalweg.core.signature import argument_names, named_parameters
-from thalweg.data import ImageOptions, load_table
-from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian
+from thalweg.core.kinds import check_arguments, check_name
+from thalweg.core.signature import argument_names
+from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian, Tagging
 from thalweg.measure.metrics import METRICS
-from thalweg.nn import Prepared, cnn, mlp
+from thalweg.nn import Prepared, cnn, encoder, gat, gcn, mlp, rnn
 from thalweg.nn import pretrained as with_weights
 from thalweg.optim import AVERAGES, Grouped, optimizer_by_name, schedule_by_name
 from thalweg.recipes.construction import BESIDE, built, imported, kind_and_arguments, named, placed
@@ -23,32 +21,23 @@ from thalweg.recipes.settings import Settings
 from thalweg.training import EarlyStopping
 from thalweg.training.recipe import check_counts, check_step
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "encoder": encoder,
+    "rnn": rnn,
+    "gcn": gcn,
+    "gat": gat,
+}
 OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "gaussian": Gaussian,
     "bernoulli": Bernoulli,
     "categorical": Categorical,
+    "tagging": Tagging,
 }
 PENALTIES: dict[str, Callable[..., Any]] = {"l1": L1, "l2": L2}
 WITHHELD = ("reduction",)
 """What a recipe asks of every likelihood, and so no setting says: one value, the mean."""
-
-
-def data_parameters() -> dict[str, Parameter]:
-    """The keys of [data]: where the data are, the arguments of `load_table`, two by plainer names, those of images."""
-    renamed = {"data": "source", "test_path": "test", "seed": "split_seed"}
-    kinds = {"source": str, "test": str | None, "features": Sequence[str] | str | None}
-    own = named_parameters(load_table) | named_parameters(ImageOptions)
-    keys = {renamed.get(name, name): parameter for name, parameter in own.items()}
-    return {
-        name: parameter.replace(annotation=kinds.get(name, parameter.annotation)) for name, parameter in keys.items()
-    }
-
-
-def check_data(settings: Settings) -> None:
-    """Refuse a key of [data] whose value is of the wrong kind, naming file and line."""
-    with placed(settings, "data", load_table, settings["data"]):
-        check_kinds("[data]", data_parameters(), settings["data"])
 
 
 def model_piece(settings: Settings, given: Mapping[str, Any], folder: Path | None = None) -> Callable[[], nn.Module]:
@@ -144,10 +133,10 @@ def stopping_piece(settings: Settings) -> EarlyStopping | None:
     return built(settings, "stopping", EarlyStopping, arguments) if arguments else None
 
 
-def fit_piece(settings: Settings, metrics: list[str]) -> dict[str, Any]:
+def fit_piece(settings: Settings, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a recipe that [fit] says; `metrics` are those of the task, where none are named."""
     fields: dict[str, Any] = built(settings, "fit", fit, settings["fit"])
-    return fields | {"metrics": fields["metrics"] or {name: METRICS[name] for name in metrics}}
+    return fields | {"metrics": fields["metrics"] or dict(metrics)}
 
 
 def fit(

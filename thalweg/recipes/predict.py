@@ -1,6 +1,7 @@
-"""predict: (Run, table or images) -> predictions beside the rows, by the run's own preprocessing."""
+"""predict: (Run, table, images, recordings, graph) -> predictions beside the rows, by the run's own preprocessing."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,27 +12,17 @@ from thalweg.core.device import resolve_device
 from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.files import damaged, read_object
 from thalweg.core.finite import all_finite
+from thalweg.core.nest import Nest, to_device
 from thalweg.core.notices import notice
 from thalweg.core.objective import apply
 from thalweg.core.source import Source
-from thalweg.data import (
-    Encoding,
-    ImageEncoding,
-    Schema,
-    TableSource,
-    image_inputs,
-    judged_images,
-    prediction_frame,
-    read_table,
-)
 from thalweg.data.places import listed
+from thalweg.recipes.data_kinds import DataKind, kind_reading
 from thalweg.training import Run, evaluate
 from thalweg.training.evaluate import Scores
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-ROWS_AT_ONCE = 4096
 
 
 def predict(
@@ -39,7 +30,8 @@ def predict(
 ) -> "DataFrame":
     """The rows of a table (a path or a DataFrame) with `prediction`, and for classes `probability`, beside them.
 
-    Of a run on images: the images of a folder, a file, or a table of paths, each with its path or row.
+    Of a run on images: the images of a folder, a file, or a table of paths, each with its path or row; on recordings
+    likewise; on sentences with tags a file of words, each with a row; on a graph another one, all its nodes.
 
     The table is encoded by what the run's training rows said: means, categories, labels. A category never seen in
     training counts as none of those that were, and that is said. `proba` adds the probability of every class;
@@ -55,48 +47,22 @@ def predict(
     Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column,
     `RecipeError` for probabilities of numbers.
     """
-    encoding = _encoding_of(run)
+    kind, encoding = _kind_of(run)
     check_weights(run)
     if (proba or calibrated) and encoding.task == "regression":
         named = " and ".join(f"--{name}" for name, given in (("proba", proba), ("calibrated", calibrated)) if given)
         target = listed(list(encoding.schema.target.names))
         raise RecipeError(f"{target} is predicted as a number, which has no probabilities. Leave {named} out.")
     heat = kept_temperature(run) if calibrated else 1.0
-    where = resolve_device(device)
-    if isinstance(encoding, ImageEncoding):
-        return _images(run, table, encoding, where, proba, heat)
-    frame = open_table(run, str(table)) if isinstance(table, str | Path) else table
-    inputs = encoding.inputs(frame)
-    outputs = _outputs(run, (inputs[i : i + ROWS_AT_ONCE] for i in range(0, len(inputs), ROWS_AT_ONCE)), where)
-    return prediction_frame(frame, encoding, outputs, all_probabilities=proba, temperature=heat)
-
-
-def _images(
-    run: Run, images: Any, encoding: ImageEncoding, device: torch.device, proba: bool, heat: float
-) -> "DataFrame":
-    """The predictions on images; those that cannot be read have none."""
-    found = image_inputs(images, encoding)
-    outputs = _outputs(run, found.batches(), device)
-    frame = prediction_frame(found.frame, encoding, outputs, all_probabilities=proba, temperature=heat)
-    return found.with_gaps(frame)
+    outputs = partial(_outputs, run, resolve_device(device))
+    rows = kind.opened(str(table), encoding) if isinstance(table, str | Path) else table
+    return kind.predicted(rows, encoding, outputs, all_probabilities=proba, temperature=heat)
 
 
 def open_rows(run: Run, file: str) -> Any:
-    """What `predict` is given for a file: its rows, read as the run's own table was; of a run on images its path."""
-    return Path(file) if isinstance(_encoding_of(run), ImageEncoding) else open_table(run, file)
-
-
-def open_table(run: Run, file: str) -> "DataFrame":
-    """The rows of a file, or of stdin for `-`, read as the run's own table was, with a header or without."""
-    schema = _encoding_of(run).schema
-    assert isinstance(schema, Schema)
-    names = listed([column.name for column in schema.columns])
-    mend = (
-        f"The run was trained on a table with a header: put the names of the columns into the first line ({names})."
-        if schema.header
-        else "The run was trained on a table without one: take this line away, and keep the order of the columns."
-    )
-    return read_table(file if file == "-" else Path(file), header=schema.header, header_mend=mend)
+    """What `predict` is given for a file: its rows, read as the run's own table was; of other data its path."""
+    kind, encoding = _kind_of(run)
+    return kind.opened(file, encoding)
 
 
 def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
@@ -104,11 +70,9 @@ def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
 
     Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column.
     """
-    encoding = _encoding_of(run)
+    kind, encoding = _kind_of(run)
     check_weights(run)
-    if isinstance(encoding, ImageEncoding):
-        return evaluate(run, judged_images(file, encoding), device=device)
-    return evaluate(run, TableSource.of(open_table(run, file), encoding), device=device)
+    return evaluate(run, kind.judged(file, encoding), device=device)
 
 
 def check_weights(run: Run) -> None:
@@ -127,13 +91,15 @@ def check_weights(run: Run) -> None:
         notice(f"{name} ended as {run.status}. {run.status.sentence} The weights that are used are {which}.")
 
 
-def _encoding_of(run: Run) -> Encoding | ImageEncoding:
-    if not isinstance(run.preprocessing, Encoding | ImageEncoding):
+def _kind_of(run: Run) -> tuple[DataKind, Any]:
+    """The kind of data that a run was trained on, and its encoding."""
+    kind = kind_reading(run.preprocessing)
+    if kind is None:
         raise RunError(
             "This run was not trained on a table, so thalweg does not know how to turn rows into its inputs. Call its "
             "model: run.model(x)."
         )
-    return run.preprocessing
+    return kind, run.preprocessing
 
 
 def kept_temperature(run: Run) -> float:
@@ -165,11 +131,16 @@ def _is_calibration(kept: Any) -> bool:
 
 def outputs_of(run: Run, source: Source) -> Tensor:
     """The best model's outputs on a source of pairs, in its own order, on the CPU."""
+    return torch.cat(batch_outputs(run, source))
+
+
+def batch_outputs(run: Run, source: Source) -> list[Tensor]:
+    """The same, batch by batch."""
     device = next(run.model.parameters()).device
-    return _outputs(run, (x for x, _ in source.batches(0, 0, None)), device)
+    return _outputs(run, device, (x for x, _ in source.batches(0, 0, None)))
 
 
-def _outputs(run: Run, batches: Iterable[Any], device: torch.device) -> Tensor:
+def _outputs(run: Run, device: torch.device, batches: Iterable[Nest]) -> list[Tensor]:
     model = run.model.to(device).eval()
     with torch.no_grad():
-        return torch.cat([apply(model, batch.to(device)).cpu() for batch in batches])
+        return [apply(model, to_device(batch, device)).cpu() for batch in batches]

@@ -9,8 +9,8 @@ from thalweg.core.files import damaged, read_object
 from thalweg.core.lock import is_locked
 from thalweg.core.notices import notice
 from thalweg.core.randomness import untouched
-from thalweg.data import Encoding, ImageEncoding
 from thalweg.recipes.build import Loaded, assemble
+from thalweg.recipes.data_kinds import encoding_from
 from thalweg.recipes.python_file import load_python
 from thalweg.recipes.settings import Settings
 from thalweg.training import Outcome, Recipe, Run
@@ -88,7 +88,7 @@ def _history(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def kept_recipe(folder: Path, encoding: Encoding | ImageEncoding | None) -> Recipe:
+def kept_recipe(folder: Path, encoding: Any) -> Recipe:
     """The recipe that a run folder describes.
 
     Raises `RunError` where it does not, or the recipe was made of Python objects.
@@ -103,9 +103,7 @@ def kept_recipe(folder: Path, encoding: Encoding | ImageEncoding | None) -> Reci
         raise damaged(file, f"what it says of the recipe is not whole ({type(error).__name__}: {error})") from error
 
 
-def _rebuilt(
-    folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any], encoding: Encoding | ImageEncoding | None
-) -> Recipe:
+def _rebuilt(folder: Path, origin: dict[str, Any] | None, counts: dict[str, Any], encoding: Any) -> Recipe:
     if origin is None or "case" in origin:
         raise RunError(
             f"The run {folder.name} was trained from Python objects, which are not kept in its folder. Give the recipe "
@@ -125,13 +123,13 @@ def _rebuilt(
         raise RecipeError(f"{folder / 'recipe.json'}: {error}") from error
 
 
-def kept_encoding(folder: Path) -> Encoding | ImageEncoding | None:
-    """What turns a table or images into tensors, as a run folder keeps it; None where there is neither."""
+def kept_encoding(folder: Path) -> Any:
+    """What turns data into tensors, as a run folder keeps it; None where it keeps nothing."""
     file = folder / "preprocessing.json"
     if not file.exists():
         return None
     try:
         plain = read_object(file)
-        return (ImageEncoding if plain.get("kind") == "images" else Encoding).from_json(plain)
+        return encoding_from(plain)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(file, f"what it says of the table is not whole ({type(error).__name__}: {error})") from error

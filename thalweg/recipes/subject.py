@@ -12,10 +12,12 @@ from typing import Any
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.notices import collecting, notice
 from thalweg.recipes.build import recipe_from
+from thalweg.recipes.data_kinds import BUILT_IN
 from thalweg.recipes.python_file import load_python
 from thalweg.recipes.settings import Settings, read_settings
-from thalweg.recipes.tables import BUNDLED, TABLE_ENDINGS
 from thalweg.training import Recipe
+
+DATA_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz", ".conllu", ".conll")
 
 
 def load(
@@ -47,15 +49,15 @@ def _loaded(
 ) -> Recipe:
     changes = [*assignments, *([] if seed is None else [f"fit.seed={seed}"])]
     elsewhere = path.suffix and path.parent != Path() and path.parent.is_dir()  # whose own error names its neighbours
-    if text not in BUNDLED and not path.exists() and not elsewhere:
+    if text not in BUILT_IN and not path.exists() and not elsewhere:
         raise RecipeError(_nowhere(text))
     if path.suffix == ".py":
         _refuse_data(text, data)
         return load_python(path, changes)
-    if text not in BUNDLED and path.suffix == ".toml":
+    if text not in BUILT_IN and path.suffix == ".toml":
         given = {"file": "recipe.toml", "text": _text(path)}
         return recipe_from(_over(read_settings(path), data, changes), path.stem, given, path.parent)
-    name = text if text in BUNDLED else path.absolute().name.split(".")[0]
+    name = text if text in BUILT_IN else path.absolute().name.split(".")[0]
     return recipe_from(_over(Settings({"data": {"source": text}}), data, changes), name)
 
 
@@ -85,7 +87,7 @@ def _refuse_data(text: str, data: Mapping[str, Any] | None) -> None:
 
 
 def _nowhere(text: str) -> str:
-    endings = (".toml", ".py", *TABLE_ENDINGS)
+    endings = (".toml", ".py", *DATA_ENDINGS)
     here = [item.name for item in Path.cwd().iterdir() if item.name.endswith(endings)]
-    near = did_you_mean(text, [*BUNDLED, *here])
+    near = did_you_mean(text, [*BUILT_IN, *here])
     return f"There is no subject '{text}': no such file here, and no built-in data of that name.{near}"

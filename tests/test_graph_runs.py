@@ -1,0 +1,77 @@
+"""Runs over graphs from the command line."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import thalweg
+from thalweg.cli import main
+from thalweg.core.errors import RecipeError
+from thalweg.data import GraphEncoding
+from thalweg.loss import WeightedLoss
+from thalweg.recipes.predict import judge_file
+
+
+@pytest.fixture
+def papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    topics = ["maths sum proof", "maths proof", "music song", "music song sum"]
+    rows = [f"p{i},{['science', 'art'][i % 4 // 2]},{topics[i % 4]}" for i in range(40)]
+    Path("papers").mkdir()
+    Path("papers/nodes.csv").write_text("\n".join(["id,label,words", *rows, "p40,,song"]))
+    Path("papers/edges.csv").write_text("\n".join(f"p{i},p{i + 4}" for i in range(36)))
+    return Path("papers")
+
+
+def test_from_a_folder_to_predictions(papers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "papers", "--quiet"]) == 0
+    (path,) = Path("runs").iterdir()
+    capsys.readouterr()
+    assert main(["predict", str(path), "papers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "id,label,words,prediction,probability"
+    assert len(lines) == 42  # all nodes, with a label or without
+    assert lines[41].split(",")[3] == "art"
+    assert main(["evaluate", str(path), "papers", "--fail-if", "accuracy<0.9"]) == 0
+    run = thalweg.load_run(path)
+    assert isinstance(run.preprocessing, GraphEncoding)
+    assert isinstance(run.recipe.objective, WeightedLoss)
+    assert (run.recipe.batch_size, run.recipe.epochs) == (None, 200)
+    assert run.recipe.optimizer.keywords == {"lr": 0.01, "weight_decay": 5e-4}
+    assert len(pd.read_csv(path / "predictions" / "test.csv")) == len(run.recipe.data.test.load())
+    assert run.preprocessing.schema.normalize == "rows"
+    features = run.recipe.data.train.load().inputs[0].dense()
+    assert features.sum(1).allclose(features.new_ones(41))
+
+
+def test_the_karate_club(tmp_path: Path) -> None:
+    run = thalweg.train(thalweg.load("karate", assignments=["model.kind=gat", "model.width=4"]), out=tmp_path)
+    assert run.recipe.optimizer.keywords["lr"] == 0.005
+    again = thalweg.load_run(run.path)
+    assert len(thalweg.predict(again, "karate")) == 34
+    assert judge_file(again, "karate")["accuracy"][0] > 0.8
+
+
+def test_a_diagnosis_comes_to_its_end(papers: Path) -> None:
+    assert thalweg.diagnose(thalweg.load("papers", assignments=["epochs=10"]), budget=3).cause is not None
+
+
+@pytest.mark.parametrize(
+    ("subject", "setting", "says"),
+    [
+        (
+            "karate",
+            "data.id=club",
+            "'karate' brings its own columns and splits, so 'id' changes nothing. Leave it out.",
+        ),
+        ("papers", "data.lower=true", "papers holds a graph, and 'lower' is for texts. Leave it out."),
+        ("papers", "model.kind=rnn", "the model 'rnn' does not read graphs. Give one of gcn, gat"),
+        ("papers", "model.kind=gcm", "there is no model 'gcm'. Did you mean 'gcn'?"),
+        ("papers", "data.normalize=row", "normalize='row' is not known. Did you mean 'rows'?"),
+        ("iris", "model.kind=gcn", "the model 'gcn' does not read tables."),
+    ],
+)
+def test_settings_that_cannot_be(papers: Path, subject: str, setting: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        thalweg.load(subject, assignments=[setting])

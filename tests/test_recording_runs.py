@@ -1,0 +1,108 @@
+"""Runs over recordings from the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import thalweg
+from thalweg.cli import main
+from thalweg.core.errors import DataError, RecipeError
+from thalweg.core.notices import collecting
+from thalweg.data import Masked
+from thalweg.recipes.express import as_toml, expressed
+from thalweg.recipes.predict import judge_file
+
+soundfile = pytest.importorskip("soundfile")
+SAID = {"pattern": "{label}_{speaker}_{index}", "test": "index<2"}
+QUICK = ["epochs=2", "model.width=8", "model.depth=1"]
+
+
+def tone(pitch: float, seconds: float) -> np.ndarray:
+    return np.sin(2 * np.pi * pitch * np.arange(int(8000 * seconds)) / 8000) / 2
+
+
+@pytest.fixture
+def sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("sounds").mkdir()
+    for index in range(8):
+        for word, pitch in (("low", 300), ("high", 1500)):
+            for speaker in ("anna", "theo"):
+                soundfile.write(f"sounds/{word}_{speaker}_{index}.wav", tone(pitch + index, 0.1 + 0.01 * index), 8000)
+    return Path("sounds")
+
+
+def test_from_a_folder_to_predictions(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [f"data.{key}={value}" for key, value in SAID.items()]
+    sets = [part for item in (*QUICK, *given, "epochs=12", "optimizer.lr=0.02") for part in ("--set", item)]
+    assert main(["train", "sounds", *sets, "--quiet"]) == 0
+    (path,) = Path("runs").iterdir()
+    capsys.readouterr()
+    assert main(["predict", str(path), "sounds"]) == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["path", "seconds", "prediction", "probability"]
+    assert all(row[0].startswith(row[2]) for row in rows[1:])
+    assert len(rows) == 33
+    run = thalweg.load_run(path)
+    assert thalweg.predict(run, "sounds/low_anna_3.wav")["prediction"].tolist() == ["low"]
+    assert judge_file(run, "sounds")["accuracy"][0] == 1
+    assert len(run.recipe.data.test.load()) == 8
+    held_out = pd.read_csv(path / "predictions" / "test.csv")
+    assert held_out.columns.tolist() == ["path", "label", "speaker", "index", "seconds", "prediction", "probability"]
+    assert main(["report", "last"]) == 0
+
+
+def test_folders_of_classes_and_masks(sounds: Path, tmp_path: Path) -> None:
+    for word in ("low", "high"):
+        (tmp_path / "classes" / word).mkdir(parents=True)
+        for file in sounds.glob(f"{word}_*"):
+            file.rename(tmp_path / "classes" / word / file.name)
+    recipe = thalweg.load("classes", assignments=[*QUICK, "model.kind=rnn", "augmentation.time_masks=1"])
+    assert isinstance(recipe.data.train, Masked)
+    assert recipe.data.train.masks.time_masks == 1
+    assert expressed(recipe.but(penalty=None), recipe).difference(recipe) == []
+    assert "time_masks = 1" in (as_toml(recipe, tmp_path) or "")
+    run = thalweg.train(recipe, out=tmp_path / "runs")
+    assert set(judge_file(thalweg.load_run(run.path), "classes")) >= {"loss", "accuracy"}
+    assert isinstance(thalweg.load_run(run.path).recipe.data.train.load(), Masked)
+
+
+def test_a_test_rule_on_the_group_leaves_validation_to_the_others(sounds: Path) -> None:
+    data = {"pattern": SAID["pattern"], "test": "speaker=theo", "group": "speaker"}
+    with collecting() as notices:
+        splits = thalweg.load("sounds", data=data, assignments=QUICK).data
+    held = {name: set(getattr(splits, name).rows["speaker"]) for name in ("train", "validation", "test")}
+    assert held == {"train": {"anna"}, "validation": {"anna"}, "test": {"theo"}}
+    assert any("holds out by 'speaker'" in notice for notice in notices)
+    assert set(splits.test.meta([0])["group"]) == {"theo"}
+
+
+def test_a_diagnosis_comes_to_its_end(sounds: Path) -> None:
+    assert thalweg.diagnose(thalweg.load("sounds", data=SAID, assignments=QUICK), budget=3).cause is not None
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        (
+            "augmentation.flip=true",
+            "'flip' changes tables and images, but the data are recordings. Leave it out, or give",
+        ),
+        ("augmentation.pitch_share=1.5", "pitch_share is 1.5, but it is a share, from 0 to 1"),
+        ("data.cache=off", "sounds holds recordings, and 'cache' is for images. Leave it out."),
+        ("data.mels=0", "mels=0"),
+        ("data.damaged=skp", "Did you mean 'skip'"),
+    ],
+)
+def test_settings_that_cannot_be(sounds: Path, setting: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        thalweg.load("sounds", data=SAID, assignments=[setting])
+
+
+def test_what_they_are_has_to_be_said(sounds: Path) -> None:
+    with pytest.raises(DataError, match="sounds holds 32 recordings"):
+        thalweg.load("sounds")
+    with pytest.raises(DataError, match="Which column is to be predicted"):
+        thalweg.load("sounds", data={"pattern": "{}_{}_{index}"})

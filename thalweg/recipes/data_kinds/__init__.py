@@ -1,0 +1,23 @@
+"""Kinds of data: what a recipe in settings has to know of each, one object a kind."""
+
+from thalweg.recipes.data_kinds.kind import DataKind
+from thalweg.recipes.data_kinds.known import (
+    BUILT_IN,
+    KINDS,
+    data_parameters,
+    encoding_from,
+    kind_of_source,
+    kind_reading,
+    load_splits,
+)
+
+__all__ = [
+    "BUILT_IN",
+    "KINDS",
+    "DataKind",
+    "data_parameters",
+    "encoding_from",
+    "kind_of_source",
+    "kind_reading",
+    "load_splits",
+]

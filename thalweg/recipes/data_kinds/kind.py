@@ -1,0 +1,184 @@
+"""A kind of data: all that a recipe in settings has to know of tables, images, texts, tags, recordings or graphs.
+
+Each kind is one object: how it is recognized, which keys of [data] it has, how it is loaded, trained by default, judged
+and predicted. What reads settings asks the kind and never which kind it is.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from inspect import Parameter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.core.errors import RecipeError
+from thalweg.core.nest import Nest
+from thalweg.core.objective import is_objective
+from thalweg.core.signature import named_parameters
+from thalweg.core.source import Source, Splits
+from thalweg.data import TargetKind, prediction_frame
+from thalweg.loss import WeightedLoss
+from thalweg.measure.metrics import METRICS as MEASURES
+from thalweg.measure.resampling import Through, column, unweighted
+from thalweg.recipes.pieces import MODELS
+from thalweg.recipes.settings import Section, Settings
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Outputs = Callable[[Iterable[Nest]], list[Tensor]]
+"""What a model says of batches of inputs, on the CPU."""
+OBJECTIVE = {TargetKind.CLASSES: "categorical", TargetKind.SOFT: "categorical", TargetKind.NUMBERS: "gaussian"}
+METRICS = {
+    TargetKind.CLASSES: ("accuracy", "balanced_accuracy", "f1", "auc"),
+    TargetKind.SOFT: ("accuracy",),
+    TargetKind.NUMBERS: ("mae", "rmse", "r2"),
+}
+"""For each kind of target its likelihood, and the metrics beside it."""
+MOST_TOLD_APART = 10
+"""So many numbers to predict have metrics of their own."""
+
+
+class DataKind(ABC):
+    """One kind of data; `known.py` lists them.
+
+    `holds` is what a source of the kind holds ("a table"), `plural` what its keys are for ("tables"); `models` are the
+    built-in networks that read it, the first by default; `named` are its built-in data; `spelled` are the keys of
+    [data] that the loader calls otherwise; `augmentation` makes what [augmentation] says, None where nothing does.
+    """
+
+    name: ClassVar[str]
+    holds: ClassVar[str]
+    plural: ClassVar[str]
+    models: ClassVar[tuple[str, ...]]
+    named: ClassVar[tuple[str, ...]] = ()
+    spelled: ClassVar[Mapping[str, str]] = {"test": "test_path", "split_seed": "seed"}
+
+    @abstractmethod
+    def loaders(self) -> Sequence[Callable[..., Any]]:
+        """The functions whose arguments are the keys of [data]; the first is given the source."""
+
+    @abstractmethod
+    def recognizes(self, path: Path, options: Mapping[str, Any]) -> bool:
+        """Whether a path, read as the keys of [data] say, holds this kind."""
+
+    @abstractmethod
+    def load(self, source: str | Path, arguments: dict[str, Any], settings: Settings) -> Splits:
+        """The splits, of built-in data or a path; `arguments` are those of the loader."""
+
+    @abstractmethod
+    def reads(self, encoding: Any) -> bool:
+        """Whether an encoding is of this kind."""
+
+    @abstractmethod
+    def from_json(self, plain: Mapping[str, Any]) -> Any:
+        """The encoding that preprocessing.json holds."""
+
+    @abstractmethod
+    def defaults(self, settings: Settings, train: Any) -> dict[str, Section]:
+        """What sections say where the settings do not, by the training examples."""
+
+    @abstractmethod
+    def sizes(self, encoding: Any, outputs: int, model: str) -> dict[str, Any]:
+        """What the data decide of a model of a built-in kind, beside its outputs."""
+
+    @abstractmethod
+    def opened(self, file: str, encoding: Any) -> Any:
+        """What `predicted` is given for a file that the command line names."""
+
+    @abstractmethod
+    def predicted(self, data: Any, encoding: Any, outputs: Outputs, **shown: Any) -> "DataFrame":
+        """Rows with predictions beside them; `shown` is said to `prediction_frame`."""
+
+    @abstractmethod
+    def judged(self, file: str, encoding: Any) -> Source:
+        """The examples of a file that holds targets too."""
+
+    def parameters(self) -> dict[str, Parameter]:
+        """The keys of [data]: the arguments of the loaders, some by plainer names."""
+        plain = {argument: key for key, argument in self.spelled.items()}
+        first, *others = map(named_parameters, self.loaders())
+        source = next(iter(first))
+        own = {**{plain.get(name, name): parameter for name, parameter in first.items() if name != source}}
+        for each in others:
+            own |= {plain.get(name, name): parameter for name, parameter in each.items()}
+        return {"source": first[source].replace(annotation=str, default=Parameter.empty), **own} | self.changed(own)
+
+    def changed(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+        """Keys whose kind or default differs from the loader's."""
+        return {"test": parameters["test"].replace(annotation=str | None)} if "test" in parameters else {}
+
+    def augmentation(self) -> Callable[..., Any] | None:
+        """What the keys of [augmentation] make."""
+        return None
+
+    def altered(self, train: Any, chosen: Any, copies: int) -> Any:
+        """The train split as [augmentation] changes it."""
+        raise NotImplementedError
+
+    def likelihood(self, encoding: Any) -> str:
+        """The objective that is due."""
+        return OBJECTIVE[encoding.schema.target.kind]
+
+    def metrics(self, encoding: Any) -> dict[str, Any]:
+        """The metrics that are taken where none are named; `fitting` says which may be."""
+        return {name: MEASURES[name] for name in METRICS[encoding.schema.target.kind]}
+
+    def fitting(self, encoding: Any) -> tuple[str, ...]:
+        """The names of metrics that read such outputs."""
+        numbers = encoding.schema.target.kind is TargetKind.NUMBERS
+        return METRICS[TargetKind.NUMBERS if numbers else TargetKind.CLASSES]
+
+    def weights(self, encoding: Any) -> str | None:
+        """The column that says what an example counts."""
+        weights: str | None = encoding.schema.weights
+        return weights
+
+    def objective(self, likelihood: nn.Module, encoding: Any) -> nn.Module:
+        """The likelihood as it reads this kind's batches."""
+        return likelihood if self.weights(encoding) is None else WeightedLoss(likelihood)
+
+    def measured(self, metrics: Mapping[str, Any], encoding: Any) -> dict[str, Any]:
+        """Metrics on these targets; of a few numbers also of each, `mae_price`, for their mean mixes units.
+
+        Every example counts alike, also where the loss has weights.
+        """
+        named, names = dict(metrics), encoding.schema.target.names
+        if encoding.schema.target.kind is TargetKind.NUMBERS and 1 < len(names) <= MOST_TOLD_APART:
+            for key, metric in metrics.items():
+                named |= {
+                    f"{key}_{name}": Through(metric, partial(column, place=place)) for place, name in enumerate(names)
+                }
+        weighted = self.weights(encoding) is not None
+        return {
+            key: Through(metric, unweighted) if weighted and not is_objective(metric) else metric
+            for key, metric in named.items()
+        }
+
+    def class_numbers(self, source: Any) -> Tensor:
+        """The class numbers of all examples of a source, one behind the other."""
+        targets = [y[0] if isinstance(y, tuple) else y for _, y in source.batches(0, 0, None)]
+        return torch.cat(targets)
+
+    def scored(self, source: Any, outputs: list[Tensor]) -> Tensor:
+        """The outputs that go with `class_numbers`, of those of a source's batches in its own order."""
+        return torch.cat(outputs)
+
+    def frame(self, source: Any, outputs: list[Tensor], **shown: Any) -> "DataFrame":
+        """A split's own rows with predictions beside them."""
+        return prediction_frame(source.rows, source.encoding, torch.cat(outputs), **shown)
+
+    def check_model(self, settings: Settings, encoding: Any) -> None:
+        """Refuse a built-in network that cannot read such data.
+
+        Raises `RecipeError` naming file and line.
+        """
+        kind = settings["model"].get("kind")
+        if kind in MODELS and kind not in self.models:
+            raise RecipeError(
+                f"{settings.place('model', 'kind')}the model '{kind}' does not read {self.plural}. Give one of "
+                f'{", ".join(self.models)}, or your own: kind = "mypackage.nets:Net".'
+            )
