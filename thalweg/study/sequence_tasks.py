@@ -57,9 +57,9 @@ def copy(count: int, length: int, symbols: int, furthest: int, seed: int) -> tup
 
     >>> tokens, target = copy(1, 5, symbols=2, furthest=3, seed=0)
     >>> (tokens[0] % 2).tolist(), distances(tokens, 2)[0].tolist()
-    ([0, 1, 1, 1, 1], [1, 2, 1, 1, 3])
+    ([0, 1, 1, 0, 1], [1, 2, 2, 2, 1])
     >>> target.tolist()
-    [[-100, -100, 1, 1, 1]]
+    [[-100, -100, 0, 1, 0]]
     """
     random = torch.Generator().manual_seed(seed)
     symbol = torch.randint(0, symbols, (count, length), generator=random)
