@@ -224,11 +224,11 @@ def encoder(
     """
     check_count("encoder", "outputs", outputs)
     check_count("encoder", "depth", depth, least=0)
-    check_choice("encoder", "positions", positions, (*ADDED, *ATTENDED, None))
-    check_choice("encoder", "norm", norm, SEQUENCE_NORMS)
-    check_choice("encoder", "order", order, ("pre", "post"))
-    check_choice("encoder", "head", head, ("sequence", "position"))
-    check_choice("encoder", "pool", pool, POOLS)
+    for knob, value, options in (
+        ("positions", positions, (*ADDED, *ATTENDED, None)), ("norm", norm, SEQUENCE_NORMS),
+        ("order", order, ("pre", "post")), ("head", head, ("sequence", "position")), ("pool", pool, POOLS),
+    ):  # fmt: skip
+        check_choice("encoder", knob, value, options)
     attended = positions if positions in ATTENDED else None
     check_heads("encoder", width, heads, attended)
     check_places("encoder", vocabulary, places, word_dropout)
@@ -244,20 +244,15 @@ def encoder(
             causal=causal,
             activation=activation,
             dropout=dropout,
-        )
+        )  # fmt: skip
         for _ in range(depth)
     ]
     added: dict[str | None, Callable[[], nn.Module]] = {
         "sinusoidal": SinusoidalPositions,
         "learned": lambda: LearnedPositions(length, width),
     }
-    words = (
-        None
-        if places is None or vocabulary is None
-        else WordFeatures(vocabulary, places, width=width, word_dropout=word_dropout)
-    )
     return Encoder(
-        words or _embedding(inputs, vocabulary, patch, width),
+        _embedding(inputs, vocabulary, patch, width, places, word_dropout),
         layers,
         nn.Linear(width, outputs),
         positions=added[positions]() if positions in added else None,
@@ -267,13 +262,17 @@ def encoder(
     )
 
 
-def _embedding(inputs: int | None, vocabulary: int | None, patch: int | None, width: int) -> nn.Module:
+def _embedding(
+    inputs: int | None, vocabulary: int | None, patch: int | None, width: int, places: int | None, word_dropout: float
+) -> nn.Module:
     if (inputs is None) == (vocabulary is None) or (patch is not None and inputs is None):
         raise RecipeError(
             f"encoder: inputs is {inputs!r}, vocabulary {vocabulary!r} and patch {patch!r}, but it takes tokens, "
             "vectors or images. Give vocabulary= the number of tokens, inputs= the features of a position, or "
             "inputs= the channels and patch= the side of a patch."
         )
+    if vocabulary is not None and places is not None:
+        return WordFeatures(vocabulary, places, width=width, word_dropout=word_dropout)
     if vocabulary is not None:
         return TokenEmbedding(vocabulary, width)
     assert inputs is not None
