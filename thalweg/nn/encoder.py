@@ -232,21 +232,11 @@ def encoder(
     attended = positions if positions in ATTENDED else None
     check_heads("encoder", width, heads, attended)
     check_places("encoder", vocabulary, places, word_dropout)
-    layers = [
-        EncoderLayer(
-            width,
-            heads,
-            feed_forward=feed_forward,
-            norm=norm,
-            order=order,
-            positions=attended,
-            window=window,
-            causal=causal,
-            activation=activation,
-            dropout=dropout,
-        )  # fmt: skip
-        for _ in range(depth)
-    ]
+    knobs: dict[str, Any] = {
+        "feed_forward": feed_forward, "norm": norm, "order": order, "positions": attended,
+        "window": window, "causal": causal, "activation": activation, "dropout": dropout,
+    }  # fmt: skip
+    layers = [EncoderLayer(width, heads, **knobs) for _ in range(depth)]
     added: dict[str | None, Callable[[], nn.Module]] = {
         "sinusoidal": SinusoidalPositions,
         "learned": lambda: LearnedPositions(length, width),
