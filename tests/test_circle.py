@@ -33,6 +33,7 @@ def test_diagnose_prints_the_cause_and_leaves_a_page(capsys: pytest.CaptureFixtu
     assert json.loads((page.parent / "finding.json").read_text())["experiments"]
 
 
+@pytest.mark.battery
 def test_a_run_can_be_diagnosed_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "wine", "--quiet", "--set", "epochs=25"]) == 0
     capsys.readouterr()

@@ -217,9 +217,8 @@ def test_recalibrated_outputs_forgive_a_shift_and_nothing_else() -> None:
     torch.testing.assert_close(recalibrated(5 - 2 * numbers, numbers).float(), numbers)
 
 
-@pytest.mark.parametrize(
-    "changes", [pytest.param({"loop": forgetful}, marks=pytest.mark.battery), {"objective": squares_of_the_first_class}]
-)
+@pytest.mark.battery
+@pytest.mark.parametrize("changes", [{"loop": forgetful}, {"objective": squares_of_the_first_class}])
 def test_what_was_exchanged_is_offered_and_proved(changes: dict[str, Any]) -> None:
     recipe = classified(**changes)
     finding = thalweg.diagnose(recipe)

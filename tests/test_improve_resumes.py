@@ -101,7 +101,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
-@pytest.mark.parametrize("share", [0.4, pytest.param(0.75, marks=pytest.mark.battery)])
+@pytest.mark.battery  # each time one that was killed goes on, and one that the command line interrupted
+@pytest.mark.parametrize("share", [0.4, 0.75])
 def test_an_improvement_that_was_interrupted_goes_on(
     share: float, whole: tuple[Any, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

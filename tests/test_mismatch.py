@@ -349,6 +349,7 @@ def test_what_happens_to_train_inputs_already_goes_on() -> None:
     assert toward(whole, Turned(90.0)) is whole
 
 
+@pytest.mark.battery
 def test_images_turned_on_their_heads_are_learned_by_turning_them() -> None:
     shift = explained(bars, lambda x: x[:, :, ::-1].copy())
     first = remedies_for(Finding(Cause.MISMATCH, "", shift=shift))[0]

@@ -489,7 +489,11 @@ def test_what_is_adopted_is_the_part_that_pays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("examples", "says"), [(99, "all 99 test examples, too few to halve and read twice"), (100, "the half")]
+    ("examples", "says"),
+    [
+        (99, "all 99 test examples, too few to halve and read twice"),
+        pytest.param(100, "the half", marks=pytest.mark.battery),
+    ],
 )
 def test_a_small_test_split_is_asked_once_and_said_to_be_read_twice(examples: int, says: str) -> None:
     data = Splits(

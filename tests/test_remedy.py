@@ -118,6 +118,7 @@ class Stream(IterableDataset[Any]):
         yield from zip(X[100:], Y[100:], strict=True)
 
 
+@pytest.mark.battery
 def test_a_stream_of_test_data_costs_no_budget_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
     data = Splits(train=(X[:100], Y[:100]), validation=(X[100:], Y[100:]), test=DataLoader(Stream(), batch_size=16))
     result = thalweg.improve(recipe(data=data, epochs=30), rounds=1, budget=3)

@@ -98,6 +98,7 @@ def frozen() -> nn.Module:
     return model
 
 
+@pytest.mark.battery
 def test_what_is_frozen_is_freed_where_it_holds_the_network_back() -> None:
     """No check can tell frozen on purpose from frozen by mistake: it is offered where the train loss is too high."""
     x = 2 * torch.rand(240, 2, generator=torch.Generator().manual_seed(0)) - 1

@@ -305,6 +305,7 @@ class Blind(nn.Module):
         return output + 3 * self.sight * x[:, 1:]
 
 
+@pytest.mark.battery
 def test_the_price_of_a_remedy_that_makes_train_and_validation_anew_is_told() -> None:
     """It is unknown for a resplit alone, which trains on what was held out."""
     x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))

@@ -93,7 +93,22 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(name: str)
     assert not set(first.seeds) & set(other.seeds)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+ELSEWHERE = (
+    "sharing",
+    "pooling",
+    "batch-norm",
+    "spatial-transformer",
+    "attention-vs-cnn",
+    "norm",
+    "truncate",
+    "rnn-vs-attention",
+)
+"""Studies that tests of their own run each time."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.battery] if name in ELSEWHERE else []) for name in STUDIES]
+)
 def test_the_files_of_a_study_say_what_was_found(name: str, tmp_path: Path) -> None:
     first = small(name)
     folder = first.save(tmp_path)

@@ -50,7 +50,7 @@ def test_the_answers_of_the_tasks_are_what_a_loop_finds() -> None:
 def test_multiply_adds_are_those_of_the_formulas() -> None:
     tokens = torch.randint(4, 20, (3, 40))
     assert multiply_adds(rnn(8, vocabulary=20, width=5), tokens) == 40 * 2 * 4 * 25 + 8 * 5
-    assert multiply_adds(rnn(8, vocabulary=20, width=5, kind="gru"), tokens) == 40 * 2 * 3 * 25 + 8 * 5
+    assert multiply_adds(rnn(8, vocabulary=20, width=5, cell="gru"), tokens) == 40 * 2 * 3 * 25 + 8 * 5
     layer = 40 * 12 * 8 * 8 + 8 * 8
     net = partial(encoder, 8, vocabulary=20, width=8, depth=1, heads=2)
     assert multiply_adds(net(), tokens) == layer + 40 * 40 * 2 * 8

@@ -45,7 +45,7 @@ def test_from_a_file_to_predictions(sentences: Path, capsys: pytest.CaptureFixtu
     assert held_out.columns.tolist() == ["sentence", "token", "tag", "prediction", "probability"]
     assert (held_out["tag"] == held_out["prediction"]).mean() > 0.9
     chances = thalweg.predict(run, "new.conll", proba=True)[["probability_DET", "probability_NOUN", "probability_VERB"]]
-    assert chances.sum(1).to_numpy() == pytest.approx(1)
+    assert chances.sum(axis=1).to_numpy() == pytest.approx(1)
 
 
 def test_balanced_classes_and_an_encoder(sentences: Path) -> None:

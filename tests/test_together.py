@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -70,6 +71,7 @@ def test_nothing_is_made_together_that_the_budget_does_not_hold() -> None:
     assert asked.lacking > 0
 
 
+@pytest.mark.battery
 def test_what_only_goes_together_is_no_network_of_too_simple_a_kind() -> None:
     lab, floor, _ = laboratory(40.0)
     found = explain_train_loss(lab, floor, None)

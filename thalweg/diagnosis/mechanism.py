@@ -16,6 +16,9 @@ class Mechanism(StrEnum):
     'TRAIN_EXAMPLES_IN_TEST'
     """
 
+    def __repr__(self) -> str:
+        return repr(self.value)
+
     AN_INPUT_IS_THE_LABEL = "an input is the label"
     AUGMENTATION_DESTROYS_THE_SIGNAL = "augmentation destroys the signal"
     A_CLASS_OF_FEW_EXAMPLES = "a class of few examples"

@@ -120,7 +120,7 @@ def ranked_of(flaw: Flaw) -> Ranked:
 def cause_of(flaw: Flaw) -> Cause:
     """The cause that a flaw is.
 
-    >>> cause_of(Flaw(Cause.DATA, "negative", "inverted", 1.0, "", "", "", raises=Raises.TEST))
+    >>> cause_of(Flaw(Cause.DATA, Mechanism.TARGETS_FAR_OUT, "inverted", 1.0, "", "", "", raises=Raises.TEST))
     <Cause.MISMATCH: 'The test data differ from the training data in a way that costs.'>
     """
     return Cause.MISMATCH if flaw.raises is Raises.TEST else flaw.cause

@@ -67,6 +67,7 @@ def with_norms(model: nn.Module, batched: dict[str, bool], large: bool) -> nn.Mo
 class Linked(nn.Module):
     """A block with a link around it: $x + f(x)$ (He et al., "Deep Residual Learning", 2016).
 
+    >>> import torch
     >>> Linked(nn.Identity())(torch.ones(2))
     tensor([2., 2.])
     """

@@ -40,8 +40,8 @@ _recurrent = partial(rnn, SYMBOLS, vocabulary=FIRST + SYMBOLS)
 ARMS: dict[str, Callable[[], nn.Module]] = {
     ATTENTION: _transformer,
     LOCAL: partial(_transformer, window=WINDOW),
-    LSTM: partial(_recurrent, kind="lstm", width=56),
-    GRU: partial(_recurrent, kind="gru", width=64),
+    LSTM: partial(_recurrent, cell="lstm", width=56),
+    GRU: partial(_recurrent, cell="gru", width=64),
 }
 ALIKE, KNOWN, AHEAD, GUESSED, FASTER, LINEAR = 1.1, 0.9, 0.3, (0.0, 0.25), 1.5, (0.9, 1.1)
 ROUNDS, TIMED = 3, 2
@@ -140,7 +140,7 @@ def decide(
 def growth(lengths: Sequence[int], values: Sequence[float] | np.ndarray) -> float:
     """The exponent a of values that grow as length^a, between the last two lengths.
 
-    >>> growth((10, 20), (100, 400))
+    >>> growth((10, 20), (100.0, 400.0))
     2.0
     """
     return float(np.log(values[-1] / values[-2]) / np.log(lengths[-1] / lengths[-2]))
