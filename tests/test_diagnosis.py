@@ -51,7 +51,7 @@ def diagnosed(name: str) -> Finding:
 
 
 ELSEWHERE = ("rate-too-low", "at-a-saddle", "shifted-test", "too-few-examples")
-"""The doctest of `diagnose`, tests/test_escaping.py, tests/test_mismatch.py and tests/test_held_out.py ask such each time."""
+"""Such are asked each time by the doctest of `diagnose` and by test_escaping, test_mismatch and test_held_out."""
 
 
 @pytest.mark.parametrize(
