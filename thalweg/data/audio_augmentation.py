@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -23,7 +22,8 @@ from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.kinds import check_fields
 from thalweg.core.nest import Nest, describe
 from thalweg.core.randomness import untouched
-from thalweg.core.source import Batched, Counted, Described, Fitted, Indexed, Ordered, Restoring, Source, Splits
+from thalweg.core.source import Indexed, Ordered, Splits
+from thalweg.data.numbered import NumberedExamples
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _between(size: Tensor, begin: Tensor, most: Tensor, whole: Tensor, places: i
 
 @no_type_check
 @dataclass(frozen=True, repr=False)
-class Masked:
+class Masked(NumberedExamples):
     """A source of frames, `((frames, lengths), y)`, masked while it is trained on, and plain where it is judged.
 
     What an example gets depends on the seed, the epoch and the example alone: it is the same in batches of any size,
@@ -120,9 +120,6 @@ class Masked:
                 "SequenceSource of frames can: it needs __len__, take and ordered."
             )
 
-    def __len__(self) -> int:
-        return len(self.source)
-
     def __repr__(self) -> str:
         return f"Masked({self.source!r}, {self.masks})"
 
@@ -135,67 +132,16 @@ class Masked:
             chunks = self.source.ordered(epoch, generator.clone_state())[start:]
         for chunk, batch in zip(chunks, self.source.batches(epoch, start, generator), strict=True):
             (frames, lengths), y = _frames_of(batch)
-            yield (self.masks(frames, lengths, key, self._numbered(chunk)), lengths), y
+            yield (self.masks(frames, lengths, key, self.numbered(chunk)), lengths), y
 
     def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
         """The examples of each batch of an epoch."""
         return self.source.ordered(epoch, generator)
 
-    def take(self, ids: Any) -> "Masked":
-        """These examples alone; each keeps its number, and what it gets by it."""
-        index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
-        part = self.source.take(index)
-        before, places = self._own, torch.cat(part.ordered(0, None))
-        numbers = torch.zeros(int(places.max()) + 1 if len(places) else 0, dtype=torch.int64)
-        numbers[places] = before[index]
-        return replace(self, source=part, numbers=numbers)
-
-    def meta(self, ids: Any) -> dict[str, Any]:
-        """What the source knows of these examples."""
-        return self.source.meta(ids) if isinstance(self.source, Described) else {}
-
-    def fit(self, train_ids: Any) -> "Masked":
-        """The same examples, encoded with statistics of `train_ids` alone."""
-        return replace(self, source=self.source.fit(train_ids)) if isinstance(self.source, Fitted) else self
-
-    def restore(self, values: Nest) -> Nest:
-        """Outputs or targets in the target's own units."""
-        return self.source.restore(values) if isinstance(self.source, Restoring) else values
-
-    def batched(self, size: int | None, merge_single: bool = False) -> "Masked":
-        if not isinstance(self.source, Batched):
-            return self
-        return replace(self, source=self.source.batched(size, merge_single))
-
-    def count_batches(self) -> int | None:
-        """The batches of an epoch of training."""
-        return self.source.count_batches() if isinstance(self.source, Counted) else None
-
-    def plain(self) -> Source:
-        """The examples as they are."""
-        source: Source = self.source
-        return source
-
-    def around(self, source: Any) -> "Masked":
-        """The same of a source that holds these examples in their order; each keeps its number, those behind go on."""
-        if self.numbers is None:
-            return replace(self, source=source)
-        own = self._own
-        rest = torch.arange(len(source) - len(own)) + (int(own.max()) + 1 if len(own) else 0)
-        return replace(self, source=source, numbers=torch.cat([own, rest]))
-
     def fingerprint(self) -> str:
         """A hash of the examples and of the masks."""
         inner = fingerprint(self.source)
         return UNKNOWN if inner == UNKNOWN else fingerprint((inner, self.masks, self.numbers))
-
-    @property
-    def _own(self) -> Tensor:
-        """The number of each example, in their order."""
-        return self._numbered(torch.cat(self.source.ordered(0, None)))
-
-    def _numbered(self, places: Tensor) -> Tensor:
-        return places if self.numbers is None else self.numbers[places]
 
 
 @no_type_check

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -22,9 +21,10 @@ from thalweg.core.errors import DataError, RecipeError, Unsupported
 from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.nest import Nest, count_examples, describe, leaves, map_tensors
 from thalweg.core.randomness import stream_seed, untouched
-from thalweg.core.source import Batched, Counted, Described, Fitted, Indexed, Ordered, Restoring, Source, Splits
+from thalweg.core.source import Batched, Counted, Indexed, Ordered, Restoring, Source, Splits
 from thalweg.data.augmentation import Augment
 from thalweg.data.mixup import mixable
+from thalweg.data.numbered import NumberedExamples
 
 Order = Callable[[int, torch.Generator | None], list[Tensor]]
 PLACES = 2**32
@@ -33,7 +33,7 @@ PLACES = 2**32
 
 @no_type_check
 @dataclass(frozen=True, repr=False)
-class Augmented:
+class Augmented(NumberedExamples):
     """Pairs `(x, y)`, a `Dataset`, a `DataLoader` or a source, whose batches `augment` changes in training.
 
     Judging reads the examples as they are, so that train and validation loss are of one kind. With `copies` nothing
@@ -72,9 +72,6 @@ class Augmented:
             )
         object.__setattr__(self, "source", source)
 
-    def __len__(self) -> int:
-        return len(self.source)
-
     def __repr__(self) -> str:
         more = f", copies={self.copies}" if self.copies else ""
         return f"Augmented({len(self)} examples, {self.augment}{more})"
@@ -90,7 +87,7 @@ class Augmented:
         """The examples and their copies, behind them in the same order."""
         batches = list(self.source.batches(0, 0, None))
         x, y = (_joined([_pair(batch)[part] for batch in batches]) for part in (0, 1))
-        ids = self._numbered(torch.cat(self._order(0, None)))
+        ids = self.own_numbers()
         made = [self.augment(x, y, self.key_of_copy(copy), ids) for copy in range(1, self.copies + 1)]
         own = mixable(y, len(x), self.augment.classes, x.dtype) if self.augment.mixup else y
         whole = _joined([(x, own), *made])
@@ -110,65 +107,25 @@ class Augmented:
             return
         key = generator.initial_seed()
         with untouched():  # a sampler that draws from the global stream draws the same once more
-            chunks = self._order(epoch, generator.clone_state())[start:]
+            chunks = self.order_of(self.source, epoch, generator.clone_state())[start:]
         for chunk, batch in zip(chunks, self.source.batches(epoch, start, generator), strict=True):
-            yield self.augment(*_pair(batch), key, self._numbered(chunk))
+            yield self.augment(*_pair(batch), key, self.numbered(chunk))
 
     def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
         """The examples of each batch of an epoch, copies by the places of what they are copies of."""
         if generator is None or not self.copies:
-            return self._order(epoch, generator)
+            return self.order_of(self.source, epoch, generator)
         return [chunk % len(self) for chunk in self.multiplied.ordered(epoch, generator)]
 
-    def take(self, ids: Any) -> "Augmented":
-        """These examples alone; each keeps its number, and what it gets by it."""
-        index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
-        before, part = self._numbered(torch.cat(self._order(0, None))), self.source.take(index)
-        order = _order_of(part)
-        assert order is not None
-        places = torch.cat(order(0, None))
-        numbers = torch.zeros(int(places.max()) + 1 if len(places) else 0, dtype=torch.int64)
-        numbers[places] = before[index]
-        return replace(self, source=part, numbers=numbers)
-
-    def meta(self, ids: Any) -> dict[str, Any]:
-        """What the source knows of these examples."""
-        return self.source.meta(ids) if isinstance(self.source, Described) else {}
-
-    def fit(self, train_ids: Any) -> "Augmented":
-        """The same examples, encoded with statistics of `train_ids` alone, where the source has any."""
-        return replace(self, source=self.source.fit(train_ids)) if isinstance(self.source, Fitted) else self
-
-    def restore(self, values: Nest) -> Nest:
-        """Outputs or targets in the target's own units."""
-        return self.source.restore(values) if isinstance(self.source, Restoring) else values
-
     def batched(self, size: int | None, merge_single: bool = False) -> "Augmented":
-        if not isinstance(self.source, Batched):
-            return self
-        other = replace(self, source=self.source.batched(size, merge_single))
-        if "multiplied" in self.__dict__:  # made once for all runs over a split
+        other = super().batched(size, merge_single)
+        if other is not self and "multiplied" in self.__dict__:  # made once for all runs over a split
             other.__dict__["multiplied"] = self.multiplied.batched(other.batch_size, merge_single)
         return other
 
     def count_batches(self) -> int | None:
         """The batches of an epoch of training."""
-        if self.copies:
-            return self.multiplied.count_batches()
-        return self.source.count_batches() if isinstance(self.source, Counted) else None
-
-    def plain(self) -> Source:
-        """The examples as they are."""
-        source: Source = self.source
-        return source
-
-    def around(self, source: Any) -> "Augmented":
-        """The same of a source that holds these examples in their order; each keeps its number, those behind go on."""
-        if self.numbers is None:
-            return replace(self, source=source)
-        own = self._numbered(torch.cat(self._order(0, None)))
-        rest = torch.arange(len(source) - len(own)) + (int(own.max()) + 1 if len(own) else 0)
-        return replace(self, source=source, numbers=torch.cat([own, rest]))
+        return self.multiplied.count_batches() if self.copies else super().count_batches()
 
     def differences(self, other: "Augmented") -> list[str]:
         """How two differ, a line each."""
@@ -180,13 +137,12 @@ class Augmented:
         parts = [fingerprint(part) for part in (self.source, self.augment, self.copies, self.numbers)]
         return UNKNOWN if UNKNOWN in parts else fingerprint(parts)
 
-    def _order(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
-        order = _order_of(self.source)
+    @staticmethod
+    def order_of(source: Any, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
+        """The examples of each batch of a source, or of its sampler, by their places."""
+        order = _order_of(source)
         assert order is not None
         return order(epoch, generator)
-
-    def _numbered(self, places: Tensor) -> Tensor:
-        return places if self.numbers is None else self.numbers[places]
 
 
 @dataclass(frozen=True)
