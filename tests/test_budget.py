@@ -175,6 +175,7 @@ def test_a_plan_prices_every_arm_and_trains_nothing() -> None:
     assert all(arm.seconds is not None and arm.seconds > 0 for arm in arms.values())
 
 
+@pytest.mark.battery
 def test_a_long_training_is_given_fewer_of_its_kind_where_no_budget_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "LONG", 0.0)
     finding = thalweg.diagnose(thalweg.cases.get("too-small"))

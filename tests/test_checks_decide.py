@@ -177,6 +177,7 @@ def test_one_target_for_all_is_the_cause() -> None:
     assert finding.mechanism.startswith("one target for all: all 320 ")
 
 
+@pytest.mark.battery
 def test_where_no_learner_tells_targets_from_inputs_none_says_so() -> None:
     x, y = blobs(960)
     apart = torch.randperm(960, generator=torch.Generator().manual_seed(0))

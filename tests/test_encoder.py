@@ -243,6 +243,7 @@ def test_it_is_built_on_no_device() -> None:
     assert model(torch.zeros(2, 3, FEATURES, device="meta")).shape == (2, 5)
 
 
+@pytest.mark.battery
 def test_it_compiles_without_breaks() -> None:
     """In a process of its own: the type checks of the tests cannot be traced."""
     script = Path(__file__).parent / "compiling_encoder.py"

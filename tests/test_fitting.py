@@ -129,6 +129,7 @@ class Baked(nn.Module):
         return x * self.weight
 
 
+@pytest.mark.battery
 def test_a_model_that_cannot_be_grown_asks_for_a_rule() -> None:
     finding = thalweg.diagnose(waves(model=Baked, optimizer=partial(torch.optim.Adam, lr=0.05)), budget=40)
     assert finding.cause is Cause.MODEL_BIAS, finding

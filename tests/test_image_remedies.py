@@ -138,6 +138,7 @@ def test_a_race_orders_its_candidates_by_their_loss() -> None:
 SGD = torch.optim.SGD
 
 
+@pytest.mark.battery
 def test_images_that_do_as_well_as_references_go_on_to_a_race() -> None:
     told: list[str] = []
     data = Splits(train=bars(100, 0), validation=bars(200, 1))

@@ -79,6 +79,7 @@ def test_an_aim_that_is_reached_is_none() -> None:
     assert more_data(SIZES, scored, 0.3) == more_data(SIZES, scored, None)
 
 
+@pytest.mark.battery
 def test_the_interval_holds_what_it_says_where_runs_and_parts_of_the_data_scatter() -> None:
     random, sizes, needed, held = np.random.default_rng(0), (400, 200, 100), 1200, 0
     for _ in range(10):

@@ -219,6 +219,7 @@ def memorizing() -> Recipe:
     return start.but(model=lambda: nn.Sequential(nn.Linear(9, 64), nn.ReLU(), nn.Linear(64, 1)))
 
 
+@pytest.mark.battery
 def test_validation_of_new_groups_is_proved_on_test() -> None:
     """It stops in time what a validation split of known groups lets go on; judged by test, which neither has seen."""
     start = memorizing()

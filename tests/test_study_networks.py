@@ -29,6 +29,7 @@ def test_sharing_holds_on_a_small_scale_where_digits_stand_anywhere():
     assert study.checks[2].passed
 
 
+@pytest.mark.battery
 def test_sharing_is_false_where_all_digits_stand_in_the_middle():
     study = run_study("sharing", seeds=2, sizes=(40, 80), steps=20, moved=False)
     assert not study.held
