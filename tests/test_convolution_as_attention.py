@@ -1,5 +1,7 @@
 """A convolution as attention by place, and attention of fixed shares as a dense layer."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,9 +11,9 @@ from thalweg.core.errors import RecipeError
 from thalweg.nn import as_attention, as_dense
 
 
-def convolution(**knobs: object) -> nn.Conv2d:
+def convolution(**knobs: Any) -> nn.Conv2d:
     torch.manual_seed(0)
-    return nn.Conv2d(2, 3, **{"kernel_size": 3, **knobs}).double()  # type: ignore[arg-type]
+    return nn.Conv2d(2, 3, **{"kernel_size": 3, **knobs}).double()
 
 
 def images(height: int = 7, width: int = 5) -> torch.Tensor:
@@ -30,7 +32,7 @@ def images(height: int = 7, width: int = 5) -> torch.Tensor:
         {"kernel_size": 1},
     ],
 )
-def test_heads_by_place_are_a_convolution(knobs: dict[str, object]) -> None:
+def test_heads_by_place_are_a_convolution(knobs: dict[str, Any]) -> None:
     conv, x = convolution(**knobs), images()
     attention = as_attention(conv)
     assert torch.allclose(attention(x), conv(x), atol=1e-10, rtol=0)

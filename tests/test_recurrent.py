@@ -1,5 +1,7 @@
 """Recurrent networks: against torch's own cells stepped by hand, with padding, and without any position."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,9 @@ KINDS = ["lstm", "gru", "rnn"]
 CELLS = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
 
 
-def built(**knobs: object) -> nn.Module:
+def built(**knobs: Any) -> nn.Module:
     torch.manual_seed(0)
-    return rnn(5, **{"inputs": 3, "width": 7, **knobs}).double()  # type: ignore[arg-type]
+    return rnn(5, **{"inputs": 3, "width": 7, **knobs}).double()
 
 
 def values(batch: int = 4, length: int = 11) -> Tensor:
@@ -106,9 +108,9 @@ def test_tokens() -> None:
         ({"inputs": 3, "depth": 0}, r"depth is 0"),
     ],
 )
-def test_knobs_out_of_range_are_refused(knobs: dict[str, object], words: str) -> None:
+def test_knobs_out_of_range_are_refused(knobs: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        rnn(5, **knobs)  # type: ignore[arg-type]
+        rnn(5, **knobs)
 
 
 def test_values_that_do_not_fit_are_refused() -> None:

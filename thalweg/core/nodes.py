@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class NodeSource:
         own = (self.mask != 0).cpu()
         return map_tensors(lambda tensor: tensor.cpu()[own], (output, self.labels))
 
-    def take(self, ids: Any) -> "NodeSource":
+    def take(self, ids: Any) -> Self:
         nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]
         kept = torch.zeros_like(self.mask)
         kept[nodes] = self.mask[nodes]

@@ -64,17 +64,16 @@ def conll_splits(
     }
     target = _target(read["train"])
     schema = Schema((), target)
-    sequences = SequenceSchema("words", schema, None, "words", size, fewest, lower, longest, read["train"].columns)
+    of_words, of_tags = columns = read["train"].columns
+    sequences = SequenceSchema("words", schema, None, "words", size, fewest, lower, longest, columns)
     notice(
-        f"Column {sequences.columns[0]} holds the words and column {sequences.columns[1]} their tags: "  # type: ignore[index]
+        f"Column {of_words} holds the words and column {of_tags} their tags: "
         f"{len(target.labels)} classes ({', '.join(map(str, target.labels[:5]))}{', ...' * (len(target.labels) > 5)})."
     )
     whole = _source(read["train"].frame, sequences, SequenceEncoding(sequences), tokens)
     if len(read) == 1:
         held = hold_out(whole, validation_share=validation_share, test_share=test_share, seed=seed)
-        fitted = whole.fit(held.train)
-        fitted.encoded  # noqa: B018 - once for all splits
-        splits = [fitted.take(ids) if len(ids) else None for ids in held]
+        splits = whole.dealt(held)
     else:
         fitted = whole.fit(np.arange(len(whole)))
         others = [read[name].frame if name in read else None for name in PARTS[1:]]

@@ -16,8 +16,16 @@ class EncodedTarget:
     """An encoding with a `schema` that has a target, whose numbers are scaled by `target_means` and `target_scales`."""
 
     schema: Any
-    target_means: tuple[float, ...]
-    target_scales: tuple[float, ...]
+
+    @property
+    def target_means(self) -> tuple[float, ...]:
+        """The means of the targets that are numbers; none of classes."""
+        return ()
+
+    @property
+    def target_scales(self) -> tuple[float, ...]:
+        """Their deviations."""
+        return ()
 
     @property
     def outputs(self) -> int:

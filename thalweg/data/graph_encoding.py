@@ -142,12 +142,12 @@ class GraphEncoding(EncodedTarget):
     table: Encoding
 
     @property
-    def target_means(self) -> tuple[float, ...]:  # type: ignore[override]
+    def target_means(self) -> tuple[float, ...]:
         """The means of the targets that are numbers."""
         return self.table.target_means
 
     @property
-    def target_scales(self) -> tuple[float, ...]:  # type: ignore[override]
+    def target_scales(self) -> tuple[float, ...]:
         """Their deviations."""
         return self.table.target_scales
 

@@ -22,7 +22,7 @@ from thalweg.data.ragged import Ragged
 from thalweg.data.recordings import Recordings, gather_recordings, gather_sounds
 from thalweg.data.schema import Schema, Target, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
-from thalweg.data.sequence_source import SequenceSource
+from thalweg.data.sequence_source import SequenceSource, announce_each
 from thalweg.data.table import Table
 from thalweg.data.table_source import TableSource
 from thalweg.data.text_table import label_schema
@@ -79,18 +79,14 @@ def recording_splits(
             f"'{group}' that is trained on. Say validation='{group}=...' to hold out another one."
         )
     held = _held(_ungrouped(source) if by_group else source, found.part, validation_share, test_share, seed)
-    fitted = source.fit(held[0])
-    fitted.encoded  # noqa: B018 - once for all splits
-    splits = [fitted.take(ids) if len(ids) else None for ids in held]
+    splits = source.dealt(held)
     say_target(table.target)
     sizes = (
         f"{name} {'none' if one is None else counted(len(one), 'recording')}"
         for name, one in zip(PARTS, splits, strict=True)
     )
     notice(f"Split: {'; '.join(sizes)}.")
-    for name, split in zip(PARTS, splits, strict=True):
-        if split is not None:
-            split.announce(name)
+    announce_each(splits)
     return Splits(*splits)
 
 

@@ -7,7 +7,7 @@ position, `(batch, length)`, with -100 where there is none.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -24,6 +24,7 @@ from thalweg.core.notices import notice
 from thalweg.core.tokens import NO_TARGET
 from thalweg.core.wording import counted
 from thalweg.data.encoding import fit_encoding
+from thalweg.data.holdout import PARTS
 from thalweg.data.length_batches import by_length, count_by_length, padded_share
 from thalweg.data.ragged import Ragged
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema, fit_sequences
@@ -173,6 +174,13 @@ class SequenceSource:
         encoding = fit_sequences(chosen, self.schema, fit_encoding(self.about.table, places))
         return replace(self, encoding=encoding, about=replace(self.about, encoding=encoding.table))
 
+    def dealt(self, held: Iterable[Int[np.ndarray, " _some"]]) -> "list[SequenceSource | None]":
+        """The splits of these examples, fitted to the first, which is train; None for one without examples."""
+        parts = list(held)
+        fitted = self.fit(parts[0])
+        fitted.encoded  # noqa: B018 - once for all splits
+        return [fitted.take(ids) if len(ids) else None for ids in parts]
+
     def meta(self, ids: Any) -> dict[str, Any]:
         """Of each of these the "label" (classes only), "group" and "time" where given, and "row", its place."""
         return self.about.meta(ids)
@@ -225,6 +233,13 @@ class SequenceSource:
             if name in self.__dict__:
                 source.__dict__[name] = self.__dict__[name]
         return source
+
+
+def announce_each(splits: Sequence[SequenceSource | None]) -> None:
+    """Say of each split what a model does not see of it."""
+    for name, split in zip(PARTS, splits, strict=True):
+        if split is not None:
+            split.announce(name)
 
 
 def _cut_off(source: SequenceSource, limit: int) -> int:

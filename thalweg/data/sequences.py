@@ -10,12 +10,12 @@ from thalweg.core.errors import DataError, Unsupported
 from thalweg.core.source import Splits
 from thalweg.data.conll_loading import judged_sentences
 from thalweg.data.decisions import announce_rows
-from thalweg.data.holdout import PARTS, hold_out
+from thalweg.data.holdout import hold_out
 from thalweg.data.inference import infer_roles
 from thalweg.data.ragged import Ragged
 from thalweg.data.recording_loading import judged_recordings
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
-from thalweg.data.sequence_source import SequenceSource
+from thalweg.data.sequence_source import SequenceSource, announce_each
 from thalweg.data.table import named
 from thalweg.data.table_source import TableSource
 from thalweg.data.text_table import judged_texts, label_schema
@@ -55,13 +55,9 @@ def frame_splits(
         content, TableSource.fitted(frame, schema), SequenceSchema("frames", schema, longest=longest), tokens=tokens
     )
     held = hold_out(source, validation_share=validation_share, test_share=test_share, seed=seed)
-    fitted = source.fit(held.train)
-    fitted.encoded  # noqa: B018 - once for all splits
-    splits = [fitted.take(ids) if len(ids) else None for ids in held]
-    announce_rows(fitted.about, [None if split is None else split.about for split in splits])
-    for name, split in zip(PARTS, splits, strict=True):
-        if split is not None:
-            split.announce(name)
+    splits = source.dealt(held)
+    announce_rows(source.about, [None if split is None else split.about for split in splits])
+    announce_each(splits)
     return Splits(*splits)
 
 

@@ -17,13 +17,13 @@ from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells, as_texts, distinct
 from thalweg.data.columns import DATE, IDENTIFIER, Parsed, as_feature, parse
 from thalweg.data.decisions import announce_columns, announce_rows
-from thalweg.data.holdout import PARTS, hold_out
+from thalweg.data.holdout import hold_out
 from thalweg.data.inference import Roles, infer_roles, without_missing
 from thalweg.data.places import listed, where
 from thalweg.data.reading import read_table
 from thalweg.data.schema import Column, Schema, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
-from thalweg.data.sequence_source import SequenceSource
+from thalweg.data.sequence_source import SequenceSource, announce_each
 from thalweg.data.table import check_columns, named, read_features, read_rows
 from thalweg.data.table_source import TableSource
 from thalweg.data.targets import as_target
@@ -85,15 +85,11 @@ def text_splits(
     source = SequenceSource.unfitted(content, about, sequences, tokens=tokens)
     share = test_share if test_path is None else 0.0
     held = hold_out(source, validation_share=validation_share, test_share=share, seed=seed)
-    fitted = source.fit(held.train)
-    fitted.encoded  # noqa: B018 - once for all splits
-    splits = [fitted.take(ids) if len(ids) else None for ids in held]
-    if test_path is not None:
-        splits[2] = judged_texts(test_path, fitted.encoding)
-    announce_rows(fitted.about, [None if split is None else split.about for split in splits])
-    for name, split in zip(PARTS, splits, strict=True):
-        if split is not None:
-            split.announce(name)
+    splits = source.dealt(held)
+    if test_path is not None and splits[0] is not None:
+        splits[2] = judged_texts(test_path, splits[0].encoding)
+    announce_rows(about, [None if split is None else split.about for split in splits])
+    announce_each(splits)
     return Splits(*splits)
 
 

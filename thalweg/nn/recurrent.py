@@ -134,9 +134,10 @@ def rnn(
             f"rnn: inputs is {inputs!r} and vocabulary is {vocabulary!r}, but it is one of them: give vocabulary= for "
             "tokens, or inputs= for vectors at each position."
         )
-    given = ("inputs", inputs) if vocabulary is None else ("vocabulary", vocabulary)
-    for knob, value in (("outputs", outputs), given, ("width", width), ("depth", depth)):
-        check_count("rnn", knob, value)  # type: ignore[arg-type]
+    knobs = {"outputs": outputs, "inputs": inputs, "vocabulary": vocabulary, "width": width, "depth": depth}
+    for knob, value in knobs.items():
+        if value is not None:
+            check_count("rnn", knob, value)
     check_choice("rnn", "cell", cell, LAYERS)
     check_choice("rnn", "head", head, HEADS)
     check_dropout("rnn", dropout)

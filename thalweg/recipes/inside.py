@@ -112,7 +112,8 @@ def _examples(run: Run, source: Source) -> Examples | None:
     whole = all(isinstance(y, Tensor) and y.dim() == 1 and not y.is_floating_point() for y in targets)
     if whole and outputs.shape[1] > 1:
         truths = torch.cat([y.cpu() for y in targets])
-    if kind_of_source(source) is not None and (known := source.encoding.labels):  # type: ignore[attr-defined]
+    encoding: Any = getattr(source, "encoding", None)
+    if kind_of_source(source) is not None and (known := encoding.labels):
         labels = [str(label) for label in known]
     return Examples(source, outputs, truths, labels)
 

@@ -137,4 +137,4 @@ def _tested(source: GraphSource, file: str) -> GraphSource:
     if not own.any():
         return source
     notice(f"Of {file} the nodes to test on are taken: {int(own.sum()):,} of {len(source):,}.")
-    return source.take(np.flatnonzero(own))  # type: ignore[return-value]
+    return source.take(np.flatnonzero(own))

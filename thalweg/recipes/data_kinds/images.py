@@ -8,8 +8,6 @@ import torch
 
 from thalweg.core.source import Source, Splits
 from thalweg.data import (
-    Augment,
-    Augmented,
     ImageEncoding,
     ImageOptions,
     holds_images,
@@ -19,15 +17,15 @@ from thalweg.data import (
     prediction_frame,
 )
 from thalweg.recipes.data_kinds.epochs import batch_size, costly_epochs
-from thalweg.recipes.data_kinds.kind import DataKind, Outputs
-from thalweg.recipes.data_kinds.table import check_pixels
+from thalweg.recipes.data_kinds.kind import Outputs
+from thalweg.recipes.data_kinds.pixels import Pixels
 from thalweg.recipes.settings import Section, Settings
 
 DEPTHS = ((48, 2), (96, 3), (192, 4))
 """How many blocks a network has where nothing is said, by the longer side of the images; beyond the last, 5."""
 
 
-class Images(DataKind):
+class Images(Pixels):
     """Images of one size, and a class or numbers for each."""
 
     name = "images"
@@ -60,16 +58,6 @@ class Images(DataKind):
     def sizes(self, encoding: Any, outputs: int, model: str) -> dict[str, Any]:
         channels = encoding.schema.layout[0]
         return {"inputs": channels if model == "encoder" else encoding.width, "channels": channels}
-
-    def check_model(self, settings: Settings, encoding: Any) -> None:
-        super().check_model(settings, encoding)
-        check_pixels(settings, encoding)
-
-    def augmentation(self) -> Callable[..., Any]:
-        return Augment
-
-    def altered(self, train: Any, chosen: Any, copies: int) -> Any:
-        return Augmented(train, chosen, copies)
 
     def opened(self, file: str, encoding: Any) -> Any:
         return Path(file)

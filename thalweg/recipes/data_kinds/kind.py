@@ -116,8 +116,8 @@ class DataKind(ABC):
         return None
 
     def altered(self, train: Any, chosen: Any, copies: int) -> Any:
-        """The train split as [augmentation] changes it."""
-        raise NotImplementedError
+        """The train split as [augmentation] changes it: where `augmentation` makes nothing, as it is."""
+        return train
 
     def likelihood(self, encoding: Any) -> str:
         """The objective that is due."""

@@ -5,12 +5,9 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from thalweg.core.errors import RecipeError
 from thalweg.core.source import Source, Splits
 from thalweg.data import (
     BUNDLED,
-    Augment,
-    Augmented,
     Encoding,
     TableSource,
     bundled,
@@ -20,7 +17,8 @@ from thalweg.data import (
 )
 from thalweg.data.places import listed
 from thalweg.recipes.data_kinds.epochs import batch_size, epochs_of
-from thalweg.recipes.data_kinds.kind import DataKind, Outputs
+from thalweg.recipes.data_kinds.kind import Outputs
+from thalweg.recipes.data_kinds.pixels import Pixels
 from thalweg.recipes.settings import Section, Settings
 
 ROWS_AT_ONCE = 4096
@@ -28,7 +26,7 @@ OF_IMAGES = ("flip", "rotate", "scale", "shift", "shear", "crop", "brightness", 
 """What means nothing for the columns of a table; noise and mixtures do for any numbers."""
 
 
-class Table(DataKind):
+class Table(Pixels):
     """A table of numbers and categories; with a layout its columns are the pixels of an image."""
 
     name = "table"
@@ -70,16 +68,6 @@ class Table(DataKind):
             return {"inputs": layout[0]} if layout else {}
         return {"inputs": encoding.width} | ({"channels": layout[0]} if layout else {})
 
-    def check_model(self, settings: Settings, encoding: Any) -> None:
-        super().check_model(settings, encoding)
-        check_pixels(settings, encoding)
-
-    def augmentation(self) -> Callable[..., Any]:
-        return Augment
-
-    def altered(self, train: Any, chosen: Any, copies: int) -> Any:
-        return Augmented(train, chosen, copies)
-
     def opened(self, file: str, encoding: Any) -> Any:
         return read_columns(file, encoding.schema.header, [column.name for column in encoding.schema.columns])
 
@@ -103,27 +91,3 @@ def read_columns(file: str, header: bool, columns: Sequence[str]) -> Any:
         else "The run was trained on a table without one: take this line away, and keep the order of the columns."
     )
     return read_table(file if file == "-" else Path(file), header=header, header_mend=mend)
-
-
-def check_pixels(settings: Settings, encoding: Any) -> None:
-    """Refuse an encoder of what is no image, and one without the side of a patch that divides the image.
-
-    Raises `RecipeError` naming file and line.
-    """
-    kind, layout = settings["model"].get("kind"), encoding.schema.layout
-    if kind != "encoder":
-        return
-    if layout is None:
-        raise RecipeError(
-            f"{settings.place('model', 'kind')}an encoder reads sequences, or images as patches, but the data are a "
-            "table. Say that its columns are pixels: [data] layout = [1, 28, 28] (channels, height, width), or use "
-            "kind = 'mlp'."
-        )
-    patch, (height, width) = settings["model"].get("patch"), layout[1:]
-    sides = [side for side in range(2, min(height, width) + 1) if height % side == width % side == 0]
-    if patch is None or (isinstance(patch, int) and patch > 0 and (height % patch or width % patch)):
-        said = "is not said" if patch is None else f"is {patch}"
-        raise RecipeError(
-            f"{settings.place('model', 'patch')}an encoder reads images of {height} x {width} pixels as square "
-            f"patches, whose side {said}. Give model.patch one of {', '.join(map(str, sides[:6]))}."
-        )
