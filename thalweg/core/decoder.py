@@ -1,0 +1,97 @@
+r"""What decoding asks of a model: to read the inputs once, and to say token by token what may come next.
+
+$$ p(y \mid x) = \prod_t p(y_t \mid x, y_{<t}) $$
+
+`encode` reads $x$, and `step` gives the scores of $y_t$ after $y_{t-1}$; their log-softmax is $\log p$. Whatever a
+model keeps of $x$ and of the tokens so far is its state. Greedy and beam search, samples, scheduled sampling and
+rewards work on any model that has these two methods.
+
+In training all steps are made at once: `model(**inputs, prefix=...)`, where the prefix is `START` and the target
+without its `END`, gives the scores `(batch, length, tokens)` that the steps would.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from thalweg.core.errors import RecipeError
+from thalweg.core.nest import map_tensors
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """A model that puts out a sequence token by token.
+
+    Rows are hypotheses. There is one for each example after `encode`, and there may be several later; those of an
+    example stand together.
+    """
+
+    def encode(self, **inputs: Any) -> Any:
+        """The state before the first token; axis 0 of every tensor in it is the row.
+
+        `inputs` are those of a batch without `prefix`, such as `source` and `lengths`.
+        """
+
+    def step(self, state: Any, tokens: Int[Tensor, " row"]) -> tuple[Float[Tensor, "row token"], Any]:
+        """The scores of what comes after one more token of each row, and the state after it.
+
+        The first token is `START`. A score is a logit or a log-probability; the state that came in is not read again.
+        """
+
+
+@runtime_checkable
+class BeamDecoder(Decoder, Protocol):
+    """A decoder that keeps its state in a form of its own while there are several rows for each example.
+
+    One that does not have these methods is spread and followed by copies of all tensors of its state.
+    """
+
+    def spread(self, state: Any, beams: int, longest: int) -> Any:
+        """The state after `encode` with `beams` rows for each example, of which `longest` tokens will be asked."""
+
+    def follow(self, state: Any, rows: Int[Tensor, " row"]) -> Any:
+        """The state of these rows in this order: each row goes on from one of its own example, or examples are gone.
+
+        There are as many rows for each example as before.
+        """
+
+
+def check_decoder(model: Any) -> None:
+    """Refuse a model that cannot be decoded from.
+
+    >>> check_decoder(torch.nn.Linear(3, 2))
+    Traceback (most recent call last):
+    thalweg.core.errors.RecipeError: Linear cannot be decoded from: it has no encode, no step. Give it encode(**inputs)
+    -> state and step(state, tokens) -> (scores, state), as in thalweg.core.decoder.Decoder.
+
+    Raises `RecipeError` naming what it lacks.
+    """
+    lacking = [name for name in ("encode", "step") if not callable(getattr(model, name, None))]
+    if lacking:
+        raise RecipeError(
+            f"{type(model).__name__} cannot be decoded from: it has no {', no '.join(lacking)}. Give it "
+            "encode(**inputs) -> state and step(state, tokens) -> (scores, state), as in thalweg.core.decoder.Decoder."
+        )
+
+
+def spread(model: Any, state: Any, beams: int, longest: int) -> Any:
+    """The state with `beams` rows for each example: the model's own way, or copies.
+
+    >>> spread(None, {"memory": torch.tensor([[1.0], [2.0]])}, beams=2, longest=9)["memory"].flatten()
+    tensor([1., 1., 2., 2.])
+    """
+    if isinstance(model, BeamDecoder):
+        return model.spread(state, beams, longest)
+    return map_tensors(lambda tensor: tensor.repeat_interleave(beams, 0), state)
+
+
+def follow(model: Any, state: Any, rows: Int[Tensor, " row"]) -> Any:
+    """The state of these rows, in this order: the model's own way, or copies.
+
+    >>> follow(None, (torch.tensor([5, 6, 7]),), torch.tensor([2, 2, 0]))
+    (tensor([7, 7, 5]),)
+    """
+    if isinstance(model, BeamDecoder):
+        return model.follow(state, rows)
+    return map_tensors(lambda tensor: tensor.index_select(0, rows), state)
