@@ -60,6 +60,7 @@ class BeamDecoder(Decoder, Protocol):
 def check_decoder(model: Any) -> None:
     """Refuse a model that cannot be decoded from.
 
+    >>> import torch
     >>> check_decoder(torch.nn.Linear(3, 2))
     Traceback (most recent call last):
     thalweg.core.errors.RecipeError: Linear cannot be decoded from: it has no encode, no step. Give it encode(**inputs)
@@ -78,6 +79,7 @@ def check_decoder(model: Any) -> None:
 def spread(model: Any, state: Any, beams: int, longest: int) -> Any:
     """The state with `beams` rows for each example: the model's own way, or copies.
 
+    >>> import torch
     >>> spread(None, {"memory": torch.tensor([[1.0], [2.0]])}, beams=2, longest=9)["memory"].flatten()
     tensor([1., 1., 2., 2.])
     """
@@ -89,6 +91,7 @@ def spread(model: Any, state: Any, beams: int, longest: int) -> Any:
 def follow(model: Any, state: Any, rows: Int[Tensor, " row"]) -> Any:
     """The state of these rows, in this order: the model's own way, or copies.
 
+    >>> import torch
     >>> follow(None, (torch.tensor([5, 6, 7]),), torch.tensor([2, 2, 0]))
     (tensor([7, 7, 5]),)
     """
