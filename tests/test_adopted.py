@@ -110,11 +110,22 @@ def test_the_command_improves_data_with_gaps_too(
     out = capsys.readouterr().out
     assert "Round 1: DATA" in out
     assert "adopted: " in out
-    assert main(["improve", "gappy.py", "--rounds", "1", "--budget", "1", "--quiet"]) == 0
+    assert main(["improve", "gappy.py", "--rounds", "1", "--budget", "1", "--quiet"]) == 1
     assert "the gaps in its data are left" in capsys.readouterr().out
+    assert main(["diagnose", "gappy.py", "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("DATA")
     Path("lost.py").write_text(GAPPY + "recipe.data.train[1].fill_(torch.nan)")
     assert main(["improve", "lost.py", "--quiet"]) == 2
     assert "values that are not finite" in capsys.readouterr().err
+
+
+def test_an_improvement_whose_last_training_diverges_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("wild.py").write_text(GAPPY.replace("x[:60:4] = torch.nan", "").replace("Adam, lr=0.02", "SGD, lr=1e6"))
+    assert main(["improve", "wild.py", "--rounds", "1", "--budget", "1", "--quiet", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["status"] == "DIVERGED"
 
 
 def test_a_stream_without_validation_is_trained_whole_in_the_end() -> None:

@@ -35,6 +35,7 @@ def diagnose(
     from thalweg.diagnosis import Budget, Interrupted, Stage, plan
     from thalweg.recipes import conclude
     from thalweg.remedy import diagnose as find
+    from thalweg.remedy.gaps import trainable
     from thalweg.training import Outcome, train
 
     own = options or TrainingOptions()
@@ -48,7 +49,7 @@ def diagnose(
     interrupt = None
     with Stages(own.quiet) as stages:
         stages(Stage("training as it is"))
-        run = train(recipe, out=folder, device=own.device)
+        run = train(trainable(recipe), out=folder, device=own.device)
         if run.status is Outcome.INTERRUPTED:
             return interrupted(run.error)
         try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from thalweg.cli.begun import BUDGET, KEPT, ROUNDS, Begun, begun_in, check_alike, forget_runs
 from thalweg.cli.diagnose import WORDS
 from thalweg.cli.diary import Diary
-from thalweg.cli.exits import interrupt_says, interrupted
+from thalweg.cli.exits import FAILED, interrupt_says, interrupted
 from thalweg.cli.options import DryRun, TrainingOptions
 from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
@@ -139,7 +139,8 @@ def concluded(result: "Improvement", diary: Diary, own: TrainingOptions) -> int:
         "cause": str(finding.cause),
         "status": str(result.run.status),
     }
-    return close(path, document, own, lambda: show_improvement(result, improved), values)
+    code = close(path, document, own, lambda: show_improvement(result, improved), values)
+    return code if result.run.status.good else FAILED
 
 
 def keep_recipe(path: Path, result: "Improvement") -> str | None:

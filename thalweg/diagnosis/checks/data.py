@@ -44,11 +44,25 @@ from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.training import Recipe, Run
 
 Check = Callable[[], list[Flaw]]
-EXPLAIN = tuple(
-    mechanism
-    for mechanism in Mechanism
-    if mechanism in (Mechanism.WRONG_LABELS, Mechanism.AUGMENTATION_DESTROYS_THE_SIGNAL)
-    or any(words in mechanism for words in ("prepared otherwise", "classes exchanged", "classes of"))
+EXPLAIN = frozenset(
+    {
+        Mechanism.WRONG_LABELS,
+        Mechanism.AUGMENTATION_DESTROYS_THE_SIGNAL,
+        Mechanism.CLASSES_EXCHANGED_BETWEEN_TRAIN_AND_TEST,
+        Mechanism.CLASSES_EXCHANGED_BETWEEN_TRAIN_AND_VALIDATION,
+        Mechanism.CLASSES_OF_TEST_THAT_TRAIN_LACKS,
+        Mechanism.CLASSES_OF_TRAIN_THAT_TEST_LACKS,
+        Mechanism.CLASSES_OF_TRAIN_THAT_VALIDATION_LACKS,
+        Mechanism.CLASSES_OF_VALIDATION_THAT_TRAIN_LACKS,
+        Mechanism.TEST_PREPARED_OTHERWISE_THAN_TRAIN_FACTOR,
+        Mechanism.TEST_PREPARED_OTHERWISE_THAN_TRAIN_NEGATIVES,
+        Mechanism.TEST_PREPARED_OTHERWISE_THAN_TRAIN_RANGE,
+        Mechanism.TEST_PREPARED_OTHERWISE_THAN_TRAIN_STANDARDIZATION,
+        Mechanism.VALIDATION_PREPARED_OTHERWISE_THAN_TRAIN_FACTOR,
+        Mechanism.VALIDATION_PREPARED_OTHERWISE_THAN_TRAIN_NEGATIVES,
+        Mechanism.VALIDATION_PREPARED_OTHERWISE_THAN_TRAIN_RANGE,
+        Mechanism.VALIDATION_PREPARED_OTHERWISE_THAN_TRAIN_STANDARDIZATION,
+    }
 )
 VAGUE = (
     Mechanism.TEST_OF_ANOTHER_KIND_THAN_TRAIN,
