@@ -271,3 +271,24 @@ def test_a_model_is_left_as_it_was_under_errors_too() -> None:
     assert torch.equal(torch.get_rng_state(), stream)
     assert all(weight.grad is None for weight in net.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+
+
+class Still(nn.Module):
+    """A network whose output its weights do not move, or whose loss is not finite from the first step on."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.net, self.by = dense(2, 8, 8, 1), by
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x) * self.by
+
+
+@pytest.mark.parametrize("by", [0.0, float("nan")])
+def test_a_loss_that_is_0_or_not_finite_from_the_first_step_is_no_hindrance(by: float) -> None:
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    recipe = thalweg.Recipe(
+        data=thalweg.Splits(train=(x, torch.zeros(64, 1))), model=partial(Still, by), objective=nn.MSELoss(), epochs=6
+    )
+    found = {flaw.mechanism for flaw in flaws_of(recipe)}
+    assert ("divergence" in found) == (by != 0.0)

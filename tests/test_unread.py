@@ -76,3 +76,20 @@ def test_tokens_and_several_inputs_are_exchanged_too() -> None:
 
     (says,) = mechanisms(tokens, y, Tokens)
     assert "axis 1 from 0 to 4" in says
+
+
+def test_a_number_for_each_example_beside_other_inputs_may_be_unread() -> None:
+    x, more = drawn(400, 3), torch.randn(400, generator=torch.Generator().manual_seed(1))
+    y = (x.sum(1) + 3 * more > 0).long()
+
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor, more: Tensor) -> Tensor:
+            return self.net(x)
+
+    recipe = Recipe(data=Splits(train=((x, more), y)), model=First, objective=nn.CrossEntropyLoss())
+    found = [flaw.mechanism for flaw in wiring_flaws(recipe, device=CPU)]
+    assert "inputs that are not read" in found

@@ -92,7 +92,8 @@ def _vanishing(seen: Seen) -> Iterator[Flaw]:
         reached = [layer for layer in layers if isfinite(layer.gradient)]
         if len(reached) < 3 or not (most := max(layer.signal for layer in reached)):
             return
-        by_weights = reached[0].gradient / max(layer.gradient for layer in reached)
+        largest = max(layer.gradient for layer in reached)  # 0 where all weights are frozen
+        by_weights = reached[0].gradient / largest if largest else 0.0
         shares.append((max(reached[0].signal / most, by_weights), reached))
     share, reached = max(shares, key=lambda pair: pair[0])
     if share >= VANISHED:

@@ -1,7 +1,7 @@
 """Whether the steps are of the right size: too small, too large, lost in noise, or held back by what restrains."""
 
 from collections.abc import Iterator
-from math import isfinite
+from math import inf, isfinite
 from statistics import fmean, median
 from typing import Any
 
@@ -178,7 +178,7 @@ def _restrained(seen: Seen) -> Iterator[Flaw]:
         says = f"The penalty is {last.penalty:.3g}, the loss itself {last.judged:.3g}: the training lowers the penalty"
         name, number, mend = (
             Mechanism.PENALTY_OUTWEIGHS_THE_LOSS,
-            last.penalty / last.judged,
+            last.penalty / abs(last.judged) if last.judged else inf,
             "Lower the penalty tenfold",
         )
     elif shrunk < SHRUNK:

@@ -38,7 +38,8 @@ class Seen:
     def fell(self) -> float:
         """The share of the scale by which the loss has fallen at the end of what is known."""
         last = self.losses[-1] if self.losses else self.probe.last.trained
-        return (self.probe.first - last) / self.scale if isfinite(last) and self.scale else 0.0
+        fallen = (self.probe.first - last) / self.scale
+        return fallen if isfinite(fallen) else 0.0
 
     @property
     def learnt(self) -> bool:
@@ -51,4 +52,4 @@ def look(recipe: Recipe, run: Run | None, probe: Probe) -> Seen:
     seen = Seen(recipe, run, probe, 1.0)
     losses = [loss for loss in (probe.first, *seen.losses) if isfinite(loss)]
     spread = max(losses) - min(losses) if losses else 0.0
-    return Seen(recipe, run, probe, max(abs(probe.first) if isfinite(probe.first) else 0.0, spread))
+    return Seen(recipe, run, probe, max(abs(probe.first) if isfinite(probe.first) else 0.0, spread) or 1.0)

@@ -90,7 +90,8 @@ def _unread(e: Examined) -> Unread | None:
             still.append((number, axis, part))
     read = [torch.ones(1, *leaf.shape[1:], dtype=torch.bool) for leaf in inputs]
     for number, axis, part in still:
-        read[number].narrow(axis, part.start, part.stop - part.start).fill_(False)
+        mask = read[number]  # axis 0: a number for each example, which is one part
+        (mask.narrow(axis, part.start, part.stop - part.start) if axis else mask).fill_(False)
     return Unread(tuple(still), tuple(read)) if still else None
 
 
