@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thalweg import cases, loss, measure, nn, optim
+    from thalweg import cases, decode, loss, measure, nn, optim
     from thalweg.core.errors import DataError, RecipeError, RunError, ThalwegError, Unsupported
     from thalweg.core.objective import Losses, Moment, objective
     from thalweg.core.source import Source, Splits
@@ -52,7 +52,7 @@ _ROOMS = {
         "train_many",
     ),
 }
-_WHOLE = ("cases", "loss", "measure", "nn", "optim")
+_WHOLE = ("cases", "decode", "loss", "measure", "nn", "optim")
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "cases",
     "critical_point",
     "cross_validate",
+    "decode",
     "diagnose",
     "evaluate",
     "find_learning_rate",

@@ -12,7 +12,7 @@ without its `END`, gives the scores `(batch, length, tokens)` that the steps wou
 
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from thalweg.core.errors import RecipeError
@@ -57,6 +57,17 @@ class BeamDecoder(Decoder, Protocol):
         """
 
 
+@runtime_checkable
+class AttentiveDecoder(Decoder, Protocol):
+    """A decoder that says how much the token it scores next attends to each position of the source."""
+
+    def attended(self, state: Any) -> tuple[Float[Tensor, "row position"], Bool[Tensor, "row position"]]:
+        """Of the state that `step` gave last: the weights, which sum to 1, and which positions are there.
+
+        Where a model has several layers or heads, their mean or what it holds for the alignment.
+        """
+
+
 def check_decoder(model: Any) -> None:
     """Refuse a model that cannot be decoded from.
 
@@ -76,6 +87,24 @@ def check_decoder(model: Any) -> None:
         )
 
 
+def keeps_own_state(model: Any) -> bool:
+    """Whether it is a `BeamDecoder`: asked at every step, where `isinstance` with a protocol would take 0.1 ms.
+
+    >>> keeps_own_state(None)
+    False
+    """
+    return callable(getattr(model, "spread", None)) and callable(getattr(model, "follow", None))
+
+
+def is_attentive(model: Any) -> bool:
+    """Whether it is an `AttentiveDecoder`.
+
+    >>> is_attentive(None)
+    False
+    """
+    return callable(getattr(model, "attended", None))
+
+
 def spread(model: Any, state: Any, beams: int, longest: int) -> Any:
     """The state with `beams` rows for each example: the model's own way, or copies.
 
@@ -83,7 +112,7 @@ def spread(model: Any, state: Any, beams: int, longest: int) -> Any:
     >>> spread(None, {"memory": torch.tensor([[1.0], [2.0]])}, beams=2, longest=9)["memory"].flatten()
     tensor([1., 1., 2., 2.])
     """
-    if isinstance(model, BeamDecoder):
+    if keeps_own_state(model):
         return model.spread(state, beams, longest)
     return map_tensors(lambda tensor: tensor.repeat_interleave(beams, 0), state)
 
@@ -95,6 +124,6 @@ def follow(model: Any, state: Any, rows: Int[Tensor, " row"]) -> Any:
     >>> follow(None, (torch.tensor([5, 6, 7]),), torch.tensor([2, 2, 0]))
     (tensor([7, 7, 5]),)
     """
-    if isinstance(model, BeamDecoder):
+    if keeps_own_state(model):
         return model.follow(state, rows)
     return map_tensors(lambda tensor: tensor.index_select(0, rows), state)

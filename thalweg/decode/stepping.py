@@ -1,0 +1,165 @@
+r"""Asking a model for the next token of many rows, and making log-probabilities of its scores."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from thalweg.core.decoder import check_decoder, keeps_own_state
+from thalweg.core.errors import RecipeError
+from thalweg.core.nest import count_examples, describe, leaves
+
+MOST_NAMED = 5
+
+
+def read_inputs(model: Any, inputs: Any) -> tuple[int, torch.device]:
+    """How many examples there are, and where; refuses what cannot be decoded.
+
+    Raises `RecipeError` for a model without `encode` and `step`, and inputs that are no dict of tensors.
+    """
+    check_decoder(model)
+    if not isinstance(inputs, Mapping) or next(leaves(inputs), None) is None:
+        raise RecipeError(
+            f"Decoding: the inputs are {describe(inputs)}, but they are what model.encode takes, by name. Give a dict "
+            "of tensors such as {'source': ..., 'lengths': ...}."
+        )
+    if "prefix" in inputs:
+        raise RecipeError(
+            "Decoding: the inputs hold 'prefix', the targets that a model is trained on. Leave it out; what outputs "
+            "shall begin with is the argument prefix=."
+        )
+    return count_examples(inputs), next(leaves(inputs)).device
+
+
+@contextmanager
+def decoding(model: Any) -> Iterator[None]:
+    """Without gradients, and with all parts of the model in evaluation mode; each is put back as it was."""
+    training = [part for part in model.modules() if part.training] if isinstance(model, nn.Module) else []
+    for part in training:
+        part.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def ask(
+    model: Any, state: Any, tokens: Int[Tensor, " row"], time: int, before: Tensor | None = None
+) -> tuple[Float[Tensor, "row token"], Any]:
+    """The scores after one more token, in single precision or better, and the state.
+
+    Raises `RecipeError` naming the step where they are no floating `(row, token)`, as wide as those `before`.
+    """
+    answer = model.step(state, tokens)
+    width = None if before is None else before.shape[1]
+    if isinstance(answer, tuple) and len(answer) == 2 and _are_scores(answer[0], len(tokens), width):
+        scores, after = answer
+        return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), after
+    raise RecipeError(
+        f"{type(model).__name__}.step gave {describe(answer)} at step {time} for {len(tokens)} rows, but it gives "
+        f"(scores, state) with floating scores ({len(tokens)}, {width or 'tokens'}). Return a score for each token of "
+        "each row, at every step."
+    )
+
+
+def _are_scores(value: Any, rows: int, width: int | None) -> bool:
+    if not isinstance(value, Tensor) or value.dim() != 2 or not value.is_floating_point() or len(value) != rows:
+        return False
+    return value.shape[1] > 0 and width in (None, value.shape[1])
+
+
+def ask_attended(
+    model: Any, state: Any, used: Bool[Tensor, " row"], time: int
+) -> tuple[Float[Tensor, "row position"], Bool[Tensor, "row position"]]:
+    """How much each row attends to each position, and which positions are there.
+
+    Raises `RecipeError` naming the step where that is of another form, or NaN in a row that is used.
+    """
+    answer = model.attended(state)
+    if not _are_weights(answer, len(used)):
+        raise RecipeError(
+            f"{type(model).__name__}.attended gave {describe(answer)} at step {time} for {len(used)} rows, but it "
+            f"gives (weights, there), both ({len(used)}, positions), there bool. Return the weights of each row, and "
+            "where there is a position."
+        )
+    weights, there = answer
+    weights = torch.where(there, weights, 0.0)
+    if bool((weights.isnan().any(1) & used).any()):
+        raise RecipeError(
+            f"What {type(model).__name__}.attended gave at step {time} holds NaN. Look for a softmax over positions of "
+            "which none is there."
+        )
+    return weights, there
+
+
+def _are_weights(answer: Any, rows: int) -> bool:
+    if not isinstance(answer, tuple) or len(answer) != 2 or not all(isinstance(part, Tensor) for part in answer):
+        return False
+    weights, there = answer
+    return weights.dim() == 2 and len(weights) == rows and weights.shape == there.shape and there.dtype is torch.bool
+
+
+def may_leave(model: Any, done: int, present: int) -> bool:
+    """Whether examples that are done shall leave the batch now.
+
+    At once where the state is copied at every step anyway. Where a model keeps it in a form of its own, such as caches,
+    these are copied for it alone, and so when an eighth of the batch is done.
+    """
+    return done > 0 and (done * 8 >= present or not keeps_own_state(model))
+
+
+def exact(device: torch.device) -> torch.dtype:
+    """What log-likelihoods are summed in: double precision, where a device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def normalizers(
+    scores: Float[Tensor, "row token"], likeliest: Int[Tensor, " row"], out: Tensor | None = None
+) -> Float[Tensor, " row"]:
+    r"""$\log \sum_v e^{s_v}$ of each row, to be taken off any score that a log-probability is wanted of.
+
+    By $m + \log \sum_v e^{s_v - m}$ with the row's largest score $m$, that of the `likeliest` token; 0 for a row of
+    minus infinities, whose scores then stay what they are. NaN where a score is NaN or plus infinity. `out` is memory
+    of the scores' shape. `torch.sum` adds by halves; the sum within `torch.softmax` is quicker by a seventh, but errs
+    by 2e-6 where a vocabulary is large.
+
+    >>> normalizers(torch.zeros(1, 4), torch.tensor([0])).exp()
+    tensor([4.], dtype=torch.float64)
+    """
+    highest = scores.gather(1, likeliest[:, None]).detach()
+    empty = highest == -torch.inf
+    reference = torch.where(empty, 0.0, highest)
+    sums = torch.sub(scores, reference, out=out).exp_().sum(1).to(exact(scores.device))
+    return torch.where(empty[:, 0], 0.0, sums.log() + reference[:, 0])
+
+
+def log_probabilities(scores: Float[Tensor, "row token"], tokens: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
+    """The log-probability of one token of each row; with gradients.
+
+    >>> log_probabilities(torch.zeros(1, 4), torch.tensor([3])).exp()
+    tensor([0.2500], dtype=torch.float64)
+    """
+    return scores.gather(1, tokens[:, None])[:, 0] - normalizers(scores, scores.argmax(1))
+
+
+def check_scores(
+    normalizer: Float[Tensor, " row"], used: Bool[Tensor, " row"], time: int, present: Int[Tensor, " example"]
+) -> None:
+    """Refuse scores that are NaN or plus infinity, in the rows that are used, equally many for each example.
+
+    Raises `RecipeError` naming the step and the examples.
+    """
+    bad = normalizer.isnan() & used
+    if bool(bad.any()):
+        numbers = present[bad.view(len(present), -1).any(1)].tolist()
+        named = ", ".join(map(str, numbers[:MOST_NAMED])) + (", ..." if len(numbers) > MOST_NAMED else "")
+        raise RecipeError(
+            f"The scores of step {time} are NaN or plus infinity (example {named}, counted from 0), but a score is a "
+            "logit or a log-probability; minus infinity rules a token out. Look for masks that leave nothing to attend "
+            "to, logarithms of 0, and weights that are not finite."
+        )
