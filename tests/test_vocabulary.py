@@ -12,7 +12,7 @@ import pytest
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.tokens import END, MARKS, PADDING, START, UNKNOWN
 from thalweg.data.vocabulary import UNITS, Vocabulary, unknown_share
-from thalweg.data.word_splitting import normalized, words
+from thalweg.data.word_splitting import JOINER, joined_words, normalized, words
 
 TEXTS = ["The cat sat.", "The dog sat, too.", "A cat and a dog!", "the 😀 cat"]
 
@@ -131,6 +131,35 @@ def test_text_is_brought_to_one_form(text: str, expected: str) -> None:
 )
 def test_where_a_word_ends(text: str, expected: list[str]) -> None:
     assert words(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("don't (stop)", ["don't", "(+", "stop", "+)"]),
+        ("a-b, c", ["a", "+-+", "b", "+,", "c"]),
+        ("so...!", ["so", "+.", "+.", "+.", "+!"]),
+        ("5 % 5%", ["5", "%", "5", "+%"]),
+        ("😀👍🏽 ok😀", ["😀", "+👍🏽", "ok", "+😀"]),
+        ("\u2060a\u2060 b", ["a", "b"]),
+    ],
+)
+def test_joiners_keep_where_no_blank_stood(text: str, units: list[str]) -> None:
+    assert [unit.replace(JOINER, "+") for unit in joined_words(normalized(text))] == units
+    vocabulary = Vocabulary.fit([text], fewest=1, joiners=True)
+    assert vocabulary.decode(vocabulary.encode(text)) == " ".join(normalized(text).split())
+    assert Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json()))) == vocabulary
+    assert joined_words("(" * 200 + "a") == [*joined_words("(" * 199), f"{JOINER}({JOINER}", "a"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_units_are_split_and_joined(unit: str) -> None:
+    vocabulary = Vocabulary.fit(TEXTS, unit, joiners=True)
+    for text in [*TEXTS, "an unseen 🐕"]:
+        units = vocabulary.split(text)
+        assert vocabulary.join(units) == text
+        assert [vocabulary.numbers.get(one, UNKNOWN) for one in units] == vocabulary.encode(text).tolist()
+    assert vocabulary.join(["<start>", *vocabulary.split("a"), "<end>", "<padding>"]) == "a"
 
 
 def test_the_share_of_unknown_tokens() -> None:

@@ -24,6 +24,11 @@ from thalweg.data.images import ImageFolder, load_images
 from thalweg.data.inference import Roles, infer_roles, infer_schema
 from thalweg.data.karate import karate
 from thalweg.data.loading import load_table
+from thalweg.data.pair_encoding import PairEncoding
+from thalweg.data.pair_loading import judged_pairs, pair_splits
+from thalweg.data.pair_reading import read_pairs
+from thalweg.data.pair_schema import PairSchema
+from thalweg.data.pair_source import PairSource
 from thalweg.data.parquet_source import ParquetSource
 from thalweg.data.predictions import prediction_frame
 from thalweg.data.ragged import Ragged
@@ -34,12 +39,13 @@ from thalweg.data.schema import Column, Kind, Schema, Target, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
 from thalweg.data.sequence_source import SequenceSource
 from thalweg.data.sequences import frame_splits, sequences_of
-from thalweg.data.sniffing import holds_graph, holds_recordings, holds_tags, holds_text
+from thalweg.data.sniffing import holds_graph, holds_pairs, holds_recordings, holds_tags, holds_text
 from thalweg.data.table import Table, read_features, read_rows
 from thalweg.data.table_source import TableSource
 from thalweg.data.tag_predictions import tag_frame
 from thalweg.data.text_table import text_column, text_splits
 from thalweg.data.vocabulary import Vocabulary
+from thalweg.data.world_names import names_frame, names_splits
 
 __all__ = [
     "BUNDLED",
@@ -63,6 +69,9 @@ __all__ = [
     "Kind",
     "LogMel",
     "Masked",
+    "PairEncoding",
+    "PairSchema",
+    "PairSource",
     "ParquetSource",
     "Ragged",
     "Recordings",
@@ -89,6 +98,7 @@ __all__ = [
     "holds_conll",
     "holds_graph",
     "holds_images",
+    "holds_pairs",
     "holds_recordings",
     "holds_tags",
     "holds_text",
@@ -96,6 +106,7 @@ __all__ = [
     "infer_roles",
     "infer_schema",
     "judged_images",
+    "judged_pairs",
     "judged_recordings",
     "karate",
     "load_graph",
@@ -103,10 +114,14 @@ __all__ = [
     "load_images",
     "load_table",
     "mask_frames",
+    "names_frame",
+    "names_splits",
+    "pair_splits",
     "prediction_frame",
     "read_conll",
     "read_features",
     "read_graph",
+    "read_pairs",
     "read_recording",
     "read_rows",
     "read_table",

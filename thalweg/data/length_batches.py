@@ -3,6 +3,9 @@ r"""Batches of sequences of like lengths, so that little is padding, in an order
 Lengths are rounded up to steps of an eighth ($1, 2, \ldots, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, \ldots$). Within
 a step the sequences are shuffled, the steps follow one another, the row is cut into batches, and the batches are
 shuffled. Which sequences meet changes with every epoch; how many batches there are does not.
+
+A pair has two lengths: pairs follow one another by the step of the target, and where it is the same by that of the
+source, up in one step and down in the next; a batch has count times (longest source + longest target) positions.
 """
 
 import numpy as np
@@ -12,7 +15,8 @@ from torch import Tensor
 
 from thalweg.core.arrays import cut
 
-Lengths = Int[np.ndarray, " sequence"]
+Lengths = Int[np.ndarray, "sequence *sides"]
+"""One length, or (source, target) of each pair."""
 
 
 def by_length(
@@ -36,7 +40,7 @@ def by_length(
         return _cut(torch.arange(n), lengths, size, tokens, merge_single)
     shuffled = torch.randperm(n, generator=generator).numpy()
     steps = _steps(lengths)
-    order = shuffled[np.argsort(steps[shuffled], kind="stable")]
+    order = shuffled[_ascending(steps[shuffled])]
     batches = _cut(torch.from_numpy(order), steps[order], size, tokens, merge_single)
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
@@ -47,8 +51,8 @@ def count_by_length(lengths: Lengths, size: int | None, tokens: int | None = Non
     >>> count_by_length(np.array([3, 50, 4, 3, 60, 4]), None, 120)
     2
     """
-    ordered = np.sort(_steps(lengths))
-    return len(_cut(torch.arange(len(lengths)), ordered, size, tokens, merge_single))
+    steps = _steps(lengths)
+    return len(_cut(torch.arange(len(lengths)), steps[_ascending(steps)], size, tokens, merge_single))
 
 
 def padded_share(lengths: Lengths, batches: list[Int[Tensor, " _some"]]) -> float:
@@ -58,12 +62,23 @@ def padded_share(lengths: Lengths, batches: list[Int[Tensor, " _some"]]) -> floa
     0.25
     """
     held = [lengths[batch.numpy()] for batch in batches]
-    whole = sum(len(one) * int(one.max()) for one in held)
+    whole = sum(len(one) * int(one.max(axis=0).sum()) for one in held)
     return (whole - sum(int(one.sum()) for one in held)) / whole if whole else 0.0
+
+
+def _ascending(steps: Lengths) -> Int[np.ndarray, " place"]:
+    """The order by steps, of pairs by the target's and then the source's; what is alike stays as it lies."""
+    if steps.ndim == 1:
+        return np.argsort(steps, kind="stable")
+    source, target = steps.T
+    up_or_down = np.unique(target, return_inverse=True)[1] % 2 * 2 - 1
+    return np.lexsort((source * up_or_down, target))
 
 
 def _steps(lengths: Lengths) -> Lengths:
     """Each length rounded up to a step of an eighth, but never beyond the longest sequence of that step."""
+    if lengths.ndim == 2:
+        return np.stack([_steps(side) for side in lengths.T], axis=1)
     low = 2 ** np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64)
     width = np.maximum(low // 8, 1)
     steps = -(-lengths // width) * width
@@ -100,7 +115,8 @@ def _bounds(lengths: Lengths, tokens: int) -> list[int]:
     start, n, guess = 0, len(lengths), 64
     while start < n:
         ahead = lengths[start : start + guess]
-        area = np.maximum.accumulate(ahead) * np.arange(1, len(ahead) + 1)
+        longest = np.maximum.accumulate(ahead)
+        area = longest.reshape(len(ahead), -1).sum(axis=1) * np.arange(1, len(ahead) + 1)
         fitting = int(np.searchsorted(area, tokens, side="right"))  # the area never falls
         if fitting == len(ahead) and start + guess < n:
             guess *= 2

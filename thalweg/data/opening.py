@@ -13,6 +13,7 @@ from thalweg.core.errors import DataError, did_you_mean
 from thalweg.data.image_listing import is_image_folder
 from thalweg.data.places import listed
 
+TABLE = "A table needs a line of column names and a line for each example."
 GZIP = b"\x1f\x8b"
 SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".parquet", ".gz")
 FOREIGN = (
@@ -35,8 +36,10 @@ FOREIGN = (
 )
 
 
-def open_bytes(path: Any) -> tuple[str, bytes]:
+def open_bytes(path: Any, needed: str = TABLE) -> tuple[str, bytes]:
     """The name and the unpacked bytes of a path, an open file, or "-" for the standard input.
+
+    `needed` is what the error about an empty file says that it should hold.
 
     >>> import io
     >>> open_bytes(io.StringIO("a,b"))
@@ -55,7 +58,7 @@ def open_bytes(path: Any) -> tuple[str, bytes]:
     if data.startswith(GZIP):
         data = _unpacked(name, data)
     if not data.strip():
-        raise DataError(f"{name} is empty. A table needs a line of column names and a line for each example.")
+        raise DataError(f"{name} is empty. {needed}")
     return name, data
 
 
@@ -70,6 +73,17 @@ def as_text(name: str, data: bytes) -> str:
     for start, kind, mend in FOREIGN:
         if data.lstrip().startswith(start):
             raise DataError(f"{name} is {kind}, but a table is text in lines: CSV or TSV, or Parquet. {mend}")
+    return decoded(name, data)
+
+
+def decoded(name: str, data: bytes) -> str:
+    r"""The bytes as text, whatever the text is; a byte order mark goes.
+
+    >>> decoded("t.jsonl", b'\xef\xbb\xbf{"en": "a"}')
+    '{"en": "a"}'
+
+    Raises `DataError` for what is no text in UTF-8, with the line.
+    """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _decoded_utf16(name, data)
     if (nul := data.find(b"\0")) >= 0:

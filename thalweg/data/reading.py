@@ -58,7 +58,7 @@ def read_table(path: Any, *, header: bool = True, header_mend: str | None = None
             f"{name} is called {ending}, but holds neither Parquet nor a workbook. If it is text in lines, name it "
             ".csv; else copy or export it again."
         )
-    records = _records(name, text)
+    records = read_records(name, text)
     first = [cell.strip() for cell in records.rows[0]]
     body = Records(records.rows[1:], records.lines[1:], records.delimiter) if header else records
     if header and not body.rows:
@@ -76,7 +76,14 @@ def read_table(path: Any, *, header: bool = True, header_mend: str | None = None
     return _frame(name, names, body)
 
 
-def _records(name: str, text: str) -> Records:
+def read_records(name: str, text: str) -> Records:
+    r"""The rows of a text whose cells are separated by the delimiter that is found out.
+
+    >>> read_records("t.csv", 'a;"b; c"\n\nd;e\n')
+    Records(rows=[['a', 'b; c'], ['d', 'e']], lines=[1, 3], delimiter=';')
+
+    Raises `DataError` for quotes that do not match, and where all is blank.
+    """
     stream = io.StringIO(text, newline=None)
     text = stream.getvalue()
     delimiter, skipped = _delimiter(text), 0

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import DataError, RecipeError
+from thalweg.core.notices import unsaid
 from thalweg.data.audio import is_recording
+from thalweg.data.cells import distinct
+from thalweg.data.columns import parse
 from thalweg.data.conll import holds_conll
 from thalweg.data.conll_loading import ENDINGS as CONLL
 from thalweg.data.graphs import graph_files
 from thalweg.data.image_sniffing import SNIFFED
+from thalweg.data.pair_reading import is_file, read_pairs
 from thalweg.data.reading import read_table
-from thalweg.data.text_table import text_column
+from thalweg.data.targets import MOST_INTEGER_CLASSES
+from thalweg.data.text_table import MOSTLY_DIFFERENT, text_column
 
 
 def holds_graph(path: Path) -> bool:
@@ -61,6 +66,33 @@ def holds_recordings(path: Path, header: bool = True) -> bool:
         return False
     columns = ([cell for cell in frame[name] if isinstance(cell, str)] for name in frame.columns)
     return any(cells and all(is_recording(Path(cell)) for cell in cells) for cells in columns)
+
+
+def holds_pairs(path: Path, target: Any = None, text: Any = None, header: bool | None = None) -> bool:
+    """Whether a path holds pairs of texts: JSONL, a dictionary, a file whose targets have their own, or two columns.
+
+    Columns are pairs where both hold mostly different texts, and, where the target is named, more of them than a class
+    has labels. The first lines decide it.
+
+    >>> holds_pairs(Path("pairs.jsonl")), holds_pairs(Path("missing.tsv"))
+    (True, False)
+    """
+    if is_file(target) or Path(path.name.removesuffix(".gz")).suffix.lower() in (".jsonl", ".ndjson", ".dict"):
+        return True
+    first = beginning(path)
+    if first is None:
+        return False
+    try:
+        with unsaid():
+            frame, names = read_pairs(io.StringIO(first), target, text=text, header=header)
+    except (DataError, RecipeError):
+        return False
+    columns = parse(frame, list(names)).values()
+    if any(column.numeric for column in columns):
+        return False
+    counts = [(len(distinct(column.cells)), int((~column.missing).sum())) for column in columns]
+    few = target is not None and counts[1][0] <= MOST_INTEGER_CLASSES
+    return not few and all(different > MOSTLY_DIFFERENT * held for different, held in counts)
 
 
 def holds_text(path: Path, target: Any, header: bool, roles: Mapping[str, Any]) -> bool:

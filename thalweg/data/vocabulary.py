@@ -12,7 +12,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, Self
@@ -24,13 +24,14 @@ from thalweg.core.errors import DataError, RecipeError, did_you_mean
 from thalweg.core.tokens import MARKS, PADDING, UNKNOWN
 from thalweg.core.wording import counted
 from thalweg.data.ragged import Ragged
-from thalweg.data.word_splitting import normalized, words
+from thalweg.data.word_splitting import joined, joined_words, normalized, words
 
 UNITS = ("words", "characters", "subwords")
 SIZES = {"words": 30_000, "characters": 10_000, "subwords": 8_000}
 FEWEST = {"words": 2, "characters": 1, "subwords": 2}
 MOST_CODES = 0x110000
 BYTES = 256
+UNUSED = "<unused"
 LONGEST_RUN = 100
 """Characters without a blank that subwords are merged within: the time grows with the square of it."""
 
@@ -42,7 +43,8 @@ Text = Any
 class Vocabulary:
     """Numbers for the units of texts; the first four are padding, unknown, start and end.
 
-    `merges` are those of subwords, in their order; `lower` says that words are compared in small letters.
+    `merges` are those of subwords, in their order; `lower` says that words are compared in small letters; `joiners`
+    that words remember what they stand beside without a blank, so that their text comes back as it was.
 
     >>> vocabulary = Vocabulary.fit(["a cat", "a dog", "a cat!"])
     >>> vocabulary, vocabulary.encode("a wise cat").tolist()
@@ -57,6 +59,7 @@ class Vocabulary:
     tokens: tuple[str, ...] = MARKS
     merges: tuple[tuple[str, str], ...] = ()
     lower: bool = False
+    joiners: bool = False
 
     @classmethod
     def fit(
@@ -67,6 +70,7 @@ class Vocabulary:
         size: int | None = None,
         fewest: int | None = None,
         lower: bool = False,
+        joiners: bool = False,
     ) -> Self:
         """The `size` most frequent units of these texts that occur `fewest` times or more.
 
@@ -84,20 +88,38 @@ class Vocabulary:
         size, fewest = size or SIZES[unit], fewest or FEWEST[unit]
         if unit == "subwords":
             return cls(unit, *_merged([_ready(text, lower) for text in texts], size, fewest), lower)
-        blank = cls(unit, lower=lower)
+        blank = cls(unit, lower=lower, joiners=joiners)
         counts = Counter(chain.from_iterable(map(blank._units, texts)))
         if not counts:
             raise DataError(
                 f"The training texts hold no {unit} at all, only blanks. Check that the column is the text."
             )
         known = sorted((one for one in counts if counts[one] >= fewest), key=lambda one: (-counts[one], one))
-        return cls(unit, (*MARKS, *known[: size - len(MARKS)]), lower=lower)
+        return replace(blank, tokens=(*MARKS, *known[: size - len(MARKS)]))
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __repr__(self) -> str:
-        return f"Vocabulary({counted(len(self) - len(MARKS), self.unit.removesuffix('s'))})"
+        return f"Vocabulary({self.size})"
+
+    @property
+    def size(self) -> str:
+        """How many units are known, in words."""
+        return counted(len(self.numbers), self.unit.removesuffix("s"))
+
+    def widened(self, size: int) -> Self:
+        """The same vocabulary with `size` tokens at least: those that are too much are never met, and unknown.
+
+        >>> Vocabulary.fit(["a a"]).widened(7).tokens[4:]
+        ('a', '<unused 5>', '<unused 6>')
+        """
+        return replace(self, tokens=(*self.tokens, *(f"{UNUSED} {i}>" for i in range(len(self), size))))
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The token of each unit that is known."""
+        return {token: i for i, token in enumerate(self.tokens) if i >= len(MARKS) and not token.startswith(UNUSED)}
 
     def encode(self, text: Text) -> Int[np.ndarray, " token"]:
         """The tokens of a text; an empty one has none."""
@@ -111,7 +133,7 @@ class Vocabulary:
             return Ragged.of(ids, np.int64)
         if self.unit == "characters":
             return Ragged.of([self._places[_codes(_ready(text, self.lower))] for text in texts], np.int64)
-        place = self._place
+        place = self.numbers
         split = [self._units(text) for text in texts]
         flat = [place.get(word, UNKNOWN) for word in chain.from_iterable(split)]
         return Ragged.cut(np.array(flat, dtype=np.int64), np.array([len(one) for one in split], dtype=np.int64))
@@ -129,18 +151,39 @@ class Vocabulary:
                 f"{wrong[0]} is no token of a vocabulary of {size:,}, whose tokens run from 0 to {size - 1}. "
                 "Decode with the vocabulary that the text was encoded with."
             )
-        kept = [token for token in numbers if token == UNKNOWN or token >= len(MARKS)]
+        return self.join([self.tokens[token] for token in numbers])
+
+    def split(self, text: Text) -> list[str]:
+        """The units of a text, known or not.
+
+        >>> Vocabulary("words").split("a wise cat")
+        ['a', 'wise', 'cat']
+        """
         if self.unit == "subwords":
-            told: str = self._merging.decode([token - len(MARKS) for token in kept if token >= len(MARKS)])
+            pieces: list[str] = self._merging.encode(_ready(text, self.lower), add_special_tokens=False).tokens
+            return pieces
+        return self._units(text)
+
+    def join(self, units: Iterable[str]) -> str:
+        """The text of units, reserved tokens left out; unknown ones are seen among words and characters.
+
+        >>> Vocabulary("characters").join(["<start>", "a", "<unknown>"])
+        'a\ufffd'
+        """
+        unknown = MARKS[UNKNOWN]
+        named = [unknown if one.startswith(UNUSED) else one for one in units]
+        kept = [one for one in named if one == unknown or one not in MARKS]
+        if self.unit == "subwords":
+            told: str = self._merging.decoder.decode([one for one in kept if one != unknown])
             return told
         if self.unit == "characters":
-            return "".join("\ufffd" if token == UNKNOWN else self.tokens[token] for token in kept)
-        return " ".join(self.tokens[token] for token in kept)
+            return "".join("\ufffd" if one == unknown else one for one in kept)
+        return joined(kept)
 
     def to_json(self) -> dict[str, Any]:
         """The vocabulary in plain values."""
-        merges = [list(pair) for pair in self.merges]
-        return {"unit": self.unit, "tokens": list(self.tokens), "merges": merges, "lower": self.lower}
+        merges, joiners = [list(pair) for pair in self.merges], {"joiners": True} if self.joiners else {}
+        return {"unit": self.unit, "tokens": list(self.tokens), "merges": merges, "lower": self.lower, **joiners}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
@@ -158,26 +201,24 @@ class Vocabulary:
         known = set(tokens)
         if any(left + right not in known or left not in known or right not in known for left, right in pairs):
             raise ValueError("'merges' makes subwords that are none of 'tokens'")
-        return cls(unit, tuple(tokens), pairs, bool(plain["lower"]))
+        return cls(unit, tuple(tokens), pairs, bool(plain["lower"]), bool(plain.get("joiners", False)))
 
     def _units(self, text: Any) -> list[str]:
         """The words of a text, or its characters; a text that was split before keeps its words."""
         if isinstance(text, str):
             ready = _ready(text, self.lower)
-            return words(ready) if self.unit == "words" else list(ready)
+            if self.unit == "words":
+                return joined_words(ready) if self.joiners else words(ready)
+            return list(ready)
         if self.unit != "words":
             raise RecipeError(f"A text that is split into words already has words for its unit, not {self.unit}.")
         return [_ready(word, self.lower) for word in text]
 
     @cached_property
-    def _place(self) -> dict[str, int]:
-        return {token: i for i, token in enumerate(self.tokens) if i >= len(MARKS)}
-
-    @cached_property
     def _places(self) -> Int[np.ndarray, " code"]:
         """The token of every character that there is, by its number in Unicode."""
         places = np.full(MOST_CODES, UNKNOWN, dtype=np.int64)
-        for character, place in self._place.items():
+        for character, place in self.numbers.items():
             places[ord(character)] = place
         return places
 

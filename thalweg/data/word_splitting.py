@@ -7,7 +7,8 @@ emoji and of Persian and Indic letters stay. Case is kept.
 
 import re
 import unicodedata
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 INVISIBLE = re.compile("[\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -15,6 +16,12 @@ ALONE = re.compile("[\ud800-\udfff]")
 """Halves of a pair of UTF-16, which no text has but damaged JSON."""
 
 EMOJI = "\U0001f000-\U0001faff"
+JOINER = "\u2060"
+"""Unicode's word joiner, which no normalized text holds: it marks where a word stood without a blank beside another."""
+
+
+LONG_RUN = 50
+"""Characters without a blank from which the words in them are not kept in mind."""
 
 
 def normalized(text: str) -> str:
@@ -41,6 +48,49 @@ def words(text: str) -> list[str]:
     return found
 
 
+def joined_words(text: str) -> list[str]:
+    """The same words, but where two stood without a blank between them, one has a joiner there: `joined` undoes it.
+
+    It is the sign of the two that has it, and of two signs the second: a word is the same word beside any sign.
+
+    >>> [word.replace(JOINER, "+") for word in joined_words("(a-b), c")]
+    ['(+', 'a', '+-+', 'b', '+)', '+,', 'c']
+    """
+    found: list[str] = []
+    for run in text.split():  # no word has a blank in it, and most runs of letters come again and again
+        found += _joined_run(run) if len(run) < LONG_RUN else _join(run)
+    return found
+
+
+def joined(words: Iterable[str]) -> str:
+    """The text of words, blanks between them but where a joiner stands.
+
+    >>> joined(joined_words("(a-b),  c"))
+    '(a-b), c'
+    """
+    return " ".join(words).replace(f"{JOINER} ", "").replace(f" {JOINER}", "").replace(JOINER, "")
+
+
+def _join(run: str) -> list[str]:
+    """The words of a text without a blank, a joiner wherever two of them meet."""
+    found = words(run)
+    signs = [_sign().match(word) is not None for word in found]
+    for i in range(len(found) - 1):
+        if signs[i] and not signs[i + 1]:
+            found[i] += JOINER
+        else:
+            found[i + 1] = JOINER + found[i + 1]
+    return found
+
+
+_joined_run = lru_cache(maxsize=2**16)(_join)
+
+
+@cache
+def _sign() -> re.Pattern[str]:
+    return re.compile(f"[{_signs()}]")
+
+
 @cache
 def _word() -> re.Pattern[str]:
     signs = _signs()
@@ -53,6 +103,7 @@ def _word() -> re.Pattern[str]:
     )
 
 
+@cache
 def _signs() -> str:
     """Every character that is punctuation or a symbol, as the inside of a class of a regular expression.
 

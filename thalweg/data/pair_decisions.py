@@ -1,0 +1,129 @@
+"""Decisions about pairs: what was decided on the user's behalf, and what a model does not see, said in a line each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from thalweg.core.notices import notice
+from thalweg.core.wording import counted
+from thalweg.data.holdout import PARTS
+from thalweg.data.pair_schema import SIDES, PairSchema
+from thalweg.data.pair_source import PairSource
+from thalweg.data.places import where
+from thalweg.data.ragged import Ragged
+from thalweg.data.text_table import FEW_WORDS, texts_of
+from thalweg.data.vocabulary import unknown_share
+
+SAMPLE = 10_000
+LONG, MUCH_LONGER = 2000, 20
+"""Units from which a text is long, and how many times the median it is then."""
+
+
+def choose_units(frame: pd.DataFrame, names: tuple[str, str], alike: bool) -> tuple[str, str]:
+    """The unit of each side, which is said: words where a text has several; one for both where they must be `alike`.
+
+    >>> frame = pd.DataFrame({"word": ["cat", "house"], "sounds": ["K AE T", "HH AW S"]})
+    >>> choose_units(frame, ("word", "sounds"), False)
+    ('characters', 'words')
+    """
+    step = max(1, len(frame) // SAMPLE)
+    means = [float(np.mean([len(text.split()) for text in texts_of(frame[::step], name)])) for name in names]
+    wordy = [mean >= FEW_WORDS for mean in means]
+    if alike:
+        wordy = [all(wordy)] * 2
+    source, target = ("words" if many else "characters" for many in wordy)
+    told = [
+        f"'{name}' has {mean:.1f} words a text: read as {unit}"
+        for name, mean, unit in zip(names, means, (source, target), strict=True)
+    ]
+    notice(f"{'; '.join(told)} (data.unit says words, characters or subwords, one or two).")
+    return source, target
+
+
+def announce_pairs(frame: pd.DataFrame, schema: PairSchema) -> None:
+    """Say which texts are empty, which pairs occur more than once, and how many sources have several targets."""
+    names = list(schema.names)
+    for side, name in zip(SIDES, names, strict=True):
+        if (empty := frame[name].isna().to_numpy(dtype=bool)).any():
+            is_empty = f"{side} is" if empty.sum() == 1 else f"{side}s are"
+            notice(f"{empty.sum():,} {is_empty} empty and kept so ({where(frame.index, empty, 3)}).")
+    again = frame.duplicated(names).to_numpy()
+    if again.any():
+        occur = "pair occurs" if again.sum() == 1 else "pairs occur"
+        notice(f"{again.sum():,} {occur} a second time or more ({where(frame.index, again, 3)}): all are kept.")
+    targets = frame[~again].groupby(names[0], sort=False, dropna=False).size()
+    if several := int((targets > 1).sum()):
+        have = "has" if several == 1 else "have"
+        notice(f"{several:,} of {counted(len(targets), 'source')} {have} several targets.")
+
+
+def announce_splits(splits: Sequence[PairSource | None], given: bool) -> None:
+    """Say what each split holds, which sources are in two of them, and what a model does not see."""
+    notice(f"Split{'' if given else ' by source'}: {'; '.join(map(_part, PARTS, splits))}.")
+    train = splits[0]
+    for name, split in zip(PARTS, splits, strict=True):
+        if split is None:
+            continue
+        if split is not train and train is not None:
+            known = np.isin(_groups(split), _groups(train))
+            if count := int(known.sum()):
+                notice(
+                    f"{count:,} of the {counted(len(split), 'pair')} of the {name} split "
+                    f"{'has' if count == 1 else 'have'} a source that train has too: no test of new ones "
+                    f"({where(split.rows.index, known, 3)})."
+                )
+        _announce(split, name)
+
+
+def _part(name: str, split: PairSource | None) -> str:
+    if split is None:
+        return f"{name} none"
+    return f"{name} {counted(len(split), 'pair')} of {counted(len(np.unique(_groups(split))), 'source')}"
+
+
+def _groups(split: PairSource) -> np.ndarray:
+    return split.groups[split.ids]
+
+
+def _announce(split: PairSource, name: str) -> None:
+    """Say of one split what is unknown, cut off, very long, or beyond the budget of a batch."""
+    read, _, y, _ = split.encoded
+    for i, side, tokens in ((0, SIDES[0], read), (1, SIDES[1], y)):
+        if tokens is None:
+            continue
+        own = tokens.take(split.ids)
+        if share := unknown_share(own.values):
+            notice(f"Unknown: {share:.2%} of the {len(own.values):,} tokens of the {side}s of the {name} split.")
+        limit = split.schema.longest[i]
+        if limit is not None:
+            _say_cut(split, i, own, limit, name)
+        else:
+            _say_long(split, side, own, name)
+    beyond = split.lengths.sum(axis=1) > (split.tokens or np.inf)
+    if beyond.any():
+        is_longer = "pair is" if beyond.sum() == 1 else "pairs are"
+        notice(
+            f"{beyond.sum():,} {is_longer} longer than tokens={split.tokens:,} in the {name} split: a batch each. "
+            "longest=N cuts them off."
+        )
+
+
+def _say_cut(split: PairSource, i: int, own: Ragged, limit: int, name: str) -> None:
+    """Say how many texts are longer than `limit`; only those that fill it are split again."""
+    texts, vocabulary = (split.targets, split.encoding.target) if i else (split.sources, split.encoding.source)
+    full = np.flatnonzero(own.lengths >= limit)
+    cut = sum(len(vocabulary.split(texts[place])) > limit for place in full)
+    if cut:
+        is_cut = f"{SIDES[i]} is" if cut == 1 else f"{SIDES[i]}s are"
+        notice(f"{cut:,} {is_cut} cut off after {limit:,} {vocabulary.unit} in the {name} split (longest).")
+
+
+def _say_long(split: PairSource, side: str, own: Ragged, name: str) -> None:
+    longest = int(own.lengths.max(initial=0))
+    if longest >= LONG and longest > MUCH_LONGER * np.median(own.lengths):
+        at = where(split.rows.index, own.lengths == longest, 1)
+        notice(
+            f"The longest {side} of the {name} split has {longest:,} tokens ({at}), and the memory of attention grows "
+            "with the square: longest=N cuts it off."
+        )

@@ -1,0 +1,212 @@
+r"""The encoding of pairs: the vocabularies of both sides, and the ways to tensors and back to a text.
+
+A target $y_1 \ldots y_n$ is trained on as the prefix `START` $y_1 \ldots y_n$ and what comes after each of its tokens,
+$y_1 \ldots y_n$ `END`. A target that is cut off has no `END`, so that no model learns to stop there.
+
+With copying, `copies` holds for each unit of a source its token among the *targets'*: so a model can put out what it
+has read. The $k$-th distinct unit of a source, from 0, that the targets' vocabulary of $V$ tokens lacks has the token
+$V + k$ for this source alone (the extended vocabulary of See, Liu and Manning, "Get To The Point: Summarization with
+Pointer-Generator Networks", 2017, section 2.2); a target that holds the same unit has the same token.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from thalweg.core.errors import DataError
+from thalweg.core.tokens import END, PADDING, START, UNKNOWN
+from thalweg.data.pair_schema import PairSchema
+from thalweg.data.ragged import Ragged
+from thalweg.data.vocabulary import Vocabulary
+
+Inputs = dict[str, Int[Tensor, "some ..."]]
+"""`source` (some, length), `lengths` (some,), and with copying `copies` (some, length)."""
+
+
+class EncodedPairs(NamedTuple):
+    """Pairs as tokens; without targets there is no `prefix` and no `y`, and without copying there are no `copies`."""
+
+    source: Ragged
+    prefix: Ragged | None
+    y: Ragged | None
+    copies: Ragged | None
+
+
+@dataclass(frozen=True)
+class PairEncoding:
+    """The vocabularies of sources and of targets: all that prediction needs. They are one object where they are shared.
+
+    >>> words = Vocabulary.fit(["a cat", "a dog"], fewest=1, joiners=True)
+    >>> encoding = PairEncoding(words, words, PairSchema(unit=("words", "words"), copying=True))
+    >>> encoding.inputs(["a wise cat"])["copies"]
+    tensor([[4, 7, 5]])
+    >>> encoding.text([4, 7, 6, 3], source="a wise cat")
+    'a wise dog'
+    >>> PairEncoding.from_json(encoding.to_json()) == encoding
+    True
+    """
+
+    source: Vocabulary
+    target: Vocabulary
+    schema: PairSchema = field(default_factory=PairSchema)
+
+    @classmethod
+    def unfitted(cls, schema: PairSchema) -> "PairEncoding":
+        """The encoding before any pair is trained on: all is unknown."""
+        source, target = (
+            Vocabulary(unit, lower=lower, joiners=unit == "words")
+            for unit, lower in zip(schema.unit, schema.lower, strict=True)
+        )
+        return cls(source, source if schema.shared else target, schema)
+
+    @classmethod
+    def fit(
+        cls,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        schema: PairSchema,
+        sizes: tuple[int | None, int | None] = (None, None),
+    ) -> "PairEncoding":
+        """The vocabularies of these texts, which are those of training; `sizes` are theirs exactly, where given.
+
+        >>> PairEncoding.fit(["ab"], ["b"], PairSchema()).outputs
+        5
+
+        Raises `DataError` for a side without any unit.
+        """
+        texts = ([*sources, *targets],) if schema.shared else (sources, targets)
+        fitted = [
+            Vocabulary.fit(
+                side,
+                schema.unit[i],
+                size=sizes[i] or schema.size[i],
+                fewest=schema.fewest[i],
+                lower=schema.lower[i],
+                joiners=schema.unit[i] == "words",
+            ).widened(sizes[i] or 0)
+            for i, side in enumerate(texts)
+        ]
+        return cls(fitted[0], fitted[-1], schema)
+
+    @property
+    def outputs(self) -> int:
+        """How many tokens a model tells apart."""
+        return len(self.target)
+
+    def encode(self, sources: Sequence[str], targets: Sequence[str] | None = None) -> EncodedPairs:
+        """The tokens of sources, and of their targets where there are some.
+
+        >>> words = Vocabulary.fit(["a cat"], fewest=1)
+        >>> encoded = PairEncoding(words, words).encode(["cat"], ["a cat"])
+        >>> encoded.prefix[0].tolist(), encoded.y[0].tolist()
+        ([2, 4, 5], [4, 5, 3])
+        """
+        read = _shortened(self.source.encode_all(sources), self.schema.longest[0])
+        copies, extras = None, None
+        if self.schema.copying:
+            extras = [self.extras(source) for source in sources]
+            copies = _shortened(self._extended(self.source, sources, extras), self.schema.longest[0])
+        if targets is None:
+            return EncodedPairs(read, None, None, copies)
+        y = self.target.encode_all(targets) if extras is None else self._extended(self.target, targets, extras)
+        most = None if self.schema.longest[1] is None else self.schema.longest[1] + 1
+        lengths = y.lengths + 1
+        prefix = Ragged.cut(np.insert(y.values, y.offsets[:-1], START), lengths)
+        ended = Ragged.cut(np.insert(y.values, y.offsets[1:], END), lengths)
+        return EncodedPairs(read, _shortened(prefix, most), _shortened(ended, most), copies)
+
+    def inputs(self, sources: Sequence[str]) -> Inputs:
+        """Sources as a model reads them to be decoded."""
+        return inputs_of(self.encode(sources), torch.arange(len(sources)))
+
+    def extras(self, source: str) -> list[str]:
+        """The distinct units of a source, as far as it is read, that the targets' vocabulary lacks, as they come.
+
+        >>> PairEncoding(Vocabulary("characters"), Vocabulary.fit(["a"], "characters")).extras("banana")
+        ['b', 'n']
+        """
+        units = self.source.split(source)[: self.schema.longest[0]]
+        return list(dict.fromkeys(unit for unit in units if unit not in self.target.numbers))
+
+    def units(self, tokens: Iterable[Any], source: str | None = None) -> list[str]:
+        """The units of an output up to its `END`, without `START` and padding; `source` tells what was copied.
+
+        Raises `DataError` for a number that is no token of this vocabulary or of what this source adds to it.
+        """
+        known, extras = self.target.tokens, [] if source is None else self.extras(source)
+        found: list[str] = []
+        for token in map(int, tokens):
+            if token == END:
+                break
+            if not 0 <= token < len(known) + len(extras):
+                adds = " Give the source, which may add tokens (source=)." if source is None else ""
+                raise DataError(
+                    f"{token} is no token of a vocabulary of {len(known):,} with {len(extras)} of the source, which "
+                    f"run from 0 to {len(known) + len(extras) - 1:,}.{adds} Decode with the encoding of the training."
+                )
+            if token not in (PADDING, START):
+                found.append(known[token] if token < len(known) else extras[token - len(known)])
+        return found
+
+    def text(self, tokens: Iterable[Any], source: str | None = None) -> str:
+        """The text of an output; with copying `source` is the text that it was made from."""
+        return self.target.join(self.units(tokens, source))
+
+    def formed(self, target: str) -> str:
+        """A target in the form that outputs have: of its units, so that both can be compared.
+
+        >>> words = Vocabulary("words", lower=True, joiners=True)
+        >>> PairEncoding(words, words).formed("Don't,  they said")
+        "don't, they said"
+        """
+        return self.target.join(self.target.split(target))
+
+    def to_json(self) -> dict[str, Any]:
+        """The encoding in plain values."""
+        source = None if self.source is self.target else self.source.to_json()
+        return {"kind": "pairs", "schema": self.schema.to_json(), "source": source, "target": self.target.to_json()}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> "PairEncoding":
+        """The encoding that `to_json` wrote, also after it went through a file.
+
+        Raises `ValueError` for vocabularies or a schema that are none.
+        """
+        target = Vocabulary.from_json(plain["target"])
+        source = target if plain["source"] is None else Vocabulary.from_json(plain["source"])
+        return cls(source, target, PairSchema.from_json(plain["schema"]))
+
+    def _extended(self, vocabulary: Vocabulary, texts: Sequence[str], extras: Sequence[list[str]]) -> Ragged:
+        """The target's tokens of the units of texts, those of `extras` behind all that are known."""
+        numbers, first = self.target.numbers, len(self.target)
+        found = []
+        for text, others in zip(texts, extras, strict=True):
+            own = {unit: first + k for k, unit in enumerate(others)}
+            found.append([numbers.get(unit) or own.get(unit, UNKNOWN) for unit in vocabulary.split(text)])
+        return Ragged.of(found, np.int64)
+
+
+def inputs_of(encoded: EncodedPairs, places: Int[Tensor, " some"]) -> Inputs:
+    """What a model reads of some of the pairs, padded to the longest of their sources.
+
+    >>> vocabulary = Vocabulary.fit(["ab"], "characters")
+    >>> inputs_of(PairEncoding(vocabulary, vocabulary).encode(["ab", ""]), torch.arange(2))
+    {'source': tensor([[4, 5],
+            [0, 0]]), 'lengths': tensor([2, 0])}
+    """
+    source = encoded.source.padded(places)
+    inputs = {"source": source, "lengths": torch.from_numpy(encoded.source.lengths)[places]}
+    if encoded.copies is not None:
+        inputs["copies"] = encoded.copies.padded(places)
+    if source.shape[1]:
+        return inputs
+    return {name: value if name == "lengths" else value.new_zeros(len(places), 1) for name, value in inputs.items()}
+
+
+def _shortened(tokens: Ragged, longest: int | None) -> Ragged:
+    return tokens if longest is None else tokens.shortened(longest)
