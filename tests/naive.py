@@ -156,3 +156,14 @@ def pairs_in_order(scores: Sequence[float], positive: Sequence[bool]) -> float:
                 pairs += 1
                 right += 1.0 if a > b else 0.5 if a == b else 0.0
     return right / pairs
+
+
+def copied(
+    logits: Vector, generates: float, weights: Vector, copies: Sequence[int], vocabulary: int, width: int
+) -> Vector:
+    """Of one position: the probability of each token of the extended vocabulary; 0 in `copies` is padding."""
+    p = [generates * each for each in softmax(logits)] + [0.0] * (width - vocabulary)
+    for weight, token in zip(weights, copies, strict=True):
+        if token:
+            p[token] += (1 - generates) * weight
+    return p

@@ -1,13 +1,17 @@
 """Networks and what wraps them."""
 
+from thalweg.nn.additive_attention import AdditiveAttention, DotAttention
 from thalweg.nn.attend import attend
 from thalweg.nn.attention import MultiHeadAttention, SelfAttention
 from thalweg.nn.cnn import cnn
 from thalweg.nn.convolution_as_attention import ConvolutionAsAttention, as_attention, as_dense
+from thalweg.nn.copying import Pointer, mixture
+from thalweg.nn.decoder_layer import DecoderLayer
 from thalweg.nn.encoder import Encoder, EncoderLayer, encoder
 from thalweg.nn.frozen import Frozen, Pretrained, pretrained
 from thalweg.nn.graph import GraphAttention, GraphConvolution, GraphNetwork, arcs, gat, gcn
 from thalweg.nn.inputs import NoisyInputs, Prepared, Standardized
+from thalweg.nn.light import lighter
 from thalweg.nn.linear_attention import LinearAttention, LinearState, linear_attention
 from thalweg.nn.local import LocallyConnected2d, same_outputs, unshared
 from thalweg.nn.local_attention import local_attention
@@ -18,13 +22,18 @@ from thalweg.nn.pooling import pool_over
 from thalweg.nn.positions import LearnedPositions, RelativeBias, SinusoidalPositions, rotated, sinusoidal
 from thalweg.nn.power_norm import PowerNorm
 from thalweg.nn.recurrent import Recurrent, rnn
+from thalweg.nn.rnn_seq2seq import RecurrentSeq2Seq, rnn_seq2seq
 from thalweg.nn.sequence_norm import SequenceNorm
 from thalweg.nn.spatial_transformer import SpatialTransformer, localization_net
 from thalweg.nn.temperature import Temperature
+from thalweg.nn.transformer import Transformer, transformer
 from thalweg.nn.word_features import WordFeatures
 
 __all__ = [
+    "AdditiveAttention",
     "ConvolutionAsAttention",
+    "DecoderLayer",
+    "DotAttention",
     "Encoder",
     "EncoderLayer",
     "Frozen",
@@ -37,10 +46,12 @@ __all__ = [
     "LocallyConnected2d",
     "MultiHeadAttention",
     "NoisyInputs",
+    "Pointer",
     "PowerNorm",
     "Prepared",
     "Pretrained",
     "Recurrent",
+    "RecurrentSeq2Seq",
     "RelativeBias",
     "SelfAttention",
     "SequenceNorm",
@@ -48,6 +59,7 @@ __all__ = [
     "SpatialTransformer",
     "Standardized",
     "Temperature",
+    "Transformer",
     "WordFeatures",
     "arcs",
     "as_attention",
@@ -60,9 +72,11 @@ __all__ = [
     "encoder",
     "gat",
     "gcn",
+    "lighter",
     "linear_attention",
     "local_attention",
     "localization_net",
+    "mixture",
     "mlp",
     "normalization",
     "padding_mask",
@@ -70,8 +84,10 @@ __all__ = [
     "present",
     "pretrained",
     "rnn",
+    "rnn_seq2seq",
     "rotated",
     "same_outputs",
     "sinusoidal",
+    "transformer",
     "unshared",
 ]

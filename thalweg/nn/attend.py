@@ -29,7 +29,7 @@ def attend(
     value: Float[Tensor, "batch heads key out"],
     *,
     mask: Bool[Tensor, "#batch #heads #query key"] | None = None,
-    bias: Float[Tensor, "#batch #heads query key"] | None = None,
+    bias: Float[Tensor, "#batch #heads #query key"] | None = None,
     causal: bool = False,
     dropout: float = 0.0,
     blind: bool = True,
@@ -63,7 +63,7 @@ def weights_of(
     key: Float[Tensor, "batch heads key dim"],
     *,
     mask: Bool[Tensor, "#batch #heads #query key"] | None = None,
-    bias: Float[Tensor, "#batch #heads query key"] | None = None,
+    bias: Float[Tensor, "#batch #heads #query key"] | None = None,
     causal: bool = False,
 ) -> Float[Tensor, "batch heads query key"]:
     """The weights that `attend` takes the mean by: each row sums to 1, that of a query without keys to 0.

@@ -24,11 +24,13 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.nn.attend import attend, attend_near, weights_of
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
+from thalweg.nn.light import part
 from thalweg.nn.masks import band_mask, causal_mask, check_lengths, described, padding_mask, present
 from thalweg.nn.positions import ATTENDED, RelativeBias, rotated
 
 Sequences = Float[Tensor, "batch length features"]
 Found = Float[Tensor, "batch length width"]
+Head = Float[Tensor, "batch heads length dim"]
 
 
 class SelfAttention(nn.Module):
@@ -164,7 +166,7 @@ class MultiHeadAttention(nn.Module):
             bias, causal = self._bias(values), self.causal and may is None
             some_blind = blind or self.window is not None
             found = attend(query, key, value, mask=may, bias=bias, causal=causal, dropout=dropout, blind=some_blind)
-        output: Tensor = self.output(found.transpose(1, 2).flatten(2))
+        output = self.joined(found)
         if blind and may is not None:
             output = output.masked_fill(~may.any(-1).any(1)[..., None], 0.0)
         return output if lengths is None else output.masked_fill(~present(lengths, values.shape[1])[..., None], 0.0)
@@ -189,15 +191,29 @@ class MultiHeadAttention(nn.Module):
         maps = weights_of(query, key, mask=may, bias=self._bias(values), causal=self.causal and may is None)
         return maps if lengths is None else maps * present(lengths, values.shape[1])[:, None, :, None]
 
+    def projected(self, values: Sequences) -> tuple[Head, Head, Head]:
+        """Queries, keys and values of one sequence: views of one product, before rotary positions."""
+        query, key, value = self._split(self.projections(values), 3)
+        return query, key, value
+
+    def queries(self, values: Sequences) -> Head:
+        """The queries of positions that look at a memory."""
+        return self._split(part(self.projections, values, 0, self.width), 1)[0]
+
+    def keys_and_values(self, memory: Sequences) -> tuple[Head, Head]:
+        """The keys and values of a memory."""
+        key, value = self._split(part(self.projections, memory, self.width, 3 * self.width), 2)
+        return key, value
+
+    def joined(self, found: Head) -> Found:
+        """What the heads have found as one, by the output's matrix."""
+        output: Tensor = self.output(found.transpose(1, 2).flatten(2))
+        return output
+
     def _projected(self, values: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values `(batch, heads, length, d)`: views of one product, or of two with a memory."""
-        if memory is None:
-            query, key, value = self._split(self.projections(values), 3)
-        else:
-            weight, bias = self.projections.weight, self.projections.bias
-            parts = (None, None) if bias is None else (bias[: self.width], bias[self.width :])
-            (query,) = self._split(nn.functional.linear(values, weight[: self.width], parts[0]), 1)
-            key, value = self._split(nn.functional.linear(memory, weight[self.width :], parts[1]), 2)
+        if memory is not None:
+            return self.queries(values), *self.keys_and_values(memory)
+        query, key, value = self.projected(values)
         return (rotated(query), rotated(key), value) if self.positions == "rotary" else (query, key, value)
 
     def _split(self, joint: Tensor, count: int) -> list[Tensor]:

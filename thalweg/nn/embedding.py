@@ -16,17 +16,23 @@ from thalweg.nn.masks import described
 class TokenEmbedding(nn.Module):
     """A learned vector for each token, `(batch, length) -> (batch, length, width)`; that of token 0, padding, is 0.
 
+    The table's numbers begin with a deviation of 1 / `scale`, and the vectors are `scale` times them: with the root of
+    the width the table can also be the last layer's weights (Vaswani et al. 2017, section 3.4).
+
     Raises `RecipeError` for input that is no tokens, `DataError` (on a CPU) for a token beyond the vocabulary.
 
     >>> TokenEmbedding(100, 16)(torch.tensor([[5, 7, 0]])).shape
     torch.Size([1, 3, 16])
     """
 
-    def __init__(self, vocabulary: int, width: int) -> None:
+    def __init__(self, vocabulary: int, width: int, scale: float = 1.0) -> None:
         super().__init__()
         check_count("TokenEmbedding", "vocabulary", vocabulary, least=2)
         check_count("TokenEmbedding", "width", width)
+        self.scale = scale
         self.table = nn.Embedding(vocabulary, width, padding_idx=PADDING)
+        with torch.no_grad():
+            self.table.weight /= scale
 
     @no_type_check
     def forward(self, values: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
@@ -45,7 +51,7 @@ class TokenEmbedding(nn.Module):
                 f"it with vocabulary={max(known, int(values.max()) + 1)}, and give {PADDING} to padding and an id of "
                 "its own to all that is not known."
             ) from error
-        return output
+        return output if self.scale == 1 else output * self.scale
 
 
 class VectorEmbedding(nn.Module):

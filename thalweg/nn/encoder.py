@@ -19,7 +19,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.nn.attention import MultiHeadAttention, check_heads
 from thalweg.nn.embedding import PatchEmbedding, TokenEmbedding, VectorEmbedding
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
-from thalweg.nn.masks import check_lengths, present
+from thalweg.nn.masks import check_lengths, present, without_padding
 from thalweg.nn.mlp import ACTIVATIONS
 from thalweg.nn.pooling import POOLS, pool_over
 from thalweg.nn.positions import ADDED, ATTENDED, LearnedPositions, SinusoidalPositions
@@ -60,16 +60,11 @@ class EncoderLayer(nn.Module):
         super().__init__()
         check_choice("EncoderLayer", "norm", norm, SEQUENCE_NORMS)
         check_choice("EncoderLayer", "order", order, ("pre", "post"))
-        check_choice("EncoderLayer", "activation", activation, ACTIVATIONS)
-        hidden = 4 * width if feed_forward is None else feed_forward
-        check_count("EncoderLayer", "feed_forward", hidden)
         self.order = order
         self.attention = MultiHeadAttention(
             width, heads, positions=positions, window=window, causal=causal, dropout=dropout
         )
-        inner: list[nn.Module] = [nn.Linear(width, hidden), ACTIVATIONS[activation]()]
-        inner += [nn.Dropout(dropout)] if dropout else []
-        self.feed_forward = nn.Sequential(*inner, nn.Linear(hidden, width))
+        self.feed_forward = feed_forward_of("EncoderLayer", width, feed_forward, activation, dropout)
         self.first_norm, self.second_norm = SequenceNorm(norm, width), SequenceNorm(norm, width)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
@@ -95,6 +90,20 @@ class EncoderLayer(nn.Module):
             x = self.first_norm(x, None if lengths is None else present(lengths, x.shape[1]))
         output: Tensor = self.attention.attention(x, lengths, mask=mask)
         return output
+
+
+def feed_forward_of(owner: str, width: int, hidden: int | None, activation: str, dropout: float) -> nn.Sequential:
+    """The network at each position: `width` features to `hidden` (4 x `width` unless given) and back.
+
+    >>> feed_forward_of("EncoderLayer", 8, None, "relu", 0.0)[0]
+    Linear(in_features=8, out_features=32, bias=True)
+    """
+    hidden = 4 * width if hidden is None else hidden
+    check_count(owner, "feed_forward", hidden)
+    check_choice(owner, "activation", activation, ACTIVATIONS)
+    inner: list[nn.Module] = [nn.Linear(width, hidden), ACTIVATIONS[activation]()]
+    inner += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*inner, nn.Linear(hidden, width))
 
 
 class Encoder(nn.Module):
@@ -142,7 +151,7 @@ class Encoder(nn.Module):
         if self.pool is not None:
             output: Tensor = self.head(pool_over(self.pool, stream, lengths))
             return output
-        return _without_padding(self.head(stream), lengths)
+        return without_padding(self.head(stream), lengths)
 
     @no_type_check
     def encode(
@@ -154,7 +163,7 @@ class Encoder(nn.Module):
             stream = layer(stream, lengths, mask=mask)
         if self.norm is not None:
             stream = self.norm(stream, None if lengths is None else present(lengths, stream.shape[1]))
-        return _without_padding(stream, lengths)
+        return without_padding(stream, lengths)
 
     @no_type_check
     def maps(
@@ -172,9 +181,9 @@ class Encoder(nn.Module):
         if lengths is not None and isinstance(values, Tensor):
             check_lengths("Encoder", lengths, len(values))
             if values.dim() in (2, 3):  # tokens and vectors; what stands in the padding would reach gradients
-                values = _without_padding(values[..., None] if values.dim() == 2 else values, lengths).view_as(values)
+                values = without_padding(values, lengths)
         stream = self.embedding(values)
-        output: Tensor = self.dropout(self.positions(_without_padding(stream, lengths)))
+        output: Tensor = self.dropout(self.positions(without_padding(stream, lengths)))
         return output
 
 
@@ -267,7 +276,3 @@ def _embedding(
         return TokenEmbedding(vocabulary, width)
     assert inputs is not None
     return VectorEmbedding(inputs, width) if patch is None else PatchEmbedding(inputs, width, patch)
-
-
-def _without_padding(stream: Tensor, lengths: Tensor | None) -> Tensor:
-    return stream if lengths is None else stream.masked_fill(~present(lengths, stream.shape[1])[..., None], 0)

@@ -7,11 +7,12 @@ at nothing at all gets zeros.
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
+from thalweg.core.tokens import PADDING
 from thalweg.nn.knobs import check_count
 
 Mask = Bool[Tensor, "#batch #heads query key"]
@@ -90,6 +91,28 @@ def edge_mask(edges: Any, nodes: int) -> Bool[Tensor, "1 1 query key"]:
     mask = torch.zeros(nodes, nodes, dtype=torch.bool, device=edges.device)
     seen = torch.ones((), dtype=torch.bool, device=edges.device)
     return mask.index_put((edges[1], edges[0]), seen)[None, None]
+
+
+def without_padding(values: Shaped[Tensor, "batch length ..."], lengths: Any) -> Shaped[Tensor, "batch length ..."]:
+    """The same with 0 where padding stands, whatever stood there; lengths may be None: there is none.
+
+    >>> without_padding(torch.tensor([[4, 5], [6, 7]]), torch.tensor([2, 1]))
+    tensor([[4, 5],
+            [6, 0]])
+    """
+    if lengths is None:
+        return values
+    there = present(lengths, values.shape[1])
+    return values.masked_fill(~there.view(*there.shape, *[1] * (values.dim() - 2)), 0)
+
+
+def lengths_of(tokens: Int[Tensor, "batch length"]) -> Int[Tensor, " batch"]:
+    """How many tokens each sequence has before its padding.
+
+    >>> lengths_of(torch.tensor([[2, 5, 0], [2, 0, 0]]))
+    tensor([2, 1])
+    """
+    return (tokens != PADDING).sum(1)
 
 
 def check_lengths(where: str, lengths: Any, batch: int | None = None) -> None:

@@ -25,10 +25,10 @@ ADDED, ATTENDED = ("sinusoidal", "learned"), ("relative", "rotary")
 SLOWEST = 10000.0
 
 
-def angles(length: int, width: int, like: Tensor) -> Float[Tensor, "length half"]:
+def angles(length: int, width: int, like: Tensor, first: int = 0) -> Float[Tensor, "length half"]:
     r"""$i\, \omega_j$ with $\omega_j = 10000^{-2j/d}$, for each position i and each of d / 2 (rounded up) waves.
 
-    In float32, or in float64 where `like` is; on its device.
+    In float32, or in float64 where `like` is; on its device. Positions count from `first`.
 
     >>> angles(3, 4, torch.zeros(()))
     tensor([[0.0000, 0.0000],
@@ -36,13 +36,15 @@ def angles(length: int, width: int, like: Tensor) -> Float[Tensor, "length half"
             [2.0000, 0.0200]])
     """
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    place = torch.arange(length, dtype=dtype, device=like.device)
+    place = torch.arange(first, first + length, dtype=dtype, device=like.device)
     exponent = torch.arange(0, width, 2, dtype=dtype, device=like.device) / width
     return place[:, None] * torch.exp(-math.log(SLOWEST) * exponent)
 
 
-def sinusoidal(length: int, width: int, like: Tensor) -> Float[Tensor, "length width"]:
+def sinusoidal(length: int, width: int, like: Tensor, first: int = 0) -> Float[Tensor, "length width"]:
     r"""Sines in the even features and cosines in the odd ones, of the type and on the device of `like`.
+
+    Positions count from `first`.
 
     The features of position $i + k$ are those of i turned by angles that depend on k alone, so that a linear map finds
     relative places (Vaswani et al. 2017, section 3.5).
@@ -51,7 +53,7 @@ def sinusoidal(length: int, width: int, like: Tensor) -> Float[Tensor, "length w
     tensor([[0.0000, 1.0000, 0.0000, 1.0000],
             [0.8415, 0.5403, 0.0100, 0.9999]])
     """
-    angle = angles(length, width, like)
+    angle = angles(length, width, like, first)
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :width].to(like.dtype)
 
 
@@ -62,9 +64,9 @@ class SinusoidalPositions(nn.Module):
     torch.Size([5, 7, 16])
     """
 
-    def forward(self, x: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
-        """The inputs with their positions."""
-        return x + sinusoidal(x.shape[1], x.shape[2], x)
+    def forward(self, x: Float[Tensor, "batch length width"], first: int = 0) -> Float[Tensor, "batch length width"]:
+        """The inputs with their positions, which count from `first`."""
+        return x + sinusoidal(x.shape[1], x.shape[2], x, first)
 
 
 class LearnedPositions(nn.Module):
@@ -91,15 +93,16 @@ class LearnedPositions(nn.Module):
     def extra_repr(self) -> str:
         return f"{self.length}, {self.weight.shape[1]}"
 
-    def forward(self, x: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
-        """The inputs with their positions."""
-        if x.shape[1] > self.length:
+    def forward(self, x: Float[Tensor, "batch length width"], first: int = 0) -> Float[Tensor, "batch length width"]:
+        """The inputs with their positions, which count from `first`."""
+        end = first + x.shape[1]
+        if end > self.length:
             raise RecipeError(
-                f"The sequences have {x.shape[1]} positions, but learned positions end at {self.length}. Build the "
-                f"network with length={x.shape[1]} or more, cut the sequences, or take positions that have no end: "
+                f"The sequences have {end} positions, but learned positions end at {self.length}. Build the "
+                f"network with length={end} or more, cut the sequences, or take positions that have no end: "
                 "positions='sinusoidal', 'relative' or 'rotary'."
             )
-        return x + self.weight[: x.shape[1]]
+        return x + self.weight[first:end]
 
 
 class RelativeBias(nn.Module):
@@ -124,10 +127,10 @@ class RelativeBias(nn.Module):
     def extra_repr(self) -> str:
         return f"heads={self.weight.shape[1]}, buckets={self.buckets}, furthest={self.furthest}, causal={self.causal}"
 
-    def forward(self, queries: int, keys: int) -> Float[Tensor, "1 heads query key"]:
-        """What is added to the scores of so many queries and keys."""
+    def forward(self, queries: int, keys: int, first: int = 0) -> Float[Tensor, "1 heads query key"]:
+        """What is added to the scores of so many queries, of which the first is at position `first`, and keys."""
         device = self.weight.device
-        distance = torch.arange(keys, device=device) - torch.arange(queries, device=device)[:, None]
+        distance = torch.arange(keys, device=device) - torch.arange(first, first + queries, device=device)[:, None]
         places = bucket(distance, self.buckets, self.furthest, self.causal)
         return self.weight[places].permute(2, 0, 1)[None]
 
@@ -161,8 +164,18 @@ def rotated(x: Float[Tensor, "batch heads length dim"]) -> Float[Tensor, "batch 
     >>> rotated(torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])).round(decimals=3).tolist()
     [[[[1.0, 0.0], [0.54..., 0.84...]]]]
     """
-    angle = angles(x.shape[-2], x.shape[-1], x)
+    return turned(x, angles(x.shape[-2], x.shape[-1], x))
+
+
+def turned(
+    x: Float[Tensor, "batch heads length dim"], angle: Float[Tensor, "#length half"]
+) -> Float[Tensor, "batch heads length dim"]:
+    r"""Each pair of features turned by the angle of its position, or all by the same; `half` is half of `dim`.
+
+    >>> turned(torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[math.pi / 2]])).round().abs().tolist()
+    [[[[0.0, 1.0]]]]
+    """
     cosine, sine = angle.cos(), angle.sin()
     even, odd = x[..., 0::2], x[..., 1::2]
-    turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+    pairs = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)
+    return pairs.flatten(-2).to(x.dtype)

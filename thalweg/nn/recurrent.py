@@ -19,6 +19,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import PADDING
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
+from thalweg.nn.masks import present
 from thalweg.nn.word_features import WordFeatures, check_places
 
 LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -41,19 +42,25 @@ class Recurrent(nn.Module):
     def forward(
         self, values: Shaped[Tensor, "batch length ..."], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch ... outputs"]:
-        self._check(values, lengths)
-        if lengths is None:
-            lengths = torch.full((len(values),), values.shape[1])
-        outputs, last = self._states(self.embedding(values), lengths.cpu())
+        outputs, last = self.states(values, lengths)
         if self.head == "sequence":
             answer: Tensor = self.output(last)
             return answer
         answer = self.output(outputs)
-        counts = torch.arange(values.shape[1], device=values.device) < lengths.to(values.device)[:, None]
-        return answer.masked_fill(~counts[..., None], 0.0)
+        return answer if lengths is None else answer.masked_fill(~present(lengths, values.shape[1])[..., None], 0.0)
 
-    def _states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The states of the last layer at every position, and those in which it ends (in both directions, if so)."""
+    @no_type_check
+    def states(
+        self, values: Shaped[Tensor, "batch length ..."], lengths: Int[Tensor, " batch"] | None = None
+    ) -> tuple[Float[Tensor, "batch length states"], Float[Tensor, "batch states"]]:
+        """The states of the last layer at every position, and those in which it ends (in both directions, if so).
+
+        Those at padding have no meaning.
+        """
+        self._check(values, lengths)
+        if lengths is None:
+            lengths = torch.full((len(values),), values.shape[1])
+        x, lengths = self.embedding(values), lengths.cpu()
         ways = 2 if self.layers.bidirectional else 1
         if 0 in x.shape[:2]:  # no position at all
             outputs = x.new_zeros(*x.shape[:2], ways * self.layers.hidden_size)
