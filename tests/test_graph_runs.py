@@ -7,7 +7,7 @@ import pytest
 
 import thalweg
 from thalweg.cli import main
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.data import GraphEncoding
 from thalweg.loss import WeightedLoss
 from thalweg.recipes.predict import judge_file
@@ -75,3 +75,15 @@ def test_a_diagnosis_comes_to_its_end(papers: Path) -> None:
 def test_settings_that_cannot_be(papers: Path, subject: str, setting: str, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         thalweg.load(subject, assignments=[setting])
+
+
+def test_graphs_that_do_not_go_with_the_run(papers: Path) -> None:
+    run = thalweg.train(thalweg.load("papers", assignments=["epochs=1"]), out="runs")
+    nodes = pd.read_csv("papers/nodes.csv")
+    nodes.drop(columns="label").to_csv("papers/nodes.csv", index=False)
+    assert len(thalweg.predict(run, "papers")) == 41
+    with pytest.raises(DataError, match=r"The table lacks column 'label', .* it has 'id', 'words'"):
+        judge_file(run, "papers")
+    for ask in (judge_file, thalweg.predict):
+        with pytest.raises(DataError, match="The run was not trained on the club 'karate': it reads other nodes, of 5"):
+            ask(run, "karate")
