@@ -87,3 +87,14 @@ def test_graphs_that_do_not_go_with_the_run(papers: Path) -> None:
     for ask in (judge_file, thalweg.predict):
         with pytest.raises(DataError, match="The run was not trained on the club 'karate': it reads other nodes, of 5"):
             ask(run, "karate")
+
+
+def test_edges_may_have_weights(papers: Path) -> None:
+    rows = [f"p{i},p{i + 4},{1 + i % 3}" for i in range(36)]
+    Path("papers/edges.csv").write_text("\n".join(["source,target,times", *rows]))
+    recipe = thalweg.load("papers", assignments=["epochs=60", "data.weights=times"])
+    run = thalweg.train(recipe, out="runs")
+    assert len(recipe.data.train.inputs) == 3
+    assert judge_file(thalweg.load_run(run.path), "papers")["accuracy"][0] > 0.9
+    with pytest.raises(RecipeError, match="The edges have weights, which this network does not read"):
+        thalweg.train(thalweg.load("papers", assignments=["data.weights=times", "model.kind=gat"]))
