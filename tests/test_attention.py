@@ -7,6 +7,8 @@ import pytest
 import torch
 from causality import reads
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from thalweg.core.errors import RecipeError
 from thalweg.nn import MultiHeadAttention, SelfAttention, attend, band_mask, causal_mask, edge_mask, padding_mask
@@ -259,6 +261,25 @@ def test_near_attention_is_attention_with_a_band() -> None:
         output = attend_near(query, key, value, window, causal, LENGTHS)
         there = padding_mask(LENGTHS, LENGTH).mT  # what queries of padding find has no meaning
         torch.testing.assert_close(output * there, by_loops(query, key, value, may) * there)
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many numbers the largest tensor has that is made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, inputs: Any = (), options: Any = None) -> Any:
+        output = function(*inputs, **(options or {}))
+        self.numbers = max(self.numbers, *(each.numel() for each in tree_leaves(output) if isinstance(each, Tensor)), 0)
+        return output
+
+
+@pytest.mark.parametrize("settings", [{}, {"dropout": 0.1}, {"positions": "relative"}, {"causal": True}])
+def test_a_window_makes_nothing_of_the_size_of_all_pairs(settings: dict[str, Any]) -> None:
+    layer, x = MultiHeadAttention(WIDTH, HEADS, window=16, **settings), torch.randn(1, 1024, WIDTH)
+    with Largest() as largest:
+        layer(x, torch.tensor([1000])).sum().backward()
+    assert 1024 * 3 * WIDTH <= largest.numbers < 1024 * 1024 / 4
 
 
 def test_dropout_is_for_training_alone() -> None:

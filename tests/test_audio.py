@@ -16,7 +16,7 @@ from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import collecting
 from thalweg.data.audio import LogMel, Recording, read_recording, resampled, standardized, to_hertz, to_mel
 from thalweg.data.audio_listing import columns_of, list_recordings, parts_by, rows_by, suggested
-from thalweg.data.recordings import gather_recordings, gather_sounds
+from thalweg.data.recordings import AudioOptions, gather_recordings, gather_sounds
 
 soundfile = pytest.importorskip("soundfile")
 RATE = 8000
@@ -207,6 +207,14 @@ def test_a_class_of_damaged_files_is_named(words: Path) -> None:
         (words / "yes" / f"{number}.wav").write_text("no sound")
     with pytest.raises(DataError, match="No recording of 'yes' can be used"):
         gather_recordings(words, damaged="skip")
+
+
+def test_options_are_held_against_the_rate_where_it_is_known() -> None:
+    with pytest.raises(RecipeError, match="rate=0, but it is the samples of a second"):
+        AudioOptions(rate=0)
+    with pytest.raises(RecipeError, match="mels=300: a window of 25 ms at 16,000 Hz cannot tell so many"):
+        AudioOptions(rate=16_000, mels=300)
+    assert AudioOptions(mels=300).mels == 300  # of 192,000 Hz there are as many
 
 
 def test_a_single_damaged_file_is_named(tmp_path: Path) -> None:

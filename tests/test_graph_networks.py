@@ -33,17 +33,16 @@ def adjacency(edges: Tensor) -> Tensor:
     return matrix
 
 
-def dense_gcn(model: nn.Module, x: Tensor, edges: Tensor) -> Tensor:
-    matrix = adjacency(edges)
+def dense_gcn(model: nn.Module, x: Tensor, matrix: Tensor) -> Tensor:
     root = torch.diag(matrix.sum(1) ** -0.5)
     for number, layer in enumerate(model.layers):
         x = root @ matrix @ root @ (x.relu() if number else x) @ layer.weight.T + layer.bias
     return x
 
 
-def dense_gat(model: nn.Module, x: Tensor, edges: Tensor) -> Tensor:
+def dense_gat(model: nn.Module, x: Tensor, matrix: Tensor) -> Tensor:
     """Scores of all pairs, head by head; those without an edge are masked."""
-    seen = adjacency(edges).bool()
+    seen = matrix.bool()
     for number, layer in enumerate(model.layers):
         x, heads = elu(x) if number else x, []
         for head in range(layer.heads):
@@ -66,7 +65,7 @@ def test_it_is_its_dense_twin(name: str, depth: int) -> None:
     torch.manual_seed(0)
     model, (x, edges) = NETWORKS[name](INPUTS, 3, width=4, depth=depth).double().eval(), graph()
     twin = dense_gcn if name == "gcn" else dense_gat
-    ours, theirs = model(x, edges), twin(model, x, edges)
+    ours, theirs = model(x, edges), twin(model, x, adjacency(edges))
     assert ours.shape == (NODES, 3)
     assert torch.allclose(ours, theirs, atol=1e-12)
     over = [x, *model.parameters()]
@@ -80,6 +79,29 @@ def test_edges_once_twice_and_in_any_order_are_one_graph(name: str) -> None:
     expected = model(x, edges)
     for other in (edges.flip(0), torch.cat([edges, edges.flip(0)], 1), edges[:, torch.randperm(edges.shape[1])]):
         assert torch.equal(model(x, other), expected)
+
+
+def test_a_gcn_goes_by_the_weights_of_edges() -> None:
+    torch.manual_seed(0)
+    model, (x, edges) = gcn(INPUTS, 3, depth=3).double().eval(), graph()
+    given: dict[frozenset[int], list[float]] = {}
+    weights = torch.rand(edges.shape[1], dtype=torch.float64) + 0.1
+    for pair, weight in zip(edges.T.tolist(), weights.tolist(), strict=True):
+        given.setdefault(frozenset(pair), []).append(weight)
+    matrix = torch.eye(NODES, dtype=torch.float64)
+    for pair, found in given.items():
+        if len(pair) == 2:
+            a, b = pair
+            matrix[a, b] = matrix[b, a] = sum(found) / len(found)
+    ours, theirs = model(x, edges, weights), dense_gcn(model, x, matrix)
+    assert torch.allclose(ours, theirs, atol=1e-12)
+    ones = torch.ones(edges.shape[1], dtype=torch.float64)
+    assert torch.allclose(model(x, edges, ones), model(x, edges), atol=1e-12)
+    for wrong in (ones[1:], ones.long(), ones - 1):
+        with pytest.raises(RecipeError, match=r"a real number above 0 for each edge, \(18,\) here"):
+            model(x, edges, wrong)
+    with pytest.raises(RecipeError, match=r"The edges have weights.*Leave them out \(data.weights\), or take a gcn"):
+        gat(INPUTS, 3).double()(x, edges, ones)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

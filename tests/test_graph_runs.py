@@ -7,7 +7,7 @@ import pytest
 
 import thalweg
 from thalweg.cli import main
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.data import GraphEncoding
 from thalweg.loss import WeightedLoss
 from thalweg.recipes.predict import judge_file
@@ -75,3 +75,26 @@ def test_a_diagnosis_comes_to_its_end(papers: Path) -> None:
 def test_settings_that_cannot_be(papers: Path, subject: str, setting: str, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         thalweg.load(subject, assignments=[setting])
+
+
+def test_graphs_that_do_not_go_with_the_run(papers: Path) -> None:
+    run = thalweg.train(thalweg.load("papers", assignments=["epochs=1"]), out="runs")
+    nodes = pd.read_csv("papers/nodes.csv")
+    nodes.drop(columns="label").to_csv("papers/nodes.csv", index=False)
+    assert len(thalweg.predict(run, "papers")) == 41
+    with pytest.raises(DataError, match=r"The table lacks column 'label', .* it has 'id', 'words'"):
+        judge_file(run, "papers")
+    for ask in (judge_file, thalweg.predict):
+        with pytest.raises(DataError, match="The run was not trained on the club 'karate': it reads other nodes, of 5"):
+            ask(run, "karate")
+
+
+def test_edges_may_have_weights(papers: Path) -> None:
+    rows = [f"p{i},p{i + 4},{1 + i % 3}" for i in range(36)]
+    Path("papers/edges.csv").write_text("\n".join(["source,target,times", *rows]))
+    recipe = thalweg.load("papers", assignments=["epochs=60", "data.weights=times"])
+    run = thalweg.train(recipe, out="runs")
+    assert len(recipe.data.train.inputs) == 3
+    assert judge_file(thalweg.load_run(run.path), "papers")["accuracy"][0] > 0.9
+    with pytest.raises(RecipeError, match="The edges have weights, which this network does not read"):
+        thalweg.train(thalweg.load("papers", assignments=["data.weights=times", "model.kind=gat"]))

@@ -213,6 +213,12 @@ def test_numbers_are_nodes_and_no_names() -> None:
     assert read_graph(frame, pd.DataFrame({0: [0, 1], 1: [1, 2]})).count == 2
 
 
+def test_nodes_may_be_called_like_comments() -> None:
+    nodes = pd.DataFrame({"id": ["#art", "#war", "joy"], "label": ["x", "y", "x"]})
+    for edges in ("#art,#war\n#war,joy", "# two edges\n%of=2\n#art #war\n#war joy"):
+        assert read_graph(nodes, io.StringIO(edges)).edges.tolist() == [[0, 1, 1, 2], [1, 0, 2, 1]]
+
+
 def test_a_graph_may_have_no_edges() -> None:
     for edges in ("source,target\n", "from to\n"):
         (_, ends), _ = only_batch(loaded(edges=edges).train)

@@ -58,6 +58,8 @@ def test_padding_changes_nothing_before_it() -> None:
     assert (output[1, 12:] == 0).all()
     assert (output[2] == 0).all()
     assert torch.allclose(output[1:2, :12], layer(x[1:2, :12]), atol=1e-6)
+    x[1, 12:] = torch.nan
+    assert torch.equal(layer(x, lengths), output)
 
 
 def test_similarities_that_underflow_give_numbers() -> None:
@@ -79,3 +81,7 @@ def test_what_does_not_go_together_is_refused() -> None:
         linear_attention(q, k[:, :, 1:], v)
     with pytest.raises(RecipeError, match=r"chunk is 0"):
         linear_attention(q, k, v, chunk=0)
+    with pytest.raises(RecipeError, match=r"given float32 of shape \(2, 5, 3\), but takes.* \(batch, length, 4\)"):
+        LinearAttention(4)(torch.zeros(2, 5, 3))
+    with pytest.raises(RecipeError, match=r"LinearAttention: lengths are int64 of shape \(1,\).*of shape \(2,\)"):
+        LinearAttention(4)(torch.zeros(2, 5, 4), torch.tensor([5]))

@@ -97,6 +97,44 @@ def test_single_precision(causal: bool) -> None:
     assert torch.allclose(ours, theirs, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("window", [0, 3, 20])
+@pytest.mark.parametrize("length", [1, 9, 64, 131])
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_bias_is_added_by_offset(length: int, window: int, causal: bool, padded: bool) -> None:
+    qkv, ahead = sequences(3, length), 0 if causal else window
+    bias = torch.randn(2, window + 1 + ahead, dtype=torch.float64, requires_grad=True)
+    counts = torch.arange(length) < torch.tensor([length, length // 2, 0])[:, None] if padded else torch.ones(3, length)
+    at = torch.arange(length)
+    offset = at - at[:, None]
+    seen = (offset >= -window) & (offset <= ahead) & counts.bool()[:, None] | torch.eye(length, dtype=torch.bool)
+    mask = bias[:, (offset + window).clamp(0, window + ahead)].masked_fill(~seen[:, None], -torch.inf)
+    theirs = scaled_dot_product_attention(*qkv, attn_mask=mask) * counts[:, None, :, None]
+    lengths = counts.sum(1).long() if padded else None
+    ours = local_attention(*qkv, window, causal=causal, lengths=lengths, bias=bias)
+    assert torch.allclose(ours, theirs, atol=1e-12, rtol=0)
+    found = [torch.autograd.grad(y.square().sum(), [*qkv, bias]) for y in (ours, theirs)]
+    for mine, right in zip(*found, strict=True):
+        assert torch.allclose(mine, right, atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([200])])
+@pytest.mark.parametrize("length", [7, 200])
+def test_dropout_silences_weights_of_the_window(length: int, causal: bool, lengths: Tensor | None) -> None:
+    query, key, _ = (each.detach() for each in sequences(1, length))
+    value = torch.eye(length, dtype=torch.float64).expand(1, 2, length, length)  # what comes out are the weights
+    lengths = None if lengths is None else lengths.clamp(max=length)
+    plain = local_attention(query, key, value, 6, causal=causal, lengths=lengths)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dropped = local_attention(query, key, value, 6, causal=causal, lengths=lengths, dropout=0.25)
+    kept = dropped != 0
+    assert torch.allclose(dropped[kept], plain[kept] / 0.75, atol=1e-12)
+    assert (dropped[plain == 0] == 0).all()
+    assert float(kept[plain > 0].double().mean()) == pytest.approx(0.75, abs=0.1)
+
+
 def test_gradients_are_those_of_finite_differences() -> None:
     qkv = [each[:1, :1, :, :2].detach().requires_grad_() for each in sequences(1, 21)]
     for causal, lengths in ((True, None), (False, None), (False, torch.tensor([20]))):
@@ -146,5 +184,7 @@ def test_what_does_not_go_together_is_refused() -> None:
         local_attention(q, k, v, -1)
     with pytest.raises(RecipeError, match=r"shapes \(2, 2, 12, 5\), \(2, 2, 11, 5\).*of the same length"):
         local_attention(q, k[:, :, 1:], v, 3)
-    with pytest.raises(RecipeError, match=r"lengths has shape \(3,\) and dtype torch.int64.*shape \(2,\)"):
+    with pytest.raises(RecipeError, match=r"lengths are int64 of shape \(3,\).*of shape \(2,\)"):
         local_attention(q, k, v, 3, lengths=torch.tensor([1, 2, 3]))
+    with pytest.raises(RecipeError, match=r"the bias has shape \(2, 3\).* Give it as \(2, 4\)"):
+        local_attention(q, k, v, 3, causal=True, bias=torch.zeros(2, 3))

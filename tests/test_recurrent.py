@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.nn import rnn
 
 KINDS = ["lstm", "gru", "rnn"]
@@ -117,11 +117,15 @@ def test_values_that_do_not_fit_are_refused() -> None:
     model, reader = built(), rnn(5, vocabulary=9)
     with pytest.raises(RecipeError, match=r"built for 3 inputs.*shape \(4, 11, 2\).*\(batch, length, 3\)"):
         model(values()[..., :2])
-    with pytest.raises(RecipeError, match=r"dtype torch.int64.*Build it with vocabulary="):
+    with pytest.raises(RecipeError, match=r"int64 of shape \(4, 11\).*Build it with vocabulary="):
         model(torch.ones(4, 11, dtype=torch.int64))
     with pytest.raises(RecipeError, match=r"built with a vocabulary.*shape \(4, 11, 3\).*Build it with inputs="):
         reader(values())
-    with pytest.raises(RecipeError, match=r"lengths has shape \(3,\).*each of the 4 sequences"):
+    with pytest.raises(RecipeError, match=r"rnn: lengths are int64 of shape \(3,\).*of shape \(4,\)"):
         model(values(), torch.tensor([1, 2, 3]))
+    with pytest.raises(RecipeError, match=r"rnn: lengths are \[1, 2, 3, 4\]"):
+        model(values(), [1, 2, 3, 4])
+    with pytest.raises(DataError, match=r"Tokens lie between 1 and 9, but the network knows 0 to 8.*vocabulary=10"):
+        reader(torch.tensor([[1, 9]]))
     with pytest.raises(RecipeError, match=r"lengths go from -1 to 12, but sequences have 11 positions"):
         model(values(), torch.tensor([1, -1, 3, 12]))

@@ -21,6 +21,7 @@ from thalweg.data.sequence_source import SequenceSource
 from thalweg.data.sequences import frame_splits, sequences_of
 from thalweg.data.table import read_rows
 from thalweg.data.table_source import TableSource
+from thalweg.data.vocabulary import Vocabulary
 
 GOAL = Target(("y",), TargetKind.CLASSES, ("no", "yes"))
 SIZES = [3, 1, 7, 2, 5, 3, 11, 2]
@@ -278,3 +279,10 @@ def test_frames_from_python() -> None:
 def test_frames_that_cannot_be_used(sequences: list[np.ndarray], message: str) -> None:
     with pytest.raises(DataError, match=message):
         frame_splits(sequences, pd.DataFrame({"who": ["ann", "bob"] * 10}), target="who")
+
+
+def test_a_word_has_the_same_letters_whichever_way_it_was_typed() -> None:
+    schema = SequenceSchema("words", Schema((), GOAL), columns=(1, 2))
+    encoding = SequenceEncoding(schema, Vocabulary.fit([["caf\u00e9"]], fewest=1))
+    composed, decomposed = encoding.inputs([["caf\u00e9"], ["cafe\u0301\u200b"]])[0]
+    assert torch.equal(composed, decomposed)

@@ -224,6 +224,7 @@ TABLES: dict[str, tuple[Any, ...]] = {
         "No column is left",
         "'a': 41 different texts",
         "'b': a count of the rows",
+        "--text COLUMN",
         "another --target",
     ),
     "negative weights": (

@@ -10,13 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 import thalweg
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.objective import Moment, as_objective
 from thalweg.core.tokens import UNKNOWN
 from thalweg.data.conll_loading import conll_splits
 from thalweg.data.sequence_encoding import PLACES
 from thalweg.loss.tagging import Tagging
 from thalweg.measure.tagging import tag_accuracy
+from thalweg.nn import encoder, rnn
 from thalweg.nn.word_features import WordFeatures
 
 LENGTHS = (5, 2, 7)
@@ -127,6 +128,14 @@ def test_knobs_that_cannot_be() -> None:
         WordFeatures(5, 5, width=0)
     with pytest.raises(RecipeError, match="WordFeatures: dropout is 1"):
         WordFeatures(5, 5, word_dropout=1.0)
+    for values in (torch.ones(2, 3).long(), torch.ones(2, 3, 4), torch.ones(2, 3, 0).long()):
+        for model in (WordFeatures(5, 5), encoder(2, vocabulary=5, places=5), rnn(2, vocabulary=5, places=5)):
+            with pytest.raises(RecipeError, match=r"takes words with their letters, int64.* and was given (int|float)"):
+                model(values)
+    with pytest.raises(DataError, match=r"Tokens lie between 2 and 5, but the network knows 0 to 4.*vocabulary=6"):
+        WordFeatures(5, 9)(torch.tensor([[[2, 8], [5, 8]]]))
+    with pytest.raises(DataError, match=r"Tokens lie between 7 and 9, but the network knows 0 to 8.*places=10"):
+        WordFeatures(5, 9)(torch.tensor([[[2, 7], [3, 9]]]))
 
 
 def test_a_word_is_the_sum_of_what_is_known_of_it() -> None:

@@ -12,7 +12,7 @@ from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import collecting
 from thalweg.core.tokens import UNKNOWN
 from thalweg.data import load_table, prediction_frame
-from thalweg.data.text_table import judged_texts, text_column, text_splits
+from thalweg.data.text_table import LONGEST, judged_texts, text_column, text_splits
 
 N = 40
 FRAME = pd.DataFrame(
@@ -187,3 +187,15 @@ def test_data_that_cannot_be_used(change: dict[str, Any], arguments: dict[str, A
 def test_arguments_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         text_splits(FRAME, target="spam", **arguments)
+
+
+def test_an_endless_text_is_cut_off_and_that_is_said() -> None:
+    frame = FRAME.assign(mail=[*FRAME["mail"][:-1], "word " * 100_000])
+    with collecting() as said:
+        splits = text_splits(frame, target="spam")
+        judged = judged_texts(frame, splits.train.encoding)
+    assert max(split.lengths.max() for split in (splits.train, splits.validation, splits.test)) == LONGEST
+    assert judged.lengths.max() == LONGEST
+    assert sum(f"cut off after {LONGEST:,} positions (longest)" in each for each in said) == 2
+    whole = text_splits(frame, target="spam", longest=None)
+    assert max(split.lengths.max() for split in (whole.train, whole.validation, whole.test)) == 100_000

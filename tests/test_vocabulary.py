@@ -79,6 +79,12 @@ def test_a_vocabulary_goes_through_a_file(unit: str) -> None:
     assert again.encode("The cat 😀").tolist() == vocabulary.encode("The cat 😀").tolist()
 
 
+def test_words_that_are_called_as_marks_are_go_through_a_file() -> None:
+    vocabulary = Vocabulary.fit([["<unknown>", "<start>"]] * 2)
+    assert vocabulary.encode(["<start>", "<unknown>", "<end>"]).tolist() == [4, 5, UNKNOWN]
+    assert Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json()))) == vocabulary
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_many_texts_are_encoded_as_one_by_one(unit: str) -> None:
     vocabulary, texts = Vocabulary.fit(TEXTS, unit), [*TEXTS, "", "new words"]

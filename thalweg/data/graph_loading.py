@@ -241,7 +241,8 @@ def _table_columns(
         first = np.asarray(parsed[gaps[0]].missing)
         raise DataError(
             f"Cells are missing in {listed(gaps)}, the first of them in {where(frame.index, first)}. Fill them in, or "
-            "say missing='impute': a number becomes the mean of the nodes of training, and one more input marks it."
+            "say --missing impute (missing='impute'): a number becomes the mean of the nodes of training, and one more "
+            "input marks it."
         )
     return kept, left_out
 

@@ -20,6 +20,7 @@ from thalweg.data.encoding import statistics
 from thalweg.data.graph_encoding import GraphEncoding, GraphSchema, Nodes, SparseRows, fit_graph_encoding
 from thalweg.data.graphs import Graph, read_graph
 from thalweg.data.schema import TargetKind
+from thalweg.data.table import check_columns
 from thalweg.data.targets import TargetValues, read_target
 
 
@@ -142,8 +143,9 @@ def has_label(target: TargetValues) -> Bool[np.ndarray, " node"]:
 def graph_target(frame: pd.DataFrame, schema: GraphSchema) -> TargetValues:
     """The target of each node, -1 or NaN where it has none.
 
-    Raises `DataError` for labels that are no class, and text among numbers.
+    Raises `DataError` for a column that is not there, labels that are no class, and text among numbers.
     """
+    check_columns(frame, list(schema.target.names))
     return read_target(frame.index, {name: as_cells(frame[name]) for name in schema.target.names}, schema.target)
 
 

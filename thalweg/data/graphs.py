@@ -72,8 +72,8 @@ def read_graph(
 
     In a folder the files are called nodes and edges (`.csv`, `.tsv`, `.txt`, `.parquet`, also `.gz`). `id` names the
     column of ids. Whether the file of edges begins with names is found out, unless `edge_header` says it; its cells may
-    be separated by blanks as well, and lines that begin with # or % are comments. `weights` names its column of
-    weights.
+    be separated by blanks as well, and lines that begin with # or % are comments, but for those that begin with a node.
+    `weights` names its column of weights.
 
     >>> graph = read_graph(io.StringIO("id,label\na,x\nb,y\nc,x"), io.StringIO("a,b\nb,c\nc,b\na,a"))
     >>> graph.edges.tolist(), graph.isolated
@@ -206,7 +206,7 @@ def _read_edges(edges: Any, ids: pd.Index, header: bool | None) -> tuple[str, pd
         return "the edges", edges.rename(columns=str)
     name, data = open_bytes(edges)
     if not data.startswith(b"PAR1"):
-        data = _plain(as_text(name, data)).encode()
+        data = _plain(as_text(name, data), ids).encode()
         if not data.strip():
             raise DataError(f"{name} holds comments alone. A file of edges needs a line with two ids for each edge.")
     if header is not None or data.startswith(b"PAR1"):
@@ -231,14 +231,19 @@ def _are_names(first: list[str], ids: pd.Index) -> bool:
     return called or (numbered and not any(re.search(r"\d", cell) for cell in first))
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, ids: pd.Index) -> str:
     """The text without comments, and with tabs where blanks alone separate the cells; every line keeps its number."""
-    lines = ["" if line.startswith(COMMENTS) else line for line in text.splitlines()]
+    lines = ["" if _is_comment(line, ids) else line for line in text.splitlines()]
     held = [line for line in lines if line.strip()]
     counts = {len(line.split()) for line in held[:1000]}
     if counts <= {2, 3} and len(counts) == 1 and not any(mark in line for line in held[:1000] for mark in ",;|\t"):
         lines = ["\t".join(line.split()) for line in lines]
     return "\n".join(lines) + "\n"
+
+
+def _is_comment(line: str, ids: pd.Index) -> bool:
+    """Whether a line begins with the sign of a comment, and not with a node that is called so, such as #winter."""
+    return line.startswith(COMMENTS) and re.split(r"[\s,;|]", line, maxsplit=1)[0] not in ids
 
 
 def _named(name: str, data: bytes) -> io.BytesIO:

@@ -169,8 +169,8 @@ def _features(columns: list[Parsed], wanted: bool) -> tuple[list[Column], list[t
         return kept, left_out
     said = "; ".join(f"'{name}': {reason}" for name, reason in left_out[:5])
     raise DataError(
-        f"No column is left to predict from: {said}. A network needs numbers, or texts that repeat as categories; free "
-        "text is not read yet. Add such columns, or name another --target."
+        f"No column is left to predict from: {said}. A network needs numbers, or texts that repeat as categories, or "
+        "one column of free texts, which --text COLUMN names. Add such columns, or name another --target."
     )
 
 

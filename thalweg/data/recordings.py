@@ -58,7 +58,8 @@ class AudioOptions:
             raise RecipeError(f"damaged={self.damaged!r} is not known.{did_you_mean(str(self.damaged), DAMAGED)}")
         if not self.limit > 0:
             raise RecipeError(f"limit={self.limit!r}, but it is a number of seconds above 0. Give for instance 600.")
-        LogMel(self.rate or 16_000, self.mels, normalize=self.normalize, htk=self.htk)
+        known = {} if self.rate is None else {"mels": self.mels}  # how many can be told apart depends on the rate
+        LogMel(16_000 if self.rate is None else self.rate, normalize=self.normalize, htk=self.htk, **known)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -149,7 +150,8 @@ def frames_of(listing: Listing, asked: AudioOptions, mel: LogMel | None = None) 
     soundfile()
     training = mel is None
     if mel is None:
-        mel = LogMel(asked.rate or _rate(listing.paths), asked.mels, normalize=asked.normalize, htk=asked.htk)
+        rate = _rate(listing.paths) if asked.rate is None else asked.rate
+        mel = LogMel(rate, asked.mels, normalize=asked.normalize, htk=asked.htk)
     found = _decode(listing.paths, mel, float(asked.limit))
     wrong = {place: str(each) for place, each in enumerate(found) if isinstance(each, Unreadable)}
     _refuse(listing, wrong, asked)
@@ -232,7 +234,7 @@ def _refuse(listing: Listing, wrong: dict[int, str], asked: AudioOptions) -> Non
     if len(wrong) == len(listing):
         raise DataError(f"{said} Give recordings that can be.{limit}")
     if asked.damaged == "error":
-        raise DataError(f"{said} Mend them, take them away, or leave them out: damaged='skip'.{limit}")
+        raise DataError(f"{said} Mend them, take them away, or leave them out: --set data.damaged=skip.{limit}")
     notice(f"Left out: {said}{limit}")
 
 

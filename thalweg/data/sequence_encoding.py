@@ -24,6 +24,7 @@ from thalweg.data.ragged import Ragged
 from thalweg.data.schema import Schema, Target, TargetKind
 from thalweg.data.vocabulary import Vocabulary
 from thalweg.data.word_hashing import HASHED, hashed
+from thalweg.data.word_splitting import normalized
 
 KINDS = ("texts", "words", "frames")
 PLACES = 2**14
@@ -207,4 +208,4 @@ def _letters(sentences: list[list[str]]) -> Int[np.ndarray, "position feature"]:
     """The numbers of the letters of every word; each different word is looked at once."""
     place: dict[str, int] = {}
     codes = [place.setdefault(word, len(place)) for sentence in sentences for word in sentence]
-    return hashed(list(place), PLACES)[np.array(codes, dtype=np.int64)]
+    return hashed(list(map(normalized, place)), PLACES)[np.array(codes, dtype=np.int64)]

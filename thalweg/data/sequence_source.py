@@ -203,18 +203,20 @@ class SequenceSource:
         """Say what of these sequences a model does not see: unknown tokens, and what is cut off."""
         if self.encoding.vocabulary is not None and (share := unknown_share(self._tokens)):
             notice(f"Unknown: {share:.2%} of the {len(self._tokens):,} tokens of the {name} split.")
-        limit = self.schema.longest
-        if limit is not None and (cut := _cut_off(self, limit)):
-            verb = "is" if cut == 1 else "are"
-            notice(
-                f"{counted(cut, 'sequence')} of the {name} split {verb} cut off after {limit:,} positions (longest)."
-            )
+        self.announce_cut(f"the {name} split")
         if self.tokens is not None and (beyond := int((self.lengths > self.tokens).sum())):
             verb = "is" if beyond == 1 else "are"
             notice(
                 f"{counted(beyond, 'sequence')} of the {name} split {verb} longer than tokens={self.tokens:,}, up to "
                 f"{self.lengths.max():,}: a batch each. longest=N cuts them off."
             )
+
+    def announce_cut(self, whole: str) -> None:
+        """Say how many sequences of the `whole` are cut off."""
+        limit = self.schema.longest
+        if limit is not None and (cut := _cut_off(self, limit)):
+            verb = "is" if cut == 1 else "are"
+            notice(f"{counted(cut, 'sequence')} of {whole} {verb} cut off after {limit:,} positions (longest).")
 
     @property
     def _tokens(self) -> Int[np.ndarray, " position"]:

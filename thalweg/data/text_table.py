@@ -33,6 +33,8 @@ MOSTLY_DIFFERENT = 0.5
 FEW_WORDS = 2.5
 """Words of a text, on average, below which its characters tell more: names, codes, scripts without blanks."""
 SAMPLE = 1000
+LONGEST = 2048
+"""Tokens after which a text is cut off where nothing is said: attention takes time as the square of them."""
 
 
 def text_splits(
@@ -50,7 +52,7 @@ def text_splits(
     size: int | None = None,
     fewest: int | None = None,
     lower: bool = False,
-    longest: int | None = None,
+    longest: int | None = LONGEST,
     tokens: int | None = None,
     validation_share: float | int = 0.2,
     test_share: float | int = 0.2,
@@ -60,8 +62,8 @@ def text_splits(
     """The splits of a table with a text column: a path, "-", an open file, or a frame.
 
     `text` names the column of texts; `unit` is "words", "characters" or "subwords", by default words where a text has
-    several; `size`, `fewest` and `lower` are those of `Vocabulary.fit`; `longest` cuts texts off; `tokens` is how many
-    positions a training batch may have. All else is as in `load_table`. Each split is a `SequenceSource`.
+    several; `size`, `fewest` and `lower` are those of `Vocabulary.fit`; `longest` cuts texts off (None: none); `tokens`
+    is how many positions a training batch may have. All else is as in `load_table`. Each split is a `SequenceSource`.
 
     >>> mails = pd.DataFrame({"spam": [1, 0] * 10})
     >>> mails["mail"] = [f"{'read' if i % 2 else 'buy'} it now {i}" for i in range(20)]
@@ -116,7 +118,9 @@ def judged_texts(data: Any, encoding: SequenceEncoding, labelled: bool = True) -
         _say_empty(frame, schema.text, empty)
     table = read_rows(frame, schema.table) if labelled else read_features(frame, schema.table)
     about = TableSource(frame, table, encoding.table, np.arange(len(table)))
-    return SequenceSource(texts_of(frame, schema.text), about, encoding)
+    source = SequenceSource(texts_of(frame, schema.text), about, encoding)
+    source.announce_cut("the table")
+    return source
 
 
 def text_column(frame: pd.DataFrame, target: str | int | Sequence[str | int] | None, **roles: Any) -> str | None:

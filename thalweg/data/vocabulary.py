@@ -195,7 +195,8 @@ class Vocabulary:
         if unit not in UNITS:
             raise ValueError(f"'unit' is {unit!r}, but it is one of {', '.join(UNITS)}")
         texts = isinstance(tokens, list | tuple) and all(type(token) is str for token in tokens)
-        if not texts or tuple(tokens[: len(MARKS)]) != MARKS or len(set(tokens)) < len(tokens):
+        own = tokens[len(MARKS) :] if texts else ()  # a word may be called as a mark is
+        if not texts or tuple(tokens[: len(MARKS)]) != MARKS or len(set(own)) < len(own):
             raise ValueError(f"'tokens' is {str(tokens)[:40]}, but it is {', '.join(MARKS)} and different texts")
         pairs = tuple((str(left), str(right)) for left, right in merges)
         known = set(tokens)

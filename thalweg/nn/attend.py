@@ -77,17 +77,26 @@ def weights_of(
 
 
 def attend_near(
-    query: Heads, key: Heads, value: Heads, window: int, causal: bool, lengths: Tensor | None = None
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    window: int,
+    causal: bool,
+    lengths: Tensor | None = None,
+    *,
+    bias: Float[Tensor, "heads offset"] | None = None,
+    dropout: float = 0.0,
 ) -> Heads:
     """`attend` where a query sees itself and `window` keys back, and as many ahead unless `causal`.
 
-    `lengths` are those of the sequences; padding is not seen, and what its own queries find has no meaning.
+    `lengths` are those of the sequences; padding is not seen, and what its own queries find has no meaning. `bias` is a
+    number for each offset from query to key, from the farthest back on.
 
     >>> value = torch.tensor([[[[1.0], [3.0], [8.0]]]])
     >>> attend_near(torch.zeros(1, 1, 3, 1), torch.zeros(1, 1, 3, 1), value, 1, causal=True).tolist()
     [[[[1.0], [2.0], [5.5]]]]
     """
-    return local_attention(query, key, value, window, causal=causal, lengths=lengths)
+    return local_attention(query, key, value, window, causal=causal, lengths=lengths, bias=bias, dropout=dropout)
 
 
 def _joined(mask: Tensor | None, causal: bool, length: int, device: torch.device) -> Tensor | None:

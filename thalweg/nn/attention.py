@@ -159,13 +159,13 @@ class MultiHeadAttention(nn.Module):
         query, key, value = self._projected(values, memory)
         dropout = self.dropout if self.training else 0.0
         blind = mask is not None or memory is not None
-        if self.window is not None and not blind and self.relative is None and not dropout:
-            found = attend_near(query, key, value, self.window, self.causal, lengths)
+        if self.window is not None and not blind:
+            near = None if self.relative is None else self.relative.near(self.window)
+            found = attend_near(query, key, value, self.window, self.causal, lengths, bias=near, dropout=dropout)
         else:
             may = self._mask(values, lengths if memory is None else memory_lengths, memory, mask)
             bias, causal = self._bias(values), self.causal and may is None
-            some_blind = blind or self.window is not None
-            found = attend(query, key, value, mask=may, bias=bias, causal=causal, dropout=dropout, blind=some_blind)
+            found = attend(query, key, value, mask=may, bias=bias, causal=causal, dropout=dropout, blind=blind)
         output = self.joined(found)
         if blind and may is not None:
             output = output.masked_fill(~may.any(-1).any(1)[..., None], 0.0)

@@ -37,21 +37,34 @@ class TokenEmbedding(nn.Module):
     @no_type_check
     def forward(self, values: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
         """The vectors of the tokens."""
-        known = self.table.num_embeddings
-        if not _is(values, 2, whole=True):
+        if not is_of(values, 2, whole=True):
             raise RecipeError(
                 f"The network takes tokens, int64 of shape (batch, length), and was given {described(values)}. Give "
                 "tokens of a vocabulary, or build it with inputs= the features of a position."
             )
-        try:
-            output: Tensor = self.table(values)
-        except IndexError as error:
-            raise DataError(
-                f"Tokens lie between {values.min()} and {values.max()}, but the network knows 0 to {known - 1}. Build "
-                f"it with vocabulary={max(known, int(values.max()) + 1)}, and give {PADDING} to padding and an id of "
-                "its own to all that is not known."
-            ) from error
+        output = looked_up(self.table, values)
         return output if self.scale == 1 else output * self.scale
+
+
+def looked_up(table: nn.Embedding, tokens: Int[Tensor, "..."], knob: str = "vocabulary") -> Float[Tensor, "... width"]:
+    """The vectors of tokens; `knob` is what the number of those that are known is called.
+
+    >>> looked_up(nn.Embedding(9, 16), torch.tensor([[8, 9]]))
+    Traceback (most recent call last):
+    thalweg.core.errors.DataError: Tokens lie between 8 and 9, but the network knows 0 to 8. ...
+
+    Raises `DataError` (on a CPU) for a token beyond the vocabulary.
+    """
+    try:
+        output: Tensor = table(tokens)
+    except IndexError as error:
+        known = table.num_embeddings
+        raise DataError(
+            f"Tokens lie between {tokens.min()} and {tokens.max()}, but the network knows 0 to {known - 1}. Build it "
+            f"with {knob}={max(known, int(tokens.max()) + 1)}, and give {PADDING} to padding and an id of its own to "
+            "all that is not known."
+        ) from error
+    return output
 
 
 class VectorEmbedding(nn.Module):
@@ -73,7 +86,7 @@ class VectorEmbedding(nn.Module):
     def forward(self, values: Float[Tensor, "batch length inputs"]) -> Float[Tensor, "batch length width"]:
         """The vectors of the positions, of the weights' type even where they are computed in 16 bits."""
         inputs = self.linear.in_features
-        if not _is(values, 3) or values.shape[2] != inputs:
+        if not is_of(values, 3) or values.shape[2] != inputs:
             raise RecipeError(
                 f"The network takes real numbers of shape (batch, length, {inputs}), and was given "
                 f"{described(values)}. Build it with inputs= the features of a position, or vocabulary= for tokens."
@@ -104,7 +117,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, values: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch patch features"]:
         """The vectors of the patches."""
         channels, side = self.convolution.in_channels, self.patch
-        if not _is(values, 4) or values.shape[1] != channels or values.shape[2] % side or values.shape[3] % side:
+        if not is_of(values, 4) or values.shape[1] != channels or values.shape[2] % side or values.shape[3] % side:
             raise RecipeError(
                 f"The network takes images of shape (batch, {channels}, height, width) with sides that are multiples "
                 f"of its patch, {side}, and was given {described(values)}. Give another patch=, or scale the images."
@@ -113,7 +126,12 @@ class PatchEmbedding(nn.Module):
         return output.flatten(2).mT.to(self.convolution.weight.dtype)
 
 
-def _is(values: Any, dims: int, whole: bool = False) -> bool:
+def is_of(values: Any, dims: int, whole: bool = False) -> bool:
+    """Whether values are a tensor of so many axes, of real numbers or of `whole` ones.
+
+    >>> is_of(torch.zeros(2, 3), 2), is_of(torch.zeros(2, 3), 2, whole=True)
+    (True, False)
+    """
     if not isinstance(values, Tensor) or values.dim() != dims:
         return False
     return values.dtype in (torch.int64, torch.int32) if whole else values.is_floating_point()

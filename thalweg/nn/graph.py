@@ -6,6 +6,7 @@ $$ h_i' = \phi\Big(\sum_{j \in N(i)} \alpha_{ij} W h_j + b\Big) $$
 
 - **GCN** (Kipf & Welling, "Semi-Supervised Classification with Graph Convolutional Networks", 2017, eq. 2):
   $\alpha_{ij} = 1 / \sqrt{d_i d_j}$, $d_i = |N(i)|$, that is $D^{-1/2} (A + I) D^{-1/2} H W$. Known before training.
+  Where edges have weights A holds these: $\alpha_{ij} = a_{ij} / \sqrt{d_i d_j}$, $d_i = 1 + \sum_j a_{ij}$.
 - **GAT** (Velickovic et al., "Graph Attention Networks", 2018, equation 3): self-attention whose mask is the graph,
   $\alpha_{ij} = \mathrm{softmax}_{j \in N(i)} \mathrm{LeakyReLU}(a^T [W h_i \,\|\, W h_j])$, with several heads.
 - **GATv2** (Brody, Alon & Yahav, "How Attentive are Graph Attention Networks?", 2022, equation 7):
@@ -26,6 +27,7 @@ from torch.nn.functional import dropout, elu, leaky_relu, linear, relu
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.nn.knobs import check_count, check_dropout
+from thalweg.nn.masks import described
 
 SLOPE = 0.2
 """What LeakyReLU leaves of negative scores (Velickovic et al. 2018, section 2.1)."""
@@ -46,11 +48,21 @@ class GraphConvolution(nn.Module):
         nn.init.xavier_uniform_(self.weight)
 
     @no_type_check
-    def forward(self, x: Float[Tensor, "node inputs"], arcs: Int[Tensor, "2 arc"]) -> Float[Tensor, "node outputs"]:
+    def forward(
+        self,
+        x: Float[Tensor, "node inputs"],
+        arcs: Int[Tensor, "2 arc"],
+        weights: Float[Tensor, " arc"] | None = None,
+    ) -> Float[Tensor, "node outputs"]:
         source, target = arcs
         x = _times(x, self.weight)
-        root = torch.bincount(target, minlength=len(x)).to(x.dtype).rsqrt()
-        return _gathered(_at(source, x) * (root[source] * root[target])[:, None], target, len(x)) + self.bias
+        if weights is None:
+            root = torch.bincount(target, minlength=len(x)).to(x.dtype).rsqrt()
+            share = root[source] * root[target]
+        else:
+            root = _gathered(weights[:, None], target, len(x))[:, 0].to(x.dtype).rsqrt()
+            share = root[source] * root[target] * weights.to(x.dtype)
+        return _gathered(_at(source, x) * share[:, None], target, len(x)) + self.bias
 
 
 class GraphAttention(nn.Module):
@@ -97,8 +109,10 @@ class GraphNetwork(nn.Module):
     """Layers on one graph: `model(features, edges)`, `(node, inputs)` and `(2, edge)` to `(node, outputs)`.
 
     Features are dense, or a sparse tensor, of which only what is not zero is touched. Each undirected edge is given
-    once or in both directions, which is the same; repeated ones and self-loops count once. `dropout` silences inputs of
-    every layer. Raises `RecipeError` for edges of another shape or type, and for those of nodes that are not there.
+    once or in both directions, which is the same; repeated ones and self-loops count once. A GCN also takes a weight
+    for each edge, `model(features, edges, weights)`, of an edge given several times the mean. `dropout` silences inputs
+    of every layer. Raises `RecipeError` for edges of another shape or type, for those of nodes that are not there, and
+    for weights that are no numbers above 0, one for each edge, or that the layers do not read.
 
     >>> model = gcn(3, 2)
     >>> features, edges = torch.randn(4, 3), torch.tensor([[0, 1], [1, 2]])
@@ -112,14 +126,34 @@ class GraphNetwork(nn.Module):
 
     @no_type_check
     def forward(
-        self, features: Float[Tensor, "node inputs"], edges: Int[Tensor, "2 edge"]
+        self,
+        features: Float[Tensor, "node inputs"],
+        edges: Int[Tensor, "2 edge"],
+        weights: Float[Tensor, " edge"] | None = None,
     ) -> Float[Tensor, "node outputs"]:
-        joined, x = arcs(edges, len(features)), features
+        joined: tuple[Tensor, ...] = (arcs(edges, len(features)),)
+        if weights is not None:
+            self._check_weights(weights, edges)
+            joined = weighted_arcs(edges, weights, len(features))
+        x = features
         for number, layer in enumerate(self.layers):
             if number:
                 x = self.activation(x)
-            x = layer(_dropped(x, self.dropout, self.training), joined)
+            x = layer(_dropped(x, self.dropout, self.training), *joined)
         return x
+
+    def _check_weights(self, weights: Any, edges: Tensor) -> None:
+        if not all(isinstance(layer, GraphConvolution) for layer in self.layers):
+            raise RecipeError(
+                "The edges have weights, which this network does not read: attention finds its own. Leave them out "
+                "(data.weights), or take a gcn."
+            )
+        fits = isinstance(weights, Tensor) and weights.is_floating_point() and weights.shape == edges.shape[1:]
+        if not fits or not bool((weights > 0).all()):
+            raise RecipeError(
+                f"The weights of edges are {described(weights)}, but there is a real number above 0 for each edge, "
+                f"({edges.shape[1]},) here. Take edges without weight away."
+            )
 
     def extra_repr(self) -> str:
         """What tells one from another in a printed model."""
@@ -186,6 +220,27 @@ def arcs(edges: Int[Tensor, "2 edge"], nodes: int) -> Int[Tensor, "2 arc"]:
     source, target = torch.cat([edges, edges.flip(0), loops], dim=1)
     pairs = torch.unique(target * nodes + source)
     return torch.stack([pairs % max(nodes, 1), pairs // max(nodes, 1)])
+
+
+def weighted_arcs(
+    edges: Int[Tensor, "2 edge"], weights: Float[Tensor, " edge"], nodes: int
+) -> tuple[Int[Tensor, "2 arc"], Float[Tensor, " arc"]]:
+    """The same with a weight for each arc: of edges between the same two nodes their mean, 1 of a node to itself.
+
+    >>> weighted_arcs(torch.tensor([[0, 0], [1, 0]]), torch.tensor([3.0, 5.0]), 2)
+    (tensor([[0, 1, 0, 1],
+            [0, 0, 1, 1]]), tensor([1., 3., 3., 1.]))
+
+    Raises `RecipeError` as `arcs` does.
+    """
+    joined = arcs(edges, nodes)
+    other = edges[0] != edges[1]
+    (source, target), weights = edges[:, other], weights[other]
+    keys = torch.cat([target * nodes + source, source * nodes + target])
+    place = torch.searchsorted(joined[1] * nodes + joined[0], keys)
+    found = weights.new_zeros(joined.shape[1]).index_add(0, place, weights.repeat(2))
+    times = torch.bincount(place, minlength=joined.shape[1])
+    return joined, torch.where(times > 0, found / times.clamp(min=1), 1.0)
 
 
 def neighbour_softmax(

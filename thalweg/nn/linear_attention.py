@@ -14,14 +14,15 @@ similarities. Time and memory grow as n, where softmax attention needs n n.
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import elu, pad
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
+from thalweg.nn.embedding import is_of
 from thalweg.nn.knobs import check_count
+from thalweg.nn.masks import check_lengths, described, present
 
 CHUNK = 64
 TINY = 1e-6
@@ -31,6 +32,7 @@ TINY = 1e-6
 class LinearState(NamedTuple):
     """What a position leaves to the next: S `(batch, head, dim, dim)` and z `(batch, head, dim)`.
 
+    >>> import torch
     >>> LinearState(torch.zeros(2, 4, 8, 8), torch.zeros(2, 4, 8)).keys.shape
     torch.Size([2, 4, 8])
     """
@@ -43,8 +45,10 @@ class LinearAttention(nn.Module):
     """Causal linear attention of several heads: `(batch, length, width)` in and out.
 
     `layer(x)` gives all positions at once, `layer.step(state, x)` one after another from `layer.start(batch)`: the same
-    outputs. Without biases. Raises `RecipeError` for a width that heads do not divide.
+    outputs. Without biases. What stands in the padding (`lengths`) is not read, and 0 comes out there. Raises
+    `RecipeError` for a width that heads do not divide, and for inputs and lengths of another shape.
 
+    >>> import torch
     >>> layer, x = LinearAttention(8, heads=2), torch.randn(3, 5, 8)
     >>> state, outputs = layer.start(3), []
     >>> for time in range(5):
@@ -70,12 +74,20 @@ class LinearAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch length width"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch length width"]:
-        query, key, value = self._parts(x)
-        output: Tensor = self.output(linear_attention(query, key, value).transpose(1, 2).flatten(2))
+        if not is_of(x, 3) or x.shape[2] != self.width:
+            raise RecipeError(
+                f"LinearAttention was given {described(x)}, but takes real numbers of shape (batch, length, "
+                f"{self.width}). Build it with the width that comes in."
+            )
         if lengths is None:
-            return output
-        counts = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]
-        return output.masked_fill(~counts[..., None], 0.0)
+            return self._found(x)
+        check_lengths("LinearAttention", lengths, len(x))
+        padding = ~present(lengths.to(x.device), x.shape[1])[..., None]
+        return self._found(x.masked_fill(padding, 0.0)).masked_fill(padding, 0.0)
+
+    def _found(self, x: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
+        output: Tensor = self.output(linear_attention(*self._parts(x)).transpose(1, 2).flatten(2))
+        return output
 
     def start(self, batch: int) -> LinearState:
         """The state before the first position: zeros."""
@@ -104,6 +116,7 @@ class LinearAttention(nn.Module):
 def features(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     r"""$\phi(x) = \mathrm{elu}(x) + 1$: positive, so that similarities are.
 
+    >>> import torch
     >>> features(torch.tensor([-1.0, 0.0, 2.0]))
     tensor([0.3679, 1.0000, 3.0000])
     """
@@ -122,6 +135,7 @@ def linear_attention(
 
     Padding at the end is seen by no position before it. Raises `RecipeError` for shapes that do not go together.
 
+    >>> import torch
     >>> q, k, v = torch.randn(3, 2, 4, 100, 8).unbind()
     >>> y = linear_attention(q, k, v)
     >>> y.shape, bool(torch.allclose(y[:, :, 0], v[:, :, 0], atol=1e-4))  # the first position sees itself alone

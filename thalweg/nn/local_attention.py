@@ -16,7 +16,7 @@ Transformer (Parmar et al. 2018); here in one call of torch's fused attention, w
 Layers see W further each: after L of them a position depends on L W to its left.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.nn.knobs import check_count
+from thalweg.nn.masks import check_lengths, present
 
 LEAST_BLOCK, MOST_BLOCK = 16, 128
 FEW = 5
@@ -42,13 +43,17 @@ def local_attention(
     causal: bool = False,
     lengths: Int[Tensor, " batch"] | None = None,
     scale: float | None = None,
+    bias: Float[Tensor, "head offset"] | None = None,
+    dropout: float = 0.0,
 ) -> Float[Tensor, "batch head length dim"]:
     r"""Attention in which a position sees itself and `window` positions back and, unless `causal`, as many ahead.
 
-    $y_i = \sum_{|i - j| \le W} \mathrm{softmax}_j(s \, q_i \cdot k_j) \, v_j$ with $s$ = `scale`, $1 / \sqrt{d}$ where
-    it is None. `lengths` says how many positions of each example count: further ones are padding, are seen by none, and
-    their outputs are zeros. Time and memory grow as n W, forward and backward; gradients of gradients are what torch's
-    attention has (none on CPU). Raises `RecipeError` for shapes that do not go together and a window that is no count.
+    $y_i = \sum_{|i - j| \le W} \mathrm{softmax}_j(s \, q_i \cdot k_j + b_{j - i}) \, v_j$ with $s$ = `scale`,
+    $1 / \sqrt{d}$ where it is None, and `bias` a number for each head and offset $j - i$, from $-W$ to $W$, or to 0 if
+    `causal`; `dropout` silences that share of the weights. `lengths` says how many positions of each example count:
+    further ones are padding, are seen by none, and their outputs are zeros. Time and memory grow as n W, forward and
+    backward; gradients of gradients are what torch's attention has (none on CPU). Raises `RecipeError` for shapes that
+    do not go together and a window that is no count.
 
     >>> q, k, v = torch.randn(3, 2, 4, 100, 8).unbind()
     >>> y = local_attention(q, k, v, 5, causal=True)
@@ -58,17 +63,18 @@ def local_attention(
     """
     check_count("local_attention", "window", window, least=0)
     _check_shapes(query, key, value, lengths)
-    back, ahead = window, 0 if causal else window
+    near = _Near(window, 0 if causal else window, scale, bias, dropout)
+    _check_bias(bias, query.shape[1], near)
     block, padded = block_size(window), lengths is not None and not causal  # what is causal sees no padding after it
-    if query.shape[2] < max(back + ahead + block, FEW * window if padded else 0):
-        output = _dense(query, key, value, back, ahead, lengths, scale)
+    if query.shape[2] < max(near.back + near.ahead + block, FEW * window if padded else 0):
+        output = _dense(query, key, value, near, lengths)
     elif lengths is None or causal:
-        output = _blocks(query, key, value, back, ahead, block, scale)
+        output = _blocks(query, key, value, near, block)
     else:
-        output = _padded_blocks(query, key, value, window, block, lengths, scale)
+        output = _padded_blocks(query, key, value, near, block, lengths)
     if lengths is None:
         return output
-    return output.masked_fill(~_counts(lengths, query.shape[2])[:, None, :, None], 0.0)
+    return output.masked_fill(~present(lengths, query.shape[2])[:, None, :, None], 0.0)
 
 
 def block_size(window: int) -> int:
@@ -80,79 +86,102 @@ def block_size(window: int) -> int:
     return max(LEAST_BLOCK, min(MOST_BLOCK, window // 2))
 
 
-def _counts(lengths: Int[Tensor, " batch"], length: int) -> Bool[Tensor, "batch length"]:
-    return torch.arange(length, device=lengths.device) < lengths[:, None]
+class _Near(NamedTuple):
+    """What a query sees, how its scores are made, and which share of the weights is silenced."""
+
+    back: int
+    ahead: int
+    scale: float | None
+    bias: Tensor | None
+    dropout: float
+
+    def band(self, queries: int, keys: int, shift: int, like: Tensor) -> Bool[Tensor, "queries keys"]:
+        """Which keys each query sees, where query 0 stands at the position of key `shift`."""
+        offset = _offsets(queries, keys, shift, like)
+        return (offset >= -self.back) & (offset <= self.ahead)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, seen: Tensor, shift: int, copies: int = 0) -> Tensor:
+        """What queries find among the keys that they see.
+
+        The second axis holds heads; or blocks, where the first holds the heads of so many examples (`copies`).
+        """
+        mask = seen
+        if self.bias is not None:
+            place = (_offsets(query.shape[2], key.shape[2], shift, query) + self.back).clamp(0, self.back + self.ahead)
+            added = self.bias.to(query.dtype)[:, place]
+            added = added.repeat(copies, 1, 1)[:, None] if copies else added
+            mask = added.masked_fill(~seen, -torch.inf)
+        return scaled_dot_product_attention(query, key, value, mask, self.dropout, scale=self.scale)
+
+    def attend_before(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """`attend` where each query sees all keys up to itself."""
+        if self.bias is not None:
+            return self.attend(query, key, value, self.band(query.shape[2], key.shape[2], 0, query), 0)
+        return scaled_dot_product_attention(query, key, value, dropout_p=self.dropout, is_causal=True, scale=self.scale)
 
 
-def _band(queries: int, keys: int, shift: int, back: int, ahead: int, like: Tensor) -> Bool[Tensor, "queries keys"]:
-    """Which keys each query sees, where query 0 stands at the position of key `shift`."""
-    offset = torch.arange(keys, device=like.device) - torch.arange(queries, device=like.device)[:, None] - shift
-    return (offset >= -back) & (offset <= ahead)
+def _offsets(queries: int, keys: int, shift: int, like: Tensor) -> Int[Tensor, "queries keys"]:
+    return torch.arange(keys, device=like.device) - torch.arange(queries, device=like.device)[:, None] - shift
 
 
-def _dense(
-    query: Tensor, key: Tensor, value: Tensor, back: int, ahead: int, lengths: Tensor | None, scale: float | None
-) -> Tensor:
+def _dense(query: Tensor, key: Tensor, value: Tensor, near: _Near, lengths: Tensor | None) -> Tensor:
     """Few positions: all are compared with all."""
     length = query.shape[2]
-    if ahead == 0 and length <= back + 1:
-        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
-    seen = _band(length, length, 0, back, ahead, query)
+    if near.ahead == 0 and length <= near.back + 1:
+        return near.attend_before(query, key, value)
+    seen = near.band(length, length, 0, query)
     if lengths is not None:
         itself = torch.eye(length, dtype=torch.bool, device=query.device)  # padding sees itself, lest a row be empty
-        seen = (seen & _counts(lengths, length)[:, None, :] | itself)[:, None]
-    return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale)
+        seen = (seen & present(lengths, length)[:, None, :] | itself)[:, None]
+    return near.attend(query, key, value, seen, 0)
 
 
-def _blocks(
-    query: Tensor, key: Tensor, value: Tensor, back: int, ahead: int, block: int, scale: float | None
-) -> Tensor:
+def _blocks(query: Tensor, key: Tensor, value: Tensor, near: _Near, block: int) -> Tensor:
     """The first `back` queries, then blocks whose whole window lies inside the sequence, then what is left."""
-    length = query.shape[2]
+    length, back, ahead = query.shape[2], near.back, near.ahead
     blocks = (length - back - ahead) // block
     middle = blocks * block
     rest = length - back - middle
     first, inner, last = query.split([back, middle, rest], dim=2)
     outputs = []
     if back:
-        outputs.append(_edge(first, key[:, :, : back + ahead], value[:, :, : back + ahead], 0, back, ahead, scale))
-    outputs.append(_inner(inner, key, value, back, ahead, block, scale))
+        outputs.append(_edge(first, key[:, :, : back + ahead], value[:, :, : back + ahead], 0, near))
+    outputs.append(_inner(inner, key, value, near, block))
     if rest:
         start = length - rest - back
-        outputs.append(_edge(last, key[:, :, start:], value[:, :, start:], back, back, ahead, scale))
+        outputs.append(_edge(last, key[:, :, start:], value[:, :, start:], back, near))
     return torch.cat(outputs, dim=2)
 
 
-def _edge(query: Tensor, key: Tensor, value: Tensor, shift: int, back: int, ahead: int, scale: float | None) -> Tensor:
+def _edge(query: Tensor, key: Tensor, value: Tensor, shift: int, near: _Near) -> Tensor:
     """Some queries, of which the first stands where key `shift` does, with all keys that any of them sees."""
-    if shift == ahead == 0 < back:  # the first of a causal sequence see all before them
-        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
-    seen = _band(query.shape[2], key.shape[2], shift, back, ahead, query)
-    return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale)
+    if shift == near.ahead == 0 < near.back:  # the first of a causal sequence see all before them
+        return near.attend_before(query, key, value)
+    return near.attend(query, key, value, near.band(query.shape[2], key.shape[2], shift, query), shift)
 
 
-def _inner(query: Tensor, key: Tensor, value: Tensor, back: int, ahead: int, block: int, scale: float | None) -> Tensor:
+def _inner(query: Tensor, key: Tensor, value: Tensor, near: _Near, block: int) -> Tensor:
     """All whole blocks at once, as so many heads; block b sees keys from b B on, B + back + ahead of them."""
     batch, heads, middle, dim = query.shape
-    keys = block + back + ahead
+    keys = block + near.back + near.ahead
     blocks = query.reshape(batch * heads, middle // block, block, dim)
     key, value = (
-        each[:, :, : middle + back + ahead].reshape(batch * heads, -1, each.shape[-1]).unfold(1, keys, block).mT
+        each[:, :, : middle + near.back + near.ahead]
+        .reshape(batch * heads, -1, each.shape[-1])
+        .unfold(1, keys, block)
+        .mT
         for each in (key, value)
     )
-    seen = _band(block, keys, back, back, ahead, query)
-    output = scaled_dot_product_attention(blocks, key, value, attn_mask=seen, scale=scale)
-    return output.reshape(batch, heads, middle, -1)
+    seen = near.band(block, keys, near.back, query)
+    return near.attend(blocks, key, value, seen, near.back, copies=batch).reshape(batch, heads, middle, -1)
 
 
-def _padded_blocks(
-    query: Tensor, key: Tensor, value: Tensor, window: int, block: int, lengths: Tensor, scale: float | None
-) -> Tensor:
+def _padded_blocks(query: Tensor, key: Tensor, value: Tensor, near: _Near, block: int, lengths: Tensor) -> Tensor:
     """Windows ahead that end where each example ends: a mask for every block, none for every head.
 
     All examples stand in one row, a window or more apart, so that blocks of all examples are one batch.
     """
-    batch, length = len(query), query.shape[2]
+    batch, length, window = len(query), query.shape[2], near.back
     blocks = -(-length // block) + -(-window // block)
     slot, keys = blocks * block, block + 2 * window
     queries = pad(query, (0, 0, 0, slot - length)).unflatten(2, (blocks, block)).transpose(1, 2).flatten(0, 1)
@@ -165,9 +194,17 @@ def _padded_blocks(
     position = torch.arange(slot, device=query.device).view(blocks, block, 1)
     at = position[:, :1] - window + torch.arange(keys, device=query.device)
     counts = (at >= 0) & (at < lengths.view(batch, 1, 1, 1))
-    seen = (counts | (at == position)) & _band(block, keys, window, window, window, query)
-    output = scaled_dot_product_attention(queries, key, value, attn_mask=seen.flatten(0, 1)[:, None], scale=scale)
+    seen = (counts | (at == position)) & near.band(block, keys, window, query)
+    output = near.attend(queries, key, value, seen.flatten(0, 1)[:, None], window)
     return output.unflatten(0, (batch, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :length]
+
+
+def _check_bias(bias: Any, heads: int, near: _Near) -> None:
+    if bias is not None and tuple(bias.shape) != (heads, near.back + 1 + near.ahead):
+        raise RecipeError(
+            f"local_attention: the bias has shape {tuple(bias.shape)}, but it is a number for each head and each "
+            f"offset that a query sees. Give it as ({heads}, {near.back + 1 + near.ahead})."
+        )
 
 
 def _check_shapes(query: Any, key: Any, value: Any, lengths: Any) -> None:
@@ -177,8 +214,5 @@ def _check_shapes(query: Any, key: Any, value: Any, lengths: Any) -> None:
             f"local_attention was given query, key and value of shapes {shapes[0]}, {shapes[1]} and {shapes[2]}, but a "
             "window is over one sequence: give all three as (batch, head, length, dim), of the same length."
         )
-    if lengths is not None and (lengths.dim() != 1 or len(lengths) != shapes[0][0] or lengths.is_floating_point()):
-        raise RecipeError(
-            f"local_attention: lengths has shape {tuple(lengths.shape)} and dtype {lengths.dtype}, but it is one whole "
-            f"number for each of the {shapes[0][0]} examples. Give an int64 tensor of shape ({shapes[0][0]},)."
-        )
+    if lengths is not None:
+        check_lengths("local_attention", lengths, shapes[0][0])

@@ -131,8 +131,18 @@ class RelativeBias(nn.Module):
         """What is added to the scores of so many queries, of which the first is at position `first`, and keys."""
         device = self.weight.device
         distance = torch.arange(keys, device=device) - torch.arange(first, first + queries, device=device)[:, None]
-        places = bucket(distance, self.buckets, self.furthest, self.causal)
-        return self.weight[places].permute(2, 0, 1)[None]
+        return self._at(distance).permute(2, 0, 1)[None]
+
+    def near(self, window: int) -> Float[Tensor, "heads offset"]:
+        """The same for keys from `window` back to as many ahead, or to the query itself if `causal`, by their offset.
+
+        >>> RelativeBias(heads=4).near(3).shape
+        torch.Size([4, 7])
+        """
+        return self._at(torch.arange(-window, 1 if self.causal else window + 1, device=self.weight.device)).T
+
+    def _at(self, distance: Int[Tensor, "..."]) -> Float[Tensor, "... heads"]:
+        return self.weight[bucket(distance, self.buckets, self.furthest, self.causal)]
 
 
 @no_type_check

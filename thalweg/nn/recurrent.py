@@ -18,8 +18,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import PADDING
+from thalweg.nn.embedding import is_of, looked_up
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
-from thalweg.nn.masks import present
+from thalweg.nn.masks import check_lengths, described, present
 from thalweg.nn.word_features import WordFeatures, check_places
 
 LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -47,7 +48,9 @@ class Recurrent(nn.Module):
             answer: Tensor = self.output(last)
             return answer
         answer = self.output(outputs)
-        return answer if lengths is None else answer.masked_fill(~present(lengths, values.shape[1])[..., None], 0.0)
+        if lengths is None:
+            return answer
+        return answer.masked_fill(~present(lengths.to(values.device), values.shape[1])[..., None], 0.0)
 
     @no_type_check
     def states(
@@ -60,7 +63,8 @@ class Recurrent(nn.Module):
         self._check(values, lengths)
         if lengths is None:
             lengths = torch.full((len(values),), values.shape[1])
-        x, lengths = self.embedding(values), lengths.cpu()
+        known = isinstance(self.embedding, nn.Embedding)
+        x, lengths = looked_up(self.embedding, values) if known else self.embedding(values), lengths.cpu()
         ways = 2 if self.layers.bidirectional else 1
         if 0 in x.shape[:2]:  # no position at all
             outputs = x.new_zeros(*x.shape[:2], ways * self.layers.hidden_size)
@@ -72,34 +76,23 @@ class Recurrent(nn.Module):
         last = torch.cat(list(ends[-ways:]), dim=1)
         return outputs, last.masked_fill((lengths == 0).to(last.device)[:, None], 0.0)
 
-    def _check(self, values: Tensor, lengths: Any) -> None:
-        words = isinstance(self.embedding, WordFeatures)
+    def _check(self, values: Any, lengths: Any) -> None:
+        words = isinstance(self.embedding, WordFeatures)  # which look at their values themselves
         tokens = isinstance(self.embedding, nn.Embedding)
-        if words and (values.dim() != 3 or values.is_floating_point()):
+        if tokens and not is_of(values, 2, whole=True):
             raise RecipeError(
-                f"rnn was built for words with letters and given values of shape {tuple(values.shape)} and dtype "
-                f"{values.dtype}, but it takes whole numbers (batch, length, 1 + letters). Build it without places= "
-                "for tokens."
-            )
-        if tokens and (values.dim() != 2 or values.is_floating_point()):
-            raise RecipeError(
-                f"rnn was built with a vocabulary and given values of shape {tuple(values.shape)} and dtype "
-                f"{values.dtype}, but tokens are whole numbers (batch, length). Build it with inputs= for vectors."
+                f"rnn was built with a vocabulary and given values that are {described(values)}, but tokens are whole "
+                "numbers (batch, length). Build it with inputs= for vectors."
             )
         inputs = self.layers.input_size
-        if not (tokens or words) and (values.dim() != 3 or values.shape[2] != inputs or not values.is_floating_point()):
+        if not (tokens or words) and (not is_of(values, 3) or values.shape[2] != inputs):
             raise RecipeError(
-                f"rnn was built for {inputs} inputs at each position and given values of shape {tuple(values.shape)} "
-                f"and dtype {values.dtype}, but it takes floats (batch, length, {inputs}). Build it with vocabulary= "
-                "for tokens."
+                f"rnn was built for {inputs} inputs at each position and given values that are {described(values)}, "
+                f"but it takes floats (batch, length, {inputs}). Build it with vocabulary= for tokens."
             )
         if lengths is None:
             return
-        if lengths.shape != (len(values),) or lengths.is_floating_point():
-            raise RecipeError(
-                f"rnn: lengths has shape {tuple(lengths.shape)} and dtype {lengths.dtype}, but it is one whole number "
-                f"for each of the {len(values)} sequences. Give an int64 tensor of shape ({len(values)},)."
-            )
+        check_lengths("rnn", lengths, len(values))
         if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= values.shape[1]:
             raise RecipeError(
                 f"rnn: lengths go from {int(lengths.min())} to {int(lengths.max())}, but sequences have "
@@ -130,7 +123,8 @@ def rnn(
     `lengths` says how many positions of each sequence count, all if it is left out. `cell` is "lstm", "gru" or "rnn".
     The `head` "sequence" gives `(batch, outputs)` from the last state (of both directions if `bidirectional`), zero for
     an empty sequence; "position" gives `(batch, length, outputs)`, zeros at padding. `dropout` is between layers and
-    before the last. Raises `RecipeError` for a knob out of its range, and for values and lengths that do not fit.
+    before the last. Raises `RecipeError` for a knob out of its range, and for values and lengths that do not fit, and
+    `DataError` (on a CPU) for a token beyond the vocabulary.
 
     >>> tagger = rnn(17, vocabulary=100, cell="gru", bidirectional=True, head="position")
     >>> tagger(torch.randint(1, 100, (3, 9)), torch.tensor([9, 4, 0])).shape

@@ -12,9 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import PADDING, UNKNOWN
+from thalweg.nn.embedding import is_of, looked_up
 from thalweg.nn.knobs import check_count, check_dropout
+from thalweg.nn.masks import described
 
 
 class WordFeatures(nn.Module):
@@ -28,7 +31,8 @@ class WordFeatures(nn.Module):
     >>> embed(torch.tensor([[[5, 7, 8], [0, 0, 0]]])).shape
     torch.Size([1, 2, 4])
 
-    Raises `RecipeError` for a knob out of its range.
+    Raises `RecipeError` for a knob out of its range and input that is no such numbers, `DataError` (on a CPU) for
+    numbers beyond `words` and `places`.
     """
 
     def __init__(
@@ -43,12 +47,20 @@ class WordFeatures(nn.Module):
         self.letters = nn.Embedding(places, width, padding_idx=PADDING)
         self.dropout, self.word_dropout = nn.Dropout(dropout), word_dropout
 
+    @no_type_check
     def forward(self, tokens: Int[Tensor, "batch length features"]) -> Float[Tensor, "batch length width"]:
+        """The sum of what is known of each word."""
+        if not is_of(tokens, 3, whole=True) or not tokens.shape[2]:
+            raise RecipeError(
+                f"The network takes words with their letters, int64 of shape (batch, length, 1 + letters), and was "
+                f"given {described(tokens)}. Build it without places= for tokens."
+            )
         words, letters = tokens[..., 0], tokens[..., 1:]
         if self.training and self.word_dropout:
             hidden = (torch.rand_like(words, dtype=self.words.weight.dtype) < self.word_dropout) & (words != PADDING)
             words = torch.where(hidden, UNKNOWN, words)
-        summed = self.words(words) + self.letters(letters).sum(-2) / math.sqrt(max(letters.shape[-1], 1))
+        of_letters = looked_up(self.letters, letters, "places").sum(-2) / math.sqrt(max(letters.shape[-1], 1))
+        summed = looked_up(self.words, words) + of_letters
         silenced: Tensor = self.dropout(summed)
         return silenced
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import notice
 from thalweg.core.source import Source, Splits
 from thalweg.data import GraphEncoding, GraphSource, holds_graph, karate, load_graph, prediction_frame
@@ -96,7 +96,7 @@ class Graph(DataKind):
 
     def judged(self, file: str, encoding: Any) -> Source:
         if file in self.named:
-            return replace(karate().test, encoding=encoding)
+            return _club(encoding)
         source = GraphSource.of(_folder(Path(file)), encoding=encoding, labelled=True)
         return _tested(source, file)
 
@@ -115,10 +115,21 @@ def _words_by_rows(splits: Splits) -> Splits:
 def _whole(data: Any, encoding: GraphEncoding) -> GraphSource:
     """All nodes of a graph, whether they have a label or not."""
     if data == KARATE:
-        own = karate().train
+        own = _club(encoding)
         return replace(own, mask=torch.ones(len(own.mask), dtype=torch.bool))
     pair = data if isinstance(data, tuple) else (_folder(Path(data)), None)
     return GraphSource.of(*pair, encoding=encoding)
+
+
+def _club(encoding: GraphEncoding) -> GraphSource:
+    """The members of the karate club that are judged, for a network that was trained on it."""
+    own: GraphSource = karate().test
+    if own.encoding.schema != encoding.schema:
+        raise DataError(
+            f"The run was not trained on the club '{KARATE}': it reads other nodes, of {encoding.width} features. Give "
+            "a folder with such nodes and their edges."
+        )
+    return replace(own, encoding=encoding)
 
 
 def _folder(path: Path) -> Path:
