@@ -18,6 +18,7 @@ from thalweg.core.nest import Nest, leaves
 from thalweg.data.columns import parse
 from thalweg.data.encoding import Encoding, fit_encoding
 from thalweg.data.inference import Roles, without_missing
+from thalweg.data.places import each_place
 from thalweg.data.schema import Schema
 from thalweg.data.table import Table, check_columns, read_rows
 
@@ -124,6 +125,10 @@ class TableSource:
         rows = self.table.take(self.ids[np.asarray(ids, dtype=np.int64)])
         known = {"label": self._labels(rows), "group": rows.group, "time": rows.time, "row": rows.rows.to_numpy()}
         return {name: value for name, value in known.items() if value is not None}
+
+    def where(self, ids: Any) -> list[str]:
+        """The line of the file that each of these rows begins on, or the name of the row in the frame."""
+        return each_place(self.table.rows[self.ids[np.asarray(ids, dtype=np.int64)]])
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units; of targets with weights the targets alone."""

@@ -95,6 +95,10 @@ class Gapped:
         """The class of each of these examples, where the targets are classes."""
         return self.arrays.meta(ids)
 
+    def where(self, ids: Any) -> list[str]:
+        """The places of these examples in the arrays as they were given, from 0."""
+        return self.arrays.where(ids)
+
     def batched(self, size: int | None, merge_single: bool = False) -> "Gapped":
         return Gapped(self.arrays.batched(size, merge_single))
 

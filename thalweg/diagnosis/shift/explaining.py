@@ -10,8 +10,8 @@ from torch import Tensor
 from thalweg.core.arrays import are_classes
 from thalweg.core.errors import DataError
 from thalweg.core.folds import described
-from thalweg.core.source import Indexed, Source
-from thalweg.diagnosis.checks.data_rows import source_names
+from thalweg.core.source import Indexed, Source, plain_of
+from thalweg.diagnosis.checks.data_rows import label_of, source_names
 from thalweg.diagnosis.compare import higher_on
 from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.diagnosis.score import Score
@@ -180,7 +180,9 @@ def _classes(
     estimated = _estimated(here, there, count)
     shares, moved, factors = (tuple(float(each[j]) for j in held) for each in (before, after, weights))
     kept = None if estimated is None else tuple(float(estimated[j]) for j in held)
-    return Classes(tuple(held.tolist()), shares, moved, factors, kept, p, left, share, alone, unseen)
+    sides = ((plain_of(lab.validation), own), (plain_of(lab.probe), theirs))
+    called = tuple(label_of(*sides[int(first[j] == 0)], int(j)) for j in held)
+    return Classes(tuple(held.tolist()), shares, moved, factors, kept, p, left, share, alone, unseen, called)
 
 
 def _estimated(here: Seen, there: Seen, count: int) -> np.ndarray | None:

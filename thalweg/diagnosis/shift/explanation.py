@@ -85,8 +85,9 @@ class MovedColumn:
 class Classes:
     """The shares of the classes: counted on both splits, and estimated from the outputs alone (BBSE).
 
-    `weights` are counted test shares over validation shares. `left` is how much higher the loss on test is than that on
-    validation with each class weighted so: where that is nothing, the shares explain all of it, and `alone` says so.
+    `names` are the numbers of the classes, and `called` what the data call them. `weights` are counted test shares
+    over validation shares. `left` is how much higher the loss on test is than that on validation with each class
+    weighted so: where that is nothing, the shares explain all of it, and `alone` says so.
     """
 
     names: tuple[int, ...]
@@ -99,6 +100,11 @@ class Classes:
     share: float
     alone: bool
     unseen: tuple[int, ...] = ()
+    called: tuple[str, ...] = ()
+
+    @property
+    def _unseen(self) -> str:
+        return self.called[self.names.index(self.unseen[0])]
 
     @property
     def moved(self) -> bool:
@@ -109,8 +115,8 @@ class Classes:
     def sentence(self) -> str:
         """The classes whose share moved most, and what that explains."""
         most = sorted(range(len(self.names)), key=lambda i: -abs(self.after[i] - self.before[i]))[:NAMED]
-        shares = ", ".join(f"{self.names[i]}: {self.before[i]:.0%} to {self.after[i]:.0%}" for i in most)
-        new = f"; class {self.unseen[0]} is not in validation" if self.unseen else ""
+        shares = ", ".join(f"{self.called[i]}: {self.before[i]:.0%} to {self.after[i]:.0%}" for i in most)
+        new = f"; class {self._unseen} is not in validation" if self.unseen else ""
         if self.alone:
             why = "with validation weighted so its loss is that of test: the shares are all that costs"
         else:
