@@ -6,7 +6,7 @@ target, its group and its time. What is neither one tensor nor a table's shape i
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -53,7 +53,7 @@ class Rows:
     tokens: bool
     names: tuple[str, ...]
     known: dict[str, np.ndarray]
-    source: Any = None
+    source: Any = field(default=None, repr=False)
 
     @property
     def classes(self) -> bool:
