@@ -126,6 +126,15 @@ class Restoring(Source, Protocol):
 
 
 @runtime_checkable
+class Scaled(Source, Protocol):
+    """A source whose inputs were scaled."""
+
+    def scale_of(self, input: int) -> tuple[float, float] | None:
+        """The mean and the scale of a number of an example, which was brought to (x - mean) / scale; None where not."""
+        ...
+
+
+@runtime_checkable
 class Altering(Source, Protocol):
     """A source that changes examples while they are trained on."""
 

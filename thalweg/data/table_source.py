@@ -130,6 +130,13 @@ class TableSource:
         """The line of the file that each of these rows begins on, or the name of the row in the frame."""
         return each_place(self.table.rows[self.ids[np.asarray(ids, dtype=np.int64)]])
 
+    def scale_of(self, input: int) -> tuple[float, float] | None:
+        """The mean and the deviation by which an input was scaled; None for what is no column of numbers."""
+        encoding = self.encoding
+        if self.schema.layout is not None or not 0 <= input < len(encoding.means) or not encoding.scales[input] > 0:
+            return None
+        return encoding.means[input], encoding.scales[input]
+
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units; of targets with weights the targets alone."""
         if isinstance(values, tuple):

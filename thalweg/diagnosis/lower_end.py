@@ -119,9 +119,9 @@ def of_perfect(perfect: Sequence[Losses], reached: Mapping[str, Losses], constan
     """The loss that a perfect prediction leaves, such as the constant of a likelihood, where nothing does better; else
     0.
 
-    >>> learner, constant = np.full(9, 1.2), np.full(9, 1.5)
-    >>> of_perfect([(np.full(9, 0.9), None)], {"trees": (learner, None), "constant": (constant, None)}, "constant")
-    0.9
+    >>> learner, constant = np.full(8, 1.25), np.full(8, 1.5)
+    >>> of_perfect([(np.full(8, 0.5), None)], {"trees": (learner, None), "constant": (constant, None)}, "constant")
+    0.5
     """
     if not perfect:
         return 0.0

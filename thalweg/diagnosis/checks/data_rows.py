@@ -147,7 +147,8 @@ def label_of(source: Any, targets: np.ndarray | None, number: int) -> str:
     >>> label_of(ArraySource((torch.ones(2, 1), torch.tensor([5, 6])), None), np.array([5, 6]), 6)
     '6'
     """
-    at = [] if targets is None or targets.ndim > 1 else np.flatnonzero(targets == number)[:ASKED]
+    plain = targets is not None and targets.ndim == 1
+    at = np.flatnonzero(targets == number)[:ASKED] if plain else np.zeros(0, dtype=np.int64)
     said = source.meta(at).get("label") if len(at) and isinstance(source, Described) else None
     names = set() if said is None else set(np.asarray(said).tolist())
     if len(names) != 1:

@@ -96,9 +96,9 @@ def gone_at_test(train: Rows, validation: Rows | None, test: Rows | None) -> lis
     asked, known = _asked(train), None if test is None else _asked(test)
     if asked is None or known is None or test is None or validation is None or validation.x is None:
         return []
-    if not test.x.shape[1] == validation.x.shape[1] == train.x.shape[1]:
-        return []
     (x, y, order, fit, ask), blocks = asked, _blocks(train)
+    if not known[0].shape[1] == validation.x.shape[1] == x.shape[1]:
+        return []
     tested = kolmogorov_smirnov(x[order], known[0])
     moved = {name: at for name, at in blocks.items() if min(tested.p[at]) < CHANCE}
     group, rest = (

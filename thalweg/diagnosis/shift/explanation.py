@@ -5,10 +5,13 @@ from typing import Any
 
 from thalweg.diagnosis.score import Score
 from thalweg.diagnosis.shift.changes import Change
+from thalweg.diagnosis.shift.families import number
 
 NAMED = 3
 """Columns, classes or groups that a sentence names."""
 LEVEL = 0.05
+LITTLE = 0.05
+"""What explains less of the harm is left out."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Test:
 @dataclass(frozen=True)
 class MovedColumn:
     """A number of each example that is distributed otherwise on test, by Kolmogorov and Smirnov.
+
+    Means and deviations are in the units of the data, where a table was scaled.
 
     `distance` is theirs, with the p-value times the number of columns; means and deviations are of validation and test.
     """
@@ -200,8 +205,9 @@ class Shift:
     @property
     def _explained(self) -> list[str]:
         said = [self.undone.sentence] if self.undone is not None else []
-        if self.classes is not None and self.classes.moved:
-            said.insert(0 if self.classes.alone else len(said), self.classes.sentence)
+        if self.classes is not None and self.classes.moved and (self.classes.alone or self.classes.share >= LITTLE):
+            most = self.classes.alone or (self.undone is not None and self.classes.share > self.undone.share)
+            said.insert(0 if most else len(said), self.classes.sentence)
         said += [self.groups.sentence] if self.groups is not None else []
         return said + ([self.times] if self.times is not None else [])
 
@@ -243,5 +249,5 @@ def _from_to(column: MovedColumn) -> str:
     """What changed more, of the mean and the deviation."""
     (m, n), (s, t) = column.means, column.deviations
     if abs(n - m) >= abs(t - s):
-        return f"{m:.3g} to {n:.3g}"
-    return f"deviation {s:.3g} to {t:.3g}"
+        return f"mean {number(m)} to {number(n)}"
+    return f"deviation {number(s)} to {number(t)}"
