@@ -77,7 +77,7 @@ class Budget:
 
 def refused(given: Any) -> RecipeError:
     """The error for a budget that is none."""
-    return RecipeError(
-        f"budget={given}, but experiments cost something: give how many trainings they may cost, as 20, or how long "
-        'they may take, as "90s", "10m" or "1h".'
-    )
+    give = 'give how many trainings they may cost, as 20, or how long they may take, as "90s", "10m" or "1h".'
+    if re.fullmatch(r"\s*-?(\d+\.?\d*|\.\d+)\s*[smhx]?\s*", str(given)):
+        return RecipeError(f"budget={given!r}, but experiments cost something: {give}")
+    return RecipeError(f"budget={given!r} is neither a number of trainings nor a time with a unit: {give}")
