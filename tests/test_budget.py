@@ -14,6 +14,7 @@ from thalweg.cli import main
 from thalweg.cli.stages import Stages
 from thalweg.diagnosis import Budget, Cost, Interrupted, Progress, Stage, plan, tree
 from thalweg.diagnosis.budget import DEAR
+from thalweg.diagnosis.checking import PROBE
 from thalweg.diagnosis.compare import loss_over_runs, student
 from thalweg.diagnosis.pace import Pace, timed_step
 
@@ -28,9 +29,16 @@ def test_a_budget_is_a_number_of_trainings_or_a_time() -> None:
     assert Budget.of(6).less(Cost(1, 1.0, 6.0)).spent
 
 
-@pytest.mark.parametrize("given", ["", "ten", "-3", "0", "0m", "10 minutes", "nan", 0, -1, float("nan")])
+@pytest.mark.parametrize("given", ["-3", "0", "0m", 0, -1])
+def test_a_budget_of_nothing_is_refused(given: str | float) -> None:
+    with pytest.raises(RecipeError, match=rf"budget={given!r}, but experiments cost something: give how .* \"10m\""):
+        Budget.of(given)
+
+
+@pytest.mark.parametrize("given", ["", "ten", "10 minutes", "nan", float("nan")])
 def test_what_is_no_budget_is_refused(given: str | float) -> None:
-    with pytest.raises(RecipeError, match=r"but experiments cost something: give how many trainings .* \"10m\""):
+    says = rf"budget={given!r} is neither a number of trainings nor a time with a unit: give how many .* \"10m\""
+    with pytest.raises(RecipeError, match=says):
         Budget.of(given)
 
 
@@ -173,6 +181,10 @@ def test_a_plan_prices_every_arm_and_trains_nothing() -> None:
     assert arms["trained 3 x as long"].times == 3.0
     assert 1 < arms["4 x as wide"].times < 1.1  # a small network costs its steps, not its parameters
     assert all(arm.seconds is not None and arm.seconds > 0 for arm in arms.values())
+    learners = arms["reference learners and checks of the data, which train no network"]
+    assert learners.times == 0
+    assert (learners.seconds or 0) > 1  # they take longer than a short training, and are listed
+    assert arms["checks of wiring and dynamics"].times == PROBE
 
 
 @pytest.mark.battery

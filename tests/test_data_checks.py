@@ -77,7 +77,7 @@ def test_rows_are_the_examples_in_their_order_however_they_come() -> None:
     np.testing.assert_allclose(plain.x, x)
     assert plain.table
     assert plain.classes
-    assert plain.example(7) == 7
+    assert plain.example(7) == "example 7"
 
 
 def test_many_examples_are_kept_in_part_and_hashed_whole() -> None:
@@ -97,7 +97,7 @@ def test_of_examples_that_must_be_decoded_a_part_is_read(monkeypatch: pytest.Mon
     rows = read_rows(as_source(examples), "train")
     assert rows is not None
     assert rows.length == 50
-    assert [rows.example(i) for i in range(3)] == [0, 3, 6]
+    assert [rows.example(i) for i in range(3)] == ["example 0", "example 3", "example 6"]
     np.testing.assert_allclose(rows.x, x[::3])
 
 
@@ -168,7 +168,7 @@ def test_numbers_that_are_none_are_counted() -> None:
     x[[3, 8], 1], y[5] = np.nan, np.inf
     inputs, targets = columns.not_finite(rows_of(x, y))
     assert inputs.number == 0.02
-    assert "examples 3, 8" in inputs.says
+    assert "example 3, example 8 (counted from 0)" in inputs.says
     assert targets.number == 0.01
     assert "example 5" in targets.says
     assert inputs.raises is Raises.TRAIN
@@ -345,7 +345,7 @@ def test_equal_images_in_train_and_test_are_said() -> None:
     test[0][7:27] = x[100:120]
     (flaw,) = splits_overlap.shared_inputs(ours, rows_of(*test, "test"))
     assert flaw.number == 0.05
-    assert "7 is train 100" in flaw.says
+    assert "example 7 of test is example 100 of train" in flaw.says
     assert flaw.raises is Raises.NONE_SEEN
 
 
@@ -365,7 +365,7 @@ def test_copies_that_hardly_differ_are_found() -> None:
     other[:40] = x[:40] + 0.001 * normal(40, 64).reshape(40, 1, 8, 8)
     (flaw,) = splits_overlap.nearly_shared(ours, rows_of(other, y[800:1200], "validation"))
     assert flaw.number == 0.1
-    assert "0 is near train 0" in flaw.says
+    assert "example 0 of validation is near example 0 of train" in flaw.says
 
 
 def test_equal_inputs_with_other_labels() -> None:
@@ -522,7 +522,7 @@ def test_wrong_labels_are_counted(digits_known: Any) -> None:
     assert flaw.number == pytest.approx(0.2, abs=0.04)
     assert flaw.cause is Cause.DATA
     _, doubted, _ = label_noise.confident_joint(heard)
-    places = np.array([noisy.example(int(heard.rows[i])) for i in doubted[:50]])
+    places = np.array([noisy.places[noisy.kept[heard.rows[i]]] for i in doubted[:50]])
     assert (wrong[places] != y[places]).mean() > 0.9
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import thalweg
 from thalweg import Recipe, Splits
 from thalweg.core.arrays import ArraySource
-from thalweg.diagnosis.floor import CONSTANT, Floor, _readings, reference_floor
+from thalweg.diagnosis.floor import CONSTANT, Floor, Known, _readings, reference_floor
 from thalweg.diagnosis.tabled import read_table
 from thalweg.loss import Gaussian
 from thalweg.training.judging import Judge
@@ -214,6 +214,51 @@ def test_no_least_loss_is_claimed_where_no_learner_shows_it() -> None:
     found = floor(X, y, Shifted())
     assert found is not None
     assert found.low == -math.inf
+
+
+def test_what_a_perfect_prediction_leaves_is_the_lower_end() -> None:
+    y = X[:, :1] + NOISE[:, None]
+    found = floor(X, y, Gaussian())
+    assert found is not None
+    assert 0.5 * math.log(2 * math.pi) <= found.low <= found.high  # no output makes this likelihood larger
+    labels = floor(X, (X[:, 0] > 0).long(), nn.CrossEntropyLoss())
+    assert labels is not None
+    assert labels.low == 0
+
+
+def test_a_lower_end_that_the_network_itself_breaks_is_not_claimed() -> None:
+    x = torch.eye(4).repeat(100, 1)
+    splits = Splits(train=(x[:200], x[:200].argmax(1)), validation=(x[200:], x[200:].argmax(1)))
+    found = thalweg.diagnose(
+        Recipe(
+            data=splits,
+            model=lambda: nn.Linear(4, 4),
+            objective=nn.CrossEntropyLoss(),
+            optimizer=partial(torch.optim.Adam, lr=1.0),
+            epochs=20,
+        ),
+        budget=1,
+    )
+    assert found.losses["validation"].value < found.losses["floor"].value
+    assert found.losses["floor"].low <= found.losses["validation"].value
+
+
+def losses(*parts: tuple[float, int]) -> tuple[Known, ...]:
+    """A reference's losses on each source, of a mean and a count, half of them nothing."""
+    return tuple(Known(np.arange(count), np.where(np.arange(count) % 2, 2 * mean, 0.0)) for mean, count in parts)
+
+
+def test_a_loss_on_one_source_is_not_above_a_floor_that_is_one_for_both() -> None:
+    alike = Floor(0.0, 0.10, "boosted trees", losses((0.09, 50), (0.12, 20)), (0.1, 0.08, 0.12), null=1.0)
+    assert not alike.lies_below(0.105)
+    assert alike.lies_below(0.13)
+    apart = replace(alike, values=losses((0.01, 500), (0.2, 500)))
+    assert apart.lies_below(0.105)  # train is easier than what else is judged: its own floor counts
+
+
+def test_what_is_next_to_nothing_of_the_way_is_not_material() -> None:
+    floor = Floor(0.0, 0.00148, "nearest neighbours", (None, None), (0.0015, 0.0005, 0.003), null=0.79)
+    assert floor.material(0.0016) > 0.0007
 
 
 def stripes(examples: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,10 +20,11 @@ from thalweg.diagnosis.work import work
 from thalweg.nn import cnn
 from thalweg.recipes import as_toml, expressed
 from thalweg.remedy.catalogue import remedies_for
-from thalweg.remedy.circle import Circle, Round
+from thalweg.remedy.circle import Circle
 from thalweg.remedy.images import augmented, beyond_references, longer, shows_images
 from thalweg.remedy.race import price_of_race, race
 from thalweg.remedy.remedy import Remedy
+from thalweg.remedy.round import Round
 
 
 def bars(examples: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -21,10 +21,11 @@ from thalweg.diagnosis.work import work
 from thalweg.nn import mlp
 from thalweg.remedy import Improvement, price_of_proof, prove
 from thalweg.remedy.bench import Controls
-from thalweg.remedy.circle import Circle, Round
+from thalweg.remedy.circle import Circle
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.race import price_of_race, race, shares
 from thalweg.remedy.random_change import random_change
+from thalweg.remedy.round import Round
 from thalweg.remedy.sign_flips import LEVEL, best_possible, pairs_for, sign_flip
 
 RANDOM = np.random.default_rng(0)
@@ -477,6 +478,57 @@ def test_a_proof_goes_without_its_control_where_the_budget_holds_no_more() -> No
     poor.treated()
     (proof,) = poor.diary[0].proofs
     assert (proof.helped, proof.random) == (True, None)
+
+
+def test_a_proof_is_held_back_before_candidates_race() -> None:
+    rates = tuple(at(rate) for rate in (1e-2, 1e-4, 3e-3, 3e-4))
+    poor = circle(Finding(Cause.OPTIMIZATION, "", remedies=rates), budget=13.0)
+    assert poor.treated() is None
+    turn = poor.diary[0]
+    assert turn.race is None  # with a race none of them could have been proved
+    assert turn.adopted is not None
+    assert turn.adopted.remedy.name == "rate 0.01"  # the first, for which most speaks
+    assert poor.cost.times <= 13
+    richer = circle(Finding(Cause.OPTIMIZATION, "", remedies=rates), budget=16.5)
+    candidates, price = richer.affordable(list(rates))
+    assert candidates == list(rates[:3])  # of equal ones the last goes
+    assert price + max(richer.price(one, 6) for one in candidates) <= 16.5
+
+
+def test_two_are_not_asked_where_pairs_for_one_alone_are_held() -> None:
+    rates = [at(rate) for rate in (1e-2, 1e-4)]
+    assert circle(Finding(Cause.OPTIMIZATION, ""), budget=11.0).provable(rates) == rates[:1]
+    assert circle(Finding(Cause.OPTIMIZATION, ""), budget=12.0).provable(rates) == rates
+
+
+def test_a_diagnosis_leaves_a_proof_and_what_holds_none_is_said() -> None:
+    found = Finding(Cause.OPTIMIZATION, "", remedies=(at(1e-2),))
+    assert [circle(found, budget).of_diagnosis().times for budget in (8.0, 25.0, 100.0)] == [8.0, 15.0, 20.0]
+    poor = circle(found, budget=8.0)
+    assert poor.treated() == (
+        "what is left of the budget does not hold the 10 trainings that proving 'rate 0.01' costs: a budget of 10 would"
+    )
+
+
+def test_a_budget_without_a_proof_is_said_at_the_beginning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for budget, said in ((8.0, 1), (38.0, 0)):
+        caplog.clear()
+        poor = circle(Finding(Cause.NONE, ""), budget)
+        monkeypatch.setattr(poor, "diagnosed", lambda poor=poor: poor.diary.pop().finding)
+        with caplog.at_level("INFO", logger="thalweg"):
+            poor.turned(1)
+        assert (
+            sum("no proof: each trains 10 times" in text and "38 would do" in text for text in caplog.messages) == said
+        )
+
+
+def test_checks_and_reference_learners_do_not_slow_the_pace_of_trainings() -> None:
+    went = circle(Finding(Cause.OPTIMIZATION, ""))
+    went.spend(Cost(10, 50.0, 10.0, aside=40.0))
+    went.spend(Cost(10, 10.0, 10.0))
+    assert went.seconds(4.0) == pytest.approx(4.0)
 
 
 def test_what_is_adopted_is_the_part_that_pays() -> None:

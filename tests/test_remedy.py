@@ -22,8 +22,9 @@ from thalweg.diagnosis import Budget, Experiment, Finding, Planned
 from thalweg.diagnosis.finding import Arm, Ranked, Score
 from thalweg.nn import mlp
 from thalweg.remedy import remedies_for
-from thalweg.remedy.circle import Circle, Round
+from thalweg.remedy.circle import Circle
 from thalweg.remedy.proof import Proof
+from thalweg.remedy.round import Round
 
 RANDOM = np.random.default_rng(0)
 X = torch.from_numpy(RANDOM.normal(size=(160, 3))).float()

@@ -21,11 +21,12 @@ from thalweg.diagnosis.score import Score
 from thalweg.diagnosis.shift.explanation import Classes, Shift
 from thalweg.remedy import remedies_for
 from thalweg.remedy.bench import Bench, judging
-from thalweg.remedy.circle import Circle, Round
+from thalweg.remedy.circle import Circle
 from thalweg.remedy.grouping import GroupStandardizing, group_standardized
 from thalweg.remedy.proof import PRICE
 from thalweg.remedy.repairing import judged_rightly
 from thalweg.remedy.resplit import split_by_group, split_by_time
+from thalweg.remedy.round import Round
 from thalweg.remedy.shift import reshared, weighted
 
 

@@ -8,6 +8,7 @@ from thalweg.cli.results import close, command_line, keep_finding, show_plan
 
 if TYPE_CHECKING:
     from thalweg.diagnosis import Finding
+    from thalweg.recipes.conclusion import Conclusion
 
 WORDS = ("status", "cause")
 """What a `--fail-if` may ask of a diagnosis beside the scores."""
@@ -45,7 +46,7 @@ def diagnose(
         recipe, _ = understood(subject, own, WORDS)
         note = f"Arms are asked one after another, until they answer; the budget is {allowed}."
         return show_plan(plan(recipe, own.device, allowed), note, own.json_)
-    recipe, folder = open_subject(subject, own, WORDS, kind="diagnose")
+    recipe, folder = open_subject(subject, own, WORDS, kind="diagnose", trial=lambda recipe: recipe)
     interrupt = None
     with Stages(own.quiet) as stages:
         stages(Stage("training as it is"))
@@ -67,12 +68,16 @@ def diagnose(
         "status": str(run.status),
     }
     stopped = interrupt is not None
-    code = close(folder.path, document, own, lambda: show_finding(finding), None if stopped else values)
+    code = close(folder.path, document, own, lambda: show_finding(finding, conclusion), None if stopped else values)
     return interrupted(interrupt.__cause__) if interrupt is not None else code
 
 
-def show_finding(finding: "Finding") -> None:
-    """A finding as a person reads it: as `print` shows it, the cause in bold."""
-    from thalweg.cli.show import show_lines
+def show_finding(finding: "Finding", conclusion: "Conclusion | None" = None) -> None:
+    """A finding as a person reads it: as `print` shows it, the cause in bold; beside it the recipe's metrics."""
+    from thalweg.cli.show import scores_table, show_lines, wide_console
 
     show_lines(str(finding), str(finding.cause))
+    scores = {} if conclusion is None else conclusion.scores
+    metrics = {split: {name: score for name, score in own.items() if name != "loss"} for split, own in scores.items()}
+    if any(metrics.values()):
+        wide_console().print(scores_table(metrics))

@@ -43,6 +43,7 @@ def improve(
     from thalweg.cli.subject import lasting, open_subject, understood, unfinished
     from thalweg.diagnosis import Budget
     from thalweg.remedy import plan_of_improvement
+    from thalweg.remedy.improve import begun_with
     from thalweg.remedy.prove import check_counts
 
     own = options or TrainingOptions()
@@ -58,7 +59,7 @@ def improve(
             f"At most {rounds} rounds of this, each for the recipe that came out of the one before; {allowed} in all."
         )
         return show_plan(plan_of_improvement(recipe, own.device, allowed), note, own.json_)
-    recipe, run_folder = open_subject(subject, own, WORDS, kind="improve", trial=True)
+    recipe, run_folder = open_subject(subject, own, WORDS, kind="improve", trial=begun_with)
     begun = Begun.of(subject, budget, rounds, own, recipe)
     begun.keep(run_folder.path)
     return turned(begun, recipe, run_folder, own)

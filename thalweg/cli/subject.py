@@ -1,6 +1,6 @@
 """What a command is pointed at, as a recipe: a case, a run, or whatever `thalweg.load` knows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,29 +25,28 @@ def open_subject(
     options: TrainingOptions,
     words: tuple[str, ...] = ("status",),
     kind: str = "train",
-    trial: bool = False,
+    trial: "Callable[[Recipe], Recipe] | None" = None,
 ) -> "tuple[Recipe, RunFolder]":
     """The recipe of a subject and its run folder, which is made once the options and the data are understood.
 
-    With `trial` it is seen beforehand too whether model and data meet, as an improvement begins with them: gaps that a
-    remedy may mend are no hindrance. A folder that is trained in next is taken away again by `train` where they do not
-    meet. What is raised before leaves nothing behind; `understood` says what it is.
+    With `trial` it is seen beforehand too whether model and data meet, in the recipe that it makes of this one: gaps
+    that a remedy may mend are no hindrance. A folder that is trained in next is taken away again by `train` where they
+    do not meet. What is raised before leaves nothing behind; `understood` says what it is.
     """
     from thalweg.core.notices import unsaid
     from thalweg.core.randomness import untouched
     from thalweg.remedy.gaps import trainable
-    from thalweg.remedy.improve import begun_with
     from thalweg.training import RunFolder
     from thalweg.training.train import ready
 
     recipe, name = understood(subject, options, words)
-    if trial:
+    if trial is not None:
         with untouched(), unsaid():
-            ready(trainable(begun_with(recipe)), options.device)
+            ready(trainable(trial(recipe)), options.device)
     folder = RunFolder.make(options.out, name, kind)
     with folder.ending():
         folder.keep_recipe(recipe)
-        if trial:
+        if kind == "improve":
             folder.begin([])
     return recipe, folder
 

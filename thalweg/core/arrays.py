@@ -15,11 +15,14 @@ from thalweg.core.errors import DataError
 from thalweg.core.mapped import Mapped, Pages, file_behind
 from thalweg.core.nest import Nest, count_examples, describe, leaves, map_columns, map_tensors, to_device
 from thalweg.core.notices import notice
+from thalweg.core.source import NUMBERED
 
 
 @dataclass(frozen=True)
 class ArraySource:
     """A nest of tensors, or of arrays in files (`Mapped`), that share axis 0, cut into batches.
+
+    `numbers` are the places of these examples in the arrays that they were taken from, None where these are all.
 
     >>> source = ArraySource((torch.arange(5), torch.arange(5)), batch_size=2)
     >>> [x.tolist() for x, y in source.batches(1, 0, torch.Generator().manual_seed(0))]
@@ -31,6 +34,7 @@ class ArraySource:
     data: Nest
     batch_size: int | None
     merge_single: bool = False
+    numbers: Int[Tensor, " example"] | None = field(default=None, repr=False, compare=False, kw_only=True)
 
     def __len__(self) -> int:
         return count_examples(self.data)
@@ -59,7 +63,15 @@ class ArraySource:
 
     def take(self, ids: Any) -> "ArraySource":
         index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
-        return replace(self, data=map_tensors(itemgetter(index), self.data))
+        return replace(self, data=map_tensors(itemgetter(index), self.data), numbers=self._numbered(index))
+
+    def where(self, ids: Any) -> list[str]:
+        """The places of these examples in the arrays as they were given, from 0."""
+        return [f"{NUMBERED}{place}" for place in self._numbered(torch.as_tensor(np.asarray(ids))).tolist()]
+
+    def _numbered(self, index: Tensor) -> Tensor:
+        known = self.numbers is not None and len(self.numbers) == len(self)
+        return self.numbers[index.cpu()] if known and self.numbers is not None else index.cpu()
 
     def meta(self, ids: Any) -> dict[str, Any]:
         """The class of each of these examples, where the targets are classes: folds spread them evenly."""
@@ -78,7 +90,7 @@ class ArraySource:
     def joined(self, other: "ArraySource") -> "ArraySource":
         """The examples of both, the other's behind."""
         theirs = leaves(other.data)
-        return replace(self, data=map_tensors(lambda own: torch.cat([own, next(theirs)]), self.data))
+        return replace(self, data=map_tensors(lambda own: torch.cat([own, next(theirs)]), self.data), numbers=None)
 
 
 def _nowhere() -> Tensor:
@@ -106,11 +118,12 @@ class Drawn(ArraySource):
         if isinstance(source, Drawn):
             return source.take(ids)
         part = source.take(index := torch.as_tensor(np.asarray(ids), dtype=torch.int64))
-        return Drawn(part.data, part.batch_size, part.merge_single, index, len(source))
+        return Drawn(part.data, part.batch_size, part.merge_single, index, len(source), numbers=part.numbers)
 
     def take(self, ids: Any) -> "Drawn":
         index = torch.as_tensor(np.asarray(ids), dtype=torch.int64)
-        return replace(self, data=map_tensors(itemgetter(index), self.data), origin=self.origin[index])
+        data, numbers = map_tensors(itemgetter(index), self.data), self._numbered(index)
+        return replace(self, data=data, numbers=numbers, origin=self.origin[index])
 
     def joined(self, other: ArraySource) -> ArraySource:
         """The examples of both, the other's behind: they are of one whole no longer."""

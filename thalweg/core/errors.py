@@ -77,5 +77,14 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     lower = {name.lower(): name for name in known}
     if near := difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6):
         return f" Did you mean '{lower[near[0]]}'?"
-    shown = ", ".join(known[:MOST_KNOWN]) + (f" and {len(known) - MOST_KNOWN} more" if len(known) > MOST_KNOWN else "")
-    return f" Known: {shown}." if known else ""
+    return f" Known: {shortened(known)}." if known else ""
+
+
+def shortened(names: Iterable[str]) -> str:
+    """Names in their order, the first dozen of many.
+
+    >>> shortened(["sgd", "adam"])
+    'adam, sgd'
+    """
+    known = sorted(names)
+    return ", ".join(known[:MOST_KNOWN]) + (f" and {len(known) - MOST_KNOWN} more" if len(known) > MOST_KNOWN else "")

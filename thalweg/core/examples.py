@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 from thalweg.core.arrays import count_batches, cut
 from thalweg.core.keyed import JUDGING, Collate, Keyed, told_of_workers
 from thalweg.core.nest import Nest
+from thalweg.core.source import NUMBERED
 
 
 class KnownExamples(Dataset[Any], ABC):
@@ -73,6 +74,13 @@ class ExampleSource:
             return {}
         places = np.asarray(ids, dtype=np.int64)
         return self.examples.meta(places if self.ids is None else self.ids.numpy()[places])
+
+    def where(self, ids: Any) -> list[str]:
+        """Where the data set says that these examples are, else their places in it, from 0."""
+        places = np.asarray(ids, dtype=np.int64)
+        places = places if self.ids is None else self.ids.numpy()[places]
+        found = getattr(self.examples, "where", None) if isinstance(self.examples, KnownExamples) else None
+        return found(places) if found is not None else [f"{NUMBERED}{place}" for place in places.tolist()]
 
     def batched(self, size: int | None, merge_single: bool = False) -> "ExampleSource":
         return replace(self, batch_size=self.batch_size if self.own_size else size, merge_single=merge_single)

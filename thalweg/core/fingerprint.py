@@ -149,7 +149,11 @@ def _object(value: Any) -> Any:
         return (
             *name,
             _class(type(value)),
-            *((field.name, _essence(getattr(value, field.name))) for field in dataclasses.fields(value)),
+            *(
+                (field.name, _essence(getattr(value, field.name)))
+                for field in dataclasses.fields(value)
+                if field.compare
+            ),
         )
     if isinstance(value, types.ModuleType):
         return (*name, value.__name__)

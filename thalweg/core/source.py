@@ -2,8 +2,8 @@
 
 A split of the data is whatever keeps the protocol `Source`. What a source can do beyond giving batches it shows by
 keeping a larger protocol: `Batched` ones leave the batch size to the recipe, `Indexed` ones have numbered examples and
-give subsets, `Described` ones know the group or the time of an example, `Named` ones what its numbers are called,
-`Fitted` ones carry statistics that must be learned from training examples alone.
+give subsets, `Described` ones know the group or the time of an example, `Found` ones where their user finds it, `Named`
+ones what its numbers are called, `Fitted` ones carry statistics that must be learned from training examples alone.
 """
 
 from collections.abc import Iterator
@@ -84,6 +84,19 @@ class Described(Source, Protocol):
         ...
 
 
+NUMBERED = "example "
+"""So `Found` begins for an example that has no name, but a number, from 0."""
+
+
+@runtime_checkable
+class Found(Source, Protocol):
+    """A source that knows where its user finds an example."""
+
+    def where(self, ids: Any) -> list[str]:
+        """Where each of these examples stands: "line 7" of a file, "cat/7.png", "example 7" of arrays, from 0."""
+        ...
+
+
 @runtime_checkable
 class Named(Source, Protocol):
     """A source that knows what its inputs are called."""
@@ -109,6 +122,15 @@ class Restoring(Source, Protocol):
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units; targets may be a nest, such as (target, weight)."""
+        ...
+
+
+@runtime_checkable
+class Scaled(Source, Protocol):
+    """A source whose inputs were scaled."""
+
+    def scale_of(self, input: int) -> tuple[float, float] | None:
+        """The mean and the scale of a number of an example, which was brought to (x - mean) / scale; None where not."""
         ...
 
 

@@ -100,6 +100,10 @@ class GraphSource(NodeSource):
             known["label"] = np.asarray(self.class_names)[classes]
         return known
 
+    def where(self, ids: Any) -> list[str]:
+        """The ids of these nodes."""
+        return [f"node {name}" for name in self.graph.ids.to_numpy()[self._places(ids)]]
+
     def fit(self, train_ids: Any) -> "GraphSource":
         """The same nodes, encoded with the means and deviations of `train_ids` alone."""
         encoding = _fit(self.nodes, self.target, self.encoding.schema, self._places(train_ids))

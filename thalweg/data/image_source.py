@@ -21,6 +21,8 @@ from thalweg.data.columns import parse
 from thalweg.data.encoding import statistics
 from thalweg.data.image_decoding import ImageStore, cores
 from thalweg.data.image_encoding import ImageEncoding, ImageSchema
+from thalweg.data.image_listing import PATH, path_column
+from thalweg.data.places import each_place
 from thalweg.data.schema import TargetKind
 from thalweg.data.targets import TargetValues
 
@@ -129,6 +131,12 @@ class ImageSource:
         if schema.time is not None:
             known["time"] = _times(self.frame, schema.time)[places]
         return known
+
+    def where(self, ids: Any) -> list[str]:
+        """The file of each of these images, or the row that tells of it."""
+        rows = self.rows.iloc[np.asarray(ids, dtype=np.int64)]
+        column = PATH if PATH in rows else path_column(rows)
+        return each_place(rows.index) if column is None else [str(path) for path in rows[column]]
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units."""

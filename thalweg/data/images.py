@@ -97,6 +97,11 @@ class ImageFolder(KnownExamples):
         """The class of each of these images, by which folds and held-out parts are dealt."""
         return {"label": np.asarray(self.classes)[self.labels[np.asarray(ids, dtype=np.int64)]]}
 
+    def where(self, ids: Any) -> list[str]:
+        """The file of each of these images, from the root."""
+        places = np.asarray(ids, dtype=np.int64).tolist()
+        return [self.paths[place].relative_to(self.root).as_posix() for place in places]
+
     def fingerprint(self) -> str:
         """A hash of the names and lengths of the files; not of their bytes, which would all have to be read."""
         files = [(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in self.paths]

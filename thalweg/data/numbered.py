@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from thalweg.core.nest import Nest
-from thalweg.core.source import Batched, Counted, Described, Fitted, Restoring, Source
+from thalweg.core.source import NUMBERED, Batched, Counted, Described, Fitted, Found, Restoring, Source
 
 
 class NumberedExamples:
@@ -46,6 +46,12 @@ class NumberedExamples:
     def meta(self, ids: Any) -> dict[str, Any]:
         """What the source knows of these examples."""
         return self.source.meta(ids) if isinstance(self.source, Described) else {}
+
+    def where(self, ids: Any) -> list[str]:
+        """Where the source says that these examples are, else their places in it, from 0."""
+        if isinstance(self.source, Found):
+            return self.source.where(ids)
+        return [f"{NUMBERED}{place}" for place in np.asarray(ids).tolist()]
 
     def fit(self, train_ids: Any) -> Self:
         """The same examples, encoded with statistics of `train_ids` alone, where the source has any."""

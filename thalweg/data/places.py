@@ -26,6 +26,16 @@ def where(index: pd.Index, mask: Bool[np.ndarray, " row"], limit: int = 5) -> st
     return f"{word}s {', '.join(listed[:-1])} and {listed[-1]}"
 
 
+def each_place(index: pd.Index) -> list[str]:
+    """Every row in words, by its line in the file where it is known.
+
+    >>> each_place(pd.Index([2, 3], name="line")), each_place(pd.RangeIndex(1))
+    (['line 2', 'line 3'], ['row 0'])
+    """
+    word = "line" if index.name == LINE else "row"
+    return [f"{word} {place}" for place in index]
+
+
 def listed(names: list[str], limit: int = 8) -> str:
     """Names in quotes, the first few of many.
 

@@ -25,6 +25,7 @@ from thalweg.core.tokens import NO_TARGET
 from thalweg.core.wording import counted
 from thalweg.data.encoding import fit_encoding
 from thalweg.data.holdout import PARTS
+from thalweg.data.image_listing import PATH
 from thalweg.data.length_batches import by_length, count_by_length, padded_share
 from thalweg.data.ragged import Ragged
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema, fit_sequences
@@ -184,6 +185,12 @@ class SequenceSource:
     def meta(self, ids: Any) -> dict[str, Any]:
         """Of each of these the "label" (classes only), "group" and "time" where given, and "row", its place."""
         return self.about.meta(ids)
+
+    def where(self, ids: Any) -> list[str]:
+        """The line of the file, the file, or the row of the frame that each of these was read from."""
+        if self.schema.kind == "frames" and PATH in self.rows:
+            return [str(path) for path in self.rows[PATH].iloc[np.asarray(ids, dtype=np.int64)]]
+        return self.about.where(ids)
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units; of targets with weights the targets alone."""

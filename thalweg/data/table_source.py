@@ -18,6 +18,7 @@ from thalweg.core.nest import Nest, leaves
 from thalweg.data.columns import parse
 from thalweg.data.encoding import Encoding, fit_encoding
 from thalweg.data.inference import Roles, without_missing
+from thalweg.data.places import each_place
 from thalweg.data.schema import Schema
 from thalweg.data.table import Table, check_columns, read_rows
 
@@ -124,6 +125,17 @@ class TableSource:
         rows = self.table.take(self.ids[np.asarray(ids, dtype=np.int64)])
         known = {"label": self._labels(rows), "group": rows.group, "time": rows.time, "row": rows.rows.to_numpy()}
         return {name: value for name, value in known.items() if value is not None}
+
+    def where(self, ids: Any) -> list[str]:
+        """The line of the file that each of these rows begins on, or the name of the row in the frame."""
+        return each_place(self.table.rows[self.ids[np.asarray(ids, dtype=np.int64)]])
+
+    def scale_of(self, input: int) -> tuple[float, float] | None:
+        """The mean and the deviation by which an input was scaled; None for what is no column of numbers."""
+        encoding = self.encoding
+        if self.schema.layout is not None or not 0 <= input < len(encoding.means) or not encoding.scales[input] > 0:
+            return None
+        return encoding.means[input], encoding.scales[input]
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units; of targets with weights the targets alone."""

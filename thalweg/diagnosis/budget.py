@@ -14,14 +14,19 @@ SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Cost:
-    """What was spent: runs trained, wall time, and multiples of one training of the recipe."""
+    """What was spent: runs trained, wall time, and multiples of one training of the recipe.
+
+    Of the time `aside` went to what trains no network, reference learners and checks.
+    """
 
     runs: int = 0
     seconds: float = 0.0
     times: float = 0.0
+    aside: float = 0.0
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.runs + other.runs, self.seconds + other.seconds, self.times + other.times)
+        sums = (self.runs + other.runs, self.seconds + other.seconds, self.times + other.times)
+        return Cost(*sums, self.aside + other.aside)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Budget:
 
 def refused(given: Any) -> RecipeError:
     """The error for a budget that is none."""
-    return RecipeError(
-        f"budget={given}, but experiments cost something: give how many trainings they may cost, as 20, or how long "
-        'they may take, as "90s", "10m" or "1h".'
-    )
+    give = 'give how many trainings they may cost, as 20, or how long they may take, as "90s", "10m" or "1h".'
+    if re.fullmatch(r"\s*-?(\d+\.?\d*|\.\d+)\s*[smhx]?\s*", str(given)):
+        return RecipeError(f"budget={given!r}, but experiments cost something: {give}")
+    return RecipeError(f"budget={given!r} is neither a number of trainings nor a time with a unit: {give}")

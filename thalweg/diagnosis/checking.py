@@ -86,9 +86,11 @@ def _judged(losses: ExampleLosses | None, floor: Floor | None, number: int) -> b
 
 
 def worth_asking(above: Score, losses: ExampleLosses, floor: Floor) -> bool:
-    """Whether a loss lies above the floor beyond noise and by more than a trifle.
+    """Whether a loss lies above the floor beyond noise and by more than a trifle: by its own examples, where what the
+    reference makes of these is known, and above the floor as a whole where it does alike on all.
 
     Of a loss without an interval the value alone is asked where siblings set the floor: their experiments decide.
     """
     beyond_noise = above.low > 0 or (floor.siblings and np.isnan(above.low))
-    return bool(beyond_noise and above.value > floor.material(losses.mean()[0]))
+    level = losses.mean()[0]
+    return bool(beyond_noise and above.value > floor.material(level) and floor.lies_below(level))

@@ -82,4 +82,4 @@ def student(values: np.ndarray, level: float = 0.95) -> Score:
         return Score(float(values.mean()) if len(values) else float("nan"))
     n, mean = len(values), float(values.mean())
     half = float(stdtrit(n - 1, 0.5 + level / 2)) * float(values.std(ddof=1)) / np.sqrt(n)
-    return Score(mean, mean - half, mean + half)
+    return Score(mean, float(mean - half), float(mean + half))

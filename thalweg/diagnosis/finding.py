@@ -10,7 +10,7 @@ from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.score import Score as Score
 from thalweg.diagnosis.shift.explanation import Shift
-from thalweg.diagnosis.telling import told
+from thalweg.diagnosis.telling import headline, told
 from thalweg.measure.curvature.point import CriticalPoint
 from thalweg.training import Recipe
 
@@ -143,7 +143,7 @@ class Finding:
     @property
     def sentence(self) -> str:
         """The finding in one sentence."""
-        return f"{self.cause.sentence} {capitalized(self.mechanism)}."
+        return f"{headline(self)} {capitalized(self.mechanism)}."
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `finding.json` and `--json` hold them."""

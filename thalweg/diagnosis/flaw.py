@@ -60,6 +60,8 @@ class Flaw:
     raises: Raises = Raises.TRAIN
     also: Cause | None = None
     """What it is where it was meant so."""
+    columns: tuple[int, ...] = ()
+    """The inputs that it is about, where a remedy has to know them."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -13,7 +13,7 @@ that is less.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 from thalweg.core.objective import PlainLoss
 from thalweg.core.source import Source
 from thalweg.diagnosis.flaw import Flaw
-from thalweg.diagnosis.lower_end import of_duplicates, of_learning_curve
+from thalweg.diagnosis.lower_end import Losses, of_duplicates, of_learning_curve, of_perfect
 from thalweg.diagnosis.natural import Natural, Scale, natural_errors
 from thalweg.diagnosis.references import (
     CONSTANT,
@@ -45,6 +45,10 @@ SURE = 20.0
 """The logit of a class that is as sure as may be."""
 SHARE_OF_LOSS, SHARE_OF_WAY = 0.1, 0.05
 """A difference below these shares of the loss, or of the way from the best constant to the floor, is not material."""
+TRIFLE = 0.001
+"""A difference below this share of the way is not, however small the loss: nothing that is used of it would change."""
+APART = 2.0
+"""Deviations between the means of two sources from which a reference does better on one of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +95,32 @@ class Floor:
         little is left of them. There the way down counts alone.
         """
         share = SHARE_OF_WAY * self.way
-        return share if self.low < 0 or self.siblings else min(SHARE_OF_LOSS * level, share)
+        if self.low < 0 or self.siblings:
+            return share
+        return max(min(SHARE_OF_LOSS * level, share), TRIFLE * self.way)
+
+    def lies_below(self, level: float) -> bool:
+        """Whether a loss lies more than a trifle above the floor as a whole, where that is one floor for all sources.
+
+        It is where the reference does no better on one of them than on another beyond chance: then its mean over all
+        examples is better known than that over the few of one.
+        """
+        known = [own.losses for own in self.values if own is not None and len(own.losses) > 1]
+        if self.siblings or len(known) < 2:
+            return True
+        first, second = known[:2]
+        noise = (first.var() / len(first) + second.var() / len(second)) ** 0.5
+        apart = abs(first.mean() - second.mean()) > APART * noise
+        return bool(apart or level - self.high > self.material(level))
+
+    def reached(self, validation: float | None) -> "Floor":
+        """The floor with what a network reaches on examples that it was not trained on: no lower end lies above that.
+
+        >>> floor = Floor(0.2, 0.2, "boosted trees", (None, None), (0.2, 0.1, 0.3), null=2.2)
+        >>> floor.reached(0.1).low, floor.reached(0.3).low
+        (0.0, 0.2)
+        """
+        return self if validation is None or not validation < self.low else replace(self, low=0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,9 +247,6 @@ def _yes_or_no(y: Tensor) -> Tensor | None:
     return y.reshape(-1).long() if set(y.unique().tolist()) == {0.0, 1.0} else None
 
 
-Losses = tuple[np.ndarray, np.ndarray | None]
-
-
 def _reached(
     judge: Judge, x: Inputs, y: Tensor, seed: int
 ) -> tuple[dict[str, Losses], float, dict[str, np.ndarray]] | None:
@@ -249,7 +275,8 @@ def _reached_by(
     forms = [] if constant is None else [f for f in reading.forms if _losses(judge, f(constant), y) is not None]
     if not forms:
         return None
-    reached, errors, seen = dict[str, Losses](), dict[str, np.ndarray](), _finite(judge, forms, reading.perfect, y)
+    perfect = _finite(judge, forms, reading.perfect, y)
+    reached, errors, seen = dict[str, Losses](), dict[str, np.ndarray](), [*perfect]
     for name, build in reading.learners.items():
         output = out_of_fold(build, x.read_by(name), reading.targets, seed)
         if output is None or not (read := _finite(judge, forms, output, y)):
@@ -260,7 +287,8 @@ def _reached_by(
             errors[name] = wrong
     if min(values.min() for values, _ in seen) < 0:
         return reached, float("-inf"), errors
-    return reached, _lower_end(judge, x, y, reading, forms, reached, seed), errors
+    low = max(_lower_end(judge, x, y, reading, forms, reached, seed), of_perfect(perfect, reached, CONSTANT))
+    return reached, low, errors
 
 
 def _lower_end(

@@ -1,7 +1,8 @@
 """The laboratory: the recipe under question, its splits laid out, and the one door to runs, which counts the price."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -64,6 +65,8 @@ class Laboratory:
     evidence: dict[str, dict[str, Arm]] = field(default_factory=dict)
     judged: dict[tuple[int, int, bool], tuple[Run, Source, ExampleLosses | None]] = field(default_factory=dict)
     """What was judged, by the identities of run and split, which are held so that these stay theirs."""
+    beside: float = 0.0
+    """The seconds of reference learners and checks."""
     apart: bool = False
     """Whether the recipe brought its validation split, which may then be of another kind than train."""
     halved: bool = True
@@ -83,7 +86,16 @@ class Laboratory:
     @property
     def cost(self) -> Cost:
         """What was spent so far."""
-        return Cost(self.runs, time.monotonic() - self.started, self.price)
+        return Cost(self.runs, time.monotonic() - self.started, self.price, self.beside)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Count the time of what is done in here as that of no training."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.beside += time.monotonic() - began
 
     @property
     def time_is_over(self) -> bool:

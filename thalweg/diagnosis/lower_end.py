@@ -7,7 +7,7 @@ and a learner of another kind does no better, more examples would hardly either;
 still tell. Neither end is ever above the upper one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,10 @@ STATIONARY = 1e-2
 """The slopes of a group sum to less than this share of their lengths where its output is the best for all of it."""
 FLAT, AGREE = 0.05, 0.15
 """Shares of the way from the constant: a curve that falls by less is flat, and learners this close reach the same."""
+LEAST_HELD, NO_LOSS = 0.99, 1e-6
+"""A perfect prediction is the best for a loss that is no lower for any learner on this share of the examples; what is
+left of it is a lower end where it is more than this share of the best constant's loss."""
+Losses = tuple[np.ndarray, np.ndarray | None]
 Form = Callable[[Tensor], Tensor]
 Read = Callable[[Tensor], np.ndarray | None]
 """The losses of outputs, one for each example, as the judge reads them best; None where it does not."""
@@ -109,3 +113,20 @@ def of_learning_curve(
         if below > 0 or apart > FLAT * way:
             return 0.0
     return max(0.0, low)
+
+
+def of_perfect(perfect: Sequence[Losses], reached: Mapping[str, Losses], constant: str) -> float:
+    """The loss that a perfect prediction leaves, such as the constant of a likelihood, where nothing does better; else
+    0.
+
+    >>> learner, constant = np.full(8, 1.25), np.full(8, 1.5)
+    >>> of_perfect([(np.full(8, 0.5), None)], {"trees": (learner, None), "constant": (constant, None)}, "constant")
+    0.5
+    """
+    if not perfect:
+        return 0.0
+    values, weights = min(perfect, key=lambda losses: mean_interval(*losses)[0])
+    best = all(np.mean(values <= own + NO_LOSS * np.abs(own)) >= LEAST_HELD for own, _ in reached.values())
+    left = mean_interval(values, weights)[0]
+    least = min(mean_interval(*losses)[0] for losses in reached.values())
+    return float(min(left, least)) if best and left > NO_LOSS * mean_interval(*reached[constant])[0] else 0.0

@@ -56,6 +56,7 @@ class Mechanism(StrEnum):
     INPUTS_NOT_FINITE = "inputs not finite"
     INPUTS_SATURATE_THE_FIRST_LAYER = "inputs saturate the first layer"
     INPUTS_THAT_ARE_NOT_READ = "inputs that are not read"
+    INPUTS_THAT_TELL_THE_TARGET_BUT_NOT_ON_TEST = "inputs that tell the target, but not on test"
     INPUTS_TWICE = "inputs twice"
     LABELS_OUTSIDE_OF_0_1 = "labels outside of [0, 1]"
     LEARNING_RATE_0 = "learning rate 0"

@@ -6,6 +6,7 @@ from thalweg.core.wording import counted
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.mismatch import Mismatch
 from thalweg.diagnosis.references import CONSTANT
 from thalweg.training.evaluate import ExampleLosses
@@ -56,7 +57,7 @@ def nothing_before(
             "this loss.",
         )
     if unknown is not None:
-        return finding.but(mechanism=unknown, experiments=experiments, would_decide="More validation examples.")
+        return finding.but(mechanism=unknown, experiments=experiments, would_decide=_more(finding))
     if mismatch is not None and mismatch.level > floor.null + floor.way:
         return finding.but(
             mechanism=f"train and validation loss reach the floor, but on test the loss is {mismatch.level:.3g}, far "
@@ -76,3 +77,10 @@ def nothing_before(
         says += "; none of them tells these targets from these inputs, so look whether the two belong together"
     ranked = (Ranked(Cause.NONE, None, says),)
     return finding.but(cause=Cause.NONE, mechanism=says, ranked=ranked, experiments=experiments)
+
+
+def _more(finding: Finding) -> str:
+    """What tells more than these examples do, and what can be done where there are no others."""
+    says = "More validation examples: gather rows, or hold more of those that there are out"
+    wide = any(flaw.mechanism is Mechanism.MORE_INPUTS_THAN_EXAMPLES for flaw in finding.flaws)
+    return f"{says}; and fewer columns, for there are more of them than train examples." if wide else f"{says}."

@@ -5,9 +5,11 @@ import math
 import torch
 
 from thalweg.core.device import resolve_device
+from thalweg.core.nest import leaves
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
+from thalweg.diagnosis.checking import PROBE
 from thalweg.diagnosis.fitting import BIGGER, SAME, bigger_arms
 from thalweg.diagnosis.further_arms import FURTHER
 from thalweg.diagnosis.generalizing import DIVISORS, FEEDS, RESTRAINS, SHRINKS, STARVES, STRENGTHS
@@ -16,10 +18,15 @@ from thalweg.diagnosis.growth import NARROWER, reinitialized
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
 from thalweg.diagnosis.screening import FRESH
 from thalweg.diagnosis.stage import Planned
+from thalweg.diagnosis.tabled import MOST
 from thalweg.diagnosis.together import PRICE, TOGETHER
 from thalweg.training import Recipe
 
 FIRST = "How large are the losses?"
+BESIDE = "How small could they be, and what do the checks see?"
+BEGIN, EACH, EACH_NUMBER = 1.1, 2.1e-3, 2.5e-5
+"""Seconds of processor time that reference learners and the checks of data take, that each example adds, and that each
+of its numbers adds (docs/log.md)."""
 
 
 def plan(recipe: Recipe, device: torch.device | str = "auto", budget: float | str | Budget = math.inf) -> list[Planned]:
@@ -40,6 +47,15 @@ def plan(recipe: Recipe, device: torch.device | str = "auto", budget: float | st
     return planned(lab)
 
 
+def beside(lab: Laboratory) -> float:
+    """About how many seconds reference learners and the checks of the data take, which is most of a short diagnosis."""
+    examples = min(len(lab.train) + len(lab.validation), MOST)
+    batch = first_batch(lab.train)
+    inputs = batch[0] if isinstance(batch, tuple | list) and batch else batch
+    numbers = sum(leaf.numel() / max(len(leaf), 1) for leaf in leaves(inputs) if isinstance(leaf, torch.Tensor))
+    return BEGIN + examples * (EACH + EACH_NUMBER * numbers)
+
+
 def planned(lab: Laboratory) -> list[Planned]:
     """The same, for a recipe that is laid out."""
     one = lab.seconds_of(lab.recipe)
@@ -48,6 +64,8 @@ def planned(lab: Laboratory) -> list[Planned]:
         return Planned(question, arm, times, None if one is None else times * one)
 
     arms = [like_it(FIRST, CONTROL)]
+    arms.append(Planned(BESIDE, "reference learners and checks of the data, which train no network", 0.0, beside(lab)))
+    arms.append(like_it(BESIDE, "checks of wiring and dynamics", PROBE))
     arms += [like_it(SAME, f"learning rate x {factor:g}") for factor in (10, 0.1, 100, 0.01, 3.16, 0.316)]
     if lab.recipe.schedule is not None:
         arms.append(like_it(SAME, UNSCHEDULED))

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from thalweg.core.wording import capitalized, counted
+from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.flaw import Raises, Sure
 from thalweg.measure.curvature.point import CriticalPoint
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def told(finding: "Finding") -> Iterator[str]:
     OVERFITTING  The model fits the training data and fails on others of the same kind.
     The model learns the training data by heart.
     """
-    yield f"{finding.cause}  {finding.cause.sentence}"
+    yield f"{finding.cause}  {headline(finding)}"
     yield f"{capitalized(finding.mechanism)}."
     for name in LOSSES:
         if name in finding.losses:
@@ -35,6 +37,8 @@ def told(finding: "Finding") -> Iterator[str]:
     for flaw in finding.flaws:
         if finding.mend != f"{flaw.mend}.":
             yield f"Seen, {str(flaw.sure).lower()}: {flaw.mechanism}. {flaw.says}."
+            if flaw.sure is Sure.CERTAIN:
+                yield f"  To mend it: {flaw.mend}."
     yield from map(str, finding.experiments)
     if finding.would_decide:
         yield f"What would decide it: {finding.would_decide}"
@@ -44,6 +48,21 @@ def told(finding: "Finding") -> Iterator[str]:
     if cost.runs or cost.seconds:
         runs = counted(cost.runs, "run")
         yield f"Beside that training: {runs}, {cost.times:.1f} times its price, {cost.seconds:.1f} s."
+
+
+def headline(finding: "Finding") -> str:
+    """The cause in a sentence; of NONE with the faults that are certain and raise no loss above what the data allow.
+
+    >>> from thalweg.diagnosis import Cause, Finding
+    >>> headline(Finding(Cause.NONE, "")).startswith("Nothing stands out")
+    True
+    """
+    faults = [flaw for flaw in finding.flaws if flaw.sure is Sure.CERTAIN and flaw.raises is not Raises.NONE_SEEN]
+    if finding.cause is not Cause.NONE or not faults:
+        return finding.cause.sentence
+    named = "; ".join(dict.fromkeys(str(flaw.mechanism) for flaw in faults))
+    some = "one certain fault that does" if len(faults) == 1 else f"{len(faults)} certain faults that do"
+    return f"Nothing holds the losses back; {some} no harm yet: {named}."
 
 
 def says_of(point: CriticalPoint) -> str:

@@ -117,9 +117,10 @@ def _asked(
         lab.budget = Budget.of(dear)
     if reference is None:
         lab.progress(Stage("reference learners"))
-    floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
-    of_data = flaws_of_data(lab, run) if reference is None else reference.flaws
-    flaws = (*program_flaws(lab, subject, run), *of_data)
+    with lab.aside():
+        floor = reference or reference_floor(lab.judge, [lab.train, lab.validation], lab.recipe.seed)
+        of_data = flaws_of_data(lab, run) if reference is None else reference.flaws
+        flaws = (*program_flaws(lab, subject, run), *of_data)
     lab.known_so_far = Finding(Cause.UNDECIDED, "", losses=_losses(lab, run, floor, train, validation), flaws=flaws)
     if floor is not None and floor.remote and not _lost(floor, train, validation):
         floor = None  # that the network does better than learners that read a part says nothing: ask its siblings
@@ -128,6 +129,7 @@ def _asked(
     if floor is None and (right := _all_right(lab, run)) is not None:
         return lab.known_so_far.but(cause=right.cause, mechanism=right.sentence, ranked=(right,))
     floor = siblings_floor(lab, grow) if floor is None else replace(floor, flaws=of_data)
+    floor = floor if floor is None else floor.reached(None if validation is None else validation.mean()[0])
     losses = _losses(lab, run, floor, train, validation)
     finding = lab.known_so_far = lab.known_so_far.but(losses=losses, floor_by=_by(floor))
     if floor is None:

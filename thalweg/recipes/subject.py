@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.errors import RecipeError, did_you_mean, shortened
 from thalweg.core.notices import collecting, notice
 from thalweg.recipes.build import recipe_from
 from thalweg.recipes.data_kinds import BUILT_IN
@@ -90,4 +90,7 @@ def _nowhere(text: str) -> str:
     endings = (".toml", ".py", *DATA_ENDINGS)
     here = [item.name for item in Path.cwd().iterdir() if item.name.endswith(endings)]
     near = did_you_mean(text, [*BUILT_IN, *here])
+    if near.startswith(" Known:"):
+        lists = {"The files here": here, "The built-in data": BUILT_IN}
+        near = "".join(f" {what}: {shortened(names)}." for what, names in lists.items() if names)
     return f"There is no subject '{text}': no such file here, and no built-in data of that name.{near}"

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import ceil, inf
 from time import monotonic
 from typing import Any
 
 import torch
 
 from thalweg.core.convert import Batching, as_source
+from thalweg.core.notices import notice
 from thalweg.core.source import Indexed
-from thalweg.core.wording import capitalized, counted
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Interrupted, Progress, Stage
 from thalweg.diagnosis.growth import runs
 from thalweg.diagnosis.halving import splittable
@@ -20,47 +21,24 @@ from thalweg.remedy.door import diagnose
 from thalweg.remedy.images import beyond_references, shows_images
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import FRESH, PAIRS, prove
-from thalweg.remedy.race import MOST, PROVED, Entry, Race, judged_as_one, price_of_race, race
+from thalweg.remedy.race import MOST, PROVED, Entry, judged_as_one, price_of_race, race
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.repairing import REJUDGED, judged_rightly
+from thalweg.remedy.round import Round
 from thalweg.remedy.sign_flips import pairs_for
 from thalweg.training import Recipe
 from thalweg.training.kept_runs import seconds_kept
 
 DIAGNOSIS = 20.0
 """What one diagnosis may cost at most, in multiples of one training of its recipe."""
+PROOF, HELD_BACK = 2.0 * PAIRS, 1 / 3
+"""Trainings that a diagnosis leaves for a proof after it, the fewest that one takes; of time it leaves this share."""
+ENOUGH = DIAGNOSIS + 3.0 * pairs_for(PROVED)
+"""Trainings that hold a diagnosis and a proof with a random change beside it."""
 BEYOND = (Cause.OVERFITTING, Cause.NONE, Cause.UNDECIDED)
 """Causes beyond which a network of images may gain; what is wired wrongly or badly labelled is mended first."""
 ROUND = 100
 """The seeds of one round's proofs lie so far from those of the next: what some have adopted is tried on others."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """One turn of the circle: what was found, what was tried, what was adopted."""
-
-    finding: Finding
-    proofs: tuple[Proof, ...] = ()
-    adopted: Proof | None = None
-    race: Race | None = None
-    """How the candidates did before the best of them were put to proof, where there were several."""
-
-    @property
-    def looks(self) -> int:
-        """How many runs were judged on validation to choose by: of the diagnosis, the race and the proofs."""
-        return self.finding.cost.runs + sum(each.cost.runs for each in (self.race, *self.proofs) if each is not None)
-
-    def __str__(self) -> str:
-        lines = [f"{self.finding.cause}  {capitalized(self.finding.mechanism)}."]
-        lines += [] if self.race is None else [f"  raced: {self.race.sentence}"]
-        for proof in self.proofs:
-            mark, name = ("adopted", proof.kept.name) if proof is self.adopted else ("no help", proof.remedy.name)
-            lines.append(f"  {mark}: {name}: {proof.sentence}")
-        return "\n".join(lines)
-
-    def __repr__(self) -> str:
-        adopted = "nothing" if self.adopted is None else repr(self.adopted.kept.name)
-        return f"Round({self.finding.cause}, {counted(len(self.proofs), 'proof')}, adopted {adopted})"
 
 
 Keep = Callable[[tuple[Round, ...]], None]
@@ -119,6 +97,11 @@ class Circle:
 
     def turned(self, rounds: int) -> str:
         """Go round; says why it ended."""
+        if self.budget.times < PROOF:
+            notice(
+                f"{self.budget} holds a diagnosis, but no proof: each trains {PROOF:g} times at least, so that nothing "
+                f"can be adopted. A budget of {ENOUGH:g} would do."
+            )
         for number in range(1, rounds + 1):
             self.progress(Stage(f"round {number}: {self.begins(number)}"))
             finding = self.diagnosed()
@@ -128,7 +111,7 @@ class Circle:
             waits = self.treated()
             turn = self.diary[-1]
             if turn.adopted is None:
-                return waits or ("the budget is spent" if self.left.spent else _why(turn))
+                return waits or ("the budget is spent" if self.left.spent else turn.why)
             self.recipe = turn.adopted.kept(self.recipe)
             self.unit = self.unit_of(self.recipe)
             if self.left.spent:
@@ -143,12 +126,12 @@ class Circle:
 
     def diagnosed(self) -> Finding:
         """The next finding; interrupted it keeps what it has. Test data that are not halved are asked once."""
-        left, asks = self.left, not self.diary or self.halved
+        asks = not self.diary or self.halved
         self.read += asks and self.whole
         try:
             finding = diagnose(
                 self.recipe,
-                budget=Budget(min(DIAGNOSIS, left.times / self.unit), left.seconds),
+                budget=self.of_diagnosis(),
                 device=self.device,
                 progress=self.tell,
                 test=asks,
@@ -160,20 +143,38 @@ class Circle:
         self.spend(finding.cost)
         return finding
 
+    def of_diagnosis(self) -> Budget:
+        """What a diagnosis may cost: a proof's price is held back, where more than that is left."""
+        left = self.left
+        times = left.times / self.unit
+        times = min(DIAGNOSIS, times - PROOF if times > PROOF else times)
+        return Budget(times, left.seconds * (1 - HELD_BACK))
+
+    def holds(self, times: float) -> bool:
+        """Whether the budget still holds so many trainings."""
+        return self.left.holds(times, self.seconds(times))
+
+    def provable(self, remedies: list[Remedy]) -> list[Remedy]:
+        """The remedies of which the first can be proved within the budget: each more asks for more pairs.
+
+        Those that are too dear even alone are left out, unless all are.
+        """
+        alone = [remedy for remedy in remedies if self.holds(self.price(remedy, PAIRS))]
+        while len(alone) > 1 and not self.holds(self.price(alone[0], max(PAIRS, pairs_for(len(alone))))):
+            alone.pop()
+        return alone or remedies
+
     def treated(self) -> str | None:
         """Prove the remedies of the last finding one after another until one helps; says what kept it from one."""
         finding, dear = self.diary[-1].finding, None
         known = [remedy for remedy in finding.remedies if not self.has(remedy)]
-        remedies = self.raced([remedy for remedy in known if self.allows(remedy(self.recipe))])
+        remedies = self.provable(self.raced([remedy for remedy in known if self.allows(remedy(self.recipe))]))
         for remedy in remedies:
             pairs = max(PAIRS, pairs_for(len(remedies)))
             prices = [(self.price(remedy, pairs, random), random) for random in (True, False)]
-            held = [pair for pair in prices if self.left.holds(pair[0], self.seconds(pair[0]))]
+            held = [pair for pair in prices if self.holds(pair[0])]
             if not held:
-                cheapest = prices[-1][0]
-                dear = (
-                    dear or f"the budget does not hold the {cheapest:.3g} trainings that proving '{remedy.name}' costs"
-                )
+                dear = dear or self.too_dear(remedy, prices[-1][0])
                 continue
             try:
                 proof = self.proved(remedy, pairs, len(remedies), *held[0])
@@ -182,6 +183,14 @@ class Circle:
             if proof.helped:
                 return None
         return dear
+
+    def too_dear(self, remedy: Remedy, price: float) -> str:
+        """That no proof of a remedy can be paid for any more, and which budget would have held it."""
+        says = f"what is left of the budget does not hold the {price:.3g} trainings that proving '{remedy.name}' costs"
+        if self.budget.times < inf:
+            return f"{says}: a budget of {ceil(self.cost.times + price)} would"
+        took = self.seconds(price)
+        return says if took is None else f"{says}: a budget of {ceil(self.spent_seconds + took)} s would"
 
     def proved(self, remedy: Remedy, pairs: int, candidates: int, price: float, random: bool) -> Proof:
         """Put a remedy to proof, and write down what came of it."""
@@ -246,13 +255,21 @@ class Circle:
         return result.ahead[:PROVED]
 
     def affordable(self, candidates: list[Remedy]) -> tuple[list[Remedy], float]:
-        """As many of the candidates as the budget holds a race of, the dearest left out, and the price of that race."""
-        while True:
+        """As many of the candidates as the budget holds a race of, and the price of that race.
+
+        The proof of any of them is held back. The first, for which most speaks, stays; else the dearest goes, of equal
+        ones the last.
+        """
+        candidates = [remedy for remedy in candidates if self.holds(self.price(remedy, PAIRS))]
+        while candidates:
             price = price_of_race([self.entry(remedy) for remedy in candidates], (self.unit, self.recipe.epochs))
-            if not candidates or self.left.holds(price, self.seconds(price)):
+            pairs = max(PAIRS, pairs_for(min(PROVED, len(candidates))))
+            proof = max(self.price(remedy, pairs) for remedy in candidates)
+            if len(candidates) == 1 or self.holds(price + proof):
                 return candidates, price
-            dearest = max(candidates, key=self.unit_with)
+            dearest = max(reversed(candidates[1:]), key=self.unit_with)
             candidates = [remedy for remedy in candidates if remedy is not dearest]
+        return [], 0.0
 
     def unit_of(self, recipe: Recipe) -> float:
         """One training of a recipe in multiples of one of the recipe that came in."""
@@ -304,7 +321,8 @@ class Circle:
 
     def seconds(self, times: float) -> float | None:
         """About how long so many trainings take, at the pace so far."""
-        return times * self.cost.seconds / self.cost.times if self.cost.times else None
+        took = self.cost.seconds - self.cost.aside
+        return times * took / self.cost.times if self.cost.times else None
 
     def spend(self, cost: Cost) -> None:
         """Count what is in multiples of one training of the recipe now."""
@@ -322,16 +340,3 @@ class Circle:
 def opened_test(recipe: Recipe) -> Any:
     """The test split of a recipe as a source."""
     return as_source(recipe.data.test, "test", Batching(recipe.batch_size, recipe.collate))
-
-
-def _why(turn: Round) -> str:
-    if turn.finding.mend:
-        tried = "no remedy was proved to help, and " if turn.proofs else ""
-        return f"{tried}it is for you to mend: {turn.finding.mend.rstrip('.')}"
-    if turn.finding.cause is Cause.NONE:
-        return "nothing stands out any more"
-    if turn.finding.cause is Cause.UNDECIDED:
-        return "the experiments do not decide what holds it back"
-    if turn.race is not None and not turn.proofs:
-        return "no candidate of the race did better than the recipe as it is"
-    return "no remedy was proved to help" if turn.proofs else "no remedy is known for it"

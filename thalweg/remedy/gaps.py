@@ -95,6 +95,10 @@ class Gapped:
         """The class of each of these examples, where the targets are classes."""
         return self.arrays.meta(ids)
 
+    def where(self, ids: Any) -> list[str]:
+        """The places of these examples in the arrays as they were given, from 0."""
+        return self.arrays.where(ids)
+
     def batched(self, size: int | None, merge_single: bool = False) -> "Gapped":
         return Gapped(self.arrays.batched(size, merge_single))
 
@@ -138,6 +142,8 @@ def filling(recipe: Recipe) -> Fill | None:
     gaps = {name: _gaps(*arrays.data) for name, arrays in _named(recipe)}
     if x is None or has(recipe.model, FILLED) or not any(inputs.any() for inputs, _ in gaps.values()):
         return None
+    if not bool(torch.isfinite(x).any()):
+        return None  # nothing is left to fill from
     if any(targets.all() for name, (_, targets) in gaps.items() if name != "test"):
         return None
     medians, lacking = _medians(x), (~torch.isfinite(x)).any(0)

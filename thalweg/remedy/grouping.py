@@ -22,6 +22,8 @@ FEWEST, MOST_GROUPS = 5, 200
 """A group of fewer examples has no statistics of its own; and so many groups there are at most."""
 TELLS = 0.25
 """A column of whole numbers is one of groups where it explains so much of another's values, or of their spread."""
+TELLS_THE_TARGET = 0.9
+"""One that explains so much of a target is no name of a group."""
 NAME = "with its inputs standardized within each group"
 Statistics = tuple[Tensor, Tensor, Tensor]
 """The key of each group, and mean and deviation of its other inputs; behind them those of all of train."""
@@ -86,7 +88,7 @@ def group_standardized(recipe: Recipe) -> Recipe:
     rows = rows_of(recipe)
     if rows is None or not rows.table or rows.x is None or has(recipe.model, NAME) or not np.isfinite(rows.x).all():
         return recipe
-    keys = _named(rows) if "group" in rows.known else _seen(rows.x)
+    keys = _named(rows) if "group" in rows.known else _seen(rows.x, _targets(rows))
     if not keys or len(keys) >= rows.x.shape[1]:
         return recipe
     found = _statistics(torch.from_numpy(rows.x), keys)
@@ -107,13 +109,26 @@ def _named(rows: Rows) -> tuple[int, ...]:
     return tuple(keys.tolist()) if apart and len(first) > 1 else ()
 
 
-def _seen(x: np.ndarray) -> tuple[int, ...]:
-    """The column of whole numbers that explains most of another one, where that is much."""
+def _targets(rows: Rows) -> np.ndarray | None:
+    """The targets as numbers, of classes a column for each."""
+    if rows.targets is None:
+        return None
+    if not rows.classes:
+        return rows.y
+    return np.asarray(rows.y[:, None] == np.unique(rows.y)[None], dtype=float)
+
+
+def _seen(x: np.ndarray, targets: np.ndarray | None = None) -> tuple[int, ...]:
+    """The column of whole numbers that explains most of another one, where that is much.
+
+    One that all but tells a target is what the network is to read, and no name of a group.
+    """
     best: tuple[float, tuple[int, ...]] = TELLS, ()
     for j in range(x.shape[1]):
         values, which, counts = np.unique(x[:, j], return_inverse=True, return_counts=True)
         whole = bool((values == np.rint(values)).all()) and 2 <= len(values) <= MOST_GROUPS
-        if whole and counts.min() >= FEWEST:
+        names = targets is None or _explained(targets, which, counts) < TELLS_THE_TARGET
+        if whole and counts.min() >= FEWEST and names:
             told = _explained(np.delete(x, j, axis=1), which, counts)
             best = max(best, (told, (j,)))
     return best[1]

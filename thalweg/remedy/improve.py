@@ -24,11 +24,12 @@ from thalweg.core.wording import preformatted
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Planned, Progress, Stage, plan
 from thalweg.diagnosis.halving import halves
 from thalweg.diagnosis.laboratory import hold_out
-from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, Round, always, opened_test
+from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, always, opened_test
 from thalweg.remedy.gaps import filled, judgeable, refused, trainable, with_targets, without_gaps
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.prove import PAIRS, check_counts, check_subject
 from thalweg.remedy.repairing import judged_rightly
+from thalweg.remedy.round import Round
 from thalweg.training import Outcome, Recipe, Run, RunFolder, evaluate, train, train_many
 from thalweg.training.build import open_split
 from thalweg.training.interrupts import announcing

@@ -146,7 +146,7 @@ class Proof:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the effect."""
-        return self.effect.low, self.effect.high
+        return float(self.effect.low), float(self.effect.high)
 
     @property
     def stopped(self) -> bool:

@@ -226,6 +226,11 @@ def masked(recipe: Recipe, which: Callable[[Rows], tuple[int, ...]] | None = Non
     return recipe.but(model=Altered(recipe.model, partial(Masked, columns=columns), MASKED))
 
 
+def these(rows: Rows, columns: tuple[int, ...]) -> tuple[int, ...]:
+    """Columns that are known; none where the rows have not as many."""
+    return columns if rows.x is not None and max(columns, default=0) < rows.x.shape[1] else ()
+
+
 def rows_of(recipe: Recipe) -> Rows | None:
     """The train examples as rows; None where they are something else."""
     with untouched():

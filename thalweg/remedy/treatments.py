@@ -59,7 +59,7 @@ from thalweg.remedy.repairing import (
     shuffled,
     with_head,
 )
-from thalweg.remedy.restraining import decayed, dropped, masked, mixed_up, narrowed, smoothed, sparse
+from thalweg.remedy.restraining import decayed, dropped, masked, mixed_up, narrowed, smoothed, sparse, these
 from thalweg.training import Recipe
 
 Change = Callable[[Recipe], Recipe]
@@ -82,6 +82,8 @@ FREED = ("with nothing frozen", freed)
 UNSCHEDULED = ("without its schedule", unscheduled)
 ESCAPED = ("escaping from saddles", escaped)
 BARE = ("without the activation behind the last layer", partial(bare_headed, kinds=BOUNDED))
+
+BLIND = "blind to the inputs that tell the target, but not on test"
 
 BY_FLAW: dict[Mechanism, Treatments] = {
     Mechanism.SOFTMAX_TWICE: (
@@ -204,6 +206,8 @@ def treating(finding: Finding, cause: Cause) -> Iterator[Remedy]:
     for flaw in (*first, *(flaw for flaw in flaws if flaw not in first)):
         for name, change in BY_FLAW.get(flaw.mechanism, ()):
             yield Remedy(name, cause, change)
+        if flaw.columns and cause is Cause.MISMATCH:
+            yield Remedy(BLIND, cause, partial(masked, which=partial(these, columns=flaw.columns)))
 
 
 def usual(cause: Cause) -> Iterator[Remedy]:

@@ -1,7 +1,5 @@
 """Classes: too rare, absent from a split, exchanged between splits, neglected by the model."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -43,13 +41,14 @@ def few_examples(rows: Rows) -> list[Flaw]:
         return found
     least, share = int(counts.argmin()), float(counts.min() / counts.sum())
     if counts[least] < FEW:
-        says = f"Class {names[least]} has {counted(int(counts[least]), 'train example')}, of {counts.sum():,} in all"
+        held = counted(int(counts[least]), "train example")
+        says = f"Class {rows.label(names[least])} has {held}, of {counts.sum():,} in all"
         mend = "Gather examples of it, or merge it with a class that is like it"
         found.append(_note(Mechanism.A_CLASS_OF_FEW_EXAMPLES, says, float(counts[least]), f"at least {FEW}", mend))
     elif share < RARE * min(1, 20 / len(names)):
         says = (
-            f"Class {names[least]} is {share:.2%} of the train examples; always saying class {names[counts.argmax()]} "
-            f"is right in {counts.max() / counts.sum():.1%}"
+            f"Class {rows.label(names[least])} is {share:.2%} of the train examples; always saying class "
+            f"{rows.label(names[counts.argmax()])} is right in {counts.max() / counts.sum():.1%}"
         )
         mend = "Judge by balanced accuracy or the recall of each class; weight the loss by class if rare ones matter"
         found.append(_note(Mechanism.A_RARE_CLASS, says, share, f"at least {RARE:.0%}", mend))
@@ -69,7 +68,7 @@ def one_target(recipe: Recipe, rows: Rows) -> list[Flaw]:
         Flaw(
             Cause.DATA,
             Mechanism.ONE_TARGET_FOR_ALL,
-            f"All {len(rows.targets):,} train examples that were read have {_plainly(rows.targets[0])}",
+            f"All {len(rows.targets):,} train examples that were read have {_plainly(rows)}",
             float(len(rows.targets)),
             "targets that differ between examples",
             "Look at how the targets were read, from which column or folder, and whether a filter left one kind",
@@ -80,8 +79,12 @@ def one_target(recipe: Recipe, rows: Rows) -> list[Flaw]:
     ]
 
 
-def _plainly(target: Any) -> str:
-    shown = np.unique(target)
+def _plainly(rows: Rows) -> str:
+    assert rows.targets is not None
+    target = rows.targets[0]
+    if rows.classes:
+        return f"the target {rows.label(target)}"
+    shown = np.unique(rows.own_units(target[None]))
     return f"the target {shown[0]:g}" if len(shown) == 1 else f"the same {np.size(target)} targets"
 
 
@@ -100,7 +103,7 @@ def absent_classes(train: Rows, judged: Rows) -> list[Flaw]:
     found = []
     unseen = ~np.isin(theirs, ours)
     if unseen.mean() >= UNSEEN:
-        shown = ", ".join(map(str, np.unique(theirs[unseen])[:SHOWN].tolist()))
+        shown = ", ".join(map(judged.label, np.unique(theirs[unseen])[:SHOWN]))
         found.append(
             Flaw(
                 Cause.DATA,
@@ -123,7 +126,7 @@ def absent_classes(train: Rows, judged: Rows) -> list[Flaw]:
                 Cause.DATA,
                 Mechanism(f"classes of train that {judged.split} lacks"),
                 f"{share:.1%} of the train examples are of classes without a {judged.split} example: "
-                f"{', '.join(map(str, names[missed][:SHOWN].tolist()))}",
+                f"{', '.join(map(train.label, names[missed][:SHOWN]))}",
                 share,
                 "0",
                 "Split at random or stratified: data in the order of their classes must be shuffled first",
@@ -160,7 +163,9 @@ def exchanged_labels(known: Opinions, judged: Rows) -> list[Flaw]:
     if before > known.accuracy - max(GAIN, noise) / 2:
         return []
     shown = ", ".join(
-        f"{known.classes[a]} is called {known.classes[b]}" for a, b in zip(said, meant, strict=True) if a != b
+        f"{judged.label(known.classes[a])} is called {judged.label(known.classes[b])}"
+        for a, b in zip(said, meant, strict=True)
+        if a != b
     )
     return [
         Flaw(
@@ -203,8 +208,8 @@ def neglected_classes(run: Run, known: Opinions, source: Source, judged: Rows) -
         Flaw(
             Cause.DATA,
             Mechanism.A_RARE_CLASS_IS_NEGLECTED,
-            f"Class {label}, {share:.1%} of the train examples, is found in {recall:.0%} of its validation examples; "
-            f"another learner finds {theirs:.0%}",
+            f"Class {judged.label(label)}, {share:.1%} of the train examples, is found in {recall:.0%} of its "
+            f"validation examples; another learner finds {theirs:.0%}",
             recall,
             f"about {theirs:.0%}",
             "Weight the loss by class, or draw rare classes more often; train longer",

@@ -30,7 +30,7 @@ def not_finite(rows: Rows) -> list[Flaw]:
     found = []
     broken = np.flatnonzero(rows.broken)
     if len(broken):
-        share, where = len(broken) / len(rows.broken), _shown(rows.places[broken])
+        share, where = len(broken) / len(rows.broken), _shown(rows, broken)
         found.append(
             _not_finite(
                 Mechanism.INPUTS_NOT_FINITE, "inputs", rows, share, f"{int(rows.broken.sum()):,} numbers in {where}"
@@ -39,7 +39,7 @@ def not_finite(rows: Rows) -> list[Flaw]:
     if rows.targets is not None and rows.targets.dtype.kind == "f":
         wrong = np.flatnonzero(~np.isfinite(rows.targets).all(1))
         if len(wrong):
-            where = _shown(rows.places[wrong])
+            where = _shown(rows, wrong)
             found.append(
                 _not_finite(
                     Mechanism.TARGETS_NOT_FINITE, "targets", rows, len(wrong) / len(rows.targets), f"those of {where}"
@@ -220,6 +220,6 @@ def _named(rows: Rows, columns: np.ndarray) -> str:
     return ", ".join(map(rows.column, columns[:SHOWN].tolist())) + more
 
 
-def _shown(places: np.ndarray) -> str:
-    more = f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else ""
-    return f"example{'s' if len(places) > 1 else ''} {', '.join(map(str, places[:SHOWN].tolist()))}{more}"
+def _shown(rows: Rows, read: np.ndarray) -> str:
+    more = f" and {len(read) - SHOWN:,} more" if len(read) > SHOWN else ""
+    return f"{', '.join(map(rows.called, read[:SHOWN].tolist()))}{more}{rows.numbered}"

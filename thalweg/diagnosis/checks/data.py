@@ -26,7 +26,7 @@ from thalweg.diagnosis.checks.classes import (
 from thalweg.diagnosis.checks.columns import not_finite, placeholders, running_numbers, useless_columns
 from thalweg.diagnosis.checks.data_rows import Rows, read_rows
 from thalweg.diagnosis.checks.destroyed import destroyed_signal
-from thalweg.diagnosis.checks.label_leak import label_leak
+from thalweg.diagnosis.checks.label_leak import gone_at_test, label_leak
 from thalweg.diagnosis.checks.label_noise import far_targets, wrong_labels
 from thalweg.diagnosis.checks.made_otherwise import targets_made_otherwise
 from thalweg.diagnosis.checks.opinions import opinions
@@ -47,6 +47,7 @@ Check = Callable[[], list[Flaw]]
 EXPLAIN = frozenset(
     {
         Mechanism.WRONG_LABELS,
+        Mechanism.INPUTS_THAT_TELL_THE_TARGET_BUT_NOT_ON_TEST,
         Mechanism.AUGMENTATION_DESTROYS_THE_SIGNAL,
         Mechanism.CLASSES_EXCHANGED_BETWEEN_TRAIN_AND_TEST,
         Mechanism.CLASSES_EXCHANGED_BETWEEN_TRAIN_AND_VALIDATION,
@@ -123,7 +124,7 @@ def _checks(
     yield partial(input_scale, recipe, train, rows)
     yield partial(target_scale, recipe, train, rows)
     yield partial(destroyed_signal, train, rows)
-    yield partial(label_leak, rows, *_named(judged))
+    yield from (partial(check, rows, *_named(judged)) for check in (label_leak, gone_at_test))
     yield partial(far_targets, rows)
     yield from (partial(other_kind_of_numbers, rows, other) for other in judged)
     yield from (partial(train_tells_less_of_numbers, rows, other) for other in judged if other.split == "validation")

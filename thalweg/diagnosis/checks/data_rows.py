@@ -6,7 +6,7 @@ target, its group and its time. What is neither one tensor nor a table's shape i
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from thalweg.core.arrays import ArraySource, are_classes, arrays_of
 from thalweg.core.folds import described
 from thalweg.core.mapped import Mapped
 from thalweg.core.nest import Nest, count_examples, leaves
-from thalweg.core.source import Indexed, Named, Source, plain_of
+from thalweg.core.source import NUMBERED, Described, Found, Indexed, Named, Restoring, Source, plain_of
 from thalweg.diagnosis.references import as_rows, flat, is_image
 
 MOST, MOST_READ, MOST_DECODED = 4000, 200_000, 20_000
@@ -26,6 +26,8 @@ MOST, MOST_READ, MOST_DECODED = 4000, 200_000, 20_000
 MOST_NUMBERS = 16_000_000
 """Numbers that are kept as rows: of very wide examples fewer are kept."""
 MOST_TARGETS = 32
+ASKED = 9
+"""Examples of a class that are asked what it is called."""
 BUCKETS = 512
 """Tokens are counted in so many buckets where learners read sequences."""
 
@@ -36,7 +38,7 @@ class Rows:
 
     `x` holds the rows kept, `kept` their places among those read, `places` the places of those read in the split;
     `hashes`, `targets` and `broken` (how many of its numbers are not finite) are of all that were read. `targets` are
-    classes `(read,)`, numbers `(read, targets)`, or None where they are neither.
+    classes `(read,)`, numbers `(read, targets)`, or None where they are neither. `source` holds the examples read.
     """
 
     split: str
@@ -51,6 +53,7 @@ class Rows:
     tokens: bool
     names: tuple[str, ...]
     known: dict[str, np.ndarray]
+    source: Any = field(default=None, repr=False)
 
     @property
     def classes(self) -> bool:
@@ -77,9 +80,31 @@ class Rows:
         """An input as a person calls it."""
         return f"'{self.names[j]}'" if j < len(self.names) else f"number {j}"
 
-    def example(self, row: int) -> int:
-        """The place in the split of a row that is kept."""
-        return int(self.places[self.kept[row]])
+    def example(self, row: int) -> str:
+        """An example that is kept as a row, as its user finds it."""
+        return self.called(int(self.kept[row]))
+
+    def called(self, read: int) -> str:
+        """An example, by its place among those read, as its user finds it: its line or its file, else its number."""
+        if isinstance(self.source, Found):
+            return self.source.where([read])[0]
+        return f"{NUMBERED}{self.places[read]}"
+
+    @property
+    def numbered(self) -> str:
+        """What to say behind examples that have no name but a number."""
+        return " (counted from 0)" if self.called(0).startswith(NUMBERED) else ""
+
+    def label(self, number: Any) -> str:
+        """A class as its user calls it, 'yes' in quotes; its number where the data do not say, or not one thing."""
+        return label_of(self.source, self.targets, int(number))
+
+    def own_units(self, values: np.ndarray) -> np.ndarray:
+        """Targets `(some, targets)` as they were before they were scaled."""
+        if not isinstance(self.source, Restoring):
+            return values
+        restored = self.source.restore(torch.from_numpy(values))
+        return restored.numpy() if isinstance(restored, Tensor) and restored.shape == values.shape else values
 
 
 def read_rows(source: Source, split: str) -> Rows | None:
@@ -112,7 +137,24 @@ def read_rows(source: Source, split: str) -> Rows | None:
     if not length:
         places = np.arange(parts.read)
     names = tuple(source_names(source))
-    return parts.rows(split, length or parts.read, places, names, known)
+    return replace(parts.rows(split, length or parts.read, places, names, known), source=plain)
+
+
+def label_of(source: Any, targets: np.ndarray | None, number: int) -> str:
+    """The class of this number as a source's user calls it: what the source says of examples that have it.
+
+    >>> from thalweg.core.arrays import ArraySource
+    >>> label_of(ArraySource((torch.ones(2, 1), torch.tensor([5, 6])), None), np.array([5, 6]), 6)
+    '6'
+    """
+    plain = targets is not None and targets.ndim == 1
+    at = np.flatnonzero(targets == number)[:ASKED] if plain else np.zeros(0, dtype=np.int64)
+    said = source.meta(at).get("label") if len(at) and isinstance(source, Described) else None
+    names = set() if said is None else set(np.asarray(said).tolist())
+    if len(names) != 1:
+        return str(number)
+    (name,) = names
+    return repr(name) if isinstance(name, str) else str(name)
 
 
 def _in_arrays(source: Any) -> bool:

@@ -1,4 +1,6 @@
-"""A column that is the label: alone it says the target all but exactly, and all others together do not."""
+"""Inputs that are the label: a column alone that says the target all but exactly where all others together do not; and
+columns that together do so in train and validation, and of which nothing is left on test.
+"""
 
 from typing import Any
 
@@ -8,11 +10,15 @@ from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checks.data_rows import Rows
 from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.mechanism import Mechanism
+from thalweg.measure.shift import kolmogorov_smirnov
 
 ALONE, OTHERS, GONE = 0.97, 0.85, 0.5
 """The skill of the column alone, of the others together at most, and of the column on test where it is gone."""
 MOST_FITTED, MOST_COLUMNS, LEAVES, FEWEST = 2000, 256, 64, 100
 LEAK = Mechanism.AN_INPUT_IS_THE_LABEL
+BETTER, CHANCE, SHOWN = 0.2, 0.01, 5
+"""What the others have to tell more on test than inputs of which nothing is left there; the level at which an input
+is distributed otherwise there; and how many are named."""
 
 
 def label_leak(train: Rows, validation: Rows | None, test: Rows | None) -> list[Flaw]:
@@ -21,20 +27,11 @@ def label_leak(train: Rows, validation: Rows | None, test: Rows | None) -> list[
     Skill is the share of the best constant's error that is gone: of the errors for classes, of the squares for numbers.
     Columns that came from one ("kind=a", "kind=b") are asked together.
     """
-    if not train.table or train.targets is None or len(train.kept) < FEWEST or train.targets.ndim > 2:
+    asked = _asked(train)
+    if asked is None:
         return []
-    assert train.x is not None
-    if train.x.shape[1] > MOST_COLUMNS or (train.targets.ndim == 2 and train.targets.shape[1] != 1):
-        return []
-    y = train.y if train.classes else train.y[:, 0]
-    keep = (y >= 0) if train.classes else np.isfinite(y)
-    chosen = np.flatnonzero(keep)[:: max(1, len(y) // MOST_FITTED)]
-    order = np.random.default_rng(0).permutation(chosen)
-    fit, ask = order[: len(order) // 2], order[len(order) // 2 :]
-    x = np.nan_to_num(train.x)
+    x, y, order, fit, ask = asked
     blocks = _blocks(train)
-    if len(blocks) < 2 or len(fit) < FEWEST // 2 or len(np.unique(y[fit])) < 2:
-        return []
     skill = {
         name: _skill(_tree(train.classes), x[fit][:, at], y[fit], x[ask][:, at], y[ask], train.classes)
         for name, at in blocks.items()
@@ -65,6 +62,79 @@ def label_leak(train: Rows, validation: Rows | None, test: Rows | None) -> list[
             "a quantity that truly decides the target and is known in use",
             Sure.MEASURED if gone else Sure.LIKELY,
             Raises.TEST if gone else Raises.NONE_SEEN,
+            columns=tuple(blocks[best]),
+        )
+    ]
+
+
+Asked = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _asked(rows: Rows) -> Asked | None:
+    """Inputs, targets, an order of the rows and its halves, to fit and to ask; None for what is no table with targets
+    that learners can be asked for.
+    """
+    if not rows.table or rows.targets is None or len(rows.kept) < FEWEST or rows.targets.ndim > 2:
+        return None
+    assert rows.x is not None
+    if rows.x.shape[1] > MOST_COLUMNS or (rows.targets.ndim == 2 and rows.targets.shape[1] != 1):
+        return None
+    y = rows.y if rows.classes else rows.y[:, 0]
+    keep = (y >= 0) if rows.classes else np.isfinite(y)
+    chosen = np.flatnonzero(keep)[:: max(1, len(y) // MOST_FITTED)]
+    order = np.random.default_rng(0).permutation(chosen)
+    fit, ask = order[: len(order) // 2], order[len(order) // 2 :]
+    if len(_blocks(rows)) < 2 or len(fit) < FEWEST // 2 or len(np.unique(y[fit])) < 2:
+        return None
+    return np.nan_to_num(rows.x), y, order, fit, ask
+
+
+def gone_at_test(train: Rows, validation: Rows | None, test: Rows | None) -> list[Flaw]:
+    """Inputs, distributed otherwise on test, that together tell the target in train and validation, while on test even
+    learners fitted to it make nothing of them, and the other inputs still tell: number, their skill in train.
+    """
+    asked, known = _asked(train), None if test is None else _asked(test)
+    if asked is None or known is None or test is None or validation is None or validation.x is None:
+        return []
+    (x, y, order, fit, ask), blocks = asked, _blocks(train)
+    if not known[0].shape[1] == validation.x.shape[1] == x.shape[1]:
+        return []
+    tested = kolmogorov_smirnov(x[order], known[0])
+    moved = {name: at for name, at in blocks.items() if min(tested.p[at]) < CHANCE}
+    group, rest = (
+        sorted(j for name, at in blocks.items() if (name in moved) is own for j in at) for own in (True, False)
+    )
+    if not group or not rest:
+        return []
+
+    def fitted(columns: list[int], x: np.ndarray, y: np.ndarray, on: np.ndarray, true: np.ndarray) -> float:
+        return _skill(_forest(train.classes), x[:, columns], y, on[:, columns], true, train.classes)
+
+    skill = fitted(group, x[fit], y[fit], x[ask], y[ask])
+    if skill < ALONE:
+        return []
+    held = _on(_forest(train.classes).fit(x[order][:, group], y[order]), validation, group)
+    there, theirs, _, first, second = known
+    left = fitted(group, there[first], theirs[first], there[second], theirs[second])
+    on_test, others = (fitted(columns, x[order], y[order], there, theirs) for columns in (group, rest))
+    if held < ALONE or max(left, on_test) > GONE or others < max(left, on_test) + BETTER:
+        return []
+    named = list(moved)
+    which = ", ".join(named[:SHOWN]) + (f" and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
+    return [
+        Flaw(
+            Cause.DATA,
+            Mechanism.INPUTS_THAT_TELL_THE_TARGET_BUT_NOT_ON_TEST,
+            f"Inputs {which} together take {skill:.1%} of the best constant's error away on train examples held back "
+            f"and {held:.1%} on validation, but {max(on_test, 0.0):.1%} on test, where learners fitted to test itself "
+            f"make no more of them ({max(left, 0.0):.1%}); all other inputs take {others:.1%} away on test",
+            skill,
+            "inputs that tell as much on test",
+            f"Leave {which} out: a model leans on them, and they will not be there when it is used",
+            "test data in which these inputs are filled in again",
+            Sure.MEASURED,
+            Raises.TEST,
+            columns=tuple(group),
         )
     ]
 

@@ -41,19 +41,19 @@ def wrong_labels(known: Opinions, rows: Rows) -> list[Flaw]:
         return []
     share, doubted, pair = confident_joint(known)
     low, high = _interval(share, len(known.y))
-    names = known.classes
+    names = [rows.label(number) for number in known.classes]
     shown = ", ".join(
         f"{rows.example(int(known.rows[i]))} (labelled {names[known.y[i]]}, rather {names[known.says[i]]})"
         for i in doubted[:SHOWN]
     )
-    first, second = known.classes[pair[0]], known.classes[pair[1]]
+    first, second = names[pair[0]], names[pair[1]]
     return [
         Flaw(
             Cause.DATA,
             Mechanism.WRONG_LABELS,
             f"About {share:.1%} of the train labels are wrong (95 %: {low:.1%} to {high:.1%}), most often {second} "
             f"labelled {first}: learners that did not see an example contradict the surest two fifths as often as the "
-            f"rest. Look at examples {shown}",
+            f"rest. Look at {shown}{rows.numbered}",
             share,
             f"below {LEAST:.0%}",
             "Look at the doubted examples and correct or leave them out; then a loss that weighs outliers less",
@@ -164,13 +164,17 @@ def far_targets(rows: Rows, seed: int = 0) -> list[Flaw]:
     if ordered[count - 1] < ROBUST * scale:
         return []
     share = count / len(y)
-    shown = ", ".join(f"{rows.example(int(i))} ({y[i]:.4g}, expected about {said[i]:.4g})" for i in worst[:SHOWN])
+    own, told = (rows.own_units(values[worst[:SHOWN], None])[:, 0] for values in (y, said))
+    shown = ", ".join(
+        f"{rows.example(int(i))} ({is_:.4g}, expected about {expected:.4g})"
+        for i, is_, expected in zip(worst, own, told, strict=False)
+    )
     return [
         Flaw(
             Cause.DATA,
             Mechanism.TARGETS_FAR_OUT,
             f"{share:.1%} of the train targets ({count}) lie {ordered[count - 1] / scale:.3g} robust deviations and "
-            f"more from what the inputs say, {jumps.max():.2g} times as far as the next: examples {shown}",
+            f"more from what the inputs say, {jumps.max():.2g} times as far as the next: {shown}{rows.numbered}",
             share,
             "0",
             "Look these examples up and correct or leave them out, or take a loss that outliers move less (Huber, L1)",

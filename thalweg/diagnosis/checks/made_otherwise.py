@@ -64,7 +64,8 @@ def _apart(train: Rows, judged: Rows) -> Iterator[tuple[float, float, str, int]]
         yield (
             float(np.abs(shares[0] - shares[1]).sum() / 2),
             _chi_squared(counts),
-            f"Class {names[most]} is {shares[0][most]:.0%} of train and {shares[1][most]:.0%} of {judged.split}",
+            f"Class {train.label(names[most])} is {shares[0][most]:.0%} of train and {shares[1][most]:.0%} of "
+            f"{judged.split}",
             0,
         )
         return

@@ -38,14 +38,13 @@ def shared_inputs(train: Rows, judged: Rows) -> list[Flaw]:
         return []
     if not rich and share < 2 * usual:
         return []
-    places = judged.places[np.flatnonzero(inside)[:SHOWN]]
-    pairs = ", ".join(f"{place} is train {_twin(train, judged, place)}" for place in places.tolist())
+    pairs = ", ".join(_twins(train, judged, at) for at in np.flatnonzero(inside)[:SHOWN].tolist())
     return [
         Flaw(
             Cause.DATA,
             Mechanism(f"train examples in {judged.split}"),
             f"{share:.1%} of the {judged.split} examples ({count:,} of {len(inside):,}) have an input that is in train "
-            f"too (within train {usual:.1%} are repeated): {judged.split} {pairs}",
+            f"too (within train {usual:.1%} are repeated): {pairs}{train.numbered}",
             share,
             "0, or what few values give by chance",
             f"Take the copies out before splitting, or keep them on one side: the {judged.split} loss counts examples "
@@ -57,9 +56,9 @@ def shared_inputs(train: Rows, judged: Rows) -> list[Flaw]:
     ]
 
 
-def _twin(train: Rows, judged: Rows, place: int) -> int:
-    at = int(np.flatnonzero(judged.places == place)[0])
-    return int(train.places[np.flatnonzero(train.hashes == judged.hashes[at])[0]])
+def _twins(train: Rows, judged: Rows, at: int) -> str:
+    own = int(np.flatnonzero(train.hashes == judged.hashes[at])[0])
+    return f"{judged.called(at)} of {judged.split} is {train.called(own)} of train"
 
 
 def is_rich(rows: Rows) -> bool:
@@ -129,13 +128,16 @@ def nearly_shared(train: Rows, judged: Rows) -> list[Flaw]:
     ):
         return []
     rows = np.flatnonzero(near)[:SHOWN]
-    pairs = ", ".join(f"{judged.example(int(chosen[i]))} is near train {train.example(int(twin[i]))}" for i in rows)
+    pairs = ", ".join(
+        f"{judged.example(int(chosen[i]))} of {judged.split} is near {train.example(int(twin[i]))} of train"
+        for i in rows
+    )
     return [
         Flaw(
             Cause.DATA,
             Mechanism(f"train examples, hardly changed, in {judged.split}"),
             f"{near.mean():.1%} of the {judged.split} examples lie within {NEAR:.0%} of the usual distance from one in "
-            f"train, {usual:.1%} of the train examples from another: {judged.split} {pairs}",
+            f"train, {usual:.1%} of the train examples from another: {pairs}{train.numbered}",
             float(near.mean()),
             f"about {usual:.1%}",
             "Keep what comes from one original on one side of the split",
@@ -180,7 +182,7 @@ def contradictions(rows: Rows) -> list[Flaw]:
             Cause.DATA,
             Mechanism.EQUAL_INPUTS_WITH_DIFFERENT_LABELS,
             f"{share:.1%} of the train examples have the input of another with another label, so that no model gets "
-            f"both right: {shown}",
+            f"both right: {shown}{rows.numbered}",
             share,
             "0",
             "Look these examples up and correct or leave out one of each; or add the input that tells them apart",
@@ -195,7 +197,8 @@ def _disagreement(rows: Rows, key: np.uint64) -> str:
     assert rows.targets is not None
     at = np.flatnonzero(rows.hashes == key)
     other = at[np.flatnonzero(rows.targets[at] != rows.targets[at[0]])[0]]
-    return f"{rows.places[at[0]]} is class {rows.targets[at[0]]} and {rows.places[other]} class {rows.targets[other]}"
+    first, second = (rows.label(rows.targets[place]) for place in (at[0], other))
+    return f"{rows.called(int(at[0]))} is class {first} and {rows.called(int(other))} class {second}"
 
 
 def shared_groups(train: Rows, judged: Rows) -> list[Flaw]:

@@ -10,14 +10,14 @@ from torch import Tensor
 from thalweg.core.arrays import are_classes
 from thalweg.core.errors import DataError
 from thalweg.core.folds import described
-from thalweg.core.source import Indexed, Source
-from thalweg.diagnosis.checks.data_rows import source_names
+from thalweg.core.source import Indexed, Scaled, Source, plain_of
+from thalweg.diagnosis.checks.data_rows import label_of, source_names
 from thalweg.diagnosis.compare import higher_on
 from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.diagnosis.score import Score
 from thalweg.diagnosis.shift.changes import as_grid, smoothed
 from thalweg.diagnosis.shift.explanation import Classes, Groups, MovedColumn, Shift, Test
-from thalweg.diagnosis.shift.families import column_name
+from thalweg.diagnosis.shift.families import Unit, column_name
 from thalweg.diagnosis.shift.seen import Seen, is_grid, see
 from thalweg.diagnosis.shift.undoing import as_numbers, ask_undone
 from thalweg.measure.shift import KolmogorovSmirnov, classifier_two_sample, kolmogorov_smirnov, label_shift, mmd
@@ -49,12 +49,12 @@ def what_moved(
     here, there = see(run, lab.validation, lab.device), see(run, lab.probe, lab.device)
     if here is None or there is None:
         return None
-    names = source_names(lab.validation)
-    inputs, columns = _columns(here, there, names)
+    names, units = source_names(lab.validation), _units(lab.validation)
+    inputs, columns = _columns(here, there, names, units)
     classes = None if probe is None else _classes(lab, here, there, validation, probe)
     much = classes is not None and classes.moved and (classes.alone or classes.share > EXPLAINS)
     return Shift(
-        undone=ask_undone(lab, run, here, there, validation, null, names),
+        undone=ask_undone(lab, run, here, there, validation, null, names, units),
         classes=classes,
         groups=None if probe is None else _groups(lab, probe),
         columns=columns,
@@ -66,7 +66,17 @@ def what_moved(
     )
 
 
-def _columns(here: Seen, there: Seen, names: list[str]) -> tuple[KolmogorovSmirnov | None, tuple[MovedColumn, ...]]:
+def _units(source: Source) -> list[Unit]:
+    """The mean and the scale of each named input, in its own units; 0 and 1 where it was not scaled."""
+    plain = plain_of(source)
+    if not isinstance(plain, Scaled):
+        return []
+    return [plain.scale_of(j) or (0.0, 1.0) for j in range(len(source_names(plain)))]
+
+
+def _columns(
+    here: Seen, there: Seen, names: list[str], units: list[Unit]
+) -> tuple[KolmogorovSmirnov | None, tuple[MovedColumn, ...]]:
     """Which numbers of an example are distributed otherwise; of an image they have no names, and are not listed."""
     if here.inputs is None or there.inputs is None or here.inputs.shape[1:] != there.inputs.shape[1:]:
         return None, ()
@@ -78,12 +88,16 @@ def _columns(here: Seen, there: Seen, names: list[str]) -> tuple[KolmogorovSmirn
     found = kolmogorov_smirnov(first, second)
     if here.inputs.dim() != 2 or is_grid(here.inputs):
         return found, ()
-    return found, tuple(_moved(column_name(j, names), found, j, first, second) for j in found.moved[:SHOWN].tolist())
+    moved = found.moved[:SHOWN].tolist()
+    return found, tuple(_moved(column_name(j, names), found, j, first, second, *units[j : j + 1]) for j in moved)
 
 
-def _moved(name: str, found: KolmogorovSmirnov, j: int, first: np.ndarray, second: np.ndarray) -> MovedColumn:
-    means = float(first[:, j].mean()), float(second[:, j].mean())
-    deviations = float(first[:, j].std()), float(second[:, j].std())
+def _moved(
+    name: str, found: KolmogorovSmirnov, j: int, first: np.ndarray, second: np.ndarray, unit: Unit = (0.0, 1.0)
+) -> MovedColumn:
+    zero, scale = unit
+    means = zero + scale * float(first[:, j].mean()), zero + scale * float(second[:, j].mean())
+    deviations = scale * float(first[:, j].std()), scale * float(second[:, j].std())
     return MovedColumn(name, float(found.distance[j]), float(found.p[j]), means, deviations)
 
 
@@ -180,7 +194,9 @@ def _classes(
     estimated = _estimated(here, there, count)
     shares, moved, factors = (tuple(float(each[j]) for j in held) for each in (before, after, weights))
     kept = None if estimated is None else tuple(float(estimated[j]) for j in held)
-    return Classes(tuple(held.tolist()), shares, moved, factors, kept, p, left, share, alone, unseen)
+    sides = ((plain_of(lab.validation), own), (plain_of(lab.probe), theirs))
+    called = tuple(label_of(*sides[int(first[j] == 0)], int(j)) for j in held)
+    return Classes(tuple(held.tolist()), shares, moved, factors, kept, p, left, share, alone, unseen, called)
 
 
 def _estimated(here: Seen, there: Seen, count: int) -> np.ndarray | None:

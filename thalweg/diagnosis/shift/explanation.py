@@ -5,10 +5,13 @@ from typing import Any
 
 from thalweg.diagnosis.score import Score
 from thalweg.diagnosis.shift.changes import Change
+from thalweg.diagnosis.shift.families import number
 
 NAMED = 3
 """Columns, classes or groups that a sentence names."""
 LEVEL = 0.05
+LITTLE = 0.05
+"""What explains less of the harm is left out."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Test:
 class MovedColumn:
     """A number of each example that is distributed otherwise on test, by Kolmogorov and Smirnov.
 
+    Means and deviations are in the units of the data, where a table was scaled.
+
     `distance` is theirs, with the p-value times the number of columns; means and deviations are of validation and test.
     """
 
@@ -85,8 +90,9 @@ class MovedColumn:
 class Classes:
     """The shares of the classes: counted on both splits, and estimated from the outputs alone (BBSE).
 
-    `weights` are counted test shares over validation shares. `left` is how much higher the loss on test is than that on
-    validation with each class weighted so: where that is nothing, the shares explain all of it, and `alone` says so.
+    `names` are the numbers of the classes, and `called` what the data call them. `weights` are counted test shares
+    over validation shares. `left` is how much higher the loss on test is than that on validation with each class
+    weighted so: where that is nothing, the shares explain all of it, and `alone` says so.
     """
 
     names: tuple[int, ...]
@@ -99,6 +105,11 @@ class Classes:
     share: float
     alone: bool
     unseen: tuple[int, ...] = ()
+    called: tuple[str, ...] = ()
+
+    @property
+    def _unseen(self) -> str:
+        return self.called[self.names.index(self.unseen[0])]
 
     @property
     def moved(self) -> bool:
@@ -109,8 +120,8 @@ class Classes:
     def sentence(self) -> str:
         """The classes whose share moved most, and what that explains."""
         most = sorted(range(len(self.names)), key=lambda i: -abs(self.after[i] - self.before[i]))[:NAMED]
-        shares = ", ".join(f"{self.names[i]}: {self.before[i]:.0%} to {self.after[i]:.0%}" for i in most)
-        new = f"; class {self.unseen[0]} is not in validation" if self.unseen else ""
+        shares = ", ".join(f"{self.called[i]}: {self.before[i]:.0%} to {self.after[i]:.0%}" for i in most)
+        new = f"; class {self._unseen} is not in validation" if self.unseen else ""
         if self.alone:
             why = "with validation weighted so its loss is that of test: the shares are all that costs"
         else:
@@ -194,8 +205,9 @@ class Shift:
     @property
     def _explained(self) -> list[str]:
         said = [self.undone.sentence] if self.undone is not None else []
-        if self.classes is not None and self.classes.moved:
-            said.insert(0 if self.classes.alone else len(said), self.classes.sentence)
+        if self.classes is not None and self.classes.moved and (self.classes.alone or self.classes.share >= LITTLE):
+            most = self.classes.alone or (self.undone is not None and self.classes.share > self.undone.share)
+            said.insert(0 if most else len(said), self.classes.sentence)
         said += [self.groups.sentence] if self.groups is not None else []
         return said + ([self.times] if self.times is not None else [])
 
@@ -237,5 +249,5 @@ def _from_to(column: MovedColumn) -> str:
     """What changed more, of the mean and the deviation."""
     (m, n), (s, t) = column.means, column.deviations
     if abs(n - m) >= abs(t - s):
-        return f"{m:.3g} to {n:.3g}"
-    return f"deviation {s:.3g} to {t:.3g}"
+        return f"mean {number(m)} to {number(n)}"
+    return f"deviation {number(s)} to {number(t)}"

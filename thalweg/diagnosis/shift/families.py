@@ -4,6 +4,7 @@ Each is measured: a slope and an offset are what brings the moments of the test 
 simplest come first.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -38,8 +39,14 @@ NOISE_LEFT = 0.640625
 TINY = 1e-6
 
 
-def family(here: Tensor, there: Tensor, names: Sequence[str] = ()) -> list[Change]:
+Unit = tuple[float, float]
+"""The mean and the scale by which an input was scaled."""
+
+
+def family(here: Tensor, there: Tensor, names: Sequence[str] = (), units: Sequence[Unit] = ()) -> list[Change]:
     """The changes that may have made `there` of inputs like `here`, the simplest first.
+
+    Columns of rows are called by their `names`, and changed in their own units where these are known.
 
     >>> [change.name for change in family(torch.eye(3), 10 * torch.eye(3))[:1]]
     ['all 10 times as large']
@@ -47,7 +54,7 @@ def family(here: Tensor, there: Tensor, names: Sequence[str] = ()) -> list[Chang
     if here.shape[1:] != there.shape[1:] or here.dim() < 2 or min(len(here), len(there)) < 2:
         return []
     if here.dim() == 2 and not is_grid(here):
-        columns = list(of_columns(here, there, names))
+        columns = list(of_columns(here, there, names, units))
         moved = {j for change in columns if isinstance(change, Rescaled) for j in change.columns or ()}
         few = 0 < 2 * len(moved) <= here.shape[1]
         return columns if few else [*of_all(here, there), *columns]
@@ -104,7 +111,7 @@ def of_all(here: Tensor, there: Tensor) -> Iterator[Change]:
         yield Rescaled((-t / s,), (n + t / s * m,), name=f"inverted, {t / s:.3g} times the contrast")
 
 
-def of_columns(here: Tensor, there: Tensor, names: Sequence[str]) -> Iterator[Change]:
+def of_columns(here: Tensor, there: Tensor, names: Sequence[str], units: Sequence[Unit] = ()) -> Iterator[Change]:
     """Of the columns that moved one in another unit or from another origin; then all, each by a line of its own."""
     if not all(bool(torch.isfinite(each).all()) for each in (here, there)):
         return
@@ -115,10 +122,14 @@ def of_columns(here: Tensor, there: Tensor, names: Sequence[str]) -> Iterator[Ch
     slopes = torch.where((s > low) & (t > low), t / s.clamp_min(1e-30), 1.0)
     for j in farthest[:MOST_COLUMNS]:
         slope, called = float(slopes[j]), column_name(j, names)
-        scaled, lifted = f"{called} {slope:.3g} times as large", f"{called} {_raised(float(n[j] - m[j]))}"
-        yield Rescaled((slope,), (0.0,), (j,), scaled)
+        zero, unit = units[j] if j < len(units) else (0.0, 1.0)
+        means, spreads = ([float(own[j]) * unit + at for own in each] for each, at in (((m, n), zero), ((s, t), 0.0)))
+        factor = math.hypot(means[1], spreads[1]) / math.hypot(means[0], spreads[0]) if j < len(units) else slope
+        scaled, lifted = f"{called} {factor:.3g} times as large", f"{called} {_raised(means[1] - means[0])}"
+        yield Rescaled((factor,), ((factor - 1) * zero / unit,), (j,), scaled)
         yield Rescaled((1.0,), (float(n[j] - m[j]),), (j,), lifted)
-        both = f"{called} of another mean ({n[j]:.3g} for {m[j]:.3g}) and deviation ({t[j]:.3g} for {s[j]:.3g})"
+        moments = (f"{number(one[1])} for {number(one[0])}" for one in (means, spreads))
+        both = f"{called} of another mean ({next(moments)}) and deviation ({next(moments)})"
         yield Rescaled((slope,), (float(n[j] - slope * m[j]),), (j,), both)
     if len(farthest) > 1:
         moved = torch.tensor(sorted(farthest))
@@ -136,5 +147,14 @@ def column_name(j: int, names: Sequence[str]) -> str:
     return f"'{names[j]}'" if j < len(names) else f"input {j}"
 
 
+def number(value: float) -> str:
+    """A number as a person reads it.
+
+    >>> number(0.12345), number(38512.3)
+    ('0.123', '38,512')
+    """
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+
+
 def _raised(by: float) -> str:
-    return f"{'raised' if by >= 0 else 'lowered'} by {abs(by):.3g}"
+    return f"{'raised' if by >= 0 else 'lowered'} by {number(abs(by))}"

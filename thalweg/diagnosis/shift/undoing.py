@@ -21,7 +21,7 @@ from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.diagnosis.score import Score
 from thalweg.diagnosis.shift.changes import Chained, Change, Grid, Moved, Rescaled
 from thalweg.diagnosis.shift.explanation import Undone
-from thalweg.diagnosis.shift.families import family
+from thalweg.diagnosis.shift.families import Unit, family
 from thalweg.diagnosis.shift.seen import Seen
 from thalweg.training import Run
 from thalweg.training.evaluate import ExampleLosses
@@ -81,6 +81,7 @@ def ask_undone(
     validation: ExampleLosses,
     null: float = float("inf"),
     names: Sequence[str] = (),
+    units: Sequence[Unit] = (),
 ) -> Undone | None:
     """The change that explains most of what is lost on test; None where no known one explains half of it.
 
@@ -96,12 +97,12 @@ def ask_undone(
     order = np.random.default_rng(stream_seed(0, "which change", len(whole))).permutation(len(whole))
     middle = min(len(order) // 2, MOST_CHOOSING)
     first, rest = whole.at(np.sort(order[:middle])), whole.at(np.sort(order[middle:]))
-    chosen, tried = _chosen(first, own, whole.x, floor, names)
+    chosen, tried = _chosen(first, own, whole.x, floor, names, units)
     if chosen is None:
         return None
     judged = [(rest, chosen)]
     if len(whole) <= FEW:
-        other = _chosen(rest, own, whole.x, floor, names)[0]
+        other = _chosen(rest, own, whole.x, floor, names, units)[0]
         if other is not None and kind_of(other) == kind_of(chosen):
             judged.append((first, other))
     before, after = (_pooled([part.losses(change) for part, change in own]) for own in _both(judged))
@@ -135,7 +136,7 @@ def _pooled(parts: list[ExampleLosses | None]) -> ExampleLosses | None:
 
 
 def _chosen(
-    bench: Bench, here: Tensor, there: Tensor, floor: float, names: Sequence[str]
+    bench: Bench, here: Tensor, there: Tensor, floor: float, names: Sequence[str], units: Sequence[Unit]
 ) -> tuple[Change | None, list[Change]]:
     """Changes are found one after another, each beside those before, while one more takes off enough of the harm that
     is left; with them what did best at first. Slopes and offsets are measured on all test inputs, `there`.
@@ -145,7 +146,7 @@ def _chosen(
     first: list[Change] = []
     while len(found) < MOST_CHANGES:
         left = Chained(tuple(found)).undo(as_numbers(there))
-        asked = ((change, bench.values(Chained((change, *found)))) for change in family(here, left, names))
+        asked = ((change, bench.values(Chained((change, *found)))) for change in family(here, left, names, units))
         tried = [(change, values) for change, values in asked if values is not None]
         if not tried:
             break
