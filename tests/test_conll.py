@@ -15,8 +15,9 @@ import torch
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import collecting
 from thalweg.core.tokens import NO_TARGET, UNKNOWN
-from thalweg.data.conll import holds_conll, read_conll
+from thalweg.data.conll import holds_conll, read_conll, read_words
 from thalweg.data.conll_loading import conll_splits, judged_sentences
+from thalweg.data.conll_writing import retagged
 from thalweg.data.sequence_encoding import PLACES, SequenceEncoding
 from thalweg.data.tag_predictions import tag_frame
 from thalweg.data.word_hashing import HASHED, hashed, shape
@@ -87,11 +88,11 @@ def test_what_is_no_conll(text: str, message: str) -> None:
 
 
 def test_columns_that_are_not_there() -> None:
-    with pytest.raises(RecipeError, match="tags=3 is no column of the input, which has 2 columns. Count from 1."):
+    with pytest.raises(RecipeError, match="The tags are to be in column 3, but the input has 2 columns. Count from 1."):
         read(PLAIN, tags=3)
-    with pytest.raises(RecipeError, match="tokens=0 is no column"):
+    with pytest.raises(RecipeError, match="The tokens are to be in column 0, but"):
         read(PLAIN, tokens=0)
-    with pytest.raises(RecipeError, match="tokens=2 and tags=2 are one column"):
+    with pytest.raises(RecipeError, match="The tokens and the tags are both to be in column 2"):
         read(PLAIN, tokens=2)
 
 
@@ -206,6 +207,115 @@ def test_an_encoding_goes_through_a_file_and_predicts() -> None:
         tag_frame(judged, [torch.zeros(20, 3)])
     with pytest.raises(DataError, match="give lists of words, none empty"):
         judged_sentences([["a"], []], encoding, labelled=False)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [(UNIVERSAL, (2, 4)), (UNIVERSAL, (3, 5)), (PLAIN, (1, 2)), (PLAIN.replace(" ", " \t "), (1, 2))],
+)
+def test_a_file_is_written_back_with_other_tags_and_nothing_else(
+    text: str, columns: tuple[int, int], mark: str, end: str
+) -> None:
+    data = (mark + text.replace("\n", end)).encode()
+    read = read_conll(io.BytesIO(data), tokens=columns[0], tags=columns[1]).frame
+    tags = list(itertools.chain.from_iterable(read["tags"]))
+    if " \t " not in text:  # blanks beside a tab are no part of a cell, and go from the one that is replaced
+        assert retagged(io.BytesIO(data), tags, columns) == data
+    other = [f"T{i % 3}" for i in range(len(tags))]
+    written = retagged(io.BytesIO(data), other, columns)
+    again = read_conll(io.BytesIO(written), tokens=columns[0], tags=columns[1]).frame
+    assert list(itertools.chain.from_iterable(again["tags"])) == other
+    assert again["tokens"].tolist() == read["tokens"].tolist()
+    old, new = data.split(b"\n"), written.split(b"\n")
+    changed = [i + 1 for i, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]]
+    lines = [begin + i for begin, words in zip(read.index, read["tokens"], strict=True) for i in range(len(words))]
+    assert set(changed) <= ({4, 5, 6, 8, 11, 12} if text == UNIVERSAL else set(lines))
+
+
+def test_utf_16_and_no_last_line_end() -> None:
+    text = "# né\nthe\tX\ncat\tX"
+    for codec in ("utf-16-le", "utf-16-be"):
+        data = ("\ufeff" + text).encode(codec)
+        assert retagged(io.BytesIO(data), ["A", None], (1, 2)) == ("\ufeff# né\nthe\tA\ncat\t_").encode(codec)
+
+
+@pytest.mark.parametrize(
+    ("text", "trained", "columns", "written"),
+    [
+        ("the\ncat\n", (2, 4), (1, 2), "the\tA\ncat\tB\n"),
+        ("the\ncat\n", (1, 2), (1, 2), "the\tA\ncat\tB\n"),
+        ("the DET\ncat NOUN\n", (2, 4), (1, 3), "the DET A\ncat NOUN B\n"),
+        ("1\tthe\n2\tcat\n", (2, 4), (2, 3), "1\tthe\tA\n2\tcat\tB\n"),
+        ("the x y\ncat x y\n", (1, 4), (1, 4), "the x y A\ncat x y B\n"),
+        ("x the y\nx cat y\n", (3, 2), (3, 2), "x A y\nx B y\n"),
+        ("1\tthe" + "\t_" * 8 + "\n2\tcat" + "\t_" * 8 + "\n", (1, 2), (2, 4), None),
+    ],
+)
+def test_words_without_tags_are_found_and_get_them(
+    text: str, trained: tuple[int, int], columns: tuple[int, int], written: str | None
+) -> None:
+    with collecting() as said:
+        read = read_words(io.StringIO(text), trained)
+    assert read.columns == columns
+    words = ["y", "y"] if columns[0] == 3 else ["the", "cat"]
+    assert read.frame["tokens"].tolist() == [words]
+    assert any(f"has its words in column {columns[0]};" in one for one in said) == (columns[0] != trained[0])
+    expected = text.replace("\t_\t_", "\t_\tX", 1) if written is None else written
+    got = retagged(io.StringIO(text), ["A", "B"], trained).decode()
+    assert got.replace("\tA\t", "\tX\t").replace("\tB\t", "\t_\t") == expected if written is None else got == written
+
+
+def test_as_many_tags_as_words() -> None:
+    with pytest.raises(DataError, match="There are 1 tags for the 6 words of the input. Give one for each."):
+        retagged(io.StringIO(UNIVERSAL), ["X"], (2, 4))
+
+
+MARKED = "".join(f"# newdoc id = d{i}\n" + "the DET\ncat NOUN\n\n" * (1 + i % 3) for i in range(15))
+
+
+def test_a_document_is_held_out_as_a_whole() -> None:
+    with collecting() as said:
+        splits = conll_splits(io.StringIO(MARKED))
+    parts = (splits.train, splits.validation, splits.test)
+    groups = [set(part.meta(range(len(part)))["group"].tolist()) for part in parts]
+    assert all(groups)
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 15
+    assert any(text.startswith("The file marks 15 documents: the sentences of one stay together.") for text in said)
+    assert any(
+        f"train {len(parts[0])} sentences of {2 * len(parts[0])} words in {len(groups[0])} doc" in t for t in said
+    )
+    judged = judged_sentences(io.StringIO(MARKED), splits.train.encoding)
+    assert judged.meta([0, 1, 2])["group"].tolist() == ["d0", "d1", "d1"]
+    with collecting() as said:
+        assert "group" not in judged_sentences(io.StringIO("the DET\n\n"), splits.train.encoding).meta([0])
+    assert said == [
+        "The file marks no documents, as the one trained on does: intervals resample its sentences one by one."
+    ]
+
+
+def test_sentences_of_documents_may_be_dealt_one_by_one() -> None:
+    for text, how in ((MARKED, {"documents": False}), (MARKED.replace("newdoc", "sent"), {})):
+        splits = conll_splits(io.StringIO(text), **how)
+        assert "group" not in splits.train.meta([0])
+        assert splits.train.encoding.schema.group is None
+        assert [len(split) for split in (splits.train, splits.validation, splits.test)] == [18, 6, 6]
+    with collecting() as said:
+        few = conll_splits(io.StringIO("-DOCSTART- -X-\n\n" + "the DET\ncat NOUN\n\n" * 10))
+    assert "The file marks 1 document, too few for 3 splits: they go by sentence." in said
+    assert "group" not in few.train.meta([0])
+
+
+def test_documents_without_an_id() -> None:
+    frame = read("the DET\n\n# newdoc\na DET\n\nb DET\n\n-DOCSTART- -X-\n\nc DET\n\n# newdoc id = last one\nd DET\n")
+    assert frame["document"].tolist() == [
+        "the input, line 1",
+        *["the input, line 3"] * 2,
+        "the input, line 8",
+        "last one",
+    ]
+    assert "document" not in read(PLAIN)
 
 
 @pytest.mark.realdata

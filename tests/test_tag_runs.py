@@ -1,5 +1,7 @@
 """Runs over sentences with a tag for each word, from the command line."""
 
+import gzip
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pandas as pd
@@ -40,12 +42,49 @@ def test_from_a_file_to_predictions(sentences: Path, capsys: pytest.CaptureFixtu
     assert run.model.layers.bidirectional
     assert isinstance(run.recipe.objective, Tagging)
     assert run.recipe.data.train.load().tokens == 1024
-    assert judge_file(run, "words.conll")["accuracy"][0] > 0.9
+    assert list(judge_file(run, "words.conll")) == ["loss", "accuracy", "balanced_accuracy", "f1"]
+    assert judge_file(run, "words.conll")["f1"][0] > 0.9
+    assert {"f1", "balanced_accuracy"} <= set(run.history[-1]["metrics"])
+    report = (path / "report.html").read_text()
+    assert "Which classes are taken for which" in report
     held_out = pd.read_csv(path / "predictions" / "test.csv")
     assert held_out.columns.tolist() == ["sentence", "token", "tag", "prediction", "probability"]
     assert (held_out["tag"] == held_out["prediction"]).mean() > 0.9
     chances = thalweg.predict(run, "new.conll", proba=True)[["probability_DET", "probability_NOUN", "probability_VERB"]]
     assert chances.sum(axis=1).to_numpy() == pytest.approx(1)
+
+
+UNIVERSAL = """# newdoc id = a
+# text = the cat
+1\tThe\tthe\t{}\tX\t_\t0\troot\t_\t_
+2-3\tcat's\t_\t_\t_\t_\t_\t_\t_\t_
+2\tcat\tcat\t{}\tX\t_\t0\troot\t_\t_
+
+"""
+
+
+def test_predictions_are_written_back_as_conll(
+    sentences: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = UNIVERSAL.format("DET", "NOUN")
+    Path("train.conllu").write_text("".join(whole.replace("id = a", f"id = {i}") for i in range(20)))
+    assert main(["train", "train.conllu", "--set", "epochs=20", "--set", "optimizer.lr=0.05", "--quiet"]) == 0
+    (path,) = Path("runs").iterdir()
+    for tags in (("_", "_"), ("X", "NOUN")):
+        Path("new.conllu").write_bytes(UNIVERSAL.format(*tags).encode())
+        assert main(["predict", str(path), "new.conllu", "-o", "out.conllu"]) == 0
+        assert Path("out.conllu").read_text() == whole
+        assert main(["evaluate", str(path), "out.conllu", "--fail-if", "accuracy<1", "--fail-if", "f1<1"]) == 0
+    assert main(["predict", str(path), "new.conll", "-o", "out.conll.gz"]) == 0
+    assert gzip.decompress(Path("out.conll.gz").read_bytes()).decode().startswith("The\tDET\ndog\tNOUN\n\nA\tDET\n")
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(UNIVERSAL.format("_", "_").encode())))
+    assert main(["predict", str(path), "-", "-o", "out.conll"]) == 0
+    assert Path("out.conll").read_text() == whole
+    assert main(["predict", str(path), "new.conllu", "--proba", "-o", "out.csv"]) == 0
+    assert pd.read_csv("out.csv")["probability_DET"].between(0, 1).all()
+    capsys.readouterr()
+    assert main(["predict", str(path), "new.conllu", "--proba", "-o", "out.conllu"]) == 2
+    assert "has one column for the tag of a word and none for the probabilities of --proba" in capsys.readouterr().err
 
 
 def test_balanced_classes_and_an_encoder(sentences: Path) -> None:
@@ -78,7 +117,7 @@ def test_words_with_letters_are_read_by_an_encoder_of_any_padding() -> None:
     ("setting", "says"),
     [
         ("data.target=tag", "is for tables"),
-        ("fit.metrics=f1", "'f1' does not measure the target tag, which holds classes. Name of accuracy"),
+        ("fit.metrics=mae", "'mae' does not measure the target tag, which holds classes. Name of accuracy"),
         ("objective.kind=categorical", "whose likelihood is 'tagging', not 'categorical'"),
         ("augmentation.time_masks=1", "'time_masks' changes recordings, but the data are sentences with tags"),
     ],

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,9 +17,13 @@ from thalweg.core.tokens import UNKNOWN
 from thalweg.data.conll_loading import conll_splits
 from thalweg.data.sequence_encoding import PLACES
 from thalweg.loss.tagging import Tagging
+from thalweg.measure import accuracy, f1
 from thalweg.measure.tagging import tag_accuracy
 from thalweg.nn import encoder, rnn
 from thalweg.nn.word_features import WordFeatures
+from thalweg.training.interval import metric_interval
+from thalweg.training.judging import Judge
+from thalweg.training.values import joined
 
 LENGTHS = (5, 2, 7)
 TRAINING, JUDGING = Moment(training=True), Moment()
@@ -93,6 +98,66 @@ def test_the_accuracy_over_positions_that_have_a_target() -> None:
     assert tag_accuracy(nn.Identity(), (output, y)).mean().isnan()
     output[0, 0], output[0, 5:] = 0.0, torch.nan  # padding is never read
     assert tag_accuracy(nn.Identity(), (output, y)).mean().isfinite()
+
+
+def test_metrics_of_classes_read_the_positions_that_have_a_target() -> None:
+    text = "the DET\ncat NOUN\nsat VERB\n\na DET\ndog _\n\nsleep VERB\n\n" * 4
+    source = conll_splits(io.StringIO(text), validation_share=0, test_share=0).train.batched(5)
+    targets = [y for _, y in source.batches(1, 0, None)]
+    torch.manual_seed(0)
+    outputs = [torch.randn(*y.shape, 3) for y in targets]
+    output, target, unit = joined(outputs, targets, source)
+    rows = [
+        (o[i, t], int(y[i, t]))
+        for o, y in zip(outputs, targets, strict=True)
+        for i in range(len(y))
+        for t in range(y.shape[1])
+        if y[i, t] != -100
+    ]
+    assert torch.equal(output, torch.stack([row for row, _ in rows]))
+    assert target.tolist() == [one for _, one in rows]
+    assert unit.tolist() == [i for i in range(12) for _ in range((3, 1, 1)[i % 3])]
+    guess = output.argmax(1)
+    assert float(f1(output, target)) == pytest.approx(f1_score(target, guess, average="macro"))
+    assert joined(outputs[:1], targets[:1], source.take(range(5)))[2].max() == 4
+
+
+@pytest.mark.parametrize("documents", [False, True])
+def test_intervals_of_metrics_resample_whole_sentences_or_documents(documents: bool) -> None:
+    draw = np.random.default_rng(0).choice
+    words = [[f"w{draw(9)} {draw(['DET', 'NOUN', 'VERB'])}\n" for _ in range(3 + i % 3)] for i in range(60)]
+    text = "".join(f"# newdoc id = d{i // 2:02}\n" * (i % 2 == 0) + "".join(one) + "\n" for i, one in enumerate(words))
+    train = conll_splits(io.StringIO(text), validation_share=0, test_share=0, documents=documents).train
+    recipe = thalweg.Recipe(
+        data=thalweg.Splits(train=train),
+        model=partial(Tagger, len(train.encoding.vocabulary), 3),
+        objective=Tagging(),
+        metrics={"accuracy": accuracy, "f1": f1, "marked": tag_accuracy},
+        epochs=1,
+    )
+    run = thalweg.train(recipe)
+    scores = thalweg.evaluate(run, train)
+    batches = list(train.batches(1, 0, None))
+    output, target, _ = joined([run.model.eval()(*x) for x, _ in batches], [y for _, y in batches], train)
+    sentence = np.repeat(np.arange(60), [3 + i % 3 for i in range(60)])
+    units = sentence // 2 if documents else sentence
+    ends = metric_interval(lambda rows: float(f1(output[rows], target[rows])), len(target), units)
+    assert scores["f1"] == pytest.approx((float(f1(output, target)), *ends), abs=1e-5)
+    assert scores["accuracy"] == pytest.approx(scores["marked"], abs=1e-6)
+    assert 0 < scores["accuracy"][0] < 1
+
+
+def test_judging_asks_the_model_once_for_loss_and_metrics() -> None:
+    source = conll_splits(io.StringIO("the DET\ncat NOUN\n\n" * 10), validation_share=0, test_share=0).train
+    recipe = thalweg.Recipe(
+        data=thalweg.Splits(train=source), model=partial(Tagger, 9, 2), objective=Tagging(0.1), metrics={"f1": f1}
+    )
+    model, calls = Tagger(9, 2), []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    seen = Judge.of(recipe).scores(model, source, torch.device("cpu"))
+    assert len(calls) == len(source.ordered(1, None))
+    alone = Judge.of(recipe.but(metrics={})).scores(model, source, torch.device("cpu"))
+    assert seen["loss"] == alone["loss"]
 
 
 @pytest.mark.parametrize(

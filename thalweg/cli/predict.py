@@ -22,6 +22,8 @@ def predict(
 ) -> int:
     """Predict the rows of a file, images, words, recordings or nodes; the result is CSV: own columns, then prediction.
 
+    Of words with tags it is the file itself with other tags, where --output ends in .conllu or .conll.
+
     Parameters
     ----------
     run
@@ -46,17 +48,18 @@ def predict(
     from thalweg.core.files import check_writable, write_bytes
     from thalweg.recipes import load_run
     from thalweg.recipes import predict as predict_table
-    from thalweg.recipes.predict import open_rows
+    from thalweg.recipes.predict import open_rows, writer_of
 
     if output is not None:
         check_writable(output)
     loaded = load_run(find_run(run, out))
     rows = open_rows(loaded, file)
+    written = writer_of(loaded, rows, output, proba)
     with decoding_shown(quiet=False):
         frame = predict_table(loaded, rows, proba=proba, calibrated=calibrated, device=device)
-    text = frame.to_csv(index=False)
+    data = written(frame)
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(data.decode())
     else:
-        write_bytes(output, text.encode())
+        write_bytes(output, data)
     return 0

@@ -61,12 +61,13 @@ class NodeSource:
         nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]
         return {"label": self.labels[nodes].numpy(force=True)}
 
-    def judged(self, output: Nest) -> tuple[Nest, Nest] | None:
+    def judged(self, outputs: list[Nest], targets: list[Nest]) -> tuple[Nest, Nest, None] | None:
         """The outputs and labels of this split's own nodes; None where the output does not go by nodes."""
+        (output,) = outputs
         if any(not tensor.dim() or len(tensor) != len(self.mask) for tensor in leaves(output)):
             return None
         own = (self.mask != 0).cpu()
-        return map_tensors(lambda tensor: tensor.cpu()[own], (output, self.labels))
+        return *map_tensors(lambda tensor: tensor.detach().cpu()[own], (output, self.labels)), None
 
     def take(self, ids: Any) -> Self:
         nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]

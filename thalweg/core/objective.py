@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MethodType, NoneType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -161,6 +161,18 @@ class PlainLoss:
         return value.reshape(())
 
 
+@runtime_checkable
+class OfOutput(Protocol):
+    """An objective that takes nothing of the model but its output for x, and can be given that instead of the model.
+
+    Where metrics read the output too, the model is then asked once for all of them.
+    """
+
+    def of_output(self, output: Any, target: Nest, moment: Moment) -> Losses:
+        """The losses of a batch `(x, target)` whose output is known."""
+        ...
+
+
 @dataclass(frozen=True)
 class MarkedObjective:
     """A function marked by `@objective`, called with as many arguments as it takes, its answer made `Losses`."""
@@ -181,6 +193,12 @@ class MarkedObjective:
         answer = self.function(*(model, batch, moment)[: self.arguments])
         losses = answer if isinstance(answer, Losses) else Losses(answer)
         return self._checked(losses, batch)
+
+    def of_output(self, output: Any, batch: Nest, moment: Moment) -> Losses | None:
+        """The answer for a batch whose output is known; None where it takes more of the model than that."""
+        if not isinstance(self.function, OfOutput):
+            return None
+        return self._checked(self.function.of_output(output, pair(batch)[1], moment), batch)
 
     def _checked(self, losses: Losses, batch: Nest) -> Losses:
         value, weight, unit = losses

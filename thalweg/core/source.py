@@ -135,6 +135,19 @@ class Scaled(Source, Protocol):
 
 
 @runtime_checkable
+class Judged(Source, Protocol):
+    """A source whose batches hold more than is judged: other nodes of the graph, padding, words without a tag."""
+
+    def judged(self, outputs: list[Nest], targets: list[Nest]) -> "tuple[Nest, Nest, np.ndarray | None] | None":
+        """Output and target of each thing that is judged, of the batches of all examples in their own order.
+
+        Behind them the unit that each is of, which intervals resample whole, None where each is its own. None in place
+        of all where this source has nothing to choose, or outputs are of another form than its targets.
+        """
+        ...
+
+
+@runtime_checkable
 class Altering(Source, Protocol):
     """A source that changes examples while they are trained on."""
 

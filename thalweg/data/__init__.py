@@ -7,6 +7,7 @@ from thalweg.data.augmented import Augmented, AugmentedStream, augment
 from thalweg.data.bundled import BUNDLED, Bundled, bundled
 from thalweg.data.conll import holds_conll, read_conll
 from thalweg.data.conll_loading import conll_splits
+from thalweg.data.conll_writing import retagged
 from thalweg.data.encoding import Encoding, fit_encoding
 from thalweg.data.geometric import from_geometric
 from thalweg.data.graph_encoding import GraphEncoding, GraphSchema
@@ -126,6 +127,7 @@ __all__ = [
     "read_rows",
     "read_table",
     "recording_splits",
+    "retagged",
     "sequences_of",
     "tag_frame",
     "text_column",

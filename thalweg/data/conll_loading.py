@@ -13,7 +13,7 @@ from thalweg.core.notices import notice
 from thalweg.core.source import Splits
 from thalweg.core.tokens import NO_TARGET
 from thalweg.core.wording import counted
-from thalweg.data.conll import NOT_TAGGED, Conll, read_conll
+from thalweg.data.conll import NOT_TAGGED, Conll, read_conll, read_words
 from thalweg.data.encoding import Encoding
 from thalweg.data.holdout import PARTS, hold_out
 from thalweg.data.places import listed, where
@@ -25,6 +25,8 @@ from thalweg.data.table import Table
 from thalweg.data.table_source import TableSource
 
 NAMES = {"train": ("train",), "validation": ("dev", "valid", "val"), "test": ("test",)}
+DOCUMENT = "document"
+"""The column of a frame that says which document a sentence is of."""
 ENDINGS = (".conllu", ".conll", ".conllu.gz", ".conll.gz", ".iob", ".bio")
 
 
@@ -40,6 +42,7 @@ def conll_splits(
     lower: bool = True,
     longest: int | None = None,
     tokens: int | None = None,
+    documents: bool = True,
     validation_share: float | int = 0.2,
     test_share: float | int = 0.2,
     seed: int = 0,
@@ -47,9 +50,11 @@ def conll_splits(
     r"""The splits of sentences with a tag for each word: of a file, or of a folder with files named train, dev, test.
 
     What `validation_path` and `test_path` do not give is held out of the sentences of `path`, or is None where the
-    other was given. Columns count from 1 (`read_conll`); `size`, `fewest` and `lower` are those of the words'
-    vocabulary (small letters, for capitals are in the shape of a word); `longest` cuts sentences off; `tokens` is how
-    many positions a training batch may have. A word tagged `_` has no target. Each split is a `SequenceSource`.
+    other was given. Where the file marks `documents` (`# newdoc`, `-DOCSTART-`), each is held out as a whole, and
+    intervals resample documents; False deals single sentences. Columns count from 1 (`read_conll`); `size`, `fewest`
+    and `lower` are those of the words' vocabulary (small letters, for capitals are in the shape of a word); `longest`
+    cuts sentences off; `tokens` is how many positions a training batch may have. A word tagged `_` has no target. Each
+    split is a `SequenceSource`.
 
     >>> import io
     >>> file = io.StringIO("The DET\ncat NOUN\n\nA DET\ndog NOUN\n\n" * 10)
@@ -63,7 +68,9 @@ def conll_splits(
         name: read_conll(one, tokens=tokens_column, tags=tags_column) for name, one in paths.items() if one is not None
     }
     target = _target(read["train"])
-    schema = Schema((), target)
+    parts = 1 + (validation_share > 0) + (test_share > 0) if len(read) == 1 else 1
+    grouped = documents and _by_document(read["train"], parts)
+    schema = Schema((), target, group=DOCUMENT if grouped else None)
     of_words, of_tags = columns = read["train"].columns
     sequences = SequenceSchema("words", schema, None, "words", size, fewest, lower, longest, columns)
     notice(
@@ -102,13 +109,10 @@ def judged_sentences(data: Any, encoding: SequenceEncoding, labelled: bool = Tru
             raise DataError(f"{'Sentences' if len(data) else 'There'} are none: give lists of words, none empty.")
         return _source(frame, encoding.schema, encoding, None)
     columns = encoding.schema.columns or (1, 2)
-    try:
-        frame = read_conll(data, tokens=columns[0], tags=columns[1], tagged=labelled).frame
-    except ValueError as error:
-        if labelled or "is no column" not in str(error):
-            raise
-        frame = read_conll(data, tagged=False).frame  # a file of words alone
-    return _source(frame, encoding.schema, encoding, None)
+    read = read_conll(data, tokens=columns[0], tags=columns[1]) if labelled else read_words(data, columns)
+    if labelled and encoding.schema.group is not None and DOCUMENT not in read.frame:
+        notice("The file marks no documents, as the one trained on does: intervals resample its sentences one by one.")
+    return _source(read.frame, encoding.schema, encoding, None)
 
 
 def _paths(path: Any, validation: Any, test: Any) -> dict[str, Any]:
@@ -134,18 +138,33 @@ def _paths(path: Any, validation: Any, test: Any) -> dict[str, Any]:
     return {"train": first["train"], "validation": validation or first["validation"], "test": test or first["test"]}
 
 
+def _by_document(read: Conll, splits: int) -> bool:
+    """Whether sentences go by document: where these are marked, and enough of them; both are said."""
+    if DOCUMENT not in read.frame:
+        return False
+    count = read.frame[DOCUMENT].nunique()
+    if count < splits:
+        notice(f"The file marks {counted(count, 'document')}, too few for {splits} splits: they go by sentence.")
+        return False
+    notice(
+        f"The file marks {counted(count, 'document')}: the sentences of one stay together. documents=false deals "
+        "single sentences."
+    )
+    return True
+
+
 def _target(read: Conll) -> Target:
     counts = Counter(chain.from_iterable(read.frame["tags"]))
     counts.pop(NOT_TAGGED, None)
     if len(counts) < 2:
         held = f"the only tag {next(iter(counts))!r}" if counts else f"no tag but {NOT_TAGGED!r}"
         raise DataError(
-            f"Column {read.columns[1]} holds {held}, so that there is nothing to learn. Name another: tags=N."
+            f"Column {read.columns[1]} holds {held}, so that there is nothing to learn. Name another: tags_column=N."
         )
     if len(counts) > 500 and 2 * len(counts) > counts.total():
         raise DataError(
             f"Column {read.columns[1]} holds {len(counts):,} different tags for {counts.total():,} words, such as "
-            f"{next(iter(counts))!r}, so that it is no column of tags. Name another: tags=N."
+            f"{next(iter(counts))!r}, so that it is no column of tags. Name another: tags_column=N."
         )
     return Target(("tag",), TargetKind.CLASSES, tuple(sorted(counts)))
 
@@ -155,7 +174,8 @@ def _source(
 ) -> SequenceSource:
     """All sentences of a frame; one that was read without tags has none."""
     n = len(frame)
-    table = Table(schema.table, np.zeros((n, 0)), np.zeros((n, 0), dtype=np.int64), frame.index)
+    group = frame[DOCUMENT].to_numpy(dtype=str) if schema.group is not None and DOCUMENT in frame else None
+    table = Table(schema.table, np.zeros((n, 0)), np.zeros((n, 0), dtype=np.int64), frame.index, group=group)
     about = TableSource(frame, table, Encoding(schema.table, (), (), ()), np.arange(n))
     content = list(frame["tokens"])
     tags = _tags(frame, schema) if "tags" in frame else None
@@ -171,16 +191,22 @@ def _tags(frame: pd.DataFrame, schema: SequenceSchema) -> Ragged:
         held = sorted({tag for tags in frame["tags"] for tag in tags if tag not in place})
         raise DataError(
             f"The sentences at {where(frame.index, unknown, 3)} hold the tags {listed(held, 5)}, which the training "
-            f"sentences never do ({listed(list(map(str, schema.target.labels)), 8)}). Correct them, or check tags=N."
+            f"sentences never do ({listed(list(map(str, schema.target.labels)), 8)}). Correct them, or check "
+            "tags_column."
         )
     return Ragged.of([[place[tag] for tag in tags] for tags in frame["tags"]], np.int64)
+
+
+def _size(split: SequenceSource) -> str:
+    held = f"{counted(len(split), 'sentence')} of {int(split.lengths.sum()):,} words"
+    groups = split.meta(np.arange(len(split))).get("group")
+    return held if groups is None else f"{held} in {counted(len(np.unique(groups)), 'document')}"
 
 
 def _announce(splits: list[SequenceSource | None]) -> None:
     said = []
     for name, split in zip(PARTS, splits, strict=True):
-        held = "none" if split is None else f"{counted(len(split), 'sentence')} of {int(split.lengths.sum()):,} words"
-        said.append(f"{name} {held}")
+        said.append(f"{name} {'none' if split is None else _size(split)}")
     notice(f"Split: {'; '.join(said)}.")
     for name, split in zip(PARTS, splits, strict=True):
         if split is not None:

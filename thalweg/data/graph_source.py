@@ -109,10 +109,12 @@ class GraphSource(NodeSource):
         encoding = _fit(self.nodes, self.target, self.encoding.schema, self._places(train_ids))
         return replace(_encoded(self.graph, self.nodes, self.target, encoding, np.zeros(0, bool)), mask=self.mask)
 
-    def judged(self, output: Nest) -> tuple[Nest, Nest] | None:
+    def judged(self, outputs: list[Nest], targets: list[Nest]) -> tuple[Nest, Nest, None] | None:
         """The outputs and labels of these nodes, in the target's own units."""
-        own = NodeSource.judged(self, output)
-        return own if own is None or not isinstance(own[0], Tensor) else (self.restore(own[0]), self.restore(own[1]))
+        own = NodeSource.judged(self, outputs, targets)
+        if own is None or not isinstance(own[0], Tensor):
+            return own
+        return self.restore(own[0]), self.restore(own[1]), None
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units; of targets with a mask the targets alone."""

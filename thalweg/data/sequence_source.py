@@ -44,7 +44,7 @@ class SequenceSource:
     what is known of each: its target, group and time; its `ids` say which sequences this source has. `tags` are the
     classes of each position, where these are the target. Training batches hold `batch_size` sequences of like length,
     or as many as keep count times longest within `tokens`. It keeps core's protocols `Source`, `Indexed`, `Batched`,
-    `Counted`, `Ordered`, `Described`, `Fitted` and `Restoring`.
+    `Counted`, `Ordered`, `Described`, `Fitted`, `Judged` and `Restoring`.
 
     >>> from thalweg.data.text_table import text_splits
     >>> mails = pd.DataFrame({"spam": [1, 0] * 10})
@@ -191,6 +191,22 @@ class SequenceSource:
         if self.schema.kind == "frames" and PATH in self.rows:
             return [str(path) for path in self.rows[PATH].iloc[np.asarray(ids, dtype=np.int64)]]
         return self.about.where(ids)
+
+    def judged(
+        self, outputs: list[Nest], targets: list[Nest]
+    ) -> tuple[Tensor, Tensor, Int[np.ndarray, " position"]] | None:
+        """Scores and classes of all positions that have a target, with their sentence, or the group that this is of.
+
+        None where a sequence has one target, or outputs do not go by position.
+        """
+        pairs: list[tuple[Any, Any]] = list(zip(outputs, targets, strict=True))
+        if self.tags is None or any(not isinstance(o, Tensor) or o.shape[:2] != y.shape for o, y in pairs):
+            return None
+        kept = [y != NO_TARGET for _, y in pairs]
+        own = [torch.cat([one[k].detach().cpu() for one, k in zip(of, kept, strict=True)]) for of in (outputs, targets)]
+        group = self.meta(np.arange(len(self))).get("group")
+        units = np.arange(len(self)) if group is None else np.unique(group, return_inverse=True)[1]
+        return own[0], own[1], np.repeat(units, torch.cat([k.sum(1).cpu() for k in kept]).numpy())
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units; of targets with weights the targets alone."""

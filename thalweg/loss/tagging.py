@@ -49,7 +49,10 @@ class Tagging(nn.Module):
 
     def forward(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
         x, y = pair(batch)
-        output = apply(model, x)
+        return self.of_output(apply(model, x), y, moment)
+
+    def of_output(self, output: Any, y: Any, moment: Moment) -> Losses:
+        """The same of a batch whose output is known."""
         _check(output, y, self.class_weights)
         smoothing = self.label_smoothing if moment.training else 0.0
         weights = None if self.class_weights is None else self.class_weights.to(output.dtype)

@@ -44,8 +44,13 @@ class WeightedLoss(nn.Module):
         self.likelihood, self.bare = trained, judged
 
     def forward(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
-        x, (y, weight) = _parts(batch)
-        values = (self.likelihood if moment.training else self.bare)(apply(model, x), y)
+        x, target = _parts(batch)
+        return self.of_output(apply(model, x), target, moment)
+
+    def of_output(self, output: Any, target: Any, moment: Moment) -> Losses:
+        """The same of a batch whose output is known; its target is `(y, weight)`."""
+        y, weight = target
+        values = (self.likelihood if moment.training else self.bare)(output, y)
         values = values.flatten(1).mean(1) if values.dim() > 1 else values
         if (counted := self._counted(y)) is not None:
             counted = counted.to(values)

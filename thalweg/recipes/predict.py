@@ -1,6 +1,6 @@
 """predict: (Run, table, images, recordings, graph) -> predictions beside the rows, by the run's own preprocessing."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,15 @@ def open_rows(run: Run, file: str) -> Any:
     """What `predict` is given for a file: its rows, read as the run's own table was; of other data its path."""
     kind, encoding = _kind_of(run)
     return kind.opened(file, encoding)
+
+
+def writer_of(run: Run, rows: Any, output: Path | None, proba: bool) -> "Callable[[DataFrame], bytes]":
+    """What turns the predictions on rows, as `open_rows` gave them, into the bytes of a file, by that file's name.
+
+    Raises `RecipeError` where such a file cannot hold them.
+    """
+    kind, encoding = _kind_of(run)
+    return kind.writer(rows, encoding, output, proba)
 
 
 def judge_file(run: Run, file: str, device: str = "auto") -> Scores:

@@ -47,6 +47,7 @@ DATA_KEYS = (
     "validation",
     "tokens_column",
     "tags_column",
+    "documents",
     "pattern",
     "rate",
     "mels",

@@ -63,7 +63,7 @@ def read_evidence(folder: Path) -> Evidence:
         recipe=read_object(folder / "recipe.json"),
         history=_read_lines(folder / "metrics.jsonl"),
         evaluation=evaluation,
-        target=mapping(mapping(preprocessing.get("schema")).get("target")) or mapping(evaluation.get("target")),
+        target=_target_of(mapping(preprocessing.get("schema"))) or mapping(evaluation.get("target")),
         finding=read_object(folder / "finding.json"),
         proofs=[read_object(file) for file in sorted((folder / "proofs").glob("*.json"))],
         diary=read_object(folder / "diary.json"),
@@ -137,6 +137,12 @@ def scores_of(evaluation: Any) -> dict[str, dict[str, dict[str, Any]]]:
         split: {name: score for name, score in scores.items() if isinstance(score, dict)}
         for split, scores in splits.items()
     }
+
+
+def _target_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """What is predicted, by a schema; those of sequences and graphs have it in the schema of the table beside them."""
+    holders = (schema, mapping(schema.get("table")), mapping(schema.get("columns")))
+    return next((target for holder in holders if (target := mapping(holder.get("target")))), {})
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:

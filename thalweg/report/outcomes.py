@@ -49,7 +49,7 @@ class Residual:
 
 
 def read_guesses(file: Path, target: dict[str, Any]) -> list[Guess]:
-    r"""The predicted classes of a file; rows without a true class are left out.
+    r"""The predicted classes of a file; rows without a true class, or without a predicted one, are left out.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "test.csv"
@@ -63,7 +63,7 @@ def read_guesses(file: Path, target: dict[str, Any]) -> list[Guess]:
         return [
             Guess(place, _canonical(row[truth]), _canonical(row[guess]), decimal(row[share]))
             for place, row in enumerate(rows)
-            if row[truth].strip()
+            if row[truth].strip() and row[guess].strip()
         ]
 
 

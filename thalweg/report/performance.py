@@ -131,7 +131,22 @@ def _classes(evidence: Evidence, guesses: list[Guess], split: str, note: str = "
     if len(names) > MOST_NUMBERED:
         right.append(Prose("The darker a cell, the larger the share of the true class.", quiet=True))
     right += [Prose(note, quiet=True)] if note else []
-    return Section("classes", "Which classes are taken for which", [Beside([chart], right)])
+    each = Table(["class", "rows", "recall", "precision", "F1"], _each_class(matrix, names), plain=(0,))
+    return Section(
+        "classes", "Which classes are taken for which", [Beside([chart], right), Folded("Each class", [each])]
+    )
+
+
+def _each_class(matrix: list[list[int]], names: list[str]) -> list[list[str]]:
+    """Of each class that has rows, or was predicted: its rows, the share that was found, the share that was right."""
+    guessed = [sum(column) for column in zip(*matrix, strict=True)]
+    rows = []
+    for i, name in enumerate(names):
+        hits, own = matrix[i][i], sum(matrix[i])
+        if own or guessed[i]:
+            shares = ((hits, own), (hits, guessed[i]), (2 * hits, own + guessed[i]))
+            rows.append([clean(name, 60), f"{own:,}", *(f"{a / b:.3f}" if b else "–" for a, b in shares)])
+    return rows
 
 
 def _calibration(evidence: Evidence, guesses: list[Guess], split: str) -> Section:

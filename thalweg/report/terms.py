@@ -15,7 +15,8 @@ TERMS: dict[str, str] = {
 """A quantity of evaluation.json -> what it is."""
 
 INTERVAL = (
-    "In brackets: the 95 % interval, from drawing the rows anew; two splits whose intervals overlap may be alike."
+    "In brackets: the 95 % interval, from drawing the rows anew, or the groups and sentences that they come in; two "
+    "splits whose intervals overlap may be alike."
 )
 
 

@@ -66,8 +66,8 @@ def evaluate_model(model: nn.Module, recipe: Recipe, source: Source, device: tor
     seen = judge.observe(model, source, device)
     scores = {"loss": ExampleLosses.of(seen.losses, source).mean(level)}
     if judge.plain:
-        output, target = joined(seen.outputs, seen.targets, source)
-        groups = _units(source, count_examples((output, target)))
+        output, target, units = joined(seen.outputs, seen.targets, source)
+        groups = _units(source, count_examples((output, target))) if units is None else units
         for name, metric in judge.plain.items():
             scores[name] = _metric(name, metric, output, target, groups, level)
     marked = {name: ExampleLosses.of(losses, source) for name, losses in seen.marked.items()}

@@ -100,7 +100,7 @@ class Judge:
         seen = self.observe(model, source, device, moment, at_hand)
         scores = {"loss": mean_of(seen.losses)}
         if self.plain:
-            output, target = joined(seen.outputs, seen.targets, source)
+            output, target, _ = joined(seen.outputs, seen.targets, source)
             for name, metric in self.plain.items():
                 scores[name] = float(measured(name, metric, output, target).double().mean())
         return scores | {name: mean_of(losses) for name, losses in seen.marked.items()}
@@ -205,11 +205,15 @@ class Judge:
             x, y = pair(batch)
             output = apply(model, x)
             seen.losses.append(detached(values_of(self.objective.loss, output, y, self.singly)))
+        elif self.plain:
+            x, y = self._pair(batch)
+            output = apply(model, x)
+            losses = self.objective.of_output(output, batch, moment)
+            seen.losses.append(detached(self.objective(model, batch, moment) if losses is None else losses))
         else:
             seen.losses.append(detached(self.objective(model, batch, moment)))
         if self.plain:
-            x, y = self._pair(batch)
-            seen.outputs.append(output if isinstance(self.objective, PlainLoss) else apply(model, x))
+            seen.outputs.append(output)
             seen.targets.append(y)
         for name, metric in self.marked.items():
             seen.marked[name].append(detached(metric(model, batch, moment)))

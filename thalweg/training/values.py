@@ -3,17 +3,17 @@
 import copy
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.nest import Nest, count_examples, describe, leaves, map_tensors
-from thalweg.core.nodes import NodeSource
 from thalweg.core.objective import Losses, PlainLoss, counted_targets
 from thalweg.core.signature import defaults_of
-from thalweg.core.source import Restoring, Source
+from thalweg.core.source import Judged, Restoring, Source
 
 Metric = Callable[[Any, Any], Any]
 MOST_SINGLY = 4096
@@ -120,8 +120,20 @@ def measured(name: str, metric: Metric, output: Nest, target: Nest) -> Tensor:
     )
 
 
-def joined(outputs: list[Nest], targets: list[Nest], source: Source) -> tuple[Nest, Nest]:
-    """All outputs and all targets of a split, on the CPU, in the target's own units; of a graph those of its nodes."""
+class Joined(NamedTuple):
+    """Outputs and targets of all that a split is judged by; `unit` is the cluster of each, where the split says it."""
+
+    output: Nest
+    target: Nest
+    unit: np.ndarray | None = None
+
+
+def joined(outputs: list[Nest], targets: list[Nest], source: Source) -> Joined:
+    """All outputs and all targets of a split, on the CPU, in the target's own units; of one that is `Judged` its own
+    nodes, or the positions that have a target.
+    """
+    if isinstance(source, Judged) and (own := source.judged(outputs, targets)) is not None:
+        return Joined(*own)
     try:
         output, target = _concatenated(outputs), _concatenated(targets)
     except (RuntimeError, IndexError, StopIteration) as error:
@@ -130,11 +142,9 @@ def joined(outputs: list[Nest], targets: list[Nest], source: Source) -> tuple[Ne
             f"{describe(outputs[-1])}. Where sequences are padded to each batch's longest, or the output is no tensor, "
             "mark the metric with @thalweg.objective: (model, batch) -> values."
         ) from error
-    if isinstance(source, NodeSource) and (own := source.judged(output)) is not None:
-        return own
     if isinstance(source, Restoring):
-        return source.restore(output), source.restore(target)
-    return output, target
+        return Joined(source.restore(output), source.restore(target))
+    return Joined(output, target)
 
 
 def _concatenated(parts: list[Nest]) -> Nest:

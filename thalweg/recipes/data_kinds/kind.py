@@ -171,6 +171,10 @@ class DataKind(ABC):
         """A split's own rows with predictions beside them."""
         return prediction_frame(source.rows, source.encoding, torch.cat(outputs), **shown)
 
+    def writer(self, rows: Any, encoding: Any, output: Path | None, all_probabilities: bool) -> Callable[[Any], bytes]:
+        """What turns the frame of predictions on `rows`, as `opened` gave them, into the bytes of a file: CSV."""
+        return lambda frame: frame.to_csv(index=False).encode()
+
     def check_model(self, settings: Settings, encoding: Any) -> None:
         """Refuse a built-in network that cannot read such data.
 

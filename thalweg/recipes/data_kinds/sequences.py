@@ -1,13 +1,17 @@
 """Sequences: texts, sentences whose words have tags, and recordings as frames."""
 
+import gzip
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from thalweg.core.errors import RecipeError
 from thalweg.core.source import Source, Splits
 from thalweg.core.tokens import NO_TARGET
 from thalweg.data import (
@@ -20,12 +24,13 @@ from thalweg.data import (
     holds_tags,
     holds_text,
     recording_splits,
+    retagged,
     sequences_of,
     tag_frame,
     text_splits,
 )
+from thalweg.data.conll_loading import ENDINGS as CONLL
 from thalweg.data.sequence_encoding import PLACES
-from thalweg.measure import tag_accuracy
 from thalweg.recipes.data_kinds.epochs import batch_size, sequence_epochs
 from thalweg.recipes.data_kinds.kind import DataKind, Outputs
 from thalweg.recipes.data_kinds.table import read_columns
@@ -134,13 +139,8 @@ class Tags(Sequences):
         return "tagging"
 
     def metrics(self, encoding: Any) -> dict[str, Any]:
-        return {"accuracy": tag_accuracy}
-
-    def fitting(self, encoding: Any) -> tuple[str, ...]:
-        return ("accuracy",)
-
-    def measured(self, metrics: Mapping[str, Any], encoding: Any) -> dict[str, Any]:
-        return {name: self.metrics(encoding)[name] for name in metrics}
+        """All but the area under the curve, which few ask of tags and which sorts every word once for each class."""
+        return {name: metric for name, metric in super().metrics(encoding).items() if name != "auc"}
 
     def class_numbers(self, source: Any) -> Tensor:
         return torch.cat([y[y != NO_TARGET] for _, y in source.batches(0, 0, None)])
@@ -150,10 +150,34 @@ class Tags(Sequences):
         return torch.cat([output[y != NO_TARGET] for output, (_, y) in pairs])
 
     def opened(self, file: str, encoding: Any) -> Any:
-        return file if file == "-" else Path(file)
+        """The path; what comes from the standard input is kept, for it may be read again to be written back."""
+        if file != "-":
+            return Path(file)
+        held = BytesIO(sys.stdin.buffer.read())
+        held.name = "<stdin>"
+        return held
 
     def frame(self, source: Any, outputs: list[Tensor], **shown: Any) -> Any:
         return tag_frame(source, outputs, **shown)
+
+    def writer(self, rows: Any, encoding: Any, output: Path | None, all_probabilities: bool) -> Callable[[Any], bytes]:
+        """CSV, or, into a file named as CoNLL is, the lines that were read with their tags replaced."""
+        if output is None or not output.name.lower().endswith(CONLL):
+            return super().writer(rows, encoding, output, all_probabilities)
+        if all_probabilities:
+            raise RecipeError(
+                f"{output.name} is to be CoNLL, which has one column for the tag of a word and none for the "
+                "probabilities of --proba. Leave --proba out, or write a table: --output tags.csv."
+            )
+        columns = encoding.schema.columns or (1, 2)
+
+        def written(frame: Any) -> bytes:
+            if isinstance(rows, BytesIO):
+                rows.seek(0)
+            data = retagged(rows, frame["prediction"].tolist(), columns)
+            return gzip.compress(data, mtime=0) if output.suffix.lower() == ".gz" else data
+
+        return written
 
 
 class Recordings(Sequences):
