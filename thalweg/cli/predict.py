@@ -2,11 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from thalweg.cli.options import File
+
+if TYPE_CHECKING:
+    from thalweg.recipes.decoded import Decoding
+    from thalweg.training import Run
+
+
+TABLES = (".csv", ".tsv", ".parquet")
+"""Endings of an output that is a table, also where outputs are texts."""
 
 
 def predict(
@@ -17,6 +25,10 @@ def predict(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     proba: Annotated[bool, Parameter(negative="")] = False,
     calibrated: Annotated[bool, Parameter(negative="")] = False,
+    beam: int | None = None,
+    nbest: int | None = None,
+    length_penalty: float | None = None,
+    longest: int | None = None,
     out: Path = Path("runs"),
     device: str = "auto",
 ) -> int:
@@ -38,6 +50,14 @@ def predict(
         The probability of every class.
     calibrated
         Probabilities at the temperature that was fitted on validation.
+    beam
+        Of a run on pairs: how many outputs are searched side by side (5); 1 takes the likeliest token at each step.
+    nbest
+        Of a run on pairs: how many outputs of each source are given (1), each after the score it is ranked by.
+    length_penalty
+        Of a run on pairs: 1 ranks outputs by their mean log-likelihood a token, 0 by its sum (1).
+    longest
+        Of a run on pairs: the most tokens of an output (twice those of its source, and 20).
     out
         The folder that holds the run folders.
     device
@@ -48,18 +68,62 @@ def predict(
     from thalweg.core.files import check_writable, write_bytes
     from thalweg.recipes import load_run
     from thalweg.recipes import predict as predict_table
-    from thalweg.recipes.predict import open_rows, writer_of
+    from thalweg.recipes.decoded import Decoding
+    from thalweg.recipes.predict import decodes, open_rows, writer_of
 
     if output is not None:
         check_writable(output)
+    decoding = decoding_of(beam=beam, nbest=nbest, length_penalty=length_penalty, longest=longest)
     loaded = load_run(find_run(run, out))
+    if decodes(loaded) and not (proba or calibrated) and (output is None or output.suffix not in TABLES):
+        return write_lines(loaded, file, output, decoding or Decoding(), device)
     rows = open_rows(loaded, file)
     written = writer_of(loaded, rows, output, proba)
     with decoding_shown(quiet=False):
-        frame = predict_table(loaded, rows, proba=proba, calibrated=calibrated, device=device)
+        frame = predict_table(loaded, rows, proba=proba, calibrated=calibrated, decoding=decoding, device=device)
     data = written(frame)
     if output is None:
         sys.stdout.write(data.decode())
     else:
         write_bytes(output, data)
     return 0
+
+
+def decoding_of(**said: int | float | None) -> "Decoding | None":
+    """What the options say of decoding, None where they say nothing; a beam is as wide as outputs are asked for."""
+    from thalweg.recipes.decoded import Decoding
+
+    given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    if "nbest" in given and "beam" not in given:
+        given["beam"] = max(Decoding().beam, given["nbest"])
+    return Decoding(**given) if given else None
+
+
+def write_lines(run: "Run", file: str, output: Path | None, decoding: "Decoding", device: str) -> int:
+    """Write the outputs for the lines of a file, a line each; of several for one line each after its score and a tab.
+
+    What comes from the standard input is answered line by line, so that a pipe or a person need not wait for its end.
+    """
+    from thalweg.core.files import write_bytes
+    from thalweg.recipes.predict import translate
+
+    lines = (line.rstrip("\r\n") for line in sys.stdin) if file == "-" else lines_in(file)
+    several = decoding.nbest > 1
+    made: list[str] = []
+    for outputs in translate(run, lines, decoding, device):
+        told = [f"{one.score:.4f}\t{one.text}" if several else one.text for one in outputs]
+        if output is None:
+            sys.stdout.writelines(f"{line}\n" for line in told)
+            sys.stdout.flush()
+        else:
+            made += told
+    if output is not None:
+        write_bytes(output, "".join(f"{line}\n" for line in made).encode())
+    return 0
+
+
+def lines_in(file: str) -> list[str]:
+    """The sources that a file holds, a line or a row each; an empty one stays in its place."""
+    from thalweg.data.source_reading import read_sources
+
+    return [text or "" for text in read_sources(Path(file), "source")["source"]]

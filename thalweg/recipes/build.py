@@ -116,10 +116,10 @@ def _check_objective(settings: Settings, kind: DataKind, encoding: Any) -> None:
     """Refuse a likelihood of the built-in ones that is not of this target's kind."""
     said, due = settings["objective"]["kind"], kind.likelihood(encoding)
     if said != due and ":" not in said:
+        name, held = kind.target(encoding)
         raise RecipeError(
-            f"{settings.place('objective', 'kind')}the target {', '.join(encoding.schema.target.names)} holds "
-            f"{encoding.schema.target.kind}, whose likelihood is '{due}', not '{said}'. Leave [objective] kind out, or "
-            "say --task."
+            f"{settings.place('objective', 'kind')}the target {name} holds {held}, whose likelihood is '{due}', not "
+            f"'{said}'. Leave [objective] kind out, or say --task."
         )
 
 
@@ -128,16 +128,16 @@ def _check_metrics(settings: Settings, kind: DataKind, encoding: Any, metrics: M
     fitting = kind.fitting(encoding)
     for name in metrics:
         if name not in fitting:
+            target, held = kind.target(encoding)
             raise RecipeError(
-                f"{settings.place('fit', 'metrics')}'{name}' does not measure the target "
-                f"{', '.join(encoding.schema.target.names)}, which holds {encoding.schema.target.kind}. Name of "
-                f"{', '.join(fitting)}, or say --task."
+                f"{settings.place('fit', 'metrics')}'{name}' does not measure the target {target}, which holds {held}. "
+                f"Name of {', '.join(fitting)}, or say --task."
             )
 
 
 def sizes(kind: DataKind, encoding: Any, model: str, learned_variance: bool = False) -> dict[str, Any]:
     """What the data decide of a model: how many inputs, channels or words, how many outputs."""
-    outputs = encoding.schema.target.outputs * (2 if learned_variance else 1)
+    outputs = kind.outputs(encoding) * (2 if learned_variance else 1)
     return kind.sizes(encoding, outputs, model) | {"outputs": outputs}
 
 
@@ -158,5 +158,5 @@ def _with_balanced_weights(settings: Settings, kind: DataKind, train: Any) -> Se
     """`class_weights = "balanced"` as numbers, from the labels of the training rows."""
     if settings["objective"].get("class_weights") != "balanced":
         return settings
-    weights = balanced_weights(kind.class_numbers(train), train.encoding.schema.target.outputs)
+    weights = balanced_weights(kind.class_numbers(train), kind.outputs(train.encoding))
     return settings.with_value("objective", "class_weights", weights, settings.place("objective", "class_weights"))

@@ -1,20 +1,21 @@
 """What a finished run is worth: its scores on every split, its calibration, its predictions; kept in the run folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from thalweg.core.convert import Batching, as_source
+from thalweg.core.convert import Batching, as_source, loaded
 from thalweg.core.files import own_folder, write_json, write_own
-from thalweg.core.source import Source
-from thalweg.data import ImageSource, TargetKind
+from thalweg.core.source import Source, plain_of
+from thalweg.data import ImageSource
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
 from thalweg.recipes.augmenting import augmented_examples
-from thalweg.recipes.data_kinds import kind_of_source
+from thalweg.recipes.data_kinds import Concluded, kind_of_source, kind_reading
 from thalweg.recipes.inside import look_inside
 from thalweg.recipes.pairs import Pairs, pairs_of
-from thalweg.recipes.predict import batch_outputs
+from thalweg.recipes.predict import batch_outputs, outputs_on
 from thalweg.recipes.shown import keep_shown
 from thalweg.training import Recipe, Run, evaluate
 
@@ -54,7 +55,11 @@ def quantities(recipe: Recipe) -> tuple[str, ...]:
 def scored_names(recipe: Recipe) -> list[str]:
     """The names that `Conclusion.flat` will have, before anything is trained."""
     splits = [split for split in SPLITS if getattr(recipe.data, split) is not None]
-    return [f"{split}.{name}" for split in splits for name in quantities(recipe)]
+    told = [f"{split}.{name}" for split in splits for name in quantities(recipe)]
+    encoding = getattr(plain_of(loaded(recipe.data.train)), "encoding", None)
+    kind = kind_reading(encoding)
+    more = () if kind is None else kind.score_names(encoding)
+    return told + [f"{split}.{name}" for split in splits if split != "train" for name in more]
 
 
 def conclude(run: Run, device: str = "auto") -> Conclusion:
@@ -64,13 +69,18 @@ def conclude(run: Run, device: str = "auto") -> Conclusion:
     sources = {name: _source(run, split, name) for name, split in splits.items() if split is not None}
     scores = {name: evaluate(run, source, device=device) for name, source in sources.items()}
     held_out: dict[str, Source] = {name: source for name, source in sources.items() if name != "train"}
-    pairs: dict[str, Pairs | None] = {
-        name: pairs_of(run, of) for name, of in held_out.items() if kind_of_source(of) is None
-    }
+    judged: dict[str, Concluded] = {}
+    pairs: dict[str, Pairs | None] = {}
+    for name, of in held_out.items():
+        if (kind := kind_of_source(of)) is None:
+            pairs[name] = pairs_of(run, of)
+        else:
+            judged[name] = kind.judge(of, outputs_on(run))
+            scores[name] |= judged[name].scores()
     known = [of for of in pairs.values() if of is not None]
     conclusion = Conclusion(scores, calibrate(run, sources, pairs), known[-1].about() if known else None)
     if run.path is not None:
-        _keep_predictions(run, held_out, pairs)
+        _keep_predictions(run, held_out, judged | {name: of for name, of in pairs.items() if of is not None})
         write_json(run.path / "evaluation.json", conclusion.to_json())
         _keep_looks(run, held_out)
     return conclusion
@@ -90,7 +100,8 @@ def calibrate(
     validation: Any
     judged: Any
     validation, judged = sources.get("validation"), sources.get("test", sources.get("validation"))
-    if kind_of_source(validation) is None or validation.encoding.schema.target.kind is not TargetKind.CLASSES:
+    kind = kind_of_source(validation)
+    if kind is None or not kind.classifies(validation.encoding):
         return None
     return _calibrated(*_logits_and_labels(run, validation), *_logits_and_labels(run, judged))
 
@@ -126,16 +137,11 @@ def _keep_looks(run: Run, held_out: dict[str, Source]) -> None:
         write_json(run.path / "augmentation.json", examples, indent=None)
 
 
-def _keep_predictions(run: Run, held_out: dict[str, Source], pairs: dict[str, Pairs | None]) -> None:
+def _keep_predictions(run: Run, held_out: dict[str, Source], judged: Mapping[str, Concluded | Pairs]) -> None:
     """The predictions on what was held out, beside the rows or the inputs themselves."""
     assert run.path is not None
-    for name, source in held_out.items():
-        if (kind := kind_of_source(source)) is not None:
-            frame = kind.frame(source, batch_outputs(run, source))
-            if isinstance(source, ImageSource):
-                keep_shown(own_folder(run.path / "predictions"), name, source, frame)
-        elif (of := pairs[name]) is not None:
-            frame = of.frame()
-        else:
-            continue
+    for name, of in judged.items():
+        source, frame = held_out[name], of.frame()
+        if isinstance(source, ImageSource):
+            keep_shown(own_folder(run.path / "predictions"), name, source, frame)
         write_own(own_folder(run.path / "predictions") / f"{name}.csv", frame.to_csv(index=False).encode())

@@ -13,7 +13,7 @@ from thalweg.core.kinds import check_arguments, check_name
 from thalweg.core.signature import argument_names
 from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian, Tagging
 from thalweg.measure.metrics import METRICS
-from thalweg.nn import Prepared, cnn, encoder, gat, gcn, mlp, rnn
+from thalweg.nn import Prepared, cnn, encoder, gat, gcn, mlp, rnn, rnn_seq2seq, transformer
 from thalweg.nn import pretrained as with_weights
 from thalweg.optim import AVERAGES, Grouped, optimizer_by_name, schedule_by_name
 from thalweg.recipes.construction import BESIDE, built, imported, kind_and_arguments, named, placed
@@ -28,6 +28,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "rnn": rnn,
     "gcn": gcn,
     "gat": gat,
+    "transformer": transformer,
+    "rnn-seq2seq": rnn_seq2seq,
 }
 OBJECTIVES: dict[str, Callable[..., nn.Module]] = {
     "gaussian": Gaussian,

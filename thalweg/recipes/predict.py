@@ -1,7 +1,6 @@
 """predict: (Run, table, images, recordings, graph) -> predictions beside the rows, by the run's own preprocessing."""
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +11,36 @@ from thalweg.core.device import resolve_device
 from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.files import damaged, read_object
 from thalweg.core.finite import all_finite
-from thalweg.core.nest import Nest, to_device
 from thalweg.core.notices import notice
-from thalweg.core.objective import apply
 from thalweg.core.source import Source
-from thalweg.data.places import listed
-from thalweg.recipes.data_kinds import DataKind, kind_reading
+from thalweg.data import judged_pairs
+from thalweg.recipes.data_kinds import DataKind, Outputs, kind_reading
+from thalweg.recipes.decoded import Decoding, Output, decoded
 from thalweg.training import Run, evaluate
 from thalweg.training.evaluate import Scores
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+MANY = 1024
+"""Lines of a list that are decoded together."""
+
 
 def predict(
-    run: Run, table: Any, *, proba: bool = False, calibrated: bool = False, device: str = "auto"
+    run: Run,
+    table: Any,
+    *,
+    proba: bool = False,
+    calibrated: bool = False,
+    decoding: Decoding | None = None,
+    device: str = "auto",
 ) -> "DataFrame":
     """The rows of a table (a path or a DataFrame) with `prediction`, and for classes `probability`, beside them.
 
-    Of a run on images: the images of a folder, a file, or a table of paths, each with its path or row; on recordings
-    likewise; on sentences with tags a file of words, each with a row; on a graph another one, all its nodes.
+    Of a run on pairs the lines of a file, or a list of texts, with `prediction` and `score` beside each, found as
+    `decoding` says. Of a run on images: the images of a folder, a file, or a table of paths, each with its path or row;
+    on recordings likewise; on sentences with tags a file of words, each with a row; on a graph another one, all its
+    nodes.
 
     The table is encoded by what the run's training rows said: means, categories, labels. A category never seen in
     training counts as none of those that were, and that is said. `proba` adds the probability of every class;
@@ -49,14 +58,50 @@ def predict(
     """
     kind, encoding = _kind_of(run)
     check_weights(run)
-    if (proba or calibrated) and encoding.task == "regression":
+    if (proba or calibrated) and not kind.has_probabilities(encoding):
         named = " and ".join(f"--{name}" for name, given in (("proba", proba), ("calibrated", calibrated)) if given)
-        target = listed(list(encoding.schema.target.names))
-        raise RecipeError(f"{target} is predicted as a number, which has no probabilities. Leave {named} out.")
+        target, held = kind.target(encoding)
+        raise RecipeError(f"'{target}' holds {held}, which have no probabilities. Leave {named} out.")
     heat = kept_temperature(run) if calibrated else 1.0
-    outputs = partial(_outputs, run, resolve_device(device))
+    outputs = outputs_on(run, resolve_device(device))
     rows = kind.opened(str(table), encoding) if isinstance(table, str | Path) else table
-    return kind.predicted(rows, encoding, outputs, all_probabilities=proba, temperature=heat)
+    if decoding is not None and not kind.decodes:
+        raise RecipeError(
+            f"This run reads {kind.plural} and decodes nothing. Leave the decoding out (--beam, --nbest)."
+        )
+    shown = {"decoding": decoding} if kind.decodes else {"all_probabilities": proba, "temperature": heat}
+    return kind.predicted(rows, encoding, outputs, **shown)
+
+
+def decodes(run: Run) -> bool:
+    """Whether a run's outputs are sequences, which are searched for."""
+    return _kind_of(run)[0].decodes
+
+
+def translate(
+    run: Run, lines: Iterable[str], decoding: Decoding | None = None, device: str = "auto"
+) -> Iterator[list[Output]]:
+    """The outputs for each line, as soon as some lines are there: the `nbest` of each, the best first.
+
+    An iterable of lines is read as far as it is needed, so that what answers a pipe answers line by line; of a list
+    many are decoded at once.
+
+    Raises `RunError` for a run whose outputs are not texts.
+    """
+    kind, encoding = _kind_of(run)
+    if not kind.decodes:
+        raise RunError(f"This run reads {kind.plural}; only one that was trained on pairs of texts puts out texts.")
+    check_weights(run)
+    outputs = outputs_on(run, resolve_device(device))
+    for some in _chunks(lines):
+        yield from decoded(outputs.model, judged_pairs(some, encoding, labelled=False), decoding, outputs.device)
+
+
+def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+    if isinstance(lines, list):
+        yield from (lines[start : start + MANY] for start in range(0, len(lines), MANY))
+    else:
+        yield from ([line] for line in lines)
 
 
 def open_rows(run: Run, file: str) -> Any:
@@ -145,11 +190,10 @@ def outputs_of(run: Run, source: Source) -> Tensor:
 
 def batch_outputs(run: Run, source: Source) -> list[Tensor]:
     """The same, batch by batch."""
-    device = next(run.model.parameters()).device
-    return _outputs(run, device, (x for x, _ in source.batches(0, 0, None)))
+    return outputs_on(run)(x for x, _ in source.batches(0, 0, None))
 
 
-def _outputs(run: Run, device: torch.device, batches: Iterable[Nest]) -> list[Tensor]:
-    model = run.model.to(device).eval()
-    with torch.no_grad():
-        return [apply(model, to_device(batch, device)).cpu() for batch in batches]
+def outputs_on(run: Run, device: torch.device | None = None) -> Outputs:
+    """What asks the best model of a run, on a device; by default where it is."""
+    device = next(run.model.parameters()).device if device is None else device
+    return Outputs(run.model.to(device).eval(), device)

@@ -58,6 +58,10 @@ DATA_KEYS = (
     "split",
     "directed",
     "edge_header",
+    "shared",
+    "copying",
+    "stress",
+    "categories",
 )
 CLOSED = {
     "data": DATA_KEYS,

@@ -12,7 +12,7 @@ from typing import Any
 from thalweg.core.errors import RecipeError, did_you_mean, shortened
 from thalweg.core.notices import collecting, notice
 from thalweg.recipes.build import recipe_from
-from thalweg.recipes.data_kinds import BUILT_IN
+from thalweg.recipes.data_kinds import BUILT_IN, is_built_in
 from thalweg.recipes.python_file import load_python
 from thalweg.recipes.settings import Settings, read_settings
 from thalweg.training import Recipe
@@ -49,15 +49,15 @@ def _loaded(
 ) -> Recipe:
     changes = [*assignments, *([] if seed is None else [f"fit.seed={seed}"])]
     elsewhere = path.suffix and path.parent != Path() and path.parent.is_dir()  # whose own error names its neighbours
-    if text not in BUILT_IN and not path.exists() and not elsewhere:
+    if not is_built_in(text) and not path.exists() and not elsewhere:
         raise RecipeError(_nowhere(text))
     if path.suffix == ".py":
         _refuse_data(text, data)
         return load_python(path, changes)
-    if text not in BUILT_IN and path.suffix == ".toml":
+    if not is_built_in(text) and path.suffix == ".toml":
         given = {"file": "recipe.toml", "text": _text(path)}
         return recipe_from(_over(read_settings(path), data, changes), path.stem, given, path.parent)
-    name = text if text in BUILT_IN else path.absolute().name.split(".")[0]
+    name = text.replace(":", "-") if is_built_in(text) else path.absolute().name.split(".")[0]
     return recipe_from(_over(Settings({"data": {"source": text}}), data, changes), name)
 
 

@@ -6,6 +6,7 @@ and predicted. What reads settings asks the kind and never which kind it is.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter
 from pathlib import Path
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.core.errors import RecipeError
-from thalweg.core.nest import Nest
-from thalweg.core.objective import is_objective
+from thalweg.core.nest import Nest, to_device
+from thalweg.core.objective import apply, is_objective
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Source, Splits
 from thalweg.data import TargetKind, prediction_frame
@@ -29,8 +30,47 @@ from thalweg.recipes.settings import Section, Settings
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Outputs = Callable[[Iterable[Nest]], list[Tensor]]
-"""What a model says of batches of inputs, on the CPU."""
+Score = tuple[float, float, float]
+"""A value and the ends of its interval."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a trained model, in evaluation mode on a device, says of batches of inputs, on the CPU."""
+
+    model: nn.Module
+    device: torch.device
+
+    def __call__(self, batches: Iterable[Nest]) -> list[Tensor]:
+        """The outputs of each batch."""
+        with torch.no_grad():
+            return [apply(self.model, to_device(batch, self.device)).cpu() for batch in batches]
+
+
+class Concluded(ABC):
+    """A split beside what a model says of it."""
+
+    @abstractmethod
+    def frame(self) -> "DataFrame":
+        """Its rows with predictions beside them."""
+
+    def scores(self) -> dict[str, Score]:
+        """Scores that are no metrics of outputs, by name, as `DataKind.score_names` says them beforehand."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Guessed(Concluded):
+    """A split beside a model's outputs for its examples."""
+
+    kind: "DataKind"
+    source: Any
+    outputs: Outputs
+
+    def frame(self) -> "DataFrame":
+        return self.kind.frame(self.source, self.outputs(x for x, _ in self.source.batches(0, 0, None)))
+
+
 OBJECTIVE = {TargetKind.CLASSES: "categorical", TargetKind.SOFT: "categorical", TargetKind.NUMBERS: "gaussian"}
 METRICS = {
     TargetKind.CLASSES: ("accuracy", "balanced_accuracy", "f1", "auc"),
@@ -46,8 +86,9 @@ class DataKind(ABC):
     """One kind of data; `known.py` lists them.
 
     `holds` is what a source of the kind holds ("a table"), `plural` what its keys are for ("tables"); `models` are the
-    built-in networks that read it, the first by default; `named` are its built-in data; `spelled` are the keys of
-    [data] that the loader calls otherwise; `augmentation` makes what [augmentation] says, None where nothing does.
+    built-in networks that read it, the first by default; `named` are its built-in data; `decodes` says that outputs are
+    sequences, which are searched for; `spelled` are the keys of [data] that the loader calls otherwise; `augmentation`
+    makes what [augmentation] says, None where nothing does.
     """
 
     name: ClassVar[str]
@@ -55,6 +96,7 @@ class DataKind(ABC):
     plural: ClassVar[str]
     models: ClassVar[tuple[str, ...]]
     named: ClassVar[tuple[str, ...]] = ()
+    decodes: ClassVar[bool] = False
     spelled: ClassVar[Mapping[str, str]] = {"test": "test_path", "split_seed": "seed"}
 
     @abstractmethod
@@ -166,6 +208,36 @@ class DataKind(ABC):
     def scored(self, source: Any, outputs: list[Tensor]) -> Tensor:
         """The outputs that go with `class_numbers`, of those of a source's batches in its own order."""
         return torch.cat(outputs)
+
+    def built_in(self, source: str) -> bool:
+        """Whether a source is the name of built-in data of this kind, and no path."""
+        return source in self.named
+
+    def outputs(self, encoding: Any) -> int:
+        """How many outputs a built-in network has."""
+        outputs: int = encoding.schema.target.outputs
+        return outputs
+
+    def target(self, encoding: Any) -> tuple[str, str]:
+        """What the target is called, and what it holds."""
+        target = encoding.schema.target
+        return ", ".join(target.names), str(target.kind)
+
+    def classifies(self, encoding: Any) -> bool:
+        """Whether outputs are scores of classes, which have probabilities that can be calibrated."""
+        return bool(encoding.schema.target.kind is TargetKind.CLASSES)
+
+    def has_probabilities(self, encoding: Any) -> bool:
+        """Whether predictions come with a probability."""
+        return bool(encoding.schema.target.kind is not TargetKind.NUMBERS)
+
+    def judge(self, source: Any, outputs: Outputs) -> Concluded:
+        """A split beside what a model says of it."""
+        return Guessed(self, source, outputs)
+
+    def score_names(self, encoding: Any) -> tuple[str, ...]:
+        """The names of the scores of `judge`, beside the loss and the metrics."""
+        return ()
 
     def frame(self, source: Any, outputs: list[Tensor], **shown: Any) -> "DataFrame":
         """A split's own rows with predictions beside them."""

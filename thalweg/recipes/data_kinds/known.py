@@ -13,14 +13,15 @@ from thalweg.recipes.construction import placed
 from thalweg.recipes.data_kinds.graph import Graph
 from thalweg.recipes.data_kinds.images import Images
 from thalweg.recipes.data_kinds.kind import DataKind
+from thalweg.recipes.data_kinds.pairs import Pairs
 from thalweg.recipes.data_kinds.sequences import Recordings, Tags, Text
 from thalweg.recipes.data_kinds.table import Table
 from thalweg.recipes.settings import Settings
 
 TABLE, IMAGES = Table(), Images()
-KINDS: tuple[DataKind, ...] = (TABLE, IMAGES, Text(), Tags(), Recordings(), Graph())
+KINDS: tuple[DataKind, ...] = (TABLE, IMAGES, Text(), Pairs(), Tags(), Recordings(), Graph())
 """In the order in which pages list them."""
-LOOKED_FOR = (*KINDS[:2:-1], IMAGES, KINDS[2], TABLE)
+LOOKED_FOR = (*KINDS[:3:-1], IMAGES, KINDS[3], KINDS[2], TABLE)
 """In the order in which a path is recognized: what has files of its own first, a table last, which is anything."""
 BUILT_IN = tuple(name for kind in KINDS for name in kind.named)
 """Names of built-in data."""
@@ -36,10 +37,19 @@ def kind_at(settings: Settings, folder: Path | None = None) -> DataKind:
     options = settings["data"]
     source = str(options["source"])
     path = found_from(folder, source)
-    named = (kind for kind in KINDS if source in kind.named)
+    named = (kind for kind in KINDS if kind.built_in(source))
     kind = next(named, None) or next(kind for kind in LOOKED_FOR if kind.recognizes(path, options))
-    _refuse_keys(settings, source if source in kind.named else str(path), kind)
+    _refuse_keys(settings, source if kind.built_in(source) else str(path), kind)
     return kind
+
+
+def is_built_in(source: str) -> bool:
+    """Whether a source is the name of built-in data, and no path.
+
+    >>> is_built_in("digits"), is_built_in("names:de"), is_built_in("digits.csv")
+    (True, True, False)
+    """
+    return any(kind.built_in(source) for kind in KINDS)
 
 
 def kind_reading(encoding: Any) -> DataKind | None:
@@ -81,7 +91,7 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
             if key == "test":
                 _say_where_it_is_tested(options[key], found_from(folder, source))
     arguments = {spelled.get(key, key): value for key, value in options.items()}
-    return kind.load(source if source in kind.named else found_from(folder, source), arguments, settings)
+    return kind.load(source if kind.built_in(source) else found_from(folder, source), arguments, settings)
 
 
 def data_parameters() -> dict[str, dict[str, Parameter]]:

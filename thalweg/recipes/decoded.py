@@ -1,0 +1,94 @@
+"""Texts that a trained model puts out for sources: decoded in batches of like lengths, in the sources' own order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from thalweg.core.decoder import check_decoder
+from thalweg.core.errors import RecipeError
+from thalweg.core.nest import to_device
+from thalweg.data import PairSource
+from thalweg.decode import Hypothesis, beam_search, greedy
+
+AT_ONCE, POSITIONS = 64, 2**13
+"""Sources in a batch, and the positions that it may have."""
+PER_UNIT, BESIDE = 2, 20
+"""An output has at most so many tokens for each of its source, and so many more."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How outputs are searched for: `beam` hypotheses side by side (1: greedily), of which `nbest` are given.
+
+    `length_penalty` is that of `beam_search`; `longest` is the most tokens of an output, by default twice those of its
+    source and 20. Raises `RecipeError` for numbers out of their range.
+    """
+
+    beam: int = 5
+    nbest: int = 1
+    length_penalty: float = 1.0
+    longest: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("beam", 1), ("nbest", 1), ("longest", 1)):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < least):
+                raise RecipeError(f"{name}={value!r}, but it is a whole number of at least {least}.")
+        if self.nbest > self.beam:
+            raise RecipeError(
+                f"nbest={self.nbest} outputs cannot come of a beam of {self.beam}. Give --beam {self.nbest} or more "
+                "(beam=)."
+            )
+
+
+class Output(NamedTuple):
+    """A text that was put out, what it was ranked by, and its log-likelihood in nats."""
+
+    text: str
+    score: float
+    log_likelihood: float
+
+
+def decoded(
+    model: nn.Module, source: PairSource, decoding: Decoding | None = None, device: torch.device | None = None
+) -> list[list[Output]]:
+    """For each source its `nbest` outputs, the best first.
+
+    Raises `RecipeError` for a model that cannot be decoded from.
+    """
+    check_decoder(model)
+    decoding = decoding or Decoding()
+    found: list[list[Output]] = [[] for _ in range(len(source))]
+    for places, inputs in _batches(source):
+        there = inputs if device is None else to_device(inputs, device)
+        for place, hypotheses in zip(places.tolist(), _searched(model, there, decoding), strict=True):
+            found[place] = [
+                Output(source.text(each.tokens, place), each.score, each.log_likelihood) for each in hypotheses
+            ]
+    return found
+
+
+def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
+    for places in source.batched(AT_ONCE).budgeted(POSITIONS).ordered(0, None):
+        yield places, source.inputs(places)
+
+
+def _searched(model: nn.Module, inputs: Any, decoding: Decoding) -> list[list[Hypothesis]]:
+    longest = (
+        inputs["lengths"] * PER_UNIT + BESIDE
+        if decoding.longest is None
+        else torch.full_like(inputs["lengths"], decoding.longest)
+    )
+    if decoding.beam == 1:
+        return [[each] for each in greedy(model, inputs, longest=longest)]
+    return beam_search(
+        model,
+        inputs,
+        width=decoding.beam,
+        nbest=decoding.nbest,
+        length_penalty=decoding.length_penalty,
+        longest=longest,
+    )
