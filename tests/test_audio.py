@@ -139,7 +139,14 @@ def test_wrong_frames_are_refused(settings: dict[str, Any], words: str) -> None:
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
-    for name, settings in (("a.wav", {"subtype": "FLOAT"}), ("a.flac", {"subtype": "PCM_24"}), ("A.WAV", {})):
+    flac: dict[str, Any] = {"subtype": "PCM_24"}
+    for name, settings in (
+        ("a.wav", {"subtype": "FLOAT"}),
+        ("a.flac", flac),
+        ("A.WAV", {}),
+        ("a.aiff", {}),
+        ("a.au", {}),
+    ):
         recording = read_recording(write(tmp_path / name, **settings))
         assert (recording.rate, recording.seconds) == (RATE, 0.2)
         np.testing.assert_allclose(recording.samples, tone(), atol=1e-4)
@@ -186,6 +193,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "broken.flac": (broken_flac, "no sound file that can be read"),
     "cut.wav": (cut, "cut short, 50% of it are not there"),
     "cut.flac": (cut, "cut short|no sound file that can be read"),
+    "cut.aiff": (cut, "cut short, 50% of it are not there"),
+    "cut.au": (cut, "cut short, 50% of it are not there"),
 }
 
 

@@ -72,3 +72,14 @@ def test_the_diagnosis_says_which_inputs_to_leave_out_and_the_remedy_does() -> N
     other = x.clone()
     other[:, 5:] = 3.0
     assert torch.equal(model(x), model(other))
+
+
+def test_marks_of_one_category_are_no_groups() -> None:
+    x, y = TRAIN
+    third = torch.arange(len(x)) % 3
+    recipe = Recipe(
+        data=Splits(train=(torch.cat([x, nn.functional.one_hot(third, 3).float()], 1), y)),
+        model=lambda: nn.Linear(8, 4),
+        objective=nn.CrossEntropyLoss(),
+    )
+    assert group_standardized(recipe) is recipe

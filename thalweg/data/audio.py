@@ -285,13 +285,19 @@ def to_hertz(mel: float | int, htk: bool = False) -> float:
 
 
 def _lost(path: Path) -> float:
-    """The share of a wav file that its head promises and that is not there; a stream's head promises nothing."""
+    """The share of a wav, aiff or au file that its head promises and is not there; a stream's head promises nothing."""
     with path.open("rb") as file:
         head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    first, second = head[4:8], head[8:]
+    if head[:4] == b"RIFF" and second == b"WAVE":
+        promised = int.from_bytes(first, "little") + 8
+    elif head[:4] == b"FORM" and second in (b"AIFF", b"AIFC"):
+        promised = int.from_bytes(first, "big") + 8
+    elif head[:4] == b".snd":
+        promised = int.from_bytes(first, "big") + int.from_bytes(second, "big")
+    else:
         return 0.0
-    promised = int.from_bytes(head[4:8], "little") + 8
-    return max(0.0, 1 - path.stat().st_size / promised) if promised < 2**32 - 2**16 else 0.0
+    return max(0.0, 1 - path.stat().st_size / promised) if 0 < promised < 2**32 - 2**16 else 0.0
 
 
 def _said(path: Path, error: Exception) -> str:

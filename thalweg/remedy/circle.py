@@ -111,7 +111,8 @@ class Circle:
             waits = self.treated()
             turn = self.diary[-1]
             if turn.adopted is None:
-                return waits or ("the budget is spent" if self.left.spent else turn.why)
+                over = self.left.spent and finding.cause is not Cause.NONE
+                return waits or ("the budget is spent" if over else turn.why)
             self.recipe = turn.adopted.kept(self.recipe)
             self.unit = self.unit_of(self.recipe)
             if self.left.spent:

@@ -22,8 +22,8 @@ FEWEST, MOST_GROUPS = 5, 200
 """A group of fewer examples has no statistics of its own; and so many groups there are at most."""
 TELLS = 0.25
 """A column of whole numbers is one of groups where it explains so much of another's values, or of their spread."""
-TELLS_THE_TARGET = 0.9
-"""One that explains so much of a target is no name of a group."""
+TELLS_A_CLASS = 0.9
+"""One that explains so much of a class is no name of a group."""
 NAME = "with its inputs standardized within each group"
 Statistics = tuple[Tensor, Tensor, Tensor]
 """The key of each group, and mean and deviation of its other inputs; behind them those of all of train."""
@@ -110,26 +110,26 @@ def _named(rows: Rows) -> tuple[int, ...]:
 
 
 def _targets(rows: Rows) -> np.ndarray | None:
-    """The targets as numbers, of classes a column for each."""
-    if rows.targets is None:
+    """A column of 0 and 1 for each class; None where targets are no classes: numbers may differ from group to group."""
+    if rows.targets is None or not rows.classes:
         return None
-    if not rows.classes:
-        return rows.y
     return np.asarray(rows.y[:, None] == np.unique(rows.y)[None], dtype=float)
 
 
 def _seen(x: np.ndarray, targets: np.ndarray | None = None) -> tuple[int, ...]:
     """The column of whole numbers that explains most of another one, where that is much.
 
-    One that all but tells a target is what the network is to read, and no name of a group.
+    Columns of two values have no scale to be brought to: the marks of one category always tell those of another. One
+    that all but tells a class is what the network is to read, and no name of a group.
     """
     best: tuple[float, tuple[int, ...]] = TELLS, ()
+    scaled = np.array([len(np.unique(column)) > 2 for column in x.T], dtype=bool)
     for j in range(x.shape[1]):
         values, which, counts = np.unique(x[:, j], return_inverse=True, return_counts=True)
         whole = bool((values == np.rint(values)).all()) and 2 <= len(values) <= MOST_GROUPS
-        names = targets is None or _explained(targets, which, counts) < TELLS_THE_TARGET
+        names = targets is None or _explained(targets, which, counts) < TELLS_A_CLASS
         if whole and counts.min() >= FEWEST and names:
-            told = _explained(np.delete(x, j, axis=1), which, counts)
+            told = _explained(x[:, scaled & (np.arange(x.shape[1]) != j)], which, counts)
             best = max(best, (told, (j,)))
     return best[1]
 
