@@ -92,7 +92,7 @@ def test_names_of_the_world_are_built_in() -> None:
     with pytest.raises(RecipeError, match="no argument 'target'"):
         thalweg.load("names:ru", data={"target": "de"})
     with pytest.raises(RecipeError, match="Did you mean 'ru'"):
-        thalweg.load("names:rus")
+        thalweg.load("names:Russian")
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,7 @@ def test_edits_are_those_to_the_nearest_reference(text: str, references: list[st
 
 def test_of_words_whole_words_are_changed() -> None:
     found = edits(["the big cat", "a b"], [["the cat sat", "one"], ["a b"]], "words")
-    assert (found.distance.tolist(), found.length.tolist()) == ([1, 0], [1, 2]) or found.distance[0] == 1
-    assert edits(["the big cat"], [["the cat sat"]], "words").distance.tolist() == [2]
+    assert (found.distance.tolist(), found.length.tolist()) == ([2, 0], [3, 2])
     assert edits(["x y"], [["x z"]], "words").rate == 0.5
     assert np.isnan(edits([""], [[""]]).rate)
 
@@ -52,7 +51,7 @@ def test_scores_are_those_of_sacrebleu() -> None:
 
 
 def test_one_text_has_no_spread_and_none_no_score() -> None:
-    assert bleu(["a b c d"], [["a b c d"]])[:3] == (100.0, 100.0, 100.0)
+    assert bleu(["a b c d"], [["a b c d"]])[:3] == pytest.approx((100.0, 100.0, 100.0))
     assert np.isnan(chrf([], []).value)
 
 

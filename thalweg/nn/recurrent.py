@@ -63,8 +63,8 @@ class Recurrent(nn.Module):
         self._check(values, lengths)
         if lengths is None:
             lengths = torch.full((len(values),), values.shape[1])
-        known = isinstance(self.embedding, nn.Embedding)
-        x, lengths = looked_up(self.embedding, values) if known else self.embedding(values), lengths.cpu()
+        lengths, embed = lengths.cpu(), self.embedding
+        x = looked_up(embed, values) if isinstance(embed, nn.Embedding) else embed(values)
         ways = 2 if self.layers.bidirectional else 1
         if 0 in x.shape[:2]:  # no position at all
             outputs = x.new_zeros(*x.shape[:2], ways * self.layers.hidden_size)

@@ -62,13 +62,14 @@ def predict(
         named = " and ".join(f"--{name}" for name, given in (("proba", proba), ("calibrated", calibrated)) if given)
         target, held = kind.target(encoding)
         raise RecipeError(f"'{target}' holds {held}, which have no probabilities. Leave {named} out.")
+    if decoding is not None and not kind.decodes:
+        raise RecipeError(
+            f"This run reads {kind.plural}, of which nothing is decoded. Leave --beam, --nbest, --length-penalty and "
+            "--longest (decoding=) out."
+        )
     heat = kept_temperature(run) if calibrated else 1.0
     outputs = outputs_on(run, resolve_device(device))
     rows = kind.opened(str(table), encoding) if isinstance(table, str | Path) else table
-    if decoding is not None and not kind.decodes:
-        raise RecipeError(
-            f"This run reads {kind.plural} and decodes nothing. Leave the decoding out (--beam, --nbest)."
-        )
     shown = {"decoding": decoding} if kind.decodes else {"all_probabilities": proba, "temperature": heat}
     return kind.predicted(rows, encoding, outputs, **shown)
 
