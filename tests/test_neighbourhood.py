@@ -1,5 +1,6 @@
 """Reference learners of a graph's nodes."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from torch import Tensor
 import thalweg
 from thalweg import Losses, Recipe, Splits
 from thalweg.core.convert import Batching, as_source
+from thalweg.core.nodes import NodeSource
 from thalweg.diagnosis.floor import Floor, reference_floor
+from thalweg.diagnosis.laboratory import merged
 from thalweg.diagnosis.neighbourhood import AROUND, OWN, around, read_nodes
+from thalweg.diagnosis.work import examples_of
 from thalweg.loss import WeightedLoss
 from thalweg.nn import gcn
 from thalweg.training.judging import Judge
@@ -110,3 +114,38 @@ def test_what_is_no_graph_is_not_read() -> None:
     assert read(inputs[0], labels) is None
     assert read(inputs, (labels, first & (torch.arange(NODES) < 6))) is None  # too few for folds
     assert read((inputs[0].log(), inputs[1]), (labels, second)) is None
+
+
+def test_more_of_a_graph_is_more_nodes_at_the_same_price() -> None:
+    inputs, labels = graph(kept=0.9)
+    first, second = (as_source((inputs, (labels, mask)), "train", Batching(None, None)) for mask in halves())
+    both = merged(first, second)
+    assert isinstance(both, NodeSource)
+    assert bool(both.mask.all())
+    of_one, of_both = (
+        Recipe(data=Splits(train=each), model=lambda: gcn(3, 3), objective=node_loss, epochs=3, batch_size=None)
+        for each in (first, both)
+    )
+    assert examples_of(of_one) == examples_of(of_both) == NODES
+    other = as_source((inputs, (1 - labels.clamp(max=1), halves()[1])), "train", Batching(None, None))
+    assert merged(first, other) is None
+
+
+@pytest.mark.battery
+def test_too_few_labels_are_overfitting_and_more_nodes_tell() -> None:
+    (features, edges), labels = graph(kept=0.5)
+    words = torch.cat([features, torch.randn(NODES, 60, generator=torch.Generator().manual_seed(4))], 1)
+    order = torch.randperm(NODES, generator=torch.Generator().manual_seed(3))
+    few, rest = torch.zeros(2, NODES, dtype=torch.bool)
+    few[order[:12]] = rest[order[12:]] = True
+    recipe = Recipe(
+        data=Splits(train=((words, edges), (labels, few)), validation=((words, edges), (labels, rest))),
+        model=lambda: gcn(63, 3, dropout=0.0),
+        objective=node_loss,
+        optimizer=partial(torch.optim.Adam, lr=0.02),
+        batch_size=None,
+        epochs=40,
+    )
+    finding = thalweg.diagnose(recipe, budget=12)
+    assert finding.cause is thalweg.Cause.OVERFITTING
+    assert "x the training data" in str(finding.mechanism) or "of the training data" in str(finding.mechanism)
