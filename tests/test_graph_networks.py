@@ -12,6 +12,7 @@ import thalweg
 from thalweg import Losses, Recipe, Splits
 from thalweg.core.errors import RecipeError
 from thalweg.nn import arcs, gat, gcn
+from thalweg.nn import graph as graph_networks
 
 NODES, INPUTS = 11, 5
 NETWORKS = {"gcn": gcn, "gat": gat, "gatv2": partial(gat, dynamic=True)}
@@ -133,6 +134,19 @@ def test_sparse_features_are_features(name: str, layout: torch.layout) -> None:
     for mine, right in zip(ours, theirs, strict=True):
         assert torch.allclose(mine, right, atol=1e-10)
     assert torch.isfinite(model.train()(sparse, edges)).all()
+
+
+def test_dropout_of_words_draws_for_those_that_are_there() -> None:
+    torch.manual_seed(0)
+    x = torch.zeros(500, 211).scatter(1, torch.randint(0, 211, (500, 3)), 2.0)
+    assert x.numel() > graph_networks.LEAST_SPARSE
+    dropped = graph_networks._dropped(x, 0.6, training=True)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 5.0])
+    assert (dropped[x == 0] == 0).all()
+    assert (dropped[x != 0] != 0).float().mean() == pytest.approx(0.4, abs=0.05)
+    assert graph_networks._dropped(x, 0.6, training=False) is x
+    full = graph_networks._dropped(torch.ones(500, 211), 0.6, training=True)
+    assert (full != 0).float().mean() == pytest.approx(0.4, abs=0.05)
 
 
 def test_dropout_of_attention_is_in_training_alone_and_keeps_the_mean() -> None:

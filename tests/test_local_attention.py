@@ -1,15 +1,19 @@
 """Attention in windows against the band of full attention, and against a loop over positions."""
 
+import sys
 from math import exp
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.profiler import ProfilerActivity, profile
 
 from thalweg.core.errors import RecipeError
 from thalweg.nn import local_attention
 
+MODULE = sys.modules["thalweg.nn.local_attention"]
 SIZES = [1, 2, 5, 16, 31, 67, 130]
 
 
@@ -176,6 +180,39 @@ def test_neighbours_in_the_batch_are_not_seen() -> None:
         each[1] = torch.nan
     after = local_attention(*qkv, 20, lengths=lengths)
     assert torch.equal(after[[0, 2]], before[[0, 2]])
+
+
+@pytest.mark.parametrize("piece", [1, 32, 48])
+@pytest.mark.parametrize("way", ["causal", "both sides", "padded"])
+def test_pieces_change_nothing(way: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "PIECE", piece)
+    qkv, lengths = sequences(2, 131), torch.tensor([131, 90]) if way == "padded" else None
+    causal = way == "causal"
+    ours, theirs = local_attention(*qkv, 7, causal=causal, lengths=lengths), by_band(qkv, 7, causal, lengths)
+    assert torch.allclose(ours, theirs, atol=1e-12, rtol=0)
+    for mine, right in zip(*(torch.autograd.grad(y.square().sum(), qkv) for y in (ours, theirs)), strict=True):
+        assert torch.allclose(mine, right, atol=1e-12, rtol=0)
+
+
+def most_held(qkv: list[Tensor]) -> int:
+    """The most bytes that a forward and a backward pass hold at a time."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        torch.autograd.grad(local_attention(*qkv, 32, causal=True).sum(), qkv)
+    assert recorded.profiler is not None
+    events: Any = recorded.profiler.kineto_results
+    held = most = 0
+    for event in sorted((e for e in events.events() if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+def test_the_backward_pass_holds_the_windows_of_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    qkv, held = sequences(1, 2000), []
+    for piece in (2048, 128):
+        monkeypatch.setattr(MODULE, "PIECE", piece)
+        held.append(most_held(qkv))
+    assert held[1] < 0.7 * held[0]
 
 
 def test_what_does_not_go_together_is_refused() -> None:

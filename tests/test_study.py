@@ -43,12 +43,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "validation": {"seeds": 2, "epochs": 3, "few": 60, "models": 3},
     "augmentation": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
     "spatial-transformer": {"seeds": 2, "epochs": 1, "train": 64, "judged": 30},
-    "attention-vs-cnn": {"seeds": 2, "sizes": (16, 32), "steps": 2, "tasks": ("both",)},
+    "attention-vs-cnn": {"seeds": 2, "sizes": (16, 32), "steps": 2, "tasks": ("both",), "rates": (0.01,)},
     "norm": {"seeds": 2, "epochs": 1, "train": 64, "judged": 20},
     "graph": {"seeds": 2, "epochs": 2, "graphs": ("karate",)},
     "position": {"seeds": 2, "epochs": 1, "train": 64, "length": 5},
     "truncate": {"seeds": 2, "epochs": 1, "train": 64, "long": 64, "windows": (8,)},
-    "rnn-vs-attention": {"seeds": 2, "steps": 4, "distances": (2, 3, 4), "lengths": (8, 16)},
+    "rnn-vs-attention": {"seeds": 2, "steps": 4, "distances": (2, 3, 4), "lengths": (8, 16), "rates": (0.01,)},
 }
 
 

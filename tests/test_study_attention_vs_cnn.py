@@ -11,7 +11,7 @@ from thalweg.study import attention_vs_cnn as crossing
 from thalweg.study import run_study
 from thalweg.study.attention_vs_cnn import ATTENTION, BOTH, CNN, SHAPES, STRIPES
 
-SMALL: dict[str, Any] = {"seeds": 2, "sizes": (8, 16), "steps": 2}
+SMALL: dict[str, Any] = {"seeds": 2, "sizes": (8, 16), "steps": 2, "rates": (3e-3,)}
 
 
 @pytest.mark.parametrize("arm", [ATTENTION, CNN])
@@ -23,7 +23,7 @@ def test_it_is_false_where_both_arms_are_one_network(arm: str) -> None:
 
 @pytest.mark.battery
 def test_attention_learns_the_shapes_from_few_images_and_a_cnn_does_not() -> None:
-    study = run_study("attention-vs-cnn", seeds=2, tasks=(SHAPES,), sizes=(400,), steps=150)
+    study = run_study("attention-vs-cnn", seeds=2, tasks=(SHAPES,), sizes=(400,), steps=150, rates=(3e-3, 1e-2))
     accuracies = {arm: value for _, arm, value in study.rows}
     assert accuracies[ATTENTION] > 0.8
     assert accuracies[CNN] < 0.65
@@ -69,7 +69,7 @@ def test_labels_are_those_of_the_shapes_or_of_the_stripes(task: str, by_shapes: 
 
 
 def test_smaller_sets_are_parts_of_larger_ones_and_judged_alike() -> None:
-    few, many = (crossing._recipe(BOTH, CNN, 1, size, 40, 8).data for size in (10, 40))
+    few, many = (crossing._recipe(BOTH, CNN, 1, 0.01, size=size, most=40, steps=8).data for size in (10, 40))
     assert torch.equal(few.train[0], many.train[0][:10])
     assert torch.equal(few.test[0], many.test[0])
     assert not torch.equal(few.test[0][:10], few.train[0])

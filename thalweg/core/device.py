@@ -32,6 +32,17 @@ def resolve_device(name: str | torch.device) -> torch.device:
     return torch.device(name)
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether torch has fast routines for products of bfloat16 there; elsewhere it takes them number by number.
+
+    >>> computes_bfloat16(torch.device("mps"))
+    False
+    """
+    if device.type == "cpu":
+        return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def available() -> int:
     """The bytes of main memory that are free, or can be freed at once, within the limits of a container."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -37,6 +37,8 @@ class NodeSource:
     >>> nodes = NodeSource(torch.ones(3, 2), torch.zeros(3, dtype=torch.int64), mask)
     >>> len(nodes), nodes.take([1]).mask
     (2, tensor([False, False,  True]))
+    >>> nodes.take([1]).joined(nodes.take([0])).mask
+    tensor([ True, False,  True])
     """
 
     inputs: Nest
@@ -68,6 +70,13 @@ class NodeSource:
             return None
         own = (self.mask != 0).cpu()
         return *map_tensors(lambda tensor: tensor.detach().cpu()[own], (output, self.labels)), None
+
+    def joined(self, other: "NodeSource") -> Self:
+        """The nodes of both, which are of one graph; raises `ValueError` where they are not."""
+        labels, others = (list(leaves(source.labels)) for source in (self, other))
+        if len(self.mask) != len(other.mask) or not all(map(torch.equal, labels, others)):
+            raise ValueError("the nodes are of two graphs")
+        return replace(self, mask=torch.where(self.mask != 0, self.mask, other.mask.to(self.mask.dtype)))
 
     def take(self, ids: Any) -> Self:
         nodes = self.mask.nonzero().flatten()[torch.as_tensor(np.asarray(ids), dtype=torch.int64)]

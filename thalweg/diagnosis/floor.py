@@ -24,6 +24,8 @@ from thalweg.core.source import Source
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.lower_end import Losses, of_duplicates, of_learning_curve, of_perfect
 from thalweg.diagnosis.natural import Natural, Scale, natural_errors
+from thalweg.diagnosis.neighbourhood import Nodes, read_nodes
+from thalweg.diagnosis.neighbourhood import reached as reached_by_nodes
 from thalweg.diagnosis.references import (
     CONSTANT,
     SMOOTHING,
@@ -134,11 +136,14 @@ class Known:
 def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor | None:
     """The floor from the examples of several sources together, each predicted by learners that did not see it.
 
-    None where references cannot speak: a marked objective, inputs or targets that are not numbers in a table's shape, a
-    loss without a value for each example.
+    None where references cannot speak: a marked objective of anything but nodes, inputs or targets that are not numbers
+    in a table's shape, a loss without a value for each example.
     """
     from threadpoolctl import threadpool_limits
 
+    if (nodes := read_nodes(sources)) is not None:
+        with threadpool_limits(1):
+            return _of_nodes(judge, nodes, seed)
     data = read_table(judge, sources)
     steps = read_steps(judge, sources) if data is None else None
     if data is None and steps is None:
@@ -165,6 +170,17 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
         natural=_natural(places, errors, steps.scale if steps is not None else _scale(y)),
         remote=steps is not None or not x.numbers,
     )
+
+
+def _of_nodes(judge: Judge, nodes: Nodes, seed: int) -> Floor | None:
+    """The floor of a graph, whose learners read a part of what tells."""
+    if (reached := reached_by_nodes(judge, nodes, seed)) is None:
+        return None
+    losses, low = reached
+    means = {name: mean_interval(*own) for name, own in losses.items()}
+    best = min(means, key=lambda name: means[name][0])
+    known = _by_source(nodes.places, losses[best][0])
+    return Floor(low, means[best][0], best, known, means[best], means[CONSTANT][0], remote=True)
 
 
 def _by_source(places: list[np.ndarray], values: np.ndarray) -> "tuple[Known, ...]":

@@ -158,7 +158,9 @@ def ask(
     before = lab.losses_on(lab.run(CONTROL, lab.recipe, seeds), judges)
     tried: list[Arm] = []
     best: tuple[str, Score] | None = None
+    offered = False
     for name, recipe in arms:
+        offered = True
         if not lab.affords(recipe, seeds, name):
             continue
         after = lab.losses_on(lab.run(name, recipe, seeds), judges)
@@ -168,7 +170,8 @@ def ask(
             if best is None or effect.low > best[1].low:
                 best = name, effect
     if best is None:
-        says = "No arm could be afforded." if not tried else "No arm has a finite loss."
+        none = "No arm could be afforded." if offered else "These data allow no arm."
+        says = "No arm has a finite loss." if tried else none
         return Experiment(question, "validation loss", control, tuple(tried), "no", says)
     name, effect = best
     helped = beyond(effect, floor, control)

@@ -13,6 +13,7 @@ from thalweg.core.arrays import ArraySource
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.errors import DataError, RunError, ThalwegError, Unsupported
 from thalweg.core.nest import count_examples
+from thalweg.core.nodes import NodeSource
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
@@ -76,7 +77,7 @@ class Laboratory:
     known_so_far: Finding = field(default_factory=lambda: Finding(Cause.UNDECIDED, ""))
 
     def __post_init__(self) -> None:
-        self.pace = Pace(self.recipe, first_batch(self.train), len(self.train), self.device)
+        self.pace = Pace(self.recipe, first_batch(self.train), examples_of(self.recipe), self.device)
 
     @property
     def judge(self) -> Judge:
@@ -313,14 +314,20 @@ def _reservoir(source: Source, recipe: Recipe, name: str) -> ArraySource | None:
 
 
 def merged(first: Indexed, second: Indexed) -> Indexed | None:
-    """Two sources of tensors as one, None where they are of another kind; what the first one changes stays changed."""
+    """Two sources of tensors, or of a graph's nodes, as one; None where they are of another kind.
+
+    What the first one changes stays changed.
+    """
     own, other = (plain_of(source) for source in (first, second))
-    if not isinstance(own, ArraySource) or not isinstance(other, ArraySource):
+    if not all(isinstance(each, ArraySource | NodeSource) for each in (own, other)):
         own, other = (getattr(source, "arrays", source) for source in (own, other))
-    if not isinstance(own, ArraySource) or not isinstance(other, ArraySource):
-        return None
     try:
-        whole = own.joined(other)
+        if isinstance(own, NodeSource) and isinstance(other, NodeSource):
+            whole: Any = own.joined(other)
+        elif isinstance(own, ArraySource) and isinstance(other, ArraySource):
+            whole = own.joined(other)
+        else:
+            return None
     except (RuntimeError, TypeError, ValueError):
         return None
     return cast(Indexed, first.around(whole)) if isinstance(first, Altering) else whole

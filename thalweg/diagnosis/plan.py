@@ -6,6 +6,7 @@ import torch
 
 from thalweg.core.device import resolve_device
 from thalweg.core.nest import leaves
+from thalweg.core.nodes import NodeSource
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
@@ -80,6 +81,7 @@ def planned(lab: Laboratory) -> list[Planned]:
     more = 1 + len(lab.validation) / 2 / len(lab.train)
     arms += [like_it(RESTRAINS, f"{CONTROL}, on {PAIR - 1} more seed", PAIR - 1.0)]
     arms += [like_it(RESTRAINS, f"L2 penalty of {strength:g}", float(PAIR)) for strength in STRENGTHS]
-    arms.append(like_it(FEEDS, f"{more:.2g} x the training data", PAIR * more))
+    costs = 1.0 if isinstance(lab.train, NodeSource) else more  # all of a graph goes through the network anyway
+    arms.append(like_it(FEEDS, f"{more:.2g} x the training data", PAIR * costs))
     arms += [like_it(SHRINKS, f"1/{divisor} as wide", float(PAIR)) for divisor in NARROWER]
     return [*arms, *(like_it(STARVES, f"1/{divisor} of the training data", float(PAIR)) for divisor in DIVISORS)]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.nest import Nest, map_tensors
+from thalweg.core.nodes import NodeSource
 from thalweg.core.objective import apply
 from thalweg.core.randomness import untouched
 from thalweg.core.source import Counted, Indexed, Source
@@ -37,6 +38,8 @@ def work(recipe: Recipe) -> float:
 def examples_of(recipe: Recipe) -> int:
     """The examples that an epoch of a recipe trains on, copies and what a sampler draws again included; 1 for a stream.
 
+    Of a graph all nodes, whichever of them it is trained on: all go through the network.
+
     >>> from thalweg.core.source import Splits
     >>> splits = Splits(train=(torch.ones(33), torch.ones(33)))
     >>> examples_of(Recipe(data=splits, model=nn.Identity, objective=nn.MSELoss()))
@@ -45,6 +48,8 @@ def examples_of(recipe: Recipe) -> int:
     source = _train(recipe)
     if not isinstance(source, Indexed):
         return 1
+    if isinstance(source, NodeSource):
+        return len(source.mask)
     batches = source.count_batches() if isinstance(source, Counted) else None
     size = getattr(source, "batch_size", None) or recipe.batch_size
     if batches is None or size is None or 0 <= batches * size - len(source) < size:

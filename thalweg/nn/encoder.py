@@ -24,6 +24,7 @@ from thalweg.nn.mlp import ACTIVATIONS
 from thalweg.nn.pooling import POOLS, pool_over
 from thalweg.nn.positions import ADDED, ATTENDED, LearnedPositions, SinusoidalPositions
 from thalweg.nn.sequence_norm import SEQUENCE_NORMS, SequenceNorm
+from thalweg.nn.sixteen_bits import by_float
 from thalweg.nn.word_features import WordFeatures, check_places
 
 Stream = Float[Tensor, "batch length width"]
@@ -73,6 +74,10 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Stream, lengths: Tensor | None = None, *, mask: Mask | None = None) -> Stream:
         """The stream after the layer."""
+        with by_float(x):
+            return self._layer(x, lengths, mask)
+
+    def _layer(self, x: Tensor, lengths: Tensor | None, mask: Tensor | None) -> Tensor:
         first, second = self.first_norm, self.second_norm
         there = None if lengths is None else present(lengths, x.shape[1])
         if self.order == "pre":

@@ -31,6 +31,8 @@ from thalweg.nn.masks import described
 
 SLOPE = 0.2
 """What LeakyReLU leaves of negative scores (Velickovic et al. 2018, section 2.1)."""
+SPARSE, LEAST_SPARSE = 0.1, 100_000
+"""The largest share that is not zero, and the least numbers, of features of which dropout draws for these alone."""
 
 
 class GraphConvolution(nn.Module):
@@ -274,11 +276,24 @@ def _times(x: Tensor, weight: Tensor) -> Tensor:
 
 def _dropped(x: Tensor, share: float, training: bool) -> Tensor:
     """Dropout; of a sparse tensor that of the values it has, as zeros stay zeros."""
-    if x.layout is torch.strided or not (share and training):
-        return dropout(x, share, training)
+    if not (share and training):
+        return x
+    if x.layout is torch.strided and not _mostly_zero(x):
+        return dropout(x, share)
+    if x.layout is torch.strided:
+        held = x.nonzero(as_tuple=True)
+        return torch.zeros_like(x).index_put(held, dropout(x[held], share))
     x = (x if x.layout is torch.sparse_coo else x.to_sparse_coo()).coalesce()
     values = dropout(x.values(), share, training)
     return torch.sparse_coo_tensor(x.indices(), values, x.shape, is_coalesced=True, check_invariants=False)
+
+
+def _mostly_zero(x: Tensor) -> bool:
+    """Whether features are words, of which a node has few: to draw for each zero takes longer than the layer itself."""
+    if x.device.type != "cpu" or x.requires_grad or x.numel() < LEAST_SPARSE or torch.compiler.is_compiling():
+        return False
+    sample = x[:: max(1, len(x) // 64)]
+    return bool(sample.count_nonzero() < SPARSE * sample.numel())
 
 
 def _check_counts(network: str, **counts: Any) -> None:

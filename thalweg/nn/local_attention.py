@@ -13,6 +13,9 @@ Transformer (Parmar et al. 2018); here in one call of torch's fused attention, w
     keys      [------]                             so that one mask does for all the blocks between
                   [------]                         windows overlap: they are views, not copies
 
+The gradients of overlapping windows are no views: of W = 2 B each key has three before they are added up. So blocks are
+taken in pieces of `PIECE` positions, and the backward pass holds those of one piece at a time.
+
 Layers see W further each: after L of them a position depends on L W to its left.
 """
 
@@ -28,7 +31,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.nn.knobs import check_count
 from thalweg.nn.masks import check_lengths, present
 
-LEAST_BLOCK, MOST_BLOCK = 16, 128
+LEAST_BLOCK, MOST_BLOCK, PIECE = 16, 128, 1024
 FEW = 5
 """Below so many windows a mask for all pairs costs less than one for each block."""
 
@@ -161,19 +164,30 @@ def _edge(query: Tensor, key: Tensor, value: Tensor, shift: int, near: _Near) ->
 
 
 def _inner(query: Tensor, key: Tensor, value: Tensor, near: _Near, block: int) -> Tensor:
-    """All whole blocks at once, as so many heads; block b sees keys from b B on, B + back + ahead of them."""
-    batch, heads, middle, dim = query.shape
-    keys = block + near.back + near.ahead
-    blocks = query.reshape(batch * heads, middle // block, block, dim)
-    key, value = (
-        each[:, :, : middle + near.back + near.ahead]
-        .reshape(batch * heads, -1, each.shape[-1])
-        .unfold(1, keys, block)
-        .mT
-        for each in (key, value)
-    )
-    seen = near.band(block, keys, near.back, query)
-    return near.attend(blocks, key, value, seen, near.back, copies=batch).reshape(batch, heads, middle, -1)
+    """Whole blocks, a piece at once, as so many heads; block b sees keys from b B on, B + back + ahead of them."""
+    batch, heads, middle, _ = query.shape
+    overlap = near.back + near.ahead
+    seen = near.band(block, block + overlap, near.back, query)
+    keys, values = (_pieces(each[:, :, : middle + overlap], block, overlap) for each in (key, value))
+    outputs = []
+    for asked, *seeing in zip(query.split(_piece(block), dim=2), keys, values, strict=True):
+        blocks = asked.reshape(batch * heads, -1, block, asked.shape[3])
+        k, v = (each.reshape(batch * heads, -1, each.shape[3]).unfold(1, seen.shape[1], block).mT for each in seeing)
+        outputs.append(near.attend(blocks, k, v, seen, near.back, copies=batch).reshape(batch, heads, -1, v.shape[3]))
+    return torch.cat(outputs, dim=2)
+
+
+def _piece(block: int) -> int:
+    """How many positions make a piece: whole blocks."""
+    return max(1, PIECE // block) * block
+
+
+def _pieces(x: Float[Tensor, "*row length dim"], block: int, overlap: int) -> list[Tensor]:
+    """Keys or values of each piece of queries, with the `overlap` that follows them, as views of one tensor."""
+    piece, length = _piece(block), x.shape[-2] - overlap
+    whole = length // piece * piece
+    pieces = list(x[..., : whole + overlap, :].unfold(-2, piece + overlap, piece).mT.unbind(-3)) if whole else []
+    return pieces if whole == length else [*pieces, x[..., whole:, :]]
 
 
 def _padded_blocks(query: Tensor, key: Tensor, value: Tensor, near: _Near, block: int, lengths: Tensor) -> Tensor:
@@ -185,17 +199,21 @@ def _padded_blocks(query: Tensor, key: Tensor, value: Tensor, near: _Near, block
     blocks = -(-length // block) + -(-window // block)
     slot, keys = blocks * block, block + 2 * window
     queries = pad(query, (0, 0, 0, slot - length)).unflatten(2, (blocks, block)).transpose(1, 2).flatten(0, 1)
-    key, value = (
+    rows = (
         pad(pad(each, (0, 0, 0, slot - length)).transpose(0, 1).flatten(1, 2), (0, 0, window, window))
-        .unfold(1, keys, block)
-        .mT.transpose(0, 1)
         for each in (key, value)
     )
     position = torch.arange(slot, device=query.device).view(blocks, block, 1)
     at = position[:, :1] - window + torch.arange(keys, device=query.device)
     counts = (at >= 0) & (at < lengths.view(batch, 1, 1, 1))
-    seen = (counts | (at == position)) & near.band(block, keys, window, query)
-    output = near.attend(queries, key, value, seen.flatten(0, 1)[:, None], window)
+    seen = ((counts | (at == position)) & near.band(block, keys, window, query)).flatten(0, 1)[:, None]
+    outputs, count = [], _piece(block) // block
+    for asked, mask, *seeing in zip(
+        queries.split(count), seen.split(count), *(_pieces(row, block, 2 * window) for row in rows), strict=True
+    ):
+        k, v = (each.unfold(1, keys, block).mT.transpose(0, 1) for each in seeing)
+        outputs.append(near.attend(asked, k, v, mask, window))
+    output = torch.cat(outputs)
     return output.unflatten(0, (batch, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :length]
 
 

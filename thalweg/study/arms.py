@@ -65,22 +65,39 @@ def tuned_rate(
     window: tuple[float, float] = (0.0, 1.0),
     judge: Callable[[Run], float] | None = None,
 ) -> float:
-    """The best rate of a grid by the train loss, or by what `judge` is least for.
+    """The best rate of a grid by the train loss, or by what `judge` is least for, as `tuned_rates` finds it."""
+    return tuned_rates({name: recipes}, grid, progress, window, judge)[name]
 
-    The grid is made wider by its own ratio as long as the best rate lies at its edge.
+
+def tuned_rates(
+    arms: Mapping[str, Callable[[float], Sequence[Recipe]]],
+    grid: Sequence[float],
+    progress: Progress,
+    window: tuple[float, float] = (0.0, 1.0),
+    judge: Callable[[Run], float] | None = None,
+) -> dict[str, float]:
+    """The best rate of each arm by the train loss, or by what `judge` is least for; all try the same rates.
+
+    The grid is made wider by its own ratio as long as the best rate of any arm lies at its edge; a grid of one rate is
+    no search, and that rate is taken.
 
     An optimum at the edge of the search is none (Godbole et al., "Deep Learning Tuning Playbook", 2023).
     """
-    trials: dict[float, Sequence[Run]] = {}
+    if len(grid) == 1:
+        return dict.fromkeys(arms, grid[0])
+    trials: dict[str, dict[float, Sequence[Run]]] = {name: {} for name in arms}
     ratio, wanted = grid[1] / grid[0], list(grid)
     for _ in range(1 + WIDER):
-        arms = {f"{name}, rate {rate:.3g}": recipes(rate) for rate in wanted}
-        trials |= dict(zip(wanted, train_arms(arms, progress, window).values(), strict=True))
-        best = best_rate(trials, judge or train_loss)
-        beyond = {min(trials): min(trials) / ratio, max(trials): max(trials) * ratio}
-        if best not in beyond:
+        recipes = {f"{name}, rate {rate:.3g}": make(rate) for name, make in arms.items() for rate in wanted}
+        runs = train_arms(recipes, progress, window)
+        for name, tried in trials.items():
+            tried |= {rate: runs[f"{name}, rate {rate:.3g}"] for rate in wanted}
+        best = {name: best_rate(tried, judge or train_loss) for name, tried in trials.items()}
+        rates = next(iter(trials.values()))
+        beyond = {min(rates): min(rates) / ratio, max(rates): max(rates) * ratio}
+        wanted = [further for edge, further in beyond.items() if edge in best.values()]
+        if not wanted:
             break
-        wanted = [beyond[best]]
         window = (window[1], window[1])
     return best
 

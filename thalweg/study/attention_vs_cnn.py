@@ -16,6 +16,7 @@ The CNN sees the whole image in its last layers, and the encoder's patches are a
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
@@ -26,7 +27,15 @@ from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.source import Splits
 from thalweg.nn import cnn, encoder
 from thalweg.optim import Cosine
-from thalweg.study.arms import Progress, accuracy, standing_in, train_arms
+from thalweg.study.arms import (
+    Progress,
+    accuracy,
+    error_on_test,
+    standing_in,
+    train_arms,
+    tuned_rates,
+    tuning_seeds,
+)
 from thalweg.study.attention_vs_cnn_picture import draw_curves, draw_images
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.interval import over_seeds
@@ -51,8 +60,9 @@ DRAWN = np.array(
 )
 """The shapes: a ring, a cross, a diagonal cross, a corner."""
 BATCH, TEST = 32, 1000
-RATES = {ATTENTION: 3e-3, CNN: 1e-2}
+RATES = (1e-3, 3e-3, 1e-2)
 Images = tuple[Tensor, Tensor]
+Rates = dict[tuple[str, int], float]
 
 
 def study(
@@ -62,23 +72,33 @@ def study(
     tasks: Sequence[str] = TASKS,
     sizes: tuple[int, ...] = (100, 600, 4000),
     steps: int = 200,
+    rates: Sequence[float] = RATES,
     arms: dict[str, str] | None = None,
 ) -> Study:
-    """Both networks on every task with every number of examples; `arms` says which network truly stands in an arm."""
+    """Both networks on every task with every number of examples, each there at the best of `rates`.
+
+    `arms` says which network truly stands in an arm.
+    """
     if not tasks or min(sizes, default=0) < 1:
         raise RecipeError(
             f"tasks={tuple(tasks)} and sizes={tuple(sizes)}, but the study needs a task and a number of images. Give "
             "for instance tasks=('both',), sizes=(50, 1000)."
         )
     true = standing_in(ARMS, arms)
+    chosen: dict[str, Rates] = {}
     scores: dict[str, dict[str, np.ndarray]] = {}
     for place, task in enumerate(tasks):
-        recipes = {
-            f"{task}, {arm}, {size} images": [_recipe(task, true[arm], s, size, max(sizes), steps) for s in seeds]
-            for arm in ARMS
-            for size in sizes
+        start, middle, end = (np.array([0.0, 0.4, 1.0]) + place) / len(tasks)
+        own = {
+            (arm, size): partial(_recipe, task, true[arm], size=size, most=max(sizes), steps=steps)
+            for arm, size in product(ARMS, sizes)
         }
-        runs = train_arms(recipes, progress, (place / len(tasks), (place + 1) / len(tasks)))
+        chosen[task] = _tune(task, own, tuning_seeds(seeds, 1), rates, progress, (start, middle))
+        recipes = {
+            f"{task}, {arm}, {size} images": [make(s, chosen[task][arm, size]) for s in seeds]
+            for (arm, size), make in own.items()
+        }
+        runs = train_arms(recipes, progress, (middle, end))
         scores[task] = {arm: np.array([[_accuracy(run) for run in runs[f"{task}, {arm}, {size} images"]]
                                        for size in sizes]) for arm in ARMS}  # fmt: skip
     figure, axes = panels(len(tasks) + 1)
@@ -92,14 +112,20 @@ def study(
         question="From how many examples on is self-attention ahead of a CNN, and on which images?",
         method=f"Images of {SIDE} x {SIDE} pixels; an encoder of two layers on patches of {CELL} x {CELL} "
         f"({counts[ATTENTION]:,} parameters) and a CNN of three blocks ({counts[CNN]:,}); {steps} steps of Adam in "
-        f"batches of {BATCH}, whatever the number of images; accuracy on {TEST:,} others.",
+        f"batches of {BATCH}, whatever the number of images; accuracy on {TEST:,} others. Each has, "
+        f"on each task with each number of images, the best of {len(rates)} rates on a seed that is not judged; both "
+        "try the same ones, and more where the best of either lies at the edge.",
         seeds=tuple(seeds),
-        columns=("task", "network", *(f"accuracy, {size} images" for size in sizes)),
-        rows=tuple((task, arm, *scores[task][arm].mean(1).tolist()) for task in tasks for arm in ARMS),
+        columns=("task", "network", *(f"accuracy, {size} images" for size in sizes), "rates"),
+        rows=tuple(
+            (task, arm, *scores[task][arm].mean(1).tolist(),
+             ", ".join(f"{chosen[task][arm, size]:.2g}" for size in sizes))
+            for task, arm in product(tasks, ARMS)
+        ),
         checks=tuple(check for task in tasks for check in decide(task, scores[task])),
         settings={
-            "tasks": tuple(tasks), "sizes": sizes, "steps": steps, "arms": true, "batch_size": BATCH, "rates": RATES,
-            "contrast": CONTRAST, "agree": AGREE, "parameters": counts,
+            "tasks": tuple(tasks), "sizes": sizes, "steps": steps, "arms": true, "batch_size": BATCH,
+            "rates": tuple(rates), "contrast": CONTRAST, "agree": AGREE, "parameters": counts,
         },
         figure=figure,
     )  # fmt: skip
@@ -168,14 +194,39 @@ def _attention() -> nn.Module:
 NETWORKS: dict[str, Callable[[], nn.Module]] = {ATTENTION: _attention, CNN: partial(cnn, 1, 2, width=8, depth=3)}
 
 
-def _recipe(task: str, arm: str, seed: int, size: int, most: int, steps: int) -> Recipe:
+def _tune(
+    task: str,
+    own: dict[tuple[str, int], Callable[[int, float], Recipe]],
+    seeds: Sequence[int],
+    grid: Sequence[float],
+    progress: Progress,
+    window: tuple[float, float],
+) -> Rates:
+    """The best rate of each network for each number of images, of the same rates for both."""
+    sizes, found = sorted({size for _, size in own}), Rates()
+    parts = np.linspace(*window, len(sizes) + 1).tolist()
+    for size, start, end in zip(sizes, parts[:-1], parts[1:], strict=True):
+        arms = {f"{task}, {arm}, {size} images": _trials(own[arm, size], seeds) for arm in ARMS}
+        best = tuned_rates(arms, grid, progress, (start, end), error_on_test)
+        found |= {(arm, size): rate for arm, rate in zip(ARMS, best.values(), strict=True)}
+    return found
+
+
+def _trials(make: Callable[[int, float], Recipe], seeds: Sequence[int]) -> Callable[[float], list[Recipe]]:
+    def at(rate: float) -> list[Recipe]:
+        return [make(seed, rate) for seed in seeds]
+
+    return at
+
+
+def _recipe(task: str, arm: str, seed: int, rate: float, *, size: int, most: int, steps: int) -> Recipe:
     """A smaller training set is a part of a larger one, and all are judged on the same other images."""
     x, y = pictures(most, seed, task)
     return Recipe(
         data=Splits(train=(x[:size], y[:size]), test=pictures(TEST, seed, task, part=1)),
         model=NETWORKS[arm],
         objective=nn.CrossEntropyLoss(),
-        optimizer=partial(torch.optim.Adam, lr=RATES[arm]),
+        optimizer=partial(torch.optim.Adam, lr=rate),
         schedule=Cosine(floor=0.01),
         batch_size=BATCH,
         epochs=max(1, round(steps / -(-size // BATCH))),

@@ -6,8 +6,9 @@ Need", 2017, table 1; Hochreiter & Schmidhuber 1997 on what gradients do on the 
 neighbours, and sees no further than layers x window. The task: symbols at random, then a token that asks for the first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from time import process_time
 
 import numpy as np
@@ -56,22 +57,19 @@ def study(
     steps: int = 240,
     distances: tuple[int, int, int] = DISTANCES,
     lengths: tuple[int, ...] = (64, 256, 1024),
+    rates: Sequence[float] = RATES,
 ) -> Study:
-    """Rates are tuned at the middle distance on a seed that is not judged; then each distance is learned."""
-    (tuning,) = tuning_seeds(seeds, 1)
-    rates = {}
-    for number, (name, make) in enumerate(ARMS.items()):
-
-        def trial(rate: float, make: Callable[[], nn.Module] = make) -> list[Recipe]:
-            return [_recipe(make, rate, tuning, distances[1], steps)]
-
-        rates[name] = tuned_rate(name, RATES, trial, progress, (0.05 * number, 0.05 * (number + 1)), _test_loss)
-    recipes = {
-        f"{name}, {distance} back": [_recipe(make, rates[name], seed, distance, steps) for seed in seeds]
-        for name, make in ARMS.items()
-        for distance in distances
+    """Each network at each distance has a rate of its own, tuned on a seed that is not judged."""
+    trained = {
+        (name, distance): partial(_recipe, make, distance=distance, steps=steps)
+        for (name, make), distance in product(ARMS.items(), distances)
     }
-    runs = list(train_arms(recipes, progress, (0.2, 0.95)).values())
+    best = _tune(trained, tuning_seeds(seeds, 1), rates, progress, (0.0, 0.45))
+    recipes = {
+        f"{name}, {distance} back": [make(best[name, distance], seed) for seed in seeds]
+        for (name, distance), make in trained.items()
+    }
+    runs = list(train_arms(recipes, progress, (0.45, 0.95)).values())
     right = np.array([[_accuracy(run) for run in arm] for arm in runs]).reshape(len(ARMS), len(distances), -1)
     scores = dict(zip(ARMS, right, strict=True))
     counts = np.array([[multiply_adds(make(), _tokens(length)) for length in lengths] for make in ARMS.values()])
@@ -88,20 +86,21 @@ def study(
         question="From how far back is the first token known, at equal parameters and steps, and how does a step grow?",
         method=f"Recurrent networks of one layer and encoders of {DEPTH} (window {WINDOW} where local) say which of "
         f"{SYMBOLS} symbols came first; {steps} steps of Adam on batches of {BATCH} new sequences, a cosine from a "
-        f"rate tuned at {distances[1]} back. Multiply-adds are those of a forward pass for a sequence, times the least "
-        f"processor times of {ROUNDS} interleaved gradients of {TIMED} sequences; growth is the exponent between "
-        f"lengths of {lengths[-2]} and {lengths[-1]}.",
+        "rate tuned for each network at each distance. Multiply-adds are those of a forward pass for a sequence, times "
+        f"the least processor times of {ROUNDS} interleaved gradients of {TIMED} sequences; growth is the exponent "
+        f"between lengths of {lengths[-2]} and {lengths[-1]}.",
         seeds=tuple(seeds),
-        columns=("network", "parameters", "tuned rate", *(f"{distance} back" for distance in distances),
+        columns=("network", "parameters", "tuned rates", *(f"{distance} back" for distance in distances),
                  "multiply-adds [million]", "growth", *CLOCK[:2]),
         rows=tuple(
-            (name, weights[name], rates[name], *scores[name].mean(1).tolist(), counts[place, -1] / 1e6,
+            (name, weights[name], ", ".join(f"{best[name, distance]:.2g}" for distance in distances),
+             *scores[name].mean(1).tolist(), counts[place, -1] / 1e6,
              growth(lengths, counts[place]), float(np.median(times[:, place, -1])) * 1e3,
              growth(lengths, np.median(times[:, place], 0)))
             for place, name in enumerate(ARMS)
         ),
         checks=decide(scores, weights, lengths, counts, times),
-        settings={"steps": steps, "distances": distances, "lengths": lengths, "rates": RATES, "window": WINDOW},
+        settings={"steps": steps, "distances": distances, "lengths": lengths, "rates": tuple(rates), "window": WINDOW},
         figure=figure,
         clock=CLOCK,
     )  # fmt: skip
@@ -171,6 +170,26 @@ def draw_growth(lengths: Sequence[int], values: Float[np.ndarray, "arm length"],
     return ax
 
 
+def _tune(
+    trained: Mapping[tuple[str, int], Callable[[float, int], Recipe]],
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    progress: Progress,
+    window: tuple[float, float],
+) -> dict[tuple[str, int], float]:
+    """The best rate of each network at each distance: what is best near need not be so far back."""
+    best: dict[tuple[str, int], float] = {}
+    parts = np.linspace(*window, len(trained) + 1).tolist()
+    for (name, distance), make in trained.items():
+
+        def trial(rate: float, make: Callable[[float, int], Recipe] = make) -> list[Recipe]:
+            return [make(rate, seed) for seed in seeds]
+
+        part = (parts[len(best)], parts[len(best) + 1])
+        best[name, distance] = tuned_rate(f"{name}, {distance} back", rates, trial, progress, part, _test_loss)
+    return best
+
+
 def _seconds(seed: int, lengths: Sequence[int]) -> list[list[float]]:
     """The least processor time of a gradient of each network at each length, taking turns."""
     with untouched():
@@ -192,7 +211,7 @@ def _tokens(length: int) -> Tensor:
     return recall(TIMED, length - 1, SYMBOLS, seed=0)[0]
 
 
-def _recipe(make: Callable[[], nn.Module], rate: float, seed: int, distance: int, steps: int) -> Recipe:
+def _recipe(make: Callable[[], nn.Module], rate: float, seed: int, *, distance: int, steps: int) -> Recipe:
     return Recipe(
         data=Splits(
             train=recall(steps * BATCH, distance, SYMBOLS, seed * 10 + 1),

@@ -5,19 +5,26 @@ from typing import Any
 
 import torch
 
+from thalweg.core.device import computes_bfloat16
+from thalweg.core.notices import notice
+
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """`auto` is bfloat16 on a GPU that computes it, and float32 elsewhere.
+    """`auto` is bfloat16 on a GPU that computes it, and float32 elsewhere; what a CPU cannot compute fast is said.
 
     >>> resolve_precision("auto", torch.device("cpu")), resolve_precision("bfloat16", torch.device("cpu"))
     ('float32', 'bfloat16')
     """
+    if name == "bfloat16" and device.type == "cpu" and not computes_bfloat16(device):
+        notice(
+            "This processor has no instructions for bfloat16: torch takes its products number by number, which may be "
+            "50 times slower than float32. Leave precision out."
+        )
     if name != "auto":
         return name
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if fast else "float32"
+    return "bfloat16" if device.type == "cuda" and computes_bfloat16(device) else "float32"
 
 
 def autocast(name: str, device: torch.device) -> AbstractContextManager[Any]:
