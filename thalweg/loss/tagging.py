@@ -57,7 +57,9 @@ class Tagging(nn.Module):
         smoothing = self.label_smoothing if moment.training else 0.0
         weights = None if self.class_weights is None else self.class_weights.to(output.dtype)
         try:
-            values = F.cross_entropy(output.mT, y, weights, reduction="none", label_smoothing=smoothing)
+            values = F.cross_entropy(  # of rows: over the middle axis of three, log-softmax takes several times as long
+                output.flatten(0, 1), y.flatten(), weights, reduction="none", label_smoothing=smoothing
+            ).view(y.shape)
         except IndexError as error:
             raise RecipeError(_outside(output, y)) from error
         counted = (y != NO_TARGET).to(values.dtype)

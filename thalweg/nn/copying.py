@@ -43,7 +43,7 @@ class Copies(NamedTuple):
 
 
 @no_type_check
-def copies_of(copies: Any, vocabulary: int, shape: tuple[int, int]) -> Copies:
+def copies_of(copies: Any, vocabulary: int, shape: tuple[int, ...]) -> Copies:
     """The columns of scores that positions of inputs of `shape` are copied to.
 
     >>> copies_of(torch.tensor([[7, 10, 7, 0]]), vocabulary=10, shape=(1, 4))[:2]

@@ -33,6 +33,10 @@ class Int8Linear(nn.Module):
     True
     """
 
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
@@ -75,6 +79,9 @@ class BFloat16Linear(nn.Module):
     >>> bool((BFloat16Linear(layer)(x) - layer(x)).abs().max() < 0.1)
     True
     """
+
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()

@@ -87,7 +87,8 @@ class RecurrentSeq2Seq(nn.Module):
     ) -> None:
         super().__init__()
         width, memory = output.in_features, 2 * encoder.layers.hidden_size
-        self.encoder, self.embedding, self.attention = encoder, embedding, attention
+        self.encoder, self.embedding = encoder, embedding
+        self.attention: Any = attention
         self.bridge, self.cells = nn.Linear(memory, width * len(cells)), nn.ModuleList(cells)
         self.joint, self.output, self.gate = nn.Linear(width + memory, width), output, gate
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()

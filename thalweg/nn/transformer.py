@@ -86,7 +86,7 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.embedding, self.positions = encoder, embedding, positions
-        self.layers = nn.ModuleList(layers)
+        self.layers: Any = nn.ModuleList(layers)
         self.norm, self.output, self.pointer = norm, output, pointer
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
