@@ -45,8 +45,9 @@ def scores_table(scores: dict[str, dict[str, tuple[float, float, float]]]) -> Ta
     table.add_column("", no_wrap=True)
     for split in scores:
         table.add_column(split, justify="left", no_wrap=True)
-    for name in next(iter(scores.values())):
-        table.add_row(name, *score_texts([split[name] for split in scores.values()]))
+    for name in dict.fromkeys(name for split in scores.values() for name in split):
+        told = iter(score_texts([split[name] for split in scores.values() if name in split]))
+        table.add_row(name, *(next(told) if name in split else "" for split in scores.values()))
     return table
 
 

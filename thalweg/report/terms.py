@@ -10,6 +10,11 @@ TERMS: dict[str, str] = {
     "auc": "How often a row of a class is given more of it than a row of another; 0.5 is guessing, 1 is perfect.",
     "mae": "The mean absolute error, in the target's own unit.",
     "rmse": "The root of the mean squared error, in the target's own unit; large errors count more.",
+    "exact_match": "The share of sources whose output is, unit for unit, one of their targets.",
+    "character_error": "Characters to change, leave out or add until an output is its target, of those of the target.",
+    "word_error": "The same of words; where these are sounds, the phoneme error rate.",
+    "bleu": "How many runs of one to four words outputs share with their targets, 0 to 100 (sacrebleu).",
+    "chrf": "The same of runs of one to six characters, 0 to 100, what is missing counted twice.",
     "r2": "The share of the target's variance that is explained; 0 is no better than its mean, 1 is perfect.",
 }
 """A quantity of evaluation.json -> what it is."""
