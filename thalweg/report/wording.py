@@ -67,7 +67,8 @@ def duration(seconds: Any) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-ACRONYMS = {"auc": "AUC", "mae": "MAE", "mse": "MSE", "rmse": "RMSE", "r2": "R²", "f1": "F1", "bleu": "BLEU", "chrf": "chrF"}
+ACRONYMS = {"auc": "AUC", "mae": "MAE", "mse": "MSE", "rmse": "RMSE", "r2": "R²", "f1": "F1"}
+ACRONYMS |= {"bleu": "BLEU", "chrf": "chrF"}
 
 
 def spoken(name: Any) -> str:
