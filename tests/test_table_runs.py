@@ -213,9 +213,7 @@ def test_soft_targets_that_never_change_teach_nothing() -> None:
 
 def test_numbers_have_no_probabilities(folder: Path) -> None:
     run = run_of(folder, cells(a=size, y=lambda i: size(i + 1)))
-    with pytest.raises(
-        RecipeError, match="'y' holds numbers, which have no probabilities. Leave --proba out"
-    ):
+    with pytest.raises(RecipeError, match="'y' holds numbers, which have no probabilities. Leave --proba out"):
         thalweg.predict(run, folder / "table.csv", proba=True)
 
 
