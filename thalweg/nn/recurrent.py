@@ -18,9 +18,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import PADDING
-from thalweg.nn.embedding import is_of, looked_up
+from thalweg.nn.embedding import check_known, is_of
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
-from thalweg.nn.masks import check_lengths, described, present
+from thalweg.nn.masks import check_lengths, described
 from thalweg.nn.word_features import WordFeatures, check_places
 
 LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -46,14 +46,13 @@ class Recurrent(nn.Module):
         self._check(values, lengths)
         if lengths is None:
             lengths = torch.full((len(values),), values.shape[1])
-        known = isinstance(self.embedding, nn.Embedding)
-        x = looked_up(self.embedding, values) if known else self.embedding(values)
-        outputs, last = self._states(x, lengths.cpu())
+        outputs, last = self._states(self.embedding(values), lengths.cpu())
         if self.head == "sequence":
             answer: Tensor = self.output(last)
             return answer
         answer = self.output(outputs)
-        return answer.masked_fill(~present(lengths.to(values.device), values.shape[1])[..., None], 0.0)
+        counts = torch.arange(values.shape[1], device=values.device) < lengths.to(values.device)[:, None]
+        return answer.masked_fill(~counts[..., None], 0.0)
 
     def _states(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The states of the last layer at every position, and those in which it ends (in both directions, if so)."""
@@ -68,7 +67,7 @@ class Recurrent(nn.Module):
         last = torch.cat(list(ends[-ways:]), dim=1)
         return outputs, last.masked_fill((lengths == 0).to(last.device)[:, None], 0.0)
 
-    def _check(self, values: Any, lengths: Any) -> None:
+    def _check(self, values: Tensor, lengths: Any) -> None:
         words = isinstance(self.embedding, WordFeatures)  # which look at their values themselves
         tokens = isinstance(self.embedding, nn.Embedding)
         if tokens and not is_of(values, 2, whole=True):
@@ -76,6 +75,8 @@ class Recurrent(nn.Module):
                 f"rnn was built with a vocabulary and given values that are {described(values)}, but tokens are whole "
                 "numbers (batch, length). Build it with inputs= for vectors."
             )
+        if tokens and values.device.type == "cpu":
+            check_known(values, self.embedding.num_embeddings)
         inputs = self.layers.input_size
         if not (tokens or words) and (not is_of(values, 3) or values.shape[2] != inputs):
             raise RecipeError(
