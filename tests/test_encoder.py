@@ -15,6 +15,7 @@ import thalweg
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.nn import Encoder, EncoderLayer, SequenceNorm, encoder, pool_over
 from thalweg.nn.masks import edge_mask, present
+from thalweg.nn.positions import SinusoidalPositions
 
 BATCH, LENGTH, FEATURES, WIDTH, HEADS = 4, 7, 3, 12, 2
 LENGTHS = torch.tensor([7, 4, 1, 0])
@@ -33,6 +34,13 @@ def made(**settings: Any) -> Encoder:
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.4)
     return model
+
+
+class Through(nn.Module):
+    """A norm that changes nothing."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return x
 
 
 def copied(layer: EncoderLayer, other: nn.TransformerEncoderLayer) -> None:
@@ -115,6 +123,26 @@ def test_batch_norm_is_that_of_the_positions_that_are_there() -> None:
     assert torch.equal(own.norm.running_mean, before)  # there was nothing to see
     torch.testing.assert_close(own(x), torchs(x.flatten(0, 1)).view(x.shape))
     torch.testing.assert_close(own.eval()(x, there)[there], torchs.eval()(x[there]))
+
+
+def test_dropout_silences_what_comes_in_and_what_is_added_in_training_alone() -> None:
+    torch.manual_seed(0)
+    only = Encoder(nn.Identity(), [], nn.Identity(), positions=SinusoidalPositions(), pool=None, dropout=0.25)
+    x = torch.randn(2, 300, WIDTH)
+    whole = SinusoidalPositions()(x)
+    kept = only(x) != 0
+    torch.testing.assert_close(only.eval()(x), whole)
+    assert float(kept.double().mean()) == pytest.approx(0.75, abs=0.03)
+    for order in ("pre", "post"):
+        for part in ("attention.output", "feed_forward.3"):
+            layer = EncoderLayer(WIDTH, HEADS, order=order, dropout=0.25)
+            layer.first_norm = layer.second_norm = Through()
+            for name, weight in layer.named_parameters():
+                nn.init.constant_(weight, float(name == f"{part}.bias"))
+            added = layer(x, None) - x
+            assert float((added.abs() < 1e-5).double().mean()) == pytest.approx(0.25, abs=0.03)
+            torch.testing.assert_close(added[added.abs() > 1e-5], torch.full_like(added, 4 / 3)[added.abs() > 1e-5])
+            torch.testing.assert_close(layer.eval()(x, None), x + 1)
 
 
 @pytest.mark.parametrize("norm", ["layer", "rms"])

@@ -49,22 +49,33 @@ class TokenEmbedding(nn.Module):
 def looked_up(table: nn.Embedding, tokens: Int[Tensor, "..."], knob: str = "vocabulary") -> Float[Tensor, "... width"]:
     """The vectors of tokens; `knob` is what the number of those that are known is called.
 
-    >>> looked_up(nn.Embedding(9, 16), torch.tensor([[8, 9]]))
-    Traceback (most recent call last):
-    thalweg.core.errors.DataError: Tokens lie between 8 and 9, but the network knows 0 to 8. ...
+    >>> looked_up(nn.Embedding(9, 16), torch.tensor([[8, 5]])).shape
+    torch.Size([1, 2, 16])
 
     Raises `DataError` (on a CPU) for a token beyond the vocabulary.
     """
     try:
         output: Tensor = table(tokens)
-    except IndexError as error:
-        known = table.num_embeddings
-        raise DataError(
-            f"Tokens lie between {tokens.min()} and {tokens.max()}, but the network knows 0 to {known - 1}. Build it "
-            f"with {knob}={max(known, int(tokens.max()) + 1)}, and give {PADDING} to padding and an id of its own to "
-            "all that is not known."
-        ) from error
+    except IndexError:
+        check_known(tokens, table.num_embeddings, knob)
+        raise
     return output
+
+
+def check_known(tokens: Int[Tensor, "..."], known: int, knob: str = "vocabulary") -> None:
+    """Raise `DataError` where a token is not from 0 to `known` - 1.
+
+    >>> check_known(torch.tensor([[8, 9]]), 9)
+    Traceback (most recent call last):
+    thalweg.core.errors.DataError: Tokens lie between 8 and 9, but the network knows 0 to 8. ...
+    """
+    if not tokens.numel() or 0 <= int(tokens.min()) <= int(tokens.max()) < known:
+        return
+    raise DataError(
+        f"Tokens lie between {tokens.min()} and {tokens.max()}, but the network knows 0 to {known - 1}. Build it with "
+        f"{knob}={max(known, int(tokens.max()) + 1)}, and give {PADDING} to padding and an id of its own to all that "
+        "is not known."
+    )
 
 
 class VectorEmbedding(nn.Module):

@@ -18,9 +18,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import PADDING
-from thalweg.nn.embedding import is_of, looked_up
+from thalweg.nn.embedding import check_known, is_of
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
-from thalweg.nn.masks import check_lengths, described, present
+from thalweg.nn.masks import check_lengths, described
 from thalweg.nn.word_features import WordFeatures, check_places
 
 LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -50,7 +50,8 @@ class Recurrent(nn.Module):
         answer = self.output(outputs)
         if lengths is None:
             return answer
-        return answer.masked_fill(~present(lengths.to(values.device), values.shape[1])[..., None], 0.0)
+        counts = torch.arange(values.shape[1], device=values.device) < lengths.to(values.device)[:, None]
+        return answer.masked_fill(~counts[..., None], 0.0)
 
     @no_type_check
     def states(
@@ -63,8 +64,7 @@ class Recurrent(nn.Module):
         self._check(values, lengths)
         if lengths is None:
             lengths = torch.full((len(values),), values.shape[1])
-        lengths, embed = lengths.cpu(), self.embedding
-        x = looked_up(embed, values) if isinstance(embed, nn.Embedding) else embed(values)
+        x, lengths = self.embedding(values), lengths.cpu()
         ways = 2 if self.layers.bidirectional else 1
         if 0 in x.shape[:2]:  # no position at all
             outputs = x.new_zeros(*x.shape[:2], ways * self.layers.hidden_size)
@@ -76,7 +76,7 @@ class Recurrent(nn.Module):
         last = torch.cat(list(ends[-ways:]), dim=1)
         return outputs, last.masked_fill((lengths == 0).to(last.device)[:, None], 0.0)
 
-    def _check(self, values: Any, lengths: Any) -> None:
+    def _check(self, values: Tensor, lengths: Any) -> None:
         words = isinstance(self.embedding, WordFeatures)  # which look at their values themselves
         tokens = isinstance(self.embedding, nn.Embedding)
         if tokens and not is_of(values, 2, whole=True):
@@ -84,6 +84,8 @@ class Recurrent(nn.Module):
                 f"rnn was built with a vocabulary and given values that are {described(values)}, but tokens are whole "
                 "numbers (batch, length). Build it with inputs= for vectors."
             )
+        if tokens and values.device.type == "cpu":
+            check_known(values, self.embedding.num_embeddings)
         inputs = self.layers.input_size
         if not (tokens or words) and (not is_of(values, 3) or values.shape[2] != inputs):
             raise RecipeError(
