@@ -77,15 +77,16 @@ class Recurrent(nn.Module):
         return outputs, last.masked_fill((lengths == 0).to(last.device)[:, None], 0.0)
 
     def _check(self, values: Tensor, lengths: Any) -> None:
-        words = isinstance(self.embedding, WordFeatures)  # which look at their values themselves
-        tokens = isinstance(self.embedding, nn.Embedding)
+        embedding: Any = self.embedding
+        words = isinstance(embedding, WordFeatures)  # which look at their values themselves
+        tokens = isinstance(embedding, nn.Embedding)
         if tokens and not is_of(values, 2, whole=True):
             raise RecipeError(
                 f"rnn was built with a vocabulary and given values that are {described(values)}, but tokens are whole "
                 "numbers (batch, length). Build it with inputs= for vectors."
             )
         if tokens and values.device.type == "cpu":
-            check_known(values, self.embedding.num_embeddings)
+            check_known(values, embedding.num_embeddings)
         inputs = self.layers.input_size
         if not (tokens or words) and (not is_of(values, 3) or values.shape[2] != inputs):
             raise RecipeError(
