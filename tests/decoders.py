@@ -184,6 +184,44 @@ def holds(written: tuple[int, ...], phrase: tuple[int, ...]) -> bool:
     return any(written[place : place + len(phrase)] == phrase for place in range(len(written)))
 
 
+def bank(written: tuple[int, ...], phrases: Sequence[tuple[int, ...]]) -> int:
+    """How many required tokens are there: whole phrases, and the beginning of one at the end."""
+    own = 0
+    for phrase in phrases:
+        sizes = range(len(phrase))
+        begun = max(size for size in sizes if written[len(written) - min(size, len(written)) :] == phrase[:size])
+        own += len(phrase) if holds(written, phrase) else begun
+    return own
+
+
+def searched_by_banks(logs: Logs, width: int, longest: int, phrases: Sequence[tuple[int, ...]]) -> list[Found]:
+    """All that a beam search finishes that shares its beam among banks; the phrases have no token in common."""
+    top = sum(map(len, phrases))
+    beams: list[Found] = [((), 0.0)]
+    finished: list[Found] = []
+    for time in range(longest + 1):
+        candidates = []
+        for rank, (written, total) in enumerate(beams):
+            for token, log in enumerate(logs(written)):
+                after = written if token == END else (*written, token)
+                full = bank(after, phrases) == top
+                room = longest - len(after) >= top - bank(after, phrases)
+                if (token == END and full) or (token in WRITTEN and time < longest and room):
+                    candidates.append((-(total + log), rank, token, after))
+        candidates.sort()
+        quotas = [width // (top + 1)] * top + [width - top * (width // (top + 1))]
+        sure, rest = [], []
+        for one in candidates:
+            # END takes the place of what was begun at the end, of which there is nothing where all is there
+            own = bank(one[3], phrases)
+            quotas[own] -= 1
+            (sure if quotas[own] >= 0 else rest).append(one)
+        kept = sorted([*sure, *rest][:width])
+        finished += [(after, -key) for key, _, token, after in kept if token == END]
+        beams = [(after, -key) for key, _, token, after in kept if token != END]
+    return finished
+
+
 def searched(
     logs: Logs, width: int, longest: int, *, shortest: int = 0, groups: int = 1, diversity: float = 0.0
 ) -> list[list[Found]]:

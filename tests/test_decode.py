@@ -15,6 +15,7 @@ from decoders import (
     plain_score,
     ranked,
     searched,
+    searched_by_banks,
     with_coverage,
 )
 from hypothesis import given, settings
@@ -346,11 +347,13 @@ class Fixed:
 
     def __init__(self, scores: Tensor) -> None:
         self.scores = scores
+        self.rows: list[int] = []
 
     def encode(self, source: Tensor) -> Tensor:
         return source
 
     def step(self, state: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        self.rows.append(len(tokens))
         return self.scores[state], state
 
 
@@ -373,6 +376,7 @@ def test_of_equal_tokens_the_smaller_comes_first(dtype: torch.dtype):
 def test_rows_of_minus_infinity_end_unfinished():
     model, inputs = fixed([NEVER] * 6, [0.0] * 6, [NEVER, NEVER, NEVER, NEVER, 1.0, 0.0])
     found = beam_search(model, inputs, width=3, nbest=2, longest=4)
+    assert model.rows[:2] == [9, 6]  # what cannot go on is not asked about again
     assert found[0] == [Hypothesis((), 0.0, 0.0, finished=False)]
     assert [one.finished for one in found[1]] == [True, True]
     assert [one.tokens for one in found[2]] == [(4, 4, 4, 4), (4, 4, 4, 5)]  # END is impossible
@@ -476,6 +480,17 @@ def test_a_narrow_beam_holds_what_is_required(seed: int, width: int, required: l
         for one in own:
             assert one.finished
             assert all(holds(one.tokens, entry if isinstance(entry, tuple) else (entry,)) for entry in required)
+
+
+@pytest.mark.parametrize("width", [3, 4, 7])
+@pytest.mark.parametrize("phrases", [[(4,)], [(1,), (4,), (5,)], [(4, 5), (1,)], [(5, 5)]], ids=str)
+def test_a_beam_is_shared_among_banks(width: int, phrases: list[tuple[int, ...]]):
+    model, inputs = grams(seed=width)
+    required = [phrase if len(phrase) > 1 else phrase[0] for phrase in phrases]
+    found = beam_search(model, inputs, width=width, nbest=width, required=required, longest=5)
+    for example, own in enumerate(found):
+        finished = searched_by_banks(logs_of(model, inputs, example), width, 5, phrases)
+        same(own, ranked(finished, plain_score(1.0))[:width])
 
 
 def test_required_with_exactly_room_for_it():
