@@ -482,7 +482,7 @@ def test_a_narrow_beam_holds_what_is_required(seed: int, width: int, required: l
             assert all(holds(one.tokens, entry if isinstance(entry, tuple) else (entry,)) for entry in required)
 
 
-@pytest.mark.parametrize("width", [3, 4, 7])
+@pytest.mark.parametrize("width", [1, 2, 4, 7])
 @pytest.mark.parametrize("phrases", [[(4,)], [(1,), (4,), (5,)], [(4, 5), (1,)], [(5, 5)]], ids=str)
 def test_a_beam_is_shared_among_banks(width: int, phrases: list[tuple[int, ...]]):
     model, inputs = grams(seed=width)
@@ -491,6 +491,12 @@ def test_a_beam_is_shared_among_banks(width: int, phrases: list[tuple[int, ...]]
     for example, own in enumerate(found):
         finished = searched_by_banks(logs_of(model, inputs, example), width, 5, phrases)
         same(own, ranked(finished, plain_score(1.0))[:width])
+
+
+def test_an_end_that_must_wait_takes_no_place_among_the_best():
+    model, inputs = fixed([9.0, 1.0, 9.0, 9.0, 0.0, 0.5])
+    (found,) = beam_search(model, inputs, width=1, required=[4, 5], longest=4)
+    assert found[0].tokens == (1, 1, 5, 4)
 
 
 def test_required_with_exactly_room_for_it():
