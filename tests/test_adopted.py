@@ -128,6 +128,7 @@ def test_an_improvement_whose_last_training_diverges_fails(
     assert json.loads(capsys.readouterr().out)["status"] == "DIVERGED"
 
 
+@pytest.mark.battery
 def test_a_stream_without_validation_is_trained_whole_in_the_end() -> None:
     class Stream:
         def batches(self, epoch: int, start: int, generator: Any) -> Any:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import networkx
+import pytest
 import torch
 from resuming import bits
 from torch import Tensor, nn
@@ -202,6 +203,7 @@ def test_copying_with_scheduled_sampling() -> None:
     assert sampled.history[-1]["validation_loss"] < sampled.history[0]["validation_loss"]
 
 
+@pytest.mark.battery
 def test_copying_with_a_reward_for_whole_sequences() -> None:
     teacher = thalweg.train(copy_recipe(epochs=25))
     state = teacher.last.state_dict()

@@ -80,6 +80,7 @@ def test_a_validation_split_prepared_otherwise_is_the_cause() -> None:
     assert finding.mechanism.startswith("validation prepared otherwise than train")
 
 
+@pytest.mark.battery
 def test_targets_far_from_unit_scale_are_the_cause_where_their_standardization_helps() -> None:
     x, _ = blobs()
     y = 2000 + 300 * (x[:, :1] * x[:, 1:2] + x[:, 2:3])

@@ -66,6 +66,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(tmp_path: Path, kind: type) -> 
         assert torch.equal(weight, resumed.last.state_dict()[name])
 
 
+@pytest.mark.battery
 def test_a_diagnosis_says_where_it_stopped_and_escapes() -> None:
     finding = thalweg.diagnose(thalweg.cases.get("at-a-saddle"), budget=3)
     assert finding.cause is Cause.OPTIMIZATION

@@ -56,6 +56,7 @@ def usual(model: nn.Module, optimizer: Any, batches: Iterable[Any], objective: A
         optimizer.step()
 
 
+@pytest.mark.battery
 def test_a_loop_whose_fault_no_check_knows_is_found_by_exchanging_it() -> None:
     finding = thalweg.diagnose(classified(loop=forgetful))
     assert finding.cause is Cause.WIRING

@@ -122,7 +122,8 @@ def test_numbers_may_be_predicted_in_their_own_units() -> None:
     labels = only_batch(splits.test)[1][0]
     assert labels[:3].tolist() == [[-1.0], [1.0], [4.75]]
     assert labels.isfinite().all()
-    output, target = splits.test.judged(torch.tensor([[0.0], [0.0], [1.0], [0.0]]))
+    test = splits.test
+    output, target, _ = test.judged([torch.tensor([[0.0], [0.0], [1.0], [0.0]])], [(test.labels, test.mask)])
     assert (output.item(), target.item()) == (3.5, pytest.approx(7.25))
     assert splits.test.restore((labels, labels))[0][2].item() == pytest.approx(7.25)
 
@@ -365,7 +366,8 @@ def test_a_recipe_trains_on_two_members_of_the_karate_club() -> None:
     run = thalweg.train(recipe)
     right = thalweg.evaluate(run, splits.test)["accuracy"][0]
     (features, edges), _ = only_batch(splits.test)
-    output, labels = splits.test.judged(run.last(features, edges))
+    test = splits.test
+    output, labels, _ = test.judged([run.last(features, edges)], [(test.labels, test.mask)])
     assert right == pytest.approx(accuracy(output, labels).mean().item())
     assert right > 0.9
 

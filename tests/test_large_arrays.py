@@ -250,6 +250,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.battery
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
 def test_a_large_array_is_not_brought_into_memory(tmp_path: Path) -> None:
     np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float64, (2000, 2**14))  # 262 MB of zeros, none on the disk

@@ -96,6 +96,7 @@ def test_learned_positions_are_added_and_end() -> None:
         positions(torch.zeros(1, 8, 4))
 
 
+@pytest.mark.battery
 def test_order_is_learned_and_kept_at_twice_the_length() -> None:
     """Which of two tokens comes first: relative places carry over to longer sequences; without places it is chance."""
     model = trained("relative", length=6, steps=120)

@@ -148,7 +148,7 @@ class Plain(nn.Module):
 @pytest.mark.parametrize("shape", [(3,), (1, 4, 4), (5, 2)])
 def test_inputs_of_any_shape_are_filled(shape: tuple[int, ...]) -> None:
     x = holed(torch.randn(60, *shape, generator=DRAW, dtype=torch.float64))
-    x[:, 0] = torch.nan  # nothing is known of it
+    x[..., 0] = torch.nan  # nothing is known of it
     start = recipe(x, torch.zeros(60, 1), cut=40, model=lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(1).double()))
     changed = filled(start.but(data=augment(start.data, noise=0.1)))
     assert type(changed.data.train).__name__ == "Augmented"

@@ -347,6 +347,7 @@ def right(model: nn.Module, task: Task) -> float:
     return sum(one == other for one, other in zip(found, expected, strict=True)) / len(expected)
 
 
+@pytest.mark.battery
 @pytest.mark.parametrize(
     ("factory", "task", "steps"),
     [

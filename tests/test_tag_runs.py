@@ -109,7 +109,7 @@ def test_words_with_letters_are_read_by_an_encoder_of_any_padding() -> None:
     for owner, given in ((encoder, {"inputs": 3, "places": 9}), (encoder, {"vocabulary": 9, "word_dropout": 0.1})):
         with pytest.raises(RecipeError, match="leave (places|word_dropout) out"):
             owner(5, **given)
-    with pytest.raises(RecipeError, match=r"whole numbers \(batch, length, 1 \+ letters\)"):
+    with pytest.raises(RecipeError, match=r"int64 of shape \(batch, length, 1 \+ letters\)"):
         thalweg.nn.rnn(5, vocabulary=11, places=13)(words[..., 0], lengths)
 
 

@@ -55,6 +55,7 @@ def singly(lab: Laboratory) -> Iterator[tuple[str, Recipe]]:
     yield LONGER, lab.recipe.but(epochs=3 * lab.recipe.epochs)
 
 
+@pytest.mark.battery
 def test_two_faults_are_mended_by_two_changes_and_by_none_alone() -> None:
     lab, floor, control = laboratory(40.0)
     alone = screened(lab, floor, control, "each alone", singly(lab))

@@ -303,7 +303,7 @@ def per_step(optimizer: Any) -> Any:
 
 
 LOGISTIC = partial(nn.Linear, 10, 2)
-SIGMOIDS = partial(dense, 64, *[32] * 8, 10, act=nn.Sigmoid)
+SIGMOIDS = partial(dense, 64, *[32] * 12, 10, act=nn.Sigmoid)
 FAULTY: dict[str, Faulty] = {
     "deep sigmoid": Faulty({"model": SIGMOIDS}, {"vanishing gradient"}, {"model": Residual}),
     "deep and not normalized": Faulty(

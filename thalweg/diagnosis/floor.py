@@ -23,7 +23,7 @@ from thalweg.core.objective import PlainLoss
 from thalweg.core.source import Source
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.lower_end import Losses, of_duplicates, of_learning_curve, of_perfect
-from thalweg.diagnosis.natural import Natural, Scale, natural_errors
+from thalweg.diagnosis.natural import Natural, Scale, natural_errors, yes_or_no
 from thalweg.diagnosis.neighbourhood import Nodes, read_nodes
 from thalweg.diagnosis.neighbourhood import reached as reached_by_nodes
 from thalweg.diagnosis.references import (
@@ -223,7 +223,7 @@ def _readings(y: Tensor, inputs: Inputs) -> list[Reading]:
         counts = [Reading(y.float(), regressors(inputs), _forms_of_counts(y), y.float())] if y.dim() == 1 else []
         return [_classes(y.long(), classifiers(inputs), lambda output: output), *counts]
     readings = []
-    if (labels := _yes_or_no(y)) is not None:
+    if (labels := yes_or_no(y)) is not None:
 
         def as_column(values: Tensor) -> Tensor:
             return values.reshape(y.shape).to(y.dtype)
@@ -254,13 +254,6 @@ def _forms_of_counts(y: Tensor) -> tuple[Form, ...]:
 def _classes(labels: Tensor, learners: Learners, *forms: Form) -> Reading:
     sure = SURE * torch.nn.functional.one_hot(labels).float()
     return Reading(labels, learners, forms, sure.log_softmax(1))
-
-
-def _yes_or_no(y: Tensor) -> Tensor | None:
-    """The class of each example where a column of numbers holds only 0 and 1, and both."""
-    if not y.is_floating_point() or y.numel() != len(y):
-        return None
-    return y.reshape(-1).long() if set(y.unique().tolist()) == {0.0, 1.0} else None
 
 
 def _reached(

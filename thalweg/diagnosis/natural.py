@@ -292,3 +292,15 @@ class Natural:
     mean: float
     null: float
     scale: Scale | None = None
+
+
+def yes_or_no(y: Tensor) -> Tensor | None:
+    """The class of each example where a column of numbers holds only 0 and 1, and both.
+
+    >>> import torch
+    >>> yes_or_no(torch.tensor([[1.0], [0.0]])), yes_or_no(torch.tensor([1.0, 2.0]))
+    (tensor([1, 0]), None)
+    """
+    if not y.is_floating_point() or y.numel() != len(y):
+        return None
+    return y.reshape(-1).long() if set(y.unique().tolist()) == {0.0, 1.0} else None

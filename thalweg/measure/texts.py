@@ -91,7 +91,7 @@ def exact(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> Bool[n
 def bleu(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> CorpusScore:
     """BLEU of all outputs, 0 to 100, with sacrebleu's own tokens (13a) and a bootstrap over the texts.
 
-    >>> bleu(["the cat sat on the mat"], [["the cat sat on the mat"]]).value
+    >>> round(bleu(["the cat sat on the mat"], [["the cat sat on the mat"]]).value, 6)
     100.0
 
     Raises `RecipeError` as `edits` does.
@@ -124,7 +124,7 @@ def _corpus_score(metric: Any, outputs: Sequence[str], references: Sequence[Sequ
         found = metric.corpus_score(list(outputs), streams)
         return CorpusScore(found.score, found.score, found.score, str(metric.get_signature()))
     found = metric.corpus_score(list(outputs), streams, n_bootstrap=DRAWS)
-    low, high = found._mean - found._ci, found._mean + found._ci
+    low, high = float(found._mean - found._ci), float(found._mean + found._ci)
     return CorpusScore(
         found.score, min(max(low, 0.0), found.score), max(min(high, 100.0), found.score), str(metric.get_signature())
     )

@@ -63,6 +63,7 @@ class Transformer(nn.Module):
     copied). What comes out where the prefix is padded is that of zeros. `maps` shows what each layer looked at in the
     source, `copied` what would be copied. Raises `RecipeError` for copies that it has no use for, or lacks.
 
+    >>> import torch
     >>> model = transformer(9, vocabulary=7, width=8, heads=2)
     >>> x = {"source": torch.tensor([[4, 5, 6], [6, 0, 0]]), "lengths": torch.tensor([3, 1])}
     >>> model(**x, prefix=torch.tensor([[2, 7], [2, 0]])).shape
@@ -247,6 +248,7 @@ def transformer(
     and gives log-probabilities of an extended vocabulary (`thalweg.nn.copying`). Raises `RecipeError` for a knob out of
     its range.
 
+    >>> import torch
     >>> x = {"source": torch.tensor([[4, 5, 6], [6, 0, 0]]), "lengths": torch.tensor([3, 1])}
     >>> copies = torch.tensor([[4, 9, 6], [9, 0, 0]])  # one unit of each is not among the target's tokens
     >>> model = transformer(9, vocabulary=7, width=16, positions="rotary", copying=True)
