@@ -30,7 +30,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.nn.knobs import check_count
 
-LEAST_BLOCK, MOST_BLOCK, PIECE = 16, 128, 1024
+LEAST_BLOCK, MOST_BLOCK, PIECE = 16, 128, 2048
 FEW = 5
 """Below so many windows a mask for all pairs costs less than one for each block."""
 

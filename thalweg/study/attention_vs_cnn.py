@@ -14,7 +14,7 @@ stripes under noise with two shapes somewhere on them:
 The CNN sees the whole image in its last layers, and the encoder's patches are as large as the shapes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
 
@@ -196,7 +196,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {ATTENTION: _attention, CNN: part
 
 def _tune(
     task: str,
-    own: dict[tuple[str, int], Callable[[int, float], Recipe]],
+    own: Mapping[tuple[str, int], Callable[[int, float], Recipe]],
     seeds: Sequence[int],
     grid: Sequence[float],
     progress: Progress,
