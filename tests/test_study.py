@@ -323,6 +323,16 @@ def test_a_rate_at_the_edge_of_its_grid_is_searched_beyond(
     assert asked == pytest.approx([1.0, 3.0, 9.0, *more], rel=0.01)
 
 
+def test_an_interrupt_ends_a_study() -> None:
+    def interrupt(output: Any, target: Any) -> Any:
+        raise KeyboardInterrupt
+
+    (recipe,) = vanishing._recipes(vanishing.PLAIN, [0], depth=2, epochs=1, train=32)
+    recipe = recipe.but(objective=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        arms.train_arms({"an arm": [recipe]}, lambda share, what: None)
+
+
 def test_the_list_names_every_claim(capsys: pytest.CaptureFixture[str]) -> None:
     assert study_command.study(list_=True) == 0
     assert study_command.study() == 0

@@ -31,7 +31,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.nn.knobs import check_count
 from thalweg.nn.masks import check_lengths, present
 
-LEAST_BLOCK, MOST_BLOCK, PIECE = 16, 128, 1024
+LEAST_BLOCK, MOST_BLOCK, PIECE = 16, 128, 2048
 FEW = 5
 """Below so many windows a mask for all pairs costs less than one for each block."""
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from thalweg.core.errors import RecipeError, RunError, did_you_mean
-from thalweg.training import Recipe, Run, train_many
+from thalweg.training import Outcome, Recipe, Run, train_many
 
 WIDER = 3
 """How often a grid of learning rates is made wider by one more."""
@@ -28,6 +28,8 @@ def train_arms(
     for name, recipes in arms.items():
         trained[name] = train_many(recipes, device="cpu")
         for run in trained[name]:
+            if run.status is Outcome.INTERRUPTED:
+                raise run.error or KeyboardInterrupt
             if run.error is not None:
                 raise RunError(f"The arm '{name}' ended as {run.status}: {run.error}") from run.error
         progress(start + (end - start) * len(trained) / len(arms), name)
