@@ -75,7 +75,7 @@ class Recurrent(nn.Module):
                 f"rnn was built with a vocabulary and given values that are {described(values)}, but tokens are whole "
                 "numbers (batch, length). Build it with inputs= for vectors."
             )
-        if tokens and values.device.type == "cpu":
+        if isinstance(self.embedding, nn.Embedding) and values.device.type == "cpu":
             check_known(values, self.embedding.num_embeddings)
         inputs = self.layers.input_size
         if not (tokens or words) and (not is_of(values, 3) or values.shape[2] != inputs):
