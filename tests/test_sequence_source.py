@@ -70,6 +70,14 @@ def test_batches_against_a_naive_twin(seed: int | None, tokens: int | None) -> N
         assert values.dtype == lengths.dtype == torch.int64
 
 
+@pytest.mark.parametrize("tokens", [None, 64])
+def test_short_sequences_do_not_come_first(tokens: int | None) -> None:
+    lengths = np.arange(1, 65)
+    orders = [[int(lengths[one].max()) for one in by_length(lengths, 4, tokens, generator(seed))] for seed in (0, 1)]
+    assert sorted(orders[0]) not in orders
+    assert orders[0] != orders[1]
+
+
 def test_judging_goes_in_the_sequences_own_order() -> None:
     for source in (texts().batched(3), texts().budgeted(12)):
         assert torch.cat(source.ordered(1, None)).tolist() == list(range(len(SIZES)))

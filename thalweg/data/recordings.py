@@ -58,8 +58,8 @@ class AudioOptions:
             raise RecipeError(f"damaged={self.damaged!r} is not known.{did_you_mean(str(self.damaged), DAMAGED)}")
         if not self.limit > 0:
             raise RecipeError(f"limit={self.limit!r}, but it is a number of seconds above 0. Give for instance 600.")
-        known: dict[str, Any] = {} if self.rate is None else {"mels": self.mels}  # how many are told apart goes by rate
-        LogMel(16_000 if self.rate is None else self.rate, normalize=self.normalize, htk=self.htk, **known)
+        mels = None if self.rate is None else self.mels  # how many can be told apart depends on the rate
+        LogMel(16_000 if self.rate is None else self.rate, mels, normalize=self.normalize, htk=self.htk)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
