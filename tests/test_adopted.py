@@ -39,6 +39,7 @@ def slow(**changes: Any) -> Recipe:
     return made.but(**changes)
 
 
+@pytest.mark.battery
 def test_what_is_adopted_is_what_was_proved_where_validation_was_held_out(caplog: pytest.LogCaptureFixture) -> None:
     result = thalweg.improve(slow(), rounds=1, budget=60, device="cpu")
     adopted = result.diary[0].adopted

@@ -149,6 +149,7 @@ def test_a_loss_over_runs_has_no_interval_that_goes_below_0() -> None:
     assert loss_over_runs(near[:2]).value == near[:2].mean()
 
 
+@pytest.mark.battery
 def test_a_stage_says_what_it_takes_and_what_may_follow() -> None:
     assert str(Stage("longer", 2.6, 100.0)) == "longer (about 3 s; at most 1 min 40 s to go)"
     assert str(Stage("longer", 0.2)) == "longer"

@@ -65,6 +65,7 @@ def test_without_a_flaw_nothing_is_seen_and_nothing_stands_out() -> None:
     assert mechanisms(finding) == []
 
 
+@pytest.mark.battery
 def test_wrong_labels_are_the_cause() -> None:
     x, y = blobs(900)
     wrong = torch.from_numpy(np.random.default_rng(1).random(len(y)) < 0.25)
@@ -201,6 +202,7 @@ class OfEight(nn.Module):
         return torch.as_tensor(self.out(x))
 
 
+@pytest.mark.battery
 def test_a_model_that_bears_one_size_of_batch_is_diagnosed() -> None:
     slow = partial(torch.optim.SGD, lr=1e-4)
     finding = thalweg.diagnose(

@@ -359,6 +359,7 @@ def test_critical_points_of_each_kind_are_found(objective: Any, start: tuple[flo
     assert thalweg.critical_point(model, objective, NO_DATA).kind is kind
 
 
+@pytest.mark.battery
 def test_a_network_is_led_to_a_critical_point(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = classes(examples=40)
     torch.manual_seed(0)

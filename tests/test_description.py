@@ -100,6 +100,7 @@ print(thalweg.train(recipe, out="runs", device="cpu").path)
 """
 
 
+@pytest.mark.battery
 def test_two_processes_write_the_same_recipe(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     written = []

@@ -130,6 +130,7 @@ def test_a_sound_loss_of_numbers_is_told_from_a_faulty_one(loss: Any, sound: boo
     assert is_sound(PlainLoss(loss), torch.zeros(40, 1), y) is sound
 
 
+@pytest.mark.battery
 def test_a_quantile_whose_spread_is_elsewhere_than_the_mean_is_no_fault() -> None:
     """The ninth tenth lies where the spread is, far from the mean: squared errors are large, and meant to be."""
     draw = torch.Generator().manual_seed(0)

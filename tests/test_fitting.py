@@ -57,6 +57,7 @@ def laboratory(recipe: Recipe, budget: str | float = 100.0) -> tuple[Laboratory,
     return lab, floor, lab.arm(CONTROL, lab.recipe, [lab.recipe.seed], lab.train)
 
 
+@pytest.mark.battery
 def test_an_arm_that_fails_on_fresh_seeds_gives_way_to_the_next() -> None:
     lab, floor, control = laboratory(waves())
     arms = [
@@ -190,6 +191,7 @@ def test_an_arm_that_raises_the_loss_is_not_said_to_lower_it() -> None:
             assert "lowers" not in experiment.says
 
 
+@pytest.mark.battery
 def test_a_rate_far_too_low_is_raised_until_it_tells() -> None:
     """In five epochs at a rate of 1e-5 hardly anything moves; a tenfold one hardly moves it more."""
     draw = torch.Generator().manual_seed(0)

@@ -143,6 +143,7 @@ def test_a_test_folder_counts_classes_as_training_does(root: Path, tmp_path: Pat
     assert (test.classes, test[0][1]) == (("cat", "dog"), 1)
 
 
+@pytest.mark.battery
 def test_images_train_with_and_without_workers(root: Path) -> None:
     for name, color in (("cat", "red"), ("dog", "blue")):
         for number in range(6):

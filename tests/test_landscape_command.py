@@ -49,6 +49,7 @@ def test_it_prints_the_verdict_and_the_course_and_the_report_shows_them(
     assert told.err.endswith(f"{run.path / 'report.html'}\n")
 
 
+@pytest.mark.battery
 def test_it_escapes_from_a_saddle_and_keeps_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "case:at-a-saddle", "--set", "epochs=2", "--out", str(tmp_path), "--quiet"]) == 0
     capsys.readouterr()

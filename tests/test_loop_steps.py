@@ -118,6 +118,7 @@ def test_a_loop_that_fails_says_nothing() -> None:
     assert loop_differences(classified(), CPU) == ()
 
 
+@pytest.mark.battery
 def test_a_clip_far_too_small_is_named_where_the_exchange_cures() -> None:
     finding = thalweg.diagnose(classified(loop=clipped(1e-4), optimizer=partial(torch.optim.SGD, lr=0.3)))
     assert finding.cause is Cause.WIRING

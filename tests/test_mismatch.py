@@ -215,6 +215,7 @@ def overlapping(n: int, seed: int, share: float) -> Arrays:
     return (random.normal(size=(n, 2)) + 1.6 * y[:, None]).astype(np.float32), y
 
 
+@pytest.mark.battery
 def test_other_shares_of_classes_are_all_that_costs() -> None:
     recipe = recipe_of(overlapping(600, 0, 0.15), overlapping(400, 1, 0.15), overlapping(400, 2, 0.85))
     finding = thalweg.diagnose(recipe, budget=2)
@@ -410,6 +411,7 @@ def test_a_model_of_several_inputs_is_explained_by_its_outputs() -> None:
     assert [test.of for test in shift.tests] == ["2 of 2 outputs", "outputs", "outputs"]
 
 
+@pytest.mark.battery
 def test_test_targets_of_a_narrower_range_are_no_mismatch() -> None:
     """The same rule, the same noise, inputs from the middle alone: the loss on test is that on validation."""
     random = np.random.default_rng(0)

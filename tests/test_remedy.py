@@ -181,6 +181,7 @@ def test_the_command_says_how_a_page_was_made(
     assert document["command"] == "thalweg diagnose iris --set epochs=5 --seed 4 --device cpu --budget 3"
 
 
+@pytest.mark.battery
 def test_the_command_finds_its_run_and_its_folder_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ def passed(checks: Sequence[Any]) -> list[bool]:
 # --- sharing ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.battery
 def test_sharing_holds_on_a_small_scale_where_digits_stand_anywhere():
     study = run_study("sharing", seeds=2, sizes=(80, 160), steps=40)
     assert study.checks[0].value > 0.05
@@ -104,6 +105,7 @@ SMALL: dict[str, Any] = {"train": 128, "points": (1,), "rates": (0.01, 0.1), "si
 
 
 @pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.battery
 def test_batch_norm_is_false_where_both_arms_are_alike(norm: bool):
     study = run_study("batch-norm", seeds=3, epochs=8, norms=(norm, norm), **SMALL)
     assert passed(study.checks[:4]) == [False] * 4

@@ -290,6 +290,7 @@ def test_frames_of_any_type(case: str) -> None:
     assert json.loads(json.dumps(train.encoding.to_json()))["schema"]["target"]["labels"] == [0, 1]
 
 
+@pytest.mark.battery
 def test_ten_thousand_columns() -> None:
     random = np.random.default_rng(0)
     frame = pd.DataFrame(random.normal(size=(23, 9_999)).round(3), columns=[f"f{i}" for i in range(9_999)])

@@ -194,6 +194,7 @@ def test_the_floor_of_yes_or_no_in_floats_is_that_of_the_classes() -> None:
     assert floors[0].high < 0.1
 
 
+@pytest.mark.battery
 def test_the_reference_is_compared_on_the_same_examples_of_a_large_set() -> None:
     random = np.random.default_rng(0)
     x = torch.from_numpy(random.normal(size=(5003, 2))).float()

@@ -432,6 +432,7 @@ def test_scripts_need_no_main_guard(way: str, tmp_path: Path) -> None:
     assert done.stdout.split("\n") == ["begins", "FINISHED FINISHED FINISHED True", "True True True False", ""]
 
 
+@pytest.mark.battery
 def test_an_interrupt_ends_the_list_with_the_run_that_it_met(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
