@@ -254,6 +254,14 @@ def test_attention_along_edges_reads_along_edges() -> None:
     assert torch.equal(seen, expected | (torch.eye(LENGTH).bool() & expected.any(1)))
 
 
+def test_a_query_that_one_head_lets_look_has_an_output() -> None:
+    layer, mask = multi_head(), torch.zeros(1, HEADS, LENGTH, LENGTH, dtype=torch.bool)
+    mask[0, 0, 2, 1] = True
+    output = layer(sequences(), mask=mask)
+    assert (output[:, 2] != 0).all()
+    assert (output[:, [0, 1, 3, 4, 5, 6]] == 0).all()
+
+
 def test_near_attention_is_attention_with_a_band() -> None:
     query, key, value = heads(LENGTH, 4, 0), heads(LENGTH, 4, 1), heads(LENGTH, 4, 2)
     for window, causal in ((0, False), (2, False), (2, True), (9, True)):

@@ -16,6 +16,7 @@ from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import collecting
 from thalweg.data.audio import LogMel, Recording, read_recording, resampled, standardized, to_hertz, to_mel
 from thalweg.data.audio_listing import columns_of, list_recordings, parts_by, rows_by, suggested
+from thalweg.data.recording_loading import judged_recordings, recording_splits
 from thalweg.data.recordings import AudioOptions, gather_recordings, gather_sounds
 
 soundfile = pytest.importorskip("soundfile")
@@ -433,3 +434,15 @@ def test_spoken_digits_are_read(realdata: Path, tmp_path: Path) -> None:
     assert np.bincount(found.part).tolist() == [1800, 0, 200]
     assert found.frame["speaker"].nunique() == 4
     assert np.isfinite(found.values).all()
+
+
+def test_of_a_folder_with_splits_the_recordings_to_test_on_are_judged(tmp_path: Path) -> None:
+    for i in range(12):
+        for word, pitch in (("low", 300), ("high", 900)):
+            folder = tmp_path / ("train" if i < 8 else "test") / word
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder / f"{i}.wav", tone(pitch))
+    splits = recording_splits(tmp_path)
+    assert [len(split) for split in (splits.train, splits.validation, splits.test)] == [13, 3, 8]
+    judged = judged_recordings(tmp_path, splits.train.encoding)
+    assert sorted(judged.rows["path"]) == sorted(splits.test.rows["path"])

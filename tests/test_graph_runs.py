@@ -10,6 +10,7 @@ from thalweg.cli import main
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.data import GraphEncoding
 from thalweg.loss import WeightedLoss
+from thalweg.recipes.data_kinds.graph import Graph
 from thalweg.recipes.predict import judge_file
 
 
@@ -98,3 +99,12 @@ def test_edges_may_have_weights(papers: Path) -> None:
     assert judge_file(thalweg.load_run(run.path), "papers")["accuracy"][0] > 0.9
     with pytest.raises(RecipeError, match="The edges have weights, which this network does not read"):
         thalweg.train(thalweg.load("papers", assignments=["data.weights=times", "model.kind=gat"]))
+
+
+def test_of_a_graph_with_splits_the_nodes_to_test_on_are_judged(papers: Path) -> None:
+    nodes = pd.read_csv("papers/nodes.csv")
+    parts = ["train", "train", "train", "train", "val", "val", "test", "test"] * 5
+    nodes.assign(split=[*parts, "test"]).to_csv("papers/nodes.csv", index=False)
+    run = thalweg.train(thalweg.load("papers", assignments=["epochs=1"]))
+    judged = Graph().judged("papers", run.preprocessing)
+    assert judged.meta(range(len(judged)))["id"].tolist() == [f"p{i}" for i in range(40) if parts[i] == "test"]

@@ -300,6 +300,10 @@ def test_wrong_arguments_are_named(settings: dict[str, Any], words: str) -> None
 def test_wrong_weights_are_named() -> None:
     with pytest.raises(DataError, match="no numbers above 0 in line 3"):
         loaded(edges="source,target,w\na,b,1\nb,c,nan\n", weights="w")
+    with pytest.raises(RecipeError, match=r"no column 'km' of weights behind the two ids\. Known: w"):
+        loaded(edges="source,target,w\na,b,1\n", weights="km")
+    with pytest.raises(RecipeError, match=r"no column 'km' of weights behind the two ids\. Add it, or leave off"):
+        loaded(edges="source,target\na,b\n", weights="km")
 
 
 def test_gaps_are_imputed_and_marked() -> None:

@@ -105,7 +105,10 @@ def test_single_precision(causal: bool) -> None:
 @pytest.mark.parametrize("window", [0, 3, 20])
 @pytest.mark.parametrize("length", [1, 9, 64, 131])
 @pytest.mark.parametrize("padded", [True, False])
-def test_a_bias_is_added_by_offset(length: int, window: int, causal: bool, padded: bool) -> None:
+def test_a_bias_is_added_by_offset(
+    length: int, window: int, causal: bool, padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODULE, "PIECE", 32)  # several pieces of the longest
     qkv, ahead = sequences(3, length), 0 if causal else window
     bias = torch.randn(2, window + 1 + ahead, dtype=torch.float64, requires_grad=True)
     counts = torch.arange(length) < torch.tensor([length, length // 2, 0])[:, None] if padded else torch.ones(3, length)

@@ -79,6 +79,14 @@ def test_a_test_rule_on_the_group_leaves_validation_to_the_others(sounds: Path) 
     assert set(splits.test.meta([0])["group"]) == {"theo"}
 
 
+def test_a_test_rule_on_a_column_that_is_called_alike_is_none_on_the_group(sounds: Path) -> None:
+    data = {"pattern": "{label}_{who}_{who_knows}", "test": "who_knows<2", "group": "who"}
+    with collecting() as notices:
+        splits = thalweg.load("sounds", data=data, assignments=QUICK).data
+    assert not set(splits.train.rows["who"]) & set(splits.validation.rows["who"])
+    assert not any("holds out by" in notice for notice in notices)
+
+
 def test_a_diagnosis_comes_to_its_end(sounds: Path) -> None:
     assert thalweg.diagnose(thalweg.load("sounds", data=SAID, assignments=QUICK), budget=3).cause is not None
 

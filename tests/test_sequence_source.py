@@ -78,6 +78,12 @@ def test_short_sequences_do_not_come_first(tokens: int | None) -> None:
     assert orders[0] != orders[1]
 
 
+def test_a_budget_counts_the_longest_sequence_and_not_its_step() -> None:
+    batches = by_length(np.array([17, 17, 17, 17]), None, 34, generator())  # lengths of 17 and 18 are one step
+    assert [len(batch) for batch in batches] == [2, 2]
+    assert count_by_length(np.array([17, 17, 17, 17]), None, 34) == 2
+
+
 def test_judging_goes_in_the_sequences_own_order() -> None:
     for source in (texts().batched(3), texts().budgeted(12)):
         assert torch.cat(source.ordered(1, None)).tolist() == list(range(len(SIZES)))

@@ -57,6 +57,12 @@ def slow_masks(masks: SpecAugment, lengths: list[int], mels: int, key: int, ids:
     return left
 
 
+def test_a_mask_over_time_is_never_wider_than_time_width() -> None:
+    masks, lengths = SpecAugment(pitch_masks=0, time_masks=1, time_share=1.0, time_width=5), torch.full((200,), 40)
+    left = masks(torch.ones(200, 40, 3), lengths, 0, torch.arange(200))
+    assert sorted(set((left[:, :, 0] == 0).sum(1).tolist())) == [0, 1, 2, 3, 4, 5]
+
+
 def test_masks_are_those_of_the_paper() -> None:
     masks, lengths, ids = SpecAugment(pitch_masks=2, time_masks=3, time_share=0.3), [41, 7, 29, 1], torch.arange(4) + 11
     frames = torch.ones(4, 41, 13)

@@ -102,12 +102,7 @@ def rows_by(frame: pd.DataFrame, rule: str) -> Bool[np.ndarray, " row"]:
 
     Raises `RecipeError` for what is no rule, `DataError` for a column that is not there or holds no numbers.
     """
-    parts = RULE.fullmatch(rule)
-    if parts is None:
-        raise RecipeError(
-            f"{rule!r} is no rule. Write a column, a sign and a value: 'index<5', or 'speaker=theo,lucas'."
-        )
-    column, sign, value = parts.groups()
+    column, sign, value = _parts_of(rule)
     if column not in frame:
         known = list(map(str, frame.columns))
         raise DataError(f"There is no column '{column}' for the rule {rule!r}.{did_you_mean(column, known)}")
@@ -134,6 +129,27 @@ def rows_by(frame: pd.DataFrame, rule: str) -> Bool[np.ndarray, " row"]:
         ">": numbers.value > limit,
         ">=": numbers.value >= limit,
     }[sign]
+
+
+def column_of(rule: str) -> str:
+    """The column that a rule is about.
+
+    >>> column_of("speaker_age < 5")
+    'speaker_age'
+
+    Raises `RecipeError` for what is no rule.
+    """
+    return _parts_of(rule)[0]
+
+
+def _parts_of(rule: str) -> tuple[str, str, str]:
+    parts = RULE.fullmatch(rule)
+    if parts is None:
+        raise RecipeError(
+            f"{rule!r} is no rule. Write a column, a sign and a value: 'index<5', or 'speaker=theo,lucas'."
+        )
+    column, sign, value = parts.groups()
+    return column, sign, value
 
 
 def parts_by(frame: pd.DataFrame, *, test: str | None, validation: str | None = None) -> Int[np.ndarray, " row"] | None:

@@ -281,7 +281,8 @@ def _weights(name: str, frame: pd.DataFrame, column: str) -> Float[np.ndarray, "
     if column not in frame.columns[2:]:
         known = list(map(str, frame.columns[2:]))
         raise RecipeError(
-            f"{name} has no column '{column}' of weights behind the two ids.{did_you_mean(column, known)}"
+            f"{name} has no column '{column}' of weights behind the two ids."
+            f"{did_you_mean(column, known) if known else ' Add it, or leave off the weights.'}"
         )
     numbers = as_numbers(as_cells(frame[column]))
     bad = ~(np.isfinite(numbers.value) & (numbers.value > 0))

@@ -14,6 +14,7 @@ from thalweg.core.notices import notice
 from thalweg.core.source import Splits
 from thalweg.core.wording import counted
 from thalweg.data.audio import is_recording
+from thalweg.data.audio_listing import column_of
 from thalweg.data.decisions import say_target
 from thalweg.data.holdout import PARTS, hold_out
 from thalweg.data.image_listing import CLASS
@@ -72,7 +73,7 @@ def recording_splits(
     about = TableSource.fitted(found.frame, table)
     schema = SequenceSchema("frames", table, longest=longest, mel=found.mel, pattern=pattern)
     source = SequenceSource.unfitted(Ragged(found.values, found.offsets), about, schema, tokens=tokens)
-    by_group = group is not None and test is not None and test.strip().startswith(group) and validation is None
+    by_group = group is not None and test is not None and column_of(test) == group and validation is None
     if by_group:
         notice(
             f"The test rule {test!r} holds out by '{group}', so validation is held out of the recordings of each "
