@@ -35,6 +35,7 @@ def test_from_a_folder_to_predictions(papers: Path, capsys: pytest.CaptureFixtur
     assert len(lines) == 42  # all nodes, with a label or without
     assert lines[41].split(",")[3] == "art"
     assert main(["evaluate", str(path), "papers", "--fail-if", "accuracy<0.9"]) == 0
+    assert "Which classes are taken for which" in (path / "report.html").read_text()
     run = thalweg.load_run(path)
     assert isinstance(run.preprocessing, GraphEncoding)
     assert isinstance(run.recipe.objective, WeightedLoss)

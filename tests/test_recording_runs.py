@@ -52,6 +52,7 @@ def test_from_a_folder_to_predictions(sounds: Path, capsys: pytest.CaptureFixtur
     held_out = pd.read_csv(path / "predictions" / "test.csv")
     assert held_out.columns.tolist() == ["path", "label", "speaker", "index", "seconds", "prediction", "probability"]
     assert main(["report", "last"]) == 0
+    assert "Which classes are taken for which" in (path / "report.html").read_text()
 
 
 def test_folders_of_classes_and_masks(sounds: Path, tmp_path: Path) -> None:

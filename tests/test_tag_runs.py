@@ -11,6 +11,7 @@ import torch
 import thalweg
 from thalweg.cli import main
 from thalweg.core.errors import RecipeError
+from thalweg.core.notices import collecting
 from thalweg.loss import Tagging
 from thalweg.nn import Recurrent, WordFeatures, encoder
 from thalweg.recipes.predict import judge_file
@@ -85,6 +86,14 @@ def test_predictions_are_written_back_as_conll(
     capsys.readouterr()
     assert main(["predict", str(path), "new.conllu", "--proba", "-o", "out.conllu"]) == 2
     assert "has one column for the tag of a word and none for the probabilities of --proba" in capsys.readouterr().err
+
+
+def test_words_behind_the_longest_sentence_have_no_tag(sentences: Path) -> None:
+    run = thalweg.train(thalweg.load("words.conll", assignments=[*QUICK, "data.longest=2"]))
+    with collecting() as said:
+        frame = thalweg.predict(run, [["The", "dog", "runs"], ["A", "cat"]])
+    assert frame["prediction"].isna().tolist() == [False, False, True, False, False]
+    assert said == ["1 word behind position 2 of their sentence, where it is cut off (longest), has no prediction."]
 
 
 def test_balanced_classes_and_an_encoder(sentences: Path) -> None:

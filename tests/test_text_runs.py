@@ -45,6 +45,7 @@ def test_from_a_table_to_predictions(folder: Path, capsys: pytest.CaptureFixture
     held_out = pd.read_csv(path / "predictions" / "test.csv")
     assert held_out.columns.tolist() == ["mail", "spam", "prediction", "probability"]
     assert main(["report", "last"]) == 0
+    assert "Which classes are taken for which" in (path / "report.html").read_text()
 
 
 def test_the_text_is_named_or_found(folder: Path) -> None:

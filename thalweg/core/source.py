@@ -2,8 +2,9 @@
 
 A split of the data is whatever keeps the protocol `Source`. What a source can do beyond giving batches it shows by
 keeping a larger protocol: `Batched` ones leave the batch size to the recipe, `Indexed` ones have numbered examples and
-give subsets, `Described` ones know the group or the time of an example, `Found` ones where their user finds it, `Named`
-ones what its numbers are called, `Fitted` ones carry statistics that must be learned from training examples alone.
+give subsets, `Described` ones know the group or the time of an example, `Grouped` ones what its groups are called,
+`Found` ones where their user finds it, `Named` ones what its numbers are called, `Fitted` ones carry statistics that
+must be learned from training examples alone.
 """
 
 from collections.abc import Iterator
@@ -104,6 +105,16 @@ class Named(Source, Protocol):
     @property
     def feature_names(self) -> list[str]:
         """The name of every number of an example, in order."""
+        ...
+
+
+@runtime_checkable
+class Grouped(Source, Protocol):
+    """A source that knows what the groups of its examples are called."""
+
+    @property
+    def group_name(self) -> str | None:
+        """What a group is ("speaker", "patient"), None where the examples have none."""
         ...
 
 

@@ -1,9 +1,14 @@
-r"""Masks over frames while a network trains: whole pitches and whole moments are taken away, drawn for each example.
+r"""Frames changed while a network trains: whole pitches and whole moments are taken away, the voice and its speed vary.
 
 SpecAugment (Park et al., "SpecAugment: a simple data augmentation method for automatic speech recognition", 2019,
 section 2), without its warping of time: of $\nu$ numbers of a frame those in $[f_0, f_0 + f)$ become 0, with $f$ drawn
 from 0 to $F$ and $f_0$ from 0 to $\nu - f$; of $\tau$ frames likewise those in $[t_0, t_0 + t)$, with $t$ from 0 to
 $\min(T, p \tau)$. Frames are standardized, so that 0 is their mean.
+
+Before that another voice may speak: what stands at pitch $j$ is then read at $j / a$, with $a$ drawn from $1 - w$ to
+$1 + w$ (vocal tract length perturbation, Jaitly & Hinton 2013, of the frames' numbers in place of Hertz), and what
+stands at frame $t$ at $t b$, with $b$ from $1 - s$ to $1 + s$ (speed perturbation, Ko et al. 2015, which leaves the
+pitch as it is here). Between two numbers it is read on a line. And a recording may begin later and end earlier.
 """
 
 from collections.abc import Iterator
@@ -28,7 +33,8 @@ from thalweg.data.numbered import NumberedExamples
 
 @dataclass(frozen=True)
 class SpecAugment:
-    r"""Masks over pitches and over time; `time_width` is $T$ in frames, `time_share` is $p$, `pitch_share` $F / \nu$.
+    r"""Masks over pitches and over time; `time_width` is $T$ in frames, `time_share` is $p$, `pitch_share` $F / \nu$;
+    `pitch_warp` is $w$, `speed` is $s$, and `cut` the share of a recording that is left out at each end at most.
 
     The defaults are the policy LD of the paper (27 of 80 pitches, 100 frames, two masks of each), with $p = 0.2$ in
     place of 1, so that a short recording is never all gone.
@@ -38,7 +44,8 @@ class SpecAugment:
     >>> masks(frames, lengths, key=0, ids=torch.arange(2))[:, 0].long().tolist()
     [[1, 1, 0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 0, 0, 1, 1]]
 
-    Raises `RecipeError` for shares beyond 0 to 1 and counts below 0.
+    Raises `RecipeError` for shares beyond 0 to 1 (a warp and a speed stay below 1, a cut below a half) and counts below
+    0.
     """
 
     pitch_masks: int = 2
@@ -46,9 +53,23 @@ class SpecAugment:
     pitch_share: float = 27 / 80
     time_width: int = 100
     time_share: float = 0.2
+    pitch_warp: float = 0.0
+    speed: float = 0.0
+    cut: float = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for name in ("pitch_warp", "speed"):
+            if not 0 <= getattr(self, name) < 1:
+                raise RecipeError(
+                    f"SpecAugment: {name} is {getattr(self, name)!r}, but it is how far a factor lies from 1 at most, "
+                    "at least 0 and below 1. Give for instance 0.15."
+                )
+        if not 0 <= self.cut < 0.5:
+            raise RecipeError(
+                f"SpecAugment: cut is {self.cut!r}, but it is the share of a recording that may be left out at each "
+                "end, at least 0 and below a half. Give for instance 0.2."
+            )
         for name in ("pitch_share", "time_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RecipeError(f"SpecAugment: {name} is {getattr(self, name)!r}, but it is a share, from 0 to 1.")
@@ -76,6 +97,48 @@ class SpecAugment:
             else:
                 masked |= _between(size, begin, longest, lengths, length)[:, :, None]
         return frames.masked_fill(masked, 0.0)
+
+    def spoken_otherwise(
+        self,
+        frames: Float[Tensor, "batch frame mel"],
+        lengths: Int[Tensor, " batch"],
+        key: int,
+        ids: Int[Tensor, " batch"],
+    ) -> tuple[Float[Tensor, "batch frames mel"], Int[Tensor, " batch"]]:
+        """The frames at another pitch and speed, cut at both ends, and how many each example has then.
+
+        They are not written to.
+
+        >>> higher = SpecAugment(pitch_warp=0.5)
+        >>> frames = torch.arange(5.0).expand(1, 2, 5)
+        >>> higher.spoken_otherwise(frames, torch.tensor([2]), key=1, ids=torch.arange(1))[0][0, 0].round(decimals=2)
+        tensor([0.0000, 0.7600, 1.5100, 2.2700, 3.0300])
+        """
+        first = max(2 * (self.pitch_masks + self.time_masks), 1)  # behind the draws of the masks
+        drawn = uniform(key, ids.to(frames.device), first + 4)[:, first:]
+        higher, faster = (1 + most * (2 * drawn[:, [j]] - 1) for j, most in enumerate((self.pitch_warp, self.speed)))
+        if self.pitch_warp:
+            places = torch.arange(frames.shape[2], device=frames.device) / higher
+            frames = _read_at(frames.mT, places).mT
+        if (self.speed or self.cut) and len(frames):
+            own = lengths.to(frames.device)[:, None]
+            begin, end = ((self.cut * drawn[:, [j]] * own).floor() for j in (2, 3))
+            kept = own - begin - end
+            left = torch.where(own > 0, (kept / faster).round().long().clamp(min=1), 0)
+            places = torch.arange(int(left.max()), device=frames.device)
+            moments = begin + torch.minimum(places * faster, (kept - 1).clamp(min=0))
+            frames = _read_at(frames, moments).masked_fill((places >= left)[..., None], 0.0)
+            lengths = left[:, 0].to(lengths)
+        return frames, lengths
+
+
+def _read_at(values: Float[Tensor, "batch place feature"], places: Float[Tensor, "batch new"]) -> Tensor:
+    """The values of each example at places that may lie between whole ones, and stay within them."""
+    places = places.clamp(0, max(values.shape[1] - 1, 0)).to(values.dtype)
+    below = places.floor()
+    ends = (below.long(), below.long().add(1).clamp(max=values.shape[1] - 1))
+    low, high = (values.gather(1, end[..., None].expand(-1, -1, values.shape[2])) for end in ends)
+    return torch.lerp(low, high, (places - below)[..., None])
 
 
 def _between(size: Tensor, begin: Tensor, most: Tensor, whole: Tensor, places: int) -> Tensor:
@@ -132,7 +195,9 @@ class Masked(NumberedExamples):
             chunks = self.source.ordered(epoch, generator.clone_state())[start:]
         for chunk, batch in zip(chunks, self.source.batches(epoch, start, generator), strict=True):
             (frames, lengths), y = _frames_of(batch)
-            yield (self.masks(frames, lengths, key, self.numbered(chunk)), lengths), y
+            ids = self.numbered(chunk)
+            frames, lengths = self.masks.spoken_otherwise(frames, lengths, key, ids)
+            yield (self.masks(frames, lengths, key, ids), lengths), y
 
     def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
         """The examples of each batch of an epoch."""

@@ -37,7 +37,7 @@ class ImageSource:
     """Images as batches `(x, y)`.
 
     `ids` are rows of `frame` and `target`, the same images as in `store`. It keeps core's protocols `Source`,
-    `Indexed`, `Ordered`, `Batched`, `Described`, `Fitted` and `Restoring`.
+    `Indexed`, `Ordered`, `Batched`, `Described`, `Grouped`, `Fitted` and `Restoring`.
     """
 
     store: ImageStore
@@ -137,6 +137,11 @@ class ImageSource:
         rows = self.rows.iloc[np.asarray(ids, dtype=np.int64)]
         column = PATH if PATH in rows else path_column(rows)
         return each_place(rows.index) if column is None else [str(path) for path in rows[column]]
+
+    @property
+    def group_name(self) -> str | None:
+        """The column of groups."""
+        return self.encoding.schema.group
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units."""

@@ -44,7 +44,7 @@ class SequenceSource:
     what is known of each: its target, group and time; its `ids` say which sequences this source has. `tags` are the
     classes of each position, where these are the target. Training batches hold `batch_size` sequences of like length,
     or as many as keep count times longest within `tokens`. It keeps core's protocols `Source`, `Indexed`, `Batched`,
-    `Counted`, `Ordered`, `Described`, `Fitted`, `Judged` and `Restoring`.
+    `Counted`, `Ordered`, `Described`, `Grouped`, `Fitted`, `Judged` and `Restoring`.
 
     >>> from thalweg.data.text_table import text_splits
     >>> mails = pd.DataFrame({"spam": [1, 0] * 10})
@@ -207,6 +207,11 @@ class SequenceSource:
         group = self.meta(np.arange(len(self))).get("group")
         units = np.arange(len(self)) if group is None else np.unique(group, return_inverse=True)[1]
         return own[0], own[1], np.repeat(units, torch.cat([k.sum(1).cpu() for k in kept]).numpy())
+
+    @property
+    def group_name(self) -> str | None:
+        """The column of groups."""
+        return self.schema.group
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units; of targets with weights the targets alone."""

@@ -28,7 +28,7 @@ class TableSource:
     """Rows of a table as batches `(x, y)`, or `(x, (y, w))` where the schema has a column of weights.
 
     `ids` are rows of `frame` and of `table`, the same rows as numbers; they are encoded once, when first asked for. It
-    keeps core's protocols `Source`, `Indexed`, `Batched`, `Described`, `Named`, `Fitted` and `Restoring`.
+    keeps core's protocols `Source`, `Indexed`, `Batched`, `Described`, `Grouped`, `Named`, `Fitted` and `Restoring`.
 
     >>> from thalweg.data.inference import infer_roles, infer_schema
     >>> frame = pd.DataFrame({"size": [1, 2, 3, 6], "kind": list("abab")})
@@ -136,6 +136,11 @@ class TableSource:
         if self.schema.layout is not None or not 0 <= input < len(encoding.means) or not encoding.scales[input] > 0:
             return None
         return encoding.means[input], encoding.scales[input]
+
+    @property
+    def group_name(self) -> str | None:
+        """The column of groups."""
+        return self.encoding.schema.group
 
     def restore(self, values: Nest) -> Nest:
         """Outputs or targets in the target's own units; of targets with weights the targets alone."""

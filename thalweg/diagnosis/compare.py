@@ -24,7 +24,7 @@ def lower_by(before: list[ExampleLosses], after: list[ExampleLosses], level: flo
 def higher_on(first: ExampleLosses, second: ExampleLosses, level: float = 0.95) -> Score:
     """How much higher the mean loss is on the first set of examples than on the second, which share none.
 
-    Both means are resampled by their units, independently.
+    Both means are resampled by their units, independently; where there is a single unit, by its examples.
 
     >>> random = np.random.default_rng(0)
     >>> first, second = (ExampleLosses(random.normal(mean, 1, 200), np.ones(200), None) for mean in (2.0, 0.0))
@@ -38,7 +38,8 @@ def higher_on(first: ExampleLosses, second: ExampleLosses, level: float = 0.95) 
 
 
 def _resampled(losses: ExampleLosses, random: np.random.Generator) -> np.ndarray:
-    own = losses.units if losses.units is not None else np.arange(len(losses.values))
+    own, units = np.arange(len(losses.values)), losses.units
+    own = own if units is None or len(np.unique(units)) < 2 else units
     units = np.unique(own, return_inverse=True)[1]
     sums = np.bincount(units, weights=losses.values * losses.weights)
     totals = np.bincount(units, weights=losses.weights)

@@ -15,7 +15,9 @@ from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.diagnosis.natural import as_losses, deviances, errors_of
 from thalweg.diagnosis.shift.explaining import what_moved
 from thalweg.diagnosis.shift.explanation import Shift
+from thalweg.diagnosis.untrained import untrained
 from thalweg.training import Run
+from thalweg.training.evaluate import ExampleLosses
 
 LEVEL = 0.99
 LOSS, ERROR, DEVIANCE = "loss", "natural error", "loss beyond that of a perfect prediction"
@@ -76,6 +78,28 @@ def ask_mismatch(lab: Laboratory, run: Run, floor: Floor) -> Mismatch | None:
         effect,
     )
     return Mismatch(harms, effect, experiment, mechanism, arm.score.value, shift, measure)
+
+
+def mismatch_alone(
+    lab: Laboratory, run: Run, losses: tuple[ExampleLosses | None, ExampleLosses | None]
+) -> Mismatch | None:
+    """The mismatch that costs more than all of the train and validation losses, so that no floor has to be known.
+
+    However low the floor of a loss lies that is never negative, no more is lost before test than that loss itself.
+    None where test costs less, or the loss can be negative.
+    """
+    train, validation = losses
+    probe = None if lab.probe is None else lab.losses(run, lab.probe)
+    if train is None or validation is None or probe is None:
+        return None
+    before = max(train.mean()[2], validation.mean()[2])
+    least = min(float(own.values.min()) for own in (train, validation, probe))
+    if least < 0 or not higher_on(probe, validation, LEVEL).low > before:
+        return None
+    level = validation.mean()[0]
+    nothing = Floor(0.0, 0.0, "no loss at all", (None, None), (0.0, 0.0, 0.0), untrained(lab, lab.validation, level))
+    mismatch = ask_mismatch(lab, run, nothing)
+    return mismatch if mismatch is not None and mismatch.costs_more_than(before) else None
 
 
 def _more_errors(lab: Laboratory, run: Run, floor: Floor) -> Score | None:

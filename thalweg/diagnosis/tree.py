@@ -32,7 +32,7 @@ from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor, reference_floor
 from thalweg.diagnosis.generalizing import above_floor, ask_starved, explain_gap
 from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
-from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained
+from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained, mismatch_alone
 from thalweg.diagnosis.natural import errors_of
 from thalweg.diagnosis.nothing import nothing_before, too_few, unknown
 from thalweg.diagnosis.plan import FIRST, planned
@@ -128,6 +128,8 @@ def _asked(
         return _flawed(lab.known_so_far, found)
     if floor is None and (right := _all_right(lab, run)) is not None:
         return lab.known_so_far.but(cause=right.cause, mechanism=right.sentence, ranked=(right,))
+    if floor is None and (alone := mismatch_alone(lab, run, (train, validation))) is not None:
+        return _beyond_all(lab.known_so_far, alone)
     floor = siblings_floor(lab, grow) if floor is None else replace(floor, flaws=of_data)
     floor = floor if floor is None else floor.reached(None if validation is None else validation.mean()[0])
     losses = _losses(lab, run, floor, train, validation)
@@ -144,6 +146,14 @@ def _asked(
     if found := decisive(flaws, gaps):
         return explained(_flawed(finding, found), mismatch)
     return _beside(_by_experiment(lab, run, finding, floor, (train, validation), mismatch, grow, gaps), gaps)
+
+
+def _beyond_all(finding: Finding, mismatch: Mismatch) -> Finding:
+    """The finding of a mismatch that costs more than all that is lost before it, whose flaws have been asked."""
+    gaps = Gaps(train=False, validation=False, mismatched=True)
+    if found := decisive(finding.flaws, gaps):
+        return explained(_flawed(finding, found), mismatch)
+    return _beside(_mismatch(finding, mismatch), gaps)
 
 
 def _lost(floor: Floor, train: ExampleLosses | None, validation: ExampleLosses | None) -> bool:

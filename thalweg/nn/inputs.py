@@ -1,7 +1,12 @@
-"""What stands before a network: noise on its inputs in training, or each example brought to one scale."""
+"""What stands before a network: noise on its inputs in training, or each example brought to one scale.
+
+Inputs of several tensors have the numbers first. Of sequences of vectors, `(batch, length, features)` with lengths
+`(batch,)`, padding counts nowhere.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,6 +14,7 @@ from torch import Tensor, nn
 
 from thalweg.core.description import describe_piece
 from thalweg.core.errors import RecipeError
+from thalweg.nn.masks import present
 
 
 class NoisyInputs(nn.Module):
@@ -28,16 +34,28 @@ class NoisyInputs(nn.Module):
         super().__init__()
         self.model, self.share = model, share
 
-    def forward(self, x: Float[Tensor, "batch ..."]) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch ..."], *others: Any) -> Tensor:
         """The model's output, for inputs with noise while training."""
-        output: Tensor = self.model(x + self.share * x.std(correction=0) * torch.randn_like(x) if self.training else x)
+        if self.training:
+            x = x + self.share * self._deviation(x, _there(x, others)) * torch.randn_like(x)
+        output: Tensor = self.model(x, *others)
         return output
+
+    @staticmethod
+    def _deviation(x: Tensor, there: Tensor | None) -> Tensor:
+        if there is None:
+            return x.std(correction=0)
+        share = there[..., None] / (x.shape[2] * there.sum().clamp_min(1))
+        return ((x - (x * share).sum()).square() * share).sum().sqrt()
 
 
 class Standardized(nn.Module):
-    """Gives every example mean 0 and deviation 1 over its inputs: brightness and contrast no longer matter.
+    r"""Gives every example mean 0 and deviation 1 over its inputs: brightness and contrast no longer matter.
 
-    `(batch, ...) -> model's output`, in training and evaluation alike.
+    `(batch, ...) -> model's output`, in training and evaluation alike. Of a sequence of vectors every feature $j$ is
+    standardized by itself, over the $T$ positions: $(x_{tj} - m_j) / s_j$. Of recordings as log frames that takes away
+    what a microphone, a room or a voice adds to each pitch throughout (cepstral mean and variance normalization: Atal
+    1974, Viikki & Laurila 1998).
     Raises `RecipeError` for examples of one input.
 
     >>> model, x = Standardized(nn.Identity()), torch.tensor([[1.0, 2.0, 3.0]])
@@ -49,8 +67,17 @@ class Standardized(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Float[Tensor, "batch ..."]) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch ..."], *others: Any) -> Tensor:
         """The model's output, for standardized inputs."""
+        output: Tensor = self.model(self._scaled(x, _there(x, others)), *others)
+        return output
+
+    @staticmethod
+    def _scaled(x: Tensor, there: Tensor | None) -> Tensor:
+        if there is not None:
+            share = there[..., None] / there.sum(1).clamp_min(1)[:, None, None]
+            centred = (x - (x * share).sum(1, keepdim=True)) * there[..., None]
+            return centred / ((centred.square() * share).sum(1, keepdim=True).sqrt() + 1e-5)
         flat = x.reshape(len(x), -1)
         if flat.shape[1] < 2:
             raise RecipeError(
@@ -58,8 +85,15 @@ class Standardized(nn.Module):
                 "standardize_examples out: it is for many inputs of one kind, as pixels are."
             )
         scaled = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, correction=0, keepdim=True) + 1e-5)
-        output: Tensor = self.model(scaled.reshape(x.shape))
-        return output
+        return scaled.reshape(x.shape)
+
+
+def _there(x: Tensor, others: tuple[Any, ...]) -> Tensor | None:
+    """Where sequences of vectors have a position, `(batch, length)`; None where the inputs are none."""
+    lengths = others[0] if len(others) == 1 else None
+    if not isinstance(lengths, Tensor) or x.dim() != 3 or lengths.shape != x.shape[:1] or lengths.is_floating_point():
+        return None
+    return present(lengths, x.shape[1])
 
 
 @dataclass(frozen=True, repr=False)

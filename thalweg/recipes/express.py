@@ -190,16 +190,19 @@ def _schedule(schedule: Any) -> Section | None:
 
 
 def _augmentation(train: Any) -> Section:
-    """What happens to the examples of a train split, and is not what happens to none."""
+    """What happens to the examples of a train split, and is not what happens to none; of masks all is said, for each of
+    their keys brings the others.
+    """
     if not isinstance(train, Augmented | Masked):
         return {}
     kind = kind_reading(plain_of(train).encoding)
     assert kind is not None
-    set_to = vars(train.masks) if isinstance(train, Masked) else vars(train.augment) | {"copies": train.copies}
+    masked = isinstance(train, Masked)
+    set_to = vars(train.masks) if masked else vars(train.augment) | {"copies": train.copies}
     return {
         name: list(set_to[name]) if isinstance(set_to[name], tuple) else set_to[name]
         for name, parameter in augmentation_parameters()[kind.name].items()
-        if set_to[name] != parameter.default
+        if masked or set_to[name] != parameter.default
     }
 
 

@@ -84,6 +84,9 @@ CLOSED = {
         "pitch_share",
         "time_width",
         "time_share",
+        "pitch_warp",
+        "speed",
+        "cut",
     ),
     "stopping": ("patience", "min_delta"),
     "fit": (

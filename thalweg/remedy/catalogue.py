@@ -13,6 +13,7 @@ from thalweg.diagnosis import Arm, Cause, Finding
 from thalweg.diagnosis.exchanges import EXCHANGES, LOSS
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.nn import Prepared
+from thalweg.remedy.frames import other_voices
 from thalweg.remedy.images import augmentations, widely
 from thalweg.remedy.remedy import Remedy
 from thalweg.remedy.shift import remedies_of_shift
@@ -28,22 +29,22 @@ NOISE = 0.5
 """The deviation of the noise on the inputs, in deviations of the inputs."""
 
 
-def remedies_for(finding: Finding, images: bool = False) -> tuple[Remedy, ...]:
+def remedies_for(finding: Finding, images: bool = False, frames: bool = False) -> tuple[Remedy, ...]:
     """The remedies that treat a finding, the most promising first; none where there is nothing to treat.
 
-    `images` says that the network reads images. Of an UNDECIDED finding those of the cause that
-    ranks first: whether one helps is for its proof to say.
+    `images` says that the network reads images, `frames` that it reads recordings as frames. Of an UNDECIDED finding
+    those of the cause that ranks first: whether one helps is for its proof to say.
 
     >>> remedies_for(Finding(Cause.OVERFITTING, "too few examples"))[0].name
     'noise on the inputs'
     """
     known = dict[str, Remedy]()
-    for remedy in _remedies(finding, images):
+    for remedy in _remedies(finding, images, frames):
         known.setdefault(remedy.name, remedy)
     return tuple(known.values())
 
 
-def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
+def _remedies(finding: Finding, images: bool, frames: bool) -> Iterator[Remedy]:
     undecided = finding.cause is Cause.UNDECIDED and finding.ranked
     cause = finding.ranked[0].cause if undecided else finding.cause
     if cause in (Cause.WIRING, Cause.DATA):
@@ -64,6 +65,8 @@ def _remedies(finding: Finding, images: bool) -> Iterator[Remedy]:
     if cause is Cause.MISMATCH:
         if images and (finding.shift is None or finding.shift.undone is None):
             yield widely()
+        if frames:
+            yield from other_voices()
         yield from treating(finding, cause)
         yield from remedies_of_shift(finding)
 

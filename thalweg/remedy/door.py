@@ -10,6 +10,7 @@ from thalweg.diagnosis import Budget, Finding, Floor, Progress, find_cause
 from thalweg.diagnosis.growth import runs
 from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.remedy.catalogue import remedies_for
+from thalweg.remedy.frames import shows_frames
 from thalweg.remedy.images import shows_images
 from thalweg.training import Recipe, Run
 from thalweg.training.interrupts import announcing
@@ -50,6 +51,6 @@ def diagnose(
     subject = recipe.recipe if isinstance(recipe, Run) else recipe
     assert isinstance(subject, Recipe)  # or find_cause has refused it
     batch = first_batch(open_indexed(subject, subject.data.train, "train"))
-    known = remedies_for(finding, images=shows_images(batch))
+    known = remedies_for(finding, images=shows_images(batch), frames=shows_frames(batch))
     changes = (remedy for remedy in known if (changed := remedy(subject)) is not subject and runs(changed, batch))
     return finding.but(remedies=tuple(islice(changes, MOST)))

@@ -10,7 +10,7 @@ from torch import Tensor
 from thalweg.core.arrays import are_classes
 from thalweg.core.errors import DataError
 from thalweg.core.folds import described
-from thalweg.core.source import Indexed, Scaled, Source, plain_of
+from thalweg.core.source import Grouped, Indexed, Scaled, Source, plain_of
 from thalweg.diagnosis.checks.data_rows import label_of, source_names
 from thalweg.diagnosis.compare import higher_on
 from thalweg.diagnosis.laboratory import Laboratory
@@ -253,7 +253,10 @@ def _groups(lab: Laboratory, probe: ExampleLosses) -> Groups | None:
     scores = [_across(part) if part.weights.any() else None for part in parts] or [None, None]
     ordered = tuple(sorted(losses, key=lambda item: -item[1].value))
     shared = own is not None and bool(seen & set(own.tolist()))
-    return Groups(ordered, sum(new for _, _, new in losses), len(losses), scores[0], scores[1], shared)
+    called = plain.group_name if isinstance(plain := plain_of(lab.probe), Grouped) else None
+    return Groups(
+        ordered, sum(new for _, _, new in losses), len(losses), scores[0], scores[1], shared, called or Groups.called
+    )
 
 
 def _across(part: ExampleLosses) -> Score:

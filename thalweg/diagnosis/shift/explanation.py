@@ -144,13 +144,18 @@ class Groups:
     on_known: Score | None
     shared: bool
     """Whether validation has groups of the train split."""
+    called: str = "group"
+    """What a group is: a speaker, a patient."""
 
     @property
     def sentence(self) -> str:
         """Which groups are new, and which do worst."""
         name, loss, new = self.losses[0]
         worst = f"the worst is {name}{', which is new,' if new and self.new < self.count else ''} with {loss}"
-        said = f"{self.new} of {self.count} groups of test are not in train"
+        said = f"{self.new} of {self.count} groups of test are not in train{self._new}"
+        if self.count == 1:
+            worst, said = f"its loss is {loss}", f"test has one {self.called} alone, {name}"
+            said += ", which is not in train" if new else ", which train has too"
         if self.on_new is not None and self.on_known is not None:
             said += f" (loss {self.on_new} on these, {self.on_known} on the others)"
         if self.new and self.shared:
@@ -161,8 +166,17 @@ class Groups:
         """Plain values."""
         losses = [{"group": name, "new": new, **asdict(loss)} for name, loss, new in self.losses]
         both = {name: None if own is None else asdict(own) for name, own in self._both}
-        counts = {"new": self.new, "count": self.count, "validation_shares_groups": self.shared}
+        counts = {"new": self.new, "count": self.count, "validation_shares_groups": self.shared, "called": self.called}
         return {"losses": losses, **both, **counts, "sentence": self.sentence}
+
+    @property
+    def _new(self) -> str:
+        """The groups that are new, where the data say what they are called."""
+        if not self.new or self.called == Groups.called:
+            return ""
+        names = [name for name, _, new in self.losses if new]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return f" ({self.called}: {', '.join(names[:NAMED])}{more})"
 
     @property
     def _both(self) -> tuple[tuple[str, Score | None], ...]:

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from thalweg.core.errors import RecipeError
+from thalweg.core.notices import notice
 from thalweg.core.source import Source, Splits
 from thalweg.core.tokens import NO_TARGET
+from thalweg.core.wording import counted
 from thalweg.data import (
     AudioOptions,
     Masked,
@@ -148,6 +150,16 @@ class Tags(Sequences):
     def scored(self, source: Any, outputs: list[Tensor]) -> Tensor:
         pairs = zip(outputs, source.batches(0, 0, None), strict=True)
         return torch.cat([output[y != NO_TARGET] for output, (_, y) in pairs])
+
+    def predicted(self, data: Any, encoding: Any, outputs: Outputs, **shown: Any) -> Any:
+        frame = super().predicted(data, encoding, outputs, **shown)
+        if beyond := int(frame["prediction"].isna().sum()):
+            verb = "has" if beyond == 1 else "have"
+            notice(
+                f"{counted(beyond, 'word')} behind position {encoding.schema.longest} of their sentence, where it is "
+                f"cut off (longest), {verb} no prediction."
+            )
+        return frame
 
     def opened(self, file: str, encoding: Any) -> Any:
         """The path; what comes from the standard input is kept, for it may be read again to be written back."""
