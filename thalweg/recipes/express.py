@@ -197,8 +197,11 @@ def _augmentation(train: Any) -> Section:
         return {}
     kind = kind_reading(plain_of(train).encoding)
     assert kind is not None
-    masked = isinstance(train, Masked)
-    set_to = vars(train.masks) if masked else vars(train.augment) | {"copies": train.copies}
+    set_to: dict[str, Any]
+    if masked := isinstance(train, Masked):
+        set_to = vars(train.masks)
+    else:
+        set_to = vars(train.augment) | {"copies": train.copies}
     return {
         name: list(set_to[name]) if isinstance(set_to[name], tuple) else set_to[name]
         for name, parameter in augmentation_parameters()[kind.name].items()
