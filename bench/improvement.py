@@ -202,12 +202,23 @@ def relative(before: float, after: float) -> float:
 
 
 def noise_of_examples(before: list[Any], after: list[Any]) -> float:
-    """The standard error, over examples, of the mean difference of losses, in the unit of `relative`."""
+    """The standard error, over examples, of the mean difference of losses, in the unit of `relative`.
+
+    A loss that gives only one value for each batch may have another number of them after a remedy: they are then no
+    pairs.
+
+    >>> round(noise_of_examples([[1.0, 3.0]], [[0.0, 2.0]]), 3), noise_of_examples([[1.0, 3.0]], [[0.0, 2.0, 1.0]]) > 0
+    (0.0, True)
+    """
     if any(each is None for each in (*before, *after)):
         return 0.0
     first, second = (np.mean(each, axis=0) for each in (before, after))
     level = max(abs(first.mean()), abs(second.mean()))
-    return 0.0 if level == 0 or len(first) < 2 else float((first - second).std(ddof=1) / len(first) ** 0.5 / level)
+    if level == 0 or min(len(first), len(second)) < 2:
+        return 0.0
+    if len(first) != len(second):
+        return float((first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second)) ** 0.5 / level)
+    return float((first - second).std(ddof=1) / len(first) ** 0.5 / level)
 
 
 def effects(remedy: Row, name: str = "after") -> list[float]:
