@@ -111,8 +111,8 @@ class SpecAugment:
 
         >>> higher = SpecAugment(pitch_warp=0.5)
         >>> frames = torch.arange(5.0).expand(1, 2, 5)
-        >>> higher.spoken_otherwise(frames, torch.tensor([2]), key=1, ids=torch.arange(1))[0][0, 0].round(decimals=2)
-        tensor([0.0000, 0.7600, 1.5100, 2.2700, 3.0300])
+        >>> higher.spoken_otherwise(frames, torch.tensor([2]), key=2, ids=torch.arange(1))[0][0, 0].round(decimals=2)
+        tensor([0.0000, 0.8200, 1.6300, 2.4500, 3.2700])
         """
         first = max(2 * (self.pitch_masks + self.time_masks), 1)  # behind the draws of the masks
         drawn = uniform(key, ids.to(frames.device), first + 4)[:, first:]
