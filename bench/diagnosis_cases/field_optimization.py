@@ -23,7 +23,6 @@ from diagnosis_cases.field_programs import (
     shells_by_a_tower,
     span_of_a_set,
     tumours_annealed,
-    wines_all_at_once,
 )
 from diagnosis_cases.setups import ADAM, SGD
 from thalweg import Recipe
@@ -124,14 +123,14 @@ def the_rate_of_fine_tuning_for_the_body() -> Recipe:
     return motif_in_a_text().but(optimizer=two_rates)
 
 
-@planted(OPTIMIZATION, wines_all_at_once)
+@planted(OPTIMIZATION, motif_in_a_text)
 def rprop_in_small_batches() -> Recipe:
-    """Rprop in batches of four: it takes a change of sign, which is noise, for the end of a slope."""
-    return wines_all_at_once().but(batch_size=4)
+    """Rprop in batches of eight: it takes a change of sign, which is noise, for the end of a slope."""
+    return motif_in_a_text().but(batch_size=8, epochs=10, optimizer=partial(torch.optim.Rprop, lr=0.01))
 
 
 @planted(OPTIMIZATION, motif_in_a_text)
-def a_schedule_for_a_tenth_of_the_training() -> Recipe:
+def a_schedule_for_a_far_shorter_training() -> Recipe:
     """The rate falls in a line to zero in the first thirtieth of the training, and stays there."""
     return motif_in_a_text().but(schedule=lambda step, steps: max(0.0, 1 - 30 * step / steps))
 
@@ -153,15 +152,15 @@ def ohms_from_nought() -> Recipe:
 
 @planted(OPTIMIZATION, impedance_of_circuits, also=(Cause.DATA,))
 def farads_beside_hertz() -> Recipe:
-    """Inputs from below one to nearly two thousand, as they were measured, by SGD at a rate that is stable for them."""
+    """Inputs from below one to nearly two thousand, as they were measured, by SGD at the largest rate that is stable."""
     parts = made.in_kiloohms(made.circuits())
-    return impedance_of_circuits().but(data=tables.as_splits(*parts), optimizer=partial(SGD, lr=1e-7, momentum=0.9))
+    return impedance_of_circuits().but(data=tables.as_splits(*parts), optimizer=partial(SGD, lr=3e-6, momentum=0.9))
 
 
 @planted(OPTIMIZATION, impedance_of_circuits)
 def two_rows_at_a_high_rate() -> Recipe:
     """Batches of two at a rate for large ones: the weights follow the noise of the last rows."""
-    return impedance_of_circuits().but(batch_size=2, epochs=8, optimizer=partial(ADAM, lr=0.05))
+    return impedance_of_circuits().but(batch_size=2, epochs=6, optimizer=partial(ADAM, lr=0.1))
 
 
 @planted(OPTIMIZATION, gratings_by_filters)
