@@ -139,7 +139,7 @@ def a_schedule_for_a_far_shorter_training() -> Recipe:
 def a_cycle_that_ends_at_its_top() -> Recipe:
     """A rate that goes up and down, up to one, and is at its top when the training ends."""
     return impedance_of_circuits().but(
-        optimizer=partial(ADAM, lr=0.3), schedule=lambda step, steps: abs(1 - (4 * step / steps) % 2)
+        optimizer=partial(ADAM, lr=1.0), schedule=lambda step, steps: abs(1 - (4 * step / steps) % 2)
     )
 
 
@@ -152,7 +152,7 @@ def ohms_from_nought() -> Recipe:
 
 @planted(OPTIMIZATION, impedance_of_circuits, also=(Cause.DATA,))
 def farads_beside_hertz() -> Recipe:
-    """Inputs from below one to nearly two thousand, as they were measured, by SGD at the largest rate that is stable."""
+    """Inputs from below one to nearly two thousand, as measured, by SGD at the largest rate that is stable."""
     parts = made.in_kiloohms(made.circuits())
     return impedance_of_circuits().but(data=tables.as_splits(*parts), optimizer=partial(SGD, lr=3e-6, momentum=0.9))
 
@@ -178,7 +178,7 @@ def decay_that_takes_the_gains_too() -> Recipe:
 @planted(OPTIMIZATION, span_of_a_set, also=(Cause.MODEL_BIAS,))
 def absolute_weights_held_at_zero() -> Recipe:
     """A penalty on the absolute values of all weights, which outweighs the loss."""
-    lasso = lambda model: 0.03 * sum(weight.abs().sum() for weight in model.parameters())  # noqa: E731
+    lasso = lambda model: 0.3 * sum(weight.abs().sum() for weight in model.parameters())  # noqa: E731
     return span_of_a_set().but(penalty=lasso)
 
 
