@@ -52,9 +52,9 @@ def every_product_of_every_column() -> Recipe:
 
 @planted(OVERFITTING, votes_by_chance)
 def every_vote_remembered() -> Recipe:
-    """Wide layers, many epochs and no decay for votes of which every fourth is chance: all are remembered."""
+    """Wide layers, many epochs and no decay for sixty votes, of which every fourth is chance: all are remembered."""
     return votes_by_chance().but(
-        data=few(made.votes(), 400), model=lambda: nets.mlp(8, 256, 256, 2), optimizer=partial(ADAM, lr=2e-3), epochs=50
+        data=few(made.votes(), 60), model=lambda: nets.mlp(8, 256, 256, 2), optimizer=partial(ADAM, lr=2e-3), epochs=80
     )
 
 
@@ -225,12 +225,12 @@ def ignored_as_if_it_were_padding() -> Recipe:
 
 @planted(WIRING, hand_of_an_arm)
 def rounded_between_two_layers() -> Recipe:
-    """What comes out of the first layer is rounded, through which no gradient goes back."""
+    """What comes out of the twelve units of the first layer is rounded, through which no gradient goes back."""
 
     class Rounded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.rest = nn.Linear(3, 64), nets.mlp(64, 64, 2, act=nn.Tanh)
+            self.first, self.rest = nn.Linear(3, 12), nets.mlp(12, 64, 2, act=nn.Tanh)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.rest(torch.round(self.first(x)))
