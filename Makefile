@@ -45,11 +45,14 @@ demo: .venv/ready  ## from a modest network for digits: find what holds it back,
 test: export OMP_NUM_THREADS = 1
 test: export MKL_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
+# Each of the hundreds of processes that tests start would compile all that it imports.
+test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/ready-dev  ## units, doctests and house rules
 	$(IN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 battery: export OMP_NUM_THREADS = 1
 battery: export THALWEG_BATTERY = 1
+battery: export PYTHONDONTWRITEBYTECODE =
 battery: .venv/ready-dev  ## all tests, the long ones too: every case on five seeds, every remedy on its own case
 	$(IN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 

@@ -7,11 +7,17 @@ if not os.environ.get("THALWEG_CUDA"):  # numbers are compared on one kind of ma
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # no pool of workers for each process that runs tests, but where a test asks
 
+import pytest
 import torch
-from jaxtyping import install_import_hook
+import typechecking
 
 # Before anything imports thalweg: annotations such as Float[Tensor, "batch time"] then raise where they do not hold.
-install_import_hook("thalweg", "typechecking.checked")
+typechecking.install()
 
 # Workers would fight over the cores; and sums over several threads differ in the last bits from machine to machine.
 torch.set_num_threads(1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """In every test the first calls of each function are checked."""
+    typechecking.begin_test()
