@@ -10,7 +10,7 @@ import thalweg
 from thalweg.cli import main
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import collecting
-from thalweg.data import Masked
+from thalweg.data import Masked, judged_recordings
 from thalweg.recipes.express import as_toml, expressed
 from thalweg.recipes.predict import judge_file
 
@@ -68,6 +68,38 @@ def test_folders_of_classes_and_masks(sounds: Path, tmp_path: Path) -> None:
     run = thalweg.train(recipe, out=tmp_path / "runs")
     assert set(judge_file(thalweg.load_run(run.path), "classes")) >= {"loss", "accuracy"}
     assert isinstance(thalweg.load_run(run.path).recipe.data.train.load(), Masked)
+
+
+def test_what_is_far_longer_than_the_rest_is_cut_off(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(sounds / "low_anna_9.wav", tone(300, 8), 8000)
+    with collecting() as notices:
+        splits = thalweg.load("sounds", data=SAID, assignments=QUICK).data
+    said = " ".join(notices)
+    assert "1 recording of 33 is longer than 512 frames (5.12 s), up to 801 (8.01 s), and cut off there" in said
+    assert "--set data.longest=N says another length" in said
+    held_by = next(name for name in ("train", "validation") if getattr(splits, name).lengths.max() > 100)
+    assert f"1 recording of the {held_by} split is cut off after 512 frames (5.12 s)." in said
+    assert getattr(splits, held_by).lengths.max() == 512
+    for limit, most in ((None, 801), (40, 40)):
+        with collecting() as notices:
+            splits = thalweg.load("sounds", data={**SAID, "longest": limit}, assignments=QUICK).data
+        assert getattr(splits, held_by).lengths.max() == most
+        assert not any("--set data.longest" in notice for notice in notices)
+    with collecting() as notices:
+        assert judged_recordings("sounds", splits.train.encoding, labelled=False).lengths.max() == 40
+    assert "1 recording of sounds is cut off after 40 frames (0.4 s)." in notices
+    with pytest.raises(RecipeError, match="longest='atuo', but it is after how many frames"):
+        thalweg.load("sounds", data={**SAID, "longest": "atuo"})
+
+
+def test_a_test_recording_decides_no_length(sounds: Path) -> None:
+    for index in range(2):  # all of the test recordings, a quarter of all
+        for word in ("low", "high"):
+            for speaker in ("anna", "theo"):
+                soundfile.write(sounds / f"{word}_{speaker}_{index}.wav", tone(300, 6), 8000)
+    splits = thalweg.load("sounds", data=SAID, assignments=QUICK).data
+    assert splits.test.lengths.tolist() == [512] * 8
+    assert thalweg.load("sounds", data=SAID, assignments=["data.longest=none"]).data.test.lengths.max() == 601
 
 
 def test_a_test_rule_on_the_group_leaves_validation_to_the_others(sounds: Path) -> None:

@@ -20,6 +20,7 @@ from thalweg.data.holdout import PARTS, hold_out
 from thalweg.data.image_listing import CLASS
 from thalweg.data.inference import infer_roles
 from thalweg.data.ragged import Ragged
+from thalweg.data.recording_length import AUTO, read_of_each
 from thalweg.data.recordings import Recordings, gather_recordings, gather_sounds
 from thalweg.data.schema import Schema, Target, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
@@ -43,7 +44,7 @@ def recording_splits(
     header: bool = True,
     group: str | None = None,
     time: str | None = None,
-    longest: int | None = None,
+    longest: int | str | None = AUTO,
     tokens: int | None = None,
     validation_share: float | int = 0.2,
     test_share: float | int = 0.2,
@@ -55,7 +56,8 @@ def recording_splits(
     `target` is by default the folder's class, else the column called label; `test` and `validation` are rules that
     choose a split, such as "index<5" or "speaker=theo". What they do not choose is held out by shares: the test by none
     where there is a rule for it, and validation without regard to a group that the test rule holds out by. `longest`
-    cuts recordings off after so many frames, `tokens` is how many frames a training batch may have, `options` are the
+    cuts recordings off after so many frames (None: nowhere; "auto": by the lengths of those that are not to test on, as
+    `longest_of` says), `tokens` is how many frames a training batch may have, `options` are the
     fields of `AudioOptions`. Each split is a `SequenceSource`.
 
     >>> import tempfile
@@ -71,7 +73,9 @@ def recording_splits(
     found = gather_recordings(path, pattern=pattern, test=test, validation=validation, header=header, **options)
     table = _schema(found, target, task, group, time, header)
     about = TableSource.fitted(found.frame, table)
-    schema = SequenceSchema("frames", table, longest=longest, mel=found.mel, pattern=pattern)
+    known = np.ones(len(found), bool) if found.part is None else found.part != PARTS.index("test")
+    limit = read_of_each(longest, found.lengths, known, found.mel)
+    schema = SequenceSchema("frames", table, longest=limit, mel=found.mel, pattern=pattern)
     source = SequenceSource.unfitted(Ragged(found.values, found.offsets), about, schema, tokens=tokens)
     by_group = group is not None and test is not None and column_of(test) == group and validation is None
     if by_group:
@@ -124,6 +128,7 @@ def judged_recordings(path: str | Path, encoding: SequenceEncoding, labelled: bo
         table = Table(schema.table, np.zeros((count, 0)), np.zeros((count, 0), dtype=np.int64), found.frame.index)
         about = TableSource(found.frame, table, encoding.table, np.arange(count))
     source = SequenceSource(Ragged(found.values, found.offsets), about, encoding)
+    source.announce_cut(str(path))
     if not labelled or found.part is None or not (found.part == 2).any():
         return source
     notice(f"Of {path} the recordings to test on are taken: {(found.part == 2).sum():,} of {len(source):,}.")
