@@ -10,7 +10,7 @@ import thalweg
 from thalweg.cli import main
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import collecting
-from thalweg.data import Masked, judged_recordings
+from thalweg.data import Masked, judged_recordings, recording_splits
 from thalweg.recipes.express import as_toml, expressed
 from thalweg.recipes.predict import judge_file
 
@@ -110,6 +110,31 @@ def test_a_test_rule_on_the_group_leaves_validation_to_the_others(sounds: Path) 
     assert held == {"train": {"anna"}, "validation": {"anna"}, "test": {"theo"}}
     assert any("holds out by 'speaker'" in notice for notice in notices)
     assert set(splits.test.meta([0])["group"]) == {"theo"}
+
+
+@pytest.mark.parametrize(
+    ("said", "group"),
+    [
+        ({"test": "speaker=theo"}, "speaker"),
+        ({"test": "speaker!=anna"}, "speaker"),
+        ({"test": "speaker=theo", "validation": "index=7"}, "speaker"),
+        ({"test": "index=3"}, None),
+        ({"test": "index<3"}, None),
+        ({"test": "speaker=theo", "target": "speaker", "pattern": "{word}_{speaker}_{index}"}, None),
+    ],
+)
+def test_a_rule_that_names_members_makes_groups(sounds: Path, said: dict[str, str], group: str | None) -> None:
+    for file in sounds.glob("*_theo_7.wav"):
+        file.unlink()  # that two rules choose nothing twice
+    if group is None and "speaker" in said["test"]:
+        with pytest.raises(DataError, match="theo"):  # a class that train has none of
+            recording_splits(sounds, **said)
+        return
+    with collecting() as notices:
+        splits = recording_splits(sounds, **{"pattern": SAID["pattern"]} | said)
+    assert splits.test.group_name == group
+    alone = any("Test has one speaker alone, so no interval tells how another would fare" in each for each in notices)
+    assert alone == (group is not None and "validation" not in said)
 
 
 def test_a_test_rule_on_a_column_that_is_called_alike_is_none_on_the_group(sounds: Path) -> None:
