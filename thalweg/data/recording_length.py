@@ -4,10 +4,8 @@ A single recording of ten minutes among words of a second would take more time t
 square of the length, and what shares its batch is padded to it.
 """
 
-from typing import Any
-
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import notice
@@ -25,13 +23,15 @@ def longest_of(lengths: Int[np.ndarray, " recording"]) -> int:
     """The frames after which recordings of such lengths are cut off: twice what 95 of 100 have, from 512 to 2,048.
 
     >>> longest_of(np.array([60] * 99 + [60_001])), longest_of(np.arange(300, 700)), longest_of(np.array([3000] * 9))
-    (512, 1356, 2048)
+    (512, 1358, 2048)
     """
     usual = int(np.quantile(lengths, USUAL, method="lower")) if len(lengths) else 0
     return min(MOST, max(LEAST, TIMES * usual))
 
 
-def read_of_each(longest: Any, lengths: Int[np.ndarray, " recording"], held: np.ndarray, mel: LogMel) -> int | None:
+def read_of_each(
+    longest: int | str | None, lengths: Int[np.ndarray, " recording"], held: Bool[np.ndarray, " recording"], mel: LogMel
+) -> int | None:
     """The frames that are read of each: those that are asked for, None for all, or by default `longest_of` the held.
 
     Raises `RecipeError` for another text.

@@ -158,8 +158,9 @@ def _schema(
 
 def _group_of(test: str, target: Any) -> str | None:
     """The column of a rule that names members, unless it is what is predicted."""
-    column, predicted = column_of(test), [target] if isinstance(target, str) else target or [LABEL, CLASS]
-    return None if isinstance(predicted, int) or column in predicted else column
+    column = column_of(test)
+    named = [LABEL, CLASS] if target is None else [target] if isinstance(target, str | int) else list(target)
+    return None if column in named or any(isinstance(each, int) for each in named) else column
 
 
 def _say_grouped(found: Recordings, group: str, test: str) -> None:
