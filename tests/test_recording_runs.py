@@ -76,7 +76,7 @@ def test_what_is_far_longer_than_the_rest_is_cut_off(sounds: Path, capsys: pytes
         splits = thalweg.load("sounds", data=SAID, assignments=QUICK).data
     said = " ".join(notices)
     assert "1 recording of 33 is longer than 512 frames (5.12 s), up to 801 (8.01 s), and cut off there" in said
-    assert "--set data.longest=N says another length" in said
+    assert "--set data.longest=N reads another length, data.longest=none all of it" in said
     held_by = next(name for name in ("train", "validation") if getattr(splits, name).lengths.max() > 100)
     assert f"1 recording of the {held_by} split is cut off after 512 frames (5.12 s)." in said
     assert getattr(splits, held_by).lengths.max() == 512

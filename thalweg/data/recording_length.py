@@ -48,8 +48,8 @@ def read_of_each(
         verb, most = "is" if beyond == 1 else "are", int(lengths.max())
         notice(
             f"{counted(beyond, 'recording')} of {len(lengths):,} {verb} longer than {limit:,} frames "
-            f"({limit * mel.hop:.3g} s), up to {most:,} ({most * mel.hop:,.3g} s), and cut off there: what is read is "
-            f"twice the length that 95 of 100 keep within, from {LEAST} to {MOST:,} frames. --set data.longest=N says "
-            "another length, and none is all, but attention takes time as its square."
+            f"({limit * mel.hop:.3g} s), up to {most:,} ({most * mel.hop:,.3g} s), and cut off there: twice the length "
+            f"that 95 of 100 keep within is read, at least {LEAST} and at most {MOST:,} frames. --set data.longest=N "
+            "reads another length, data.longest=none all of it, but attention takes time as its square."
         )
     return limit
