@@ -4,6 +4,7 @@ import json
 import math
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,8 @@ def broken_flac(path: Path) -> None:
     path.write_bytes(b"fLaC" + bytes(100))
 
 
-def cut(path: Path) -> None:
-    write(path, np.random.default_rng(0).standard_normal(4000) * 0.1)
+def cut(path: Path, **settings: Any) -> None:
+    write(path, np.random.default_rng(0).standard_normal(4000) * 0.1, **settings)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
 
@@ -196,6 +197,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "cut.flac": (cut, "cut short|no sound file that can be read"),
     "cut.aiff": (cut, "cut short, 50% of it are not there"),
     "cut.au": (cut, "cut short, 50% of it are not there"),
+    "cut.w64": (cut, "cut short, 50% of it are not there"),
+    "cut.rf64": (cut, "cut short, 50% of it are not there"),
+    "rf64.wav": (partial(cut, format="RF64"), "cut short, 50% of it are not there"),
+    "w64.wav": (partial(cut, format="W64"), "cut short, 50% of it are not there"),
 }
 
 
@@ -210,6 +215,17 @@ def test_damage_is_named_with_its_file(words: Path, name: str) -> None:
     assert len(found) == len(found.frame) == len(found.digests) == 6
     assert not found.frame["path"].str.contains(name).any()
     assert any(said.startswith("Left out: 1 of 7") for said in notices)
+
+
+@pytest.mark.parametrize(("kind", "place"), [("W64", 16), ("RF64", 20), ("WAV", 4)])
+def test_what_large_files_promise_is_kept_or_not_said(tmp_path: Path, kind: str, place: int) -> None:
+    path = write(tmp_path / "a.wav", tone(440, 0.2), format=kind)
+    assert read_recording(path).seconds == 0.2
+    content = bytearray(path.read_bytes())
+    width = 4 if kind == "WAV" else 8
+    content[place : place + width] = b"\xff" * width  # as a stream leaves it, which knows no length
+    path.write_bytes(content)
+    assert read_recording(path).seconds == 0.2
 
 
 def test_a_class_of_damaged_files_is_named(words: Path) -> None:

@@ -412,3 +412,12 @@ def test_doors_refuse_what_they_cannot_read() -> None:
         thalweg.evaluate(thalweg.train(recipe()), (X, Y), level=95)
     with pytest.raises(RecipeError, match="train_many was given one recipe"):
         thalweg.train_many(recipe())
+
+
+def test_a_share_stays_a_share_where_few_units_tell() -> None:
+    hits = torch.ones(90).index_fill(0, torch.arange(40, 50), 0.0).numpy()
+    units = torch.arange(3).repeat_interleave(30).numpy()
+    assert mean_interval(hits, None, units, share=True)[2] == 1.0
+    assert mean_interval(hits, None, units)[2] > 1
+    assert mean_interval(1 - hits, None, units, share=True)[1] == 0.0
+    assert mean_interval(2 * hits, None, units, share=True)[2] > 2  # no share after all

@@ -10,7 +10,7 @@ import thalweg
 from thalweg.cli import main
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import collecting
-from thalweg.data import Masked
+from thalweg.data import Masked, judged_recordings, recording_splits
 from thalweg.recipes.express import as_toml, expressed
 from thalweg.recipes.predict import judge_file
 
@@ -70,6 +70,38 @@ def test_folders_of_classes_and_masks(sounds: Path, tmp_path: Path) -> None:
     assert isinstance(thalweg.load_run(run.path).recipe.data.train.load(), Masked)
 
 
+def test_what_is_far_longer_than_the_rest_is_cut_off(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(sounds / "low_anna_9.wav", tone(300, 8), 8000)
+    with collecting() as notices:
+        splits = thalweg.load("sounds", data=SAID, assignments=QUICK).data
+    said = " ".join(notices)
+    assert "1 recording of 33 is longer than 512 frames (5.12 s), up to 801 (8.01 s), and cut off there" in said
+    assert "--set data.longest=N reads another length, data.longest=none all of it" in said
+    held_by = next(name for name in ("train", "validation") if getattr(splits, name).lengths.max() > 100)
+    assert f"1 recording of the {held_by} split is cut off after 512 frames (5.12 s)." in said
+    assert getattr(splits, held_by).lengths.max() == 512
+    for limit, most in ((None, 801), (40, 40)):
+        with collecting() as notices:
+            splits = thalweg.load("sounds", data={**SAID, "longest": limit}, assignments=QUICK).data
+        assert getattr(splits, held_by).lengths.max() == most
+        assert not any("--set data.longest" in notice for notice in notices)
+    with collecting() as notices:
+        assert judged_recordings("sounds", splits.train.encoding, labelled=False).lengths.max() == 40
+    assert "1 recording of sounds is cut off after 40 frames (0.4 s)." in notices
+    with pytest.raises(RecipeError, match="longest='atuo', but it is after how many frames"):
+        thalweg.load("sounds", data={**SAID, "longest": "atuo"})
+
+
+def test_a_test_recording_decides_no_length(sounds: Path) -> None:
+    for index in range(2):  # all of the test recordings, a quarter of all
+        for word in ("low", "high"):
+            for speaker in ("anna", "theo"):
+                soundfile.write(sounds / f"{word}_{speaker}_{index}.wav", tone(300, 6), 8000)
+    splits = thalweg.load("sounds", data=SAID, assignments=QUICK).data
+    assert splits.test.lengths.tolist() == [512] * 8
+    assert thalweg.load("sounds", data=SAID, assignments=["data.longest=none"]).data.test.lengths.max() == 601
+
+
 def test_a_test_rule_on_the_group_leaves_validation_to_the_others(sounds: Path) -> None:
     data = {"pattern": SAID["pattern"], "test": "speaker=theo", "group": "speaker"}
     with collecting() as notices:
@@ -78,6 +110,31 @@ def test_a_test_rule_on_the_group_leaves_validation_to_the_others(sounds: Path) 
     assert held == {"train": {"anna"}, "validation": {"anna"}, "test": {"theo"}}
     assert any("holds out by 'speaker'" in notice for notice in notices)
     assert set(splits.test.meta([0])["group"]) == {"theo"}
+
+
+@pytest.mark.parametrize(
+    ("said", "group"),
+    [
+        ({"test": "speaker=theo"}, "speaker"),
+        ({"test": "speaker!=anna"}, "speaker"),
+        ({"test": "speaker=theo", "validation": "index=7"}, "speaker"),
+        ({"test": "index=3"}, None),
+        ({"test": "index<3"}, None),
+        ({"test": "speaker=theo", "target": "speaker", "pattern": "{word}_{speaker}_{index}"}, None),
+    ],
+)
+def test_a_rule_that_names_members_makes_groups(sounds: Path, said: dict[str, str], group: str | None) -> None:
+    for file in sounds.glob("*_theo_7.wav"):
+        file.unlink()  # that two rules choose nothing twice
+    if group is None and "speaker" in said["test"]:
+        with pytest.raises(DataError, match="theo"):  # a class that train has none of
+            recording_splits(sounds, **said)
+        return
+    with collecting() as notices:
+        splits = recording_splits(sounds, **{"pattern": SAID["pattern"]} | said)
+    assert splits.test.group_name == group
+    alone = any("Test has one speaker alone, so no interval tells how another would fare" in each for each in notices)
+    assert alone == (group is not None and "validation" not in said)
 
 
 def test_a_test_rule_on_a_column_that_is_called_alike_is_none_on_the_group(sounds: Path) -> None:

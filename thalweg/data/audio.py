@@ -25,7 +25,9 @@ from torch import Tensor
 
 from thalweg.core.errors import DataError, RecipeError, did_you_mean
 
-ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au")
+ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".rf64")
+WAVE64 = b"riff.\x91\xcf\x11\xa5\xd6(\xdb\x04\xc1\x00\x00"
+"""How a file of Sony's Wave64 begins."""
 LEAST = 1e-10
 """What a sum of powers counts at least, before its logarithm: silence has one."""
 LONGEST = 600.0
@@ -74,7 +76,7 @@ def soundfile() -> Any:
 
 
 def read_recording(path: str | Path, limit: float = LONGEST) -> Recording:
-    """A sound file (wav, flac, ogg, mp3, aiff), its channels mixed into one by their mean.
+    """A sound file (wav, flac, ogg, mp3, aiff, w64), its channels mixed into one by their mean.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "tone.wav"
@@ -285,19 +287,30 @@ def to_hertz(mel: float | int, htk: bool = False) -> float:
 
 
 def _lost(path: Path) -> float:
-    """The share of a wav, aiff or au file that its head promises and is not there; a stream's head promises nothing."""
+    """The share of a wav, rf64, w64, aiff or au file that its head promises and is not there; a stream's promises
+    nothing.
+    """
     with path.open("rb") as file:
-        head = file.read(12)
-    first, second = head[4:8], head[8:]
-    if head[:4] == b"RIFF" and second == b"WAVE":
-        promised = int.from_bytes(first, "little") + 8
-    elif head[:4] == b"FORM" and second in (b"AIFF", b"AIFC"):
-        promised = int.from_bytes(first, "big") + 8
-    elif head[:4] == b".snd":
-        promised = int.from_bytes(first, "big") + int.from_bytes(second, "big")
+        promised = _promised(file.read(40))
+    return max(0.0, 1 - path.stat().st_size / promised) if promised > 0 else 0.0
+
+
+def _promised(head: bytes) -> int:
+    """The bytes that a file has by its first 40, 0 where they do not say."""
+    kind, form = head[:4], head[8:12]
+    if kind in (b"RF64", b"BW64") and head[12:16] == b"ds64":
+        promised, most = int.from_bytes(head[20:28], "little") + 8, 2**63
+    elif head[:16] == WAVE64:
+        promised, most = int.from_bytes(head[16:24], "little"), 2**63
+    elif kind == b"RIFF" and form == b"WAVE":
+        promised, most = int.from_bytes(head[4:8], "little") + 8, 2**32 - 2**16
+    elif kind == b"FORM" and form in (b"AIFF", b"AIFC"):
+        promised, most = int.from_bytes(head[4:8], "big") + 8, 2**32 - 2**16
+    elif kind == b".snd":
+        promised, most = int.from_bytes(head[4:8], "big") + int.from_bytes(form, "big"), 2**32 - 2**16
     else:
-        return 0.0
-    return max(0.0, 1 - path.stat().st_size / promised) if 0 < promised < 2**32 - 2**16 else 0.0
+        return 0
+    return promised if promised < most else 0
 
 
 def _said(path: Path, error: Exception) -> str:

@@ -142,6 +142,24 @@ def column_of(rule: str) -> str:
     return _parts_of(rule)[0]
 
 
+def names_members(rule: str) -> bool:
+    """Whether a rule holds out by names, as "speaker=theo" does, and not by numbers.
+
+    >>> names_members("speaker=theo,anna"), names_members("take=3"), names_members("index<5")
+    (True, False, False)
+    """
+    _, sign, value = _parts_of(rule)
+    return sign in ("=", "==", "!=") and not any(_number(name) for name in value.split(","))
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _parts_of(rule: str) -> tuple[str, str, str]:
     parts = RULE.fullmatch(rule)
     if parts is None:

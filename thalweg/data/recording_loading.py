@@ -14,12 +14,13 @@ from thalweg.core.notices import notice
 from thalweg.core.source import Splits
 from thalweg.core.wording import counted
 from thalweg.data.audio import is_recording
-from thalweg.data.audio_listing import column_of
+from thalweg.data.audio_listing import column_of, names_members
 from thalweg.data.decisions import say_target
 from thalweg.data.holdout import PARTS, hold_out
 from thalweg.data.image_listing import CLASS
 from thalweg.data.inference import infer_roles
 from thalweg.data.ragged import Ragged
+from thalweg.data.recording_length import AUTO, read_of_each
 from thalweg.data.recordings import Recordings, gather_recordings, gather_sounds
 from thalweg.data.schema import Schema, Target, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
@@ -43,7 +44,7 @@ def recording_splits(
     header: bool = True,
     group: str | None = None,
     time: str | None = None,
-    longest: int | None = None,
+    longest: int | str | None = AUTO,
     tokens: int | None = None,
     validation_share: float | int = 0.2,
     test_share: float | int = 0.2,
@@ -54,9 +55,11 @@ def recording_splits(
 
     `target` is by default the folder's class, else the column called label; `test` and `validation` are rules that
     choose a split, such as "index<5" or "speaker=theo". What they do not choose is held out by shares: the test by none
-    where there is a rule for it, and validation without regard to a group that the test rule holds out by. `longest`
-    cuts recordings off after so many frames, `tokens` is how many frames a training batch may have, `options` are the
-    fields of `AudioOptions`. Each split is a `SequenceSource`.
+    where there is a rule for it, and validation without regard to a group that the test rule holds out by. A rule that
+    names members, such as "speaker=theo", makes its column the group where none is named. `longest` cuts recordings off
+    after so many frames (None: nowhere; "auto": by the lengths of those that are not to test on, as `longest_of` says),
+    `tokens` is how many frames a training batch may have, `options` are the fields of `AudioOptions`. Each split is a
+    `SequenceSource`.
 
     >>> import tempfile
     >>> from thalweg.data.audio import soundfile
@@ -69,16 +72,18 @@ def recording_splits(
     Raises `DataError` for recordings that cannot be used, `RecipeError` for arguments that cannot be.
     """
     found = gather_recordings(path, pattern=pattern, test=test, validation=validation, header=header, **options)
+    if group is None and test is not None and names_members(test):
+        group = _group_of(test, target)
     table = _schema(found, target, task, group, time, header)
     about = TableSource.fitted(found.frame, table)
-    schema = SequenceSchema("frames", table, longest=longest, mel=found.mel, pattern=pattern)
+    known = np.ones(len(found), bool) if found.part is None else found.part != PARTS.index("test")
+    limit = read_of_each(longest, found.lengths, known, found.mel)
+    schema = SequenceSchema("frames", table, longest=limit, mel=found.mel, pattern=pattern)
     source = SequenceSource.unfitted(Ragged(found.values, found.offsets), about, schema, tokens=tokens)
     by_group = group is not None and test is not None and column_of(test) == group and validation is None
     if by_group:
-        notice(
-            f"The test rule {test!r} holds out by '{group}', so validation is held out of the recordings of each "
-            f"'{group}' that is trained on. Say validation='{group}=...' to hold out another one."
-        )
+        assert group is not None
+        _say_grouped(found, group, str(test))
     held = _held(_ungrouped(source) if by_group else source, found.part, validation_share, test_share, seed)
     splits = source.dealt(held)
     say_target(table.target)
@@ -124,6 +129,7 @@ def judged_recordings(path: str | Path, encoding: SequenceEncoding, labelled: bo
         table = Table(schema.table, np.zeros((count, 0)), np.zeros((count, 0), dtype=np.int64), found.frame.index)
         about = TableSource(found.frame, table, encoding.table, np.arange(count))
     source = SequenceSource(Ragged(found.values, found.offsets), about, encoding)
+    source.announce_cut(str(path))
     if not labelled or found.part is None or not (found.part == 2).any():
         return source
     notice(f"Of {path} the recordings to test on are taken: {(found.part == 2).sum():,} of {len(source):,}.")
@@ -148,6 +154,23 @@ def _schema(
     roles = infer_roles(columns, target, group=group, time=time)
     _, schema = label_schema(found.frame, roles, task, "error")
     return Schema((), schema.target, "error", None, group, time, None, header=header)
+
+
+def _group_of(test: str, target: Any) -> str | None:
+    """The column of a rule that names members, unless it is what is predicted."""
+    column = column_of(test)
+    named = [LABEL, CLASS] if target is None else [target] if isinstance(target, str | int) else list(target)
+    return None if column in named or any(isinstance(each, int) for each in named) else column
+
+
+def _say_grouped(found: Recordings, group: str, test: str) -> None:
+    held = found.frame[group][found.part == PARTS.index("test")].unique()
+    alone = f" Test has one {group} alone, so no interval tells how another would fare." if len(held) == 1 else ""
+    notice(
+        f"The test rule '{test}' holds out by '{group}', which is the group of a recording; validation is held out of "
+        f"the recordings of each '{group}' that is trained on. Say --set data.validation='{group}=...' to hold out "
+        f"another one.{alone}"
+    )
 
 
 def _ungrouped(source: SequenceSource) -> SequenceSource:

@@ -198,7 +198,8 @@ def fit_sequences(content: Any, schema: SequenceSchema, table: Encoding) -> Sequ
     """
     encoding = SequenceEncoding(schema, target_means=table.target_means, target_scales=table.target_scales)
     if schema.kind == "frames":
-        means, scales = statistics(list(content.values.T))
+        read = content.shortened(schema.longest) if schema.longest else content
+        means, scales = statistics(list(read.values.T))
         return replace(encoding, means=means, scales=scales)
     fitted = Vocabulary.fit(content, schema.unit, size=schema.size, fewest=schema.fewest, lower=schema.lower)
     return replace(encoding, vocabulary=fitted)

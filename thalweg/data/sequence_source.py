@@ -243,8 +243,9 @@ class SequenceSource:
         """Say how many sequences of the `whole` are cut off."""
         limit = self.schema.longest
         if limit is not None and (cut := _cut_off(self, limit)):
-            verb = "is" if cut == 1 else "are"
-            notice(f"{counted(cut, 'sequence')} of {whole} {verb} cut off after {limit:,} positions (longest).")
+            verb, mel = "is" if cut == 1 else "are", self.schema.mel
+            one, unit = ("sequence", "positions") if mel is None else ("recording", f"frames ({limit * mel.hop:.3g} s)")
+            notice(f"{counted(cut, one)} of {whole} {verb} cut off after {limit:,} {unit}{' (longest)' * (not mel)}.")
 
     @property
     def _tokens(self) -> Int[np.ndarray, " position"]:

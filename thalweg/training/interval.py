@@ -30,7 +30,8 @@ def mean_interval(
 ) -> tuple[float, float, float]:
     """The weighted mean of `values` with its interval; both ends are NaN where there is a single unit.
 
-    `share` says that values of 0 and 1 are a share of successes, and have Wilson's interval.
+    `share` says that values of 0 and 1 are a share of successes, and have Wilson's interval, or one by units that
+    stays within 0 and 1.
 
     >>> mean, low, high = mean_interval(np.array([0.0, 1.0, 1.0, 1.0]), share=True)
     >>> mean, round(low, 3), round(high, 3)
@@ -51,7 +52,9 @@ def mean_interval(
         degrees = max(effective - 1, 1.0)
         error = np.sqrt(np.sum((sums - mean * totals) ** 2) * effective / degrees) / totals.sum()
         half = _quantile(0.5 + level / 2, degrees) * float(error)
-        return mean, mean - half, mean + half
+        low, high = mean - half, mean + half
+        bounded = share and values.min() >= 0 and values.max() <= 1
+        return (mean, max(0.0, low), min(1.0, high)) if bounded else (mean, low, high)
     counts = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=DRAWS)
     low, high = _percentiles((counts @ sums) / (counts @ totals), level)
     return mean, low, high
