@@ -41,7 +41,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_name_is_tested_once_by_vocabularies_that_never_saw_it() -> None:
     names = names_frame("nl", "scripts")
-    dealt = spelling.name_folds("nl", True, 4, seed=3, tokens=500, categories="scripts")
+    dealt = spelling.name_folds("nl", True, 4, seed=3, categories="scripts")
     assert sorted(name for _, test in dealt for name in test.sources) == sorted(names["en"])
     for train, test in dealt:
         assert len(train) + len(test) == len(names)
@@ -159,6 +159,6 @@ def test_beam_decides_by_likelihood_cost_length_and_error() -> None:
 
 
 def test_mistakes_are_those_of_the_nearest_target() -> None:
-    (_, test), *_ = spelling.name_folds("de", False, 5, 0, 500, "scripts")
+    (_, test), *_ = spelling.name_folds("de", False, 5, 0, "scripts")
     found = spelling.mistakes(test.sources, test)
     assert found.rate == edits(test.sources, [[target] for target in test.targets]).rate

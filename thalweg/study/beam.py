@@ -21,12 +21,12 @@ from thalweg.study.arms import Progress, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.interval import over_seeds
 from thalweg.study.picture import COLORS, panels
-from thalweg.study.spelling import mistakes, name_folds, outputs, pair_recipe
+from thalweg.study.spelling import CATEGORIES, mistakes, name_folds, outputs, pair_recipe
 from thalweg.study.verdict import Check, Study
 from thalweg.training import Run
 
 SEEDS = 5
-LOCALE, TOKENS = "ru", 2048
+LOCALE = "ru"
 WIDTHS = (1, 2, 4, 8, 32)
 ENOUGH = 4
 LIKELIHOOD, MEAN = "log-likelihood", "mean over tokens"
@@ -51,13 +51,13 @@ def study(
     progress: Progress,
     *,
     widths: tuple[int, ...] = WIDTHS,
-    epochs: int = 12,
+    epochs: int = 10,
     width: int = 48,
-    rate: float = 8e-3,
-    categories: str | None = None,
+    rate: float = 6e-3,
+    categories: str | None = CATEGORIES,
 ) -> Study:
     """Each seed is a fold, a network that is trained without it, and the names of that fold in all widths."""
-    dealt = name_folds(LOCALE, False, len(seeds), seeds[0], TOKENS, categories)
+    dealt = name_folds(LOCALE, False, len(seeds), seeds[0], categories)
     recipes = [
         pair_recipe(train, width=width, epochs=epochs, rate=rate, seed=seed)
         for (train, _), seed in zip(dealt, seeds, strict=True)
@@ -79,9 +79,10 @@ def study(
         name="beam",
         claim=STUDIES["beam"],
         question="What does a wider beam find, what does it cost, and is it better?",
-        method=f"Names of the world in '{LOCALE}' (Unicode CLDR), in {len(seeds)} folds, each decoded by a recurrent "
-        f"network with attention that was trained without it, {width} units, {epochs} epochs of AdamW at {rate:g}; "
-        "the best finished output of each width, ranked by its log-likelihood or by the mean of that over the tokens.",
+        method=f"Names of the world in '{LOCALE}' (Unicode CLDR; {categories or 'all'}), in {len(seeds)} folds, each "
+        f"decoded by a recurrent network with attention that was trained without it, {width} units, {epochs} epochs of "
+        f"AdamW at {rate:g}; the best finished output of each width, ranked by its log-likelihood or by the mean of "
+        "that over the tokens.",
         seeds=tuple(seeds),
         columns=("ranked by", "width", "mean best score", "log-likelihood [nats]", "characters put out / wanted",
                  "character error", CLOCK[0]),

@@ -18,7 +18,7 @@ from thalweg.data.world_names import held_in_source
 from thalweg.study.arms import Progress, standing_in, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.picture import COLORS, panels
-from thalweg.study.spelling import mistakes, name_folds, outputs, over_sources, pair_recipe
+from thalweg.study.spelling import CATEGORIES, mistakes, name_folds, outputs, over_sources, pair_recipe
 from thalweg.study.verdict import Check, Study
 
 SEEDS = 5
@@ -27,7 +27,6 @@ SHARED, OTHER = ("de", "nl"), "ru"
 LOCALES = (*SHARED, OTHER)
 NONE_LOWER = 0.02
 """The character error by which copying is lower at most where scripts are not shared."""
-TOKENS = 2048
 
 
 class Judged(NamedTuple):
@@ -47,10 +46,10 @@ def study(
     seeds: Sequence[int],
     progress: Progress,
     *,
-    epochs: int = 12,
+    epochs: int = 10,
     width: int = 48,
-    rate: float = 8e-3,
-    categories: str | None = None,
+    rate: float = 6e-3,
+    categories: str | None = CATEGORIES,
     arms: Mapping[str, str] | None = None,
 ) -> Study:
     """Each seed is a fold, and the initial weights of both networks that are trained without it."""
@@ -67,16 +66,16 @@ def study(
         name="copy",
         claim=STUDIES["copy"],
         question="Does a network that may copy spell names with fewer mistakes, with a shared script and without?",
-        method=f"English names and those of {', '.join(LOCALES)} (Unicode CLDR), all of them tested in {len(seeds)} "
-        f"folds. A recurrent encoder and decoder with attention, {width} units, {epochs} epochs of AdamW at {rate:g}, "
-        "with and without a gate that copies; decoded greedily. Character error: edits over characters; intervals by "
-        "resampling the names.",
+        method=f"English names and those of {', '.join(LOCALES)} (Unicode CLDR; {categories or 'all'}), all of them "
+        f"tested in {len(seeds)} folds. A recurrent encoder and decoder with attention, {width} units, {epochs} epochs "
+        f"of AdamW at {rate:g}, with and without a gate that copies; decoded greedily. Character error: edits over "
+        "characters; intervals by resampling the names.",
         seeds=tuple(seeds),
         columns=("locale", "names", "characters held in the source", "character error of the source as it stands",
                  "generating", "copying", "right, generating", "right, copying"),
         rows=tuple(_row(locale, each) for locale, each in judged.items()),
         checks=decide(judged),
-        settings={"epochs": epochs, "width": width, "rate": rate, "categories": categories, "tokens": TOKENS,
+        settings={"epochs": epochs, "width": width, "rate": rate, "categories": categories,
                   "arms": standing},
         figure=figure,
     )  # fmt: skip
@@ -142,7 +141,7 @@ def _judged(
     untouched, lengths, sources, targets = [], [], [], []
     parts = np.linspace(*window, 2 * len(found) - 1).tolist()
     for at, (name, arm) in enumerate(standing.items()):
-        dealt = name_folds(locale, arm == COPYING, len(seeds), seeds[0], TOKENS, categories)
+        dealt = name_folds(locale, arm == COPYING, len(seeds), seeds[0], categories)
         recipes = [pair_recipe(train, seed=seed, **setting) for (train, _), seed in zip(dealt, seeds, strict=True)]
         runs = train_arms({f"{locale}, {name}": recipes}, progress, (parts[at], parts[at + 1]))
         for run, (_, test) in zip(runs[f"{locale}, {name}"], dealt, strict=True):

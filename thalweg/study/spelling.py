@@ -26,20 +26,23 @@ from thalweg.study.verdict import Check
 from thalweg.training import Recipe
 from thalweg.training.interval import draws_interval, resamples
 
-DROPOUT, SMOOTHING, WARM_UP, CLIP = 0.2, 0.1, 0.1, 1.0
+DROPOUT, SMOOTHING, WARM_UP, CLIP = 0.1, 0.1, 0.1, 1.0
+TOKENS = 512
+CATEGORIES = "territories,languages,scripts"
+"""The positions of a batch, and the names that are read: those that are short."""
 
 
 def name_folds(
-    locale: str, copying: bool, count: int, seed: int, tokens: int, categories: str | None = None
+    locale: str, copying: bool, count: int, seed: int, categories: str | None = CATEGORIES
 ) -> list[tuple[PairSource, PairSource]]:
     """The names of a locale in `count` folds: what is trained on, and the rest, in the vocabularies of training.
 
-    >>> (train, test), *others = name_folds("ru", False, 3, 0, 2048, "scripts")
+    >>> (train, test), *others = name_folds("ru", False, 3, 0, "scripts")
     >>> len(others), len(train) + len(test), set(train.sources) & set(test.sources)
     (2, 125, set())
     """
     frame = names_frame(locale, categories)
-    whole = PairSource.unfitted(frame, PairSchema(("en", locale), copying=copying), tokens=tokens)
+    whole = PairSource.unfitted(frame, PairSchema(("en", locale), copying=copying), tokens=TOKENS)
     dealt = []
     for train, test in folds(whole, count, seed):
         fitted = whole.fit(train)
