@@ -87,7 +87,7 @@ def test_an_rnn_reads_pairs_too_and_copies(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "width", "dropout", "rate"), [([], 96, 0.2, 3e-3), (["model.kind=transformer"], 128, 0.2, 1e-3)]
+    ("said", "width", "dropout", "rate"), [([], 96, 0.4, 3e-3), (["model.kind=transformer"], 128, 0.2, 1e-3)]
 )
 def test_few_pairs_are_for_a_recurrent_network_and_each_kind_has_its_own_numbers(
     folder: Path, said: list[str], width: int, dropout: float, rate: float
@@ -104,6 +104,8 @@ def test_few_pairs_are_for_a_recurrent_network_and_each_kind_has_its_own_numbers
 def test_many_pairs_are_for_a_transformer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kind, "FEW", 36)
     assert isinstance(thalweg.load("pairs.tsv").model(), Transformer)  # 36 of 60 are trained on
+    recurrent = thalweg.load("pairs.tsv", assignments=["model.kind=rnn-seq2seq"]).model()
+    assert (recurrent.output.in_features, recurrent.dropout.p) == (128, 0.1)
 
 
 @pytest.mark.parametrize(("source", "copying"), [("names:nl", True), ("names:ru", False)])

@@ -30,9 +30,10 @@ FEW = 10_000
 """Pairs of training below which a recurrent network is the default: it learns more from few."""
 RECURRENT, TRANSFORMER = "rnn-seq2seq", "transformer"
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    RECURRENT: {"width": 96, "depth": 1, "dropout": 0.2},
+    RECURRENT: {"width": 128, "depth": 1, "dropout": 0.1},
     TRANSFORMER: {"width": 128, "depth": 3, "heads": 4, "dropout": 0.2},
 }
+FOR_FEW: Mapping[str, Mapping[str, Any]] = {RECURRENT: {"width": 96, "dropout": 0.4}}
 RATES = {RECURRENT: 3e-3, TRANSFORMER: 1e-3}
 UPDATES = {RECURRENT: 2000, TRANSFORMER: 3000}
 """So many updates at least, in 10 to 200 epochs."""
@@ -92,11 +93,12 @@ class Pairs(DataKind):
 
     def defaults(self, settings: Settings, train: Any) -> dict[str, Section]:
         said = settings["model"].get("kind")
-        model = said if isinstance(said, str) else RECURRENT if len(train) < FEW else TRANSFORMER
+        few = len(train) < FEW
+        model = said if isinstance(said, str) else RECURRENT if few else TRANSFORMER
         known = model if model in DEFAULTS else TRANSFORMER
         epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, -(-UPDATES[known] // max(1, train.count_batches()))))
         return {
-            "model": {"kind": model, **DEFAULTS.get(model, {})},
+            "model": {"kind": model, **DEFAULTS.get(model, {}), **(FOR_FEW.get(model, {}) if few else {})},
             "objective": {"kind": "tagging", "label_smoothing": 0.1},
             "optimizer": {"kind": "adamw", "lr": RATES[known]},
             "schedule": {"kind": "warm_up", "length": 0.1, "then": "cosine"},
