@@ -11,11 +11,13 @@ import thalweg
 from thalweg.cli import main
 from thalweg.core.errors import RecipeError
 from thalweg.data import PairSource
-from thalweg.nn import Transformer
+from thalweg.nn import RecurrentSeq2Seq, Transformer
+from thalweg.recipes.data_kinds import pairs as kind
 from thalweg.recipes.decoded import Decoding
 from thalweg.recipes.predict import judge_file, translate
 
-QUICK = ["--set", "epochs=2", "--set", "model.width=8", "--set", "model.depth=1", "--set", "model.heads=2"]
+SMALL = ["epochs=2", "model.kind=transformer", "model.width=8", "model.depth=1", "model.heads=2"]
+QUICK = [part for assignment in SMALL for part in ("--set", assignment)]
 SPELLED = {"a": "x", "b": "y", "c": "z"}
 
 
@@ -84,11 +86,40 @@ def test_an_rnn_reads_pairs_too_and_copies(folder: Path) -> None:
     assert thalweg.train(recipe, device="cpu").status.good
 
 
-def test_names_of_the_world_are_built_in() -> None:
-    recipe = thalweg.load("names:ru", data={"categories": "territories"})
+@pytest.mark.parametrize(
+    ("said", "width", "dropout", "rate"), [([], 96, 0.4, 3e-3), (["model.kind=transformer"], 128, 0.2, 1e-3)]
+)
+def test_few_pairs_are_for_a_recurrent_network_and_each_kind_has_its_own_numbers(
+    folder: Path, said: list[str], width: int, dropout: float, rate: float
+) -> None:
+    recipe = thalweg.load("pairs.tsv", assignments=said)
+    model = recipe.model()
+    assert isinstance(model, Transformer if said else RecurrentSeq2Seq)
+    assert (model.output.in_features, model.dropout.p) == (width, dropout)
+    assert recipe.optimizer.keywords["lr"] == rate
+    assert recipe.epochs == 200
+    assert not recipe.data.train.schema.copying
+
+
+def test_many_pairs_are_for_a_transformer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kind, "FEW", 36)
+    assert isinstance(thalweg.load("pairs.tsv").model(), Transformer)  # 36 of 60 are trained on
+    recurrent = thalweg.load("pairs.tsv", assignments=["model.kind=rnn-seq2seq"]).model()
+    assert (recurrent.output.in_features, recurrent.dropout.p) == (128, 0.1)
+
+
+@pytest.mark.parametrize(("source", "copying"), [("names:nl", True), ("names:ru", False)])
+def test_names_of_the_world_are_built_in_and_copied_where_the_script_is_shared(source: str, copying: bool) -> None:
+    recipe = thalweg.load(source, data={"categories": "territories"})
     train = recipe.data.train
     assert isinstance(train, PairSource)
-    assert train.schema.names == ("en", "ru")
+    assert train.schema.names == ("en", source[-2:])
+    assert train.schema.copying is copying
+    assert (train.tokens, recipe.batch_size) == (1024, 32)
+    assert recipe.model.keywords["copying"] is copying
+
+
+def test_names_that_there_are_not_are_refused() -> None:
     with pytest.raises(RecipeError, match="no argument 'target'"):
         thalweg.load("names:ru", data={"target": "de"})
     with pytest.raises(RecipeError, match="Did you mean 'ru'"):

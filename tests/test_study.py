@@ -49,6 +49,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "position": {"seeds": 2, "epochs": 1, "train": 64, "length": 5},
     "truncate": {"seeds": 2, "epochs": 1, "train": 64, "long": 64, "windows": (8,)},
     "rnn-vs-attention": {"seeds": 2, "steps": 4, "distances": (2, 3, 4), "lengths": (8, 16), "rates": (0.01,)},
+    "copy": {"seeds": 2, "epochs": 1, "width": 4, "categories": "scripts"},
+    "copy-span": {"seeds": 2, "epochs": 1, "train": 64, "width": 4},
+    "beam": {"seeds": 2, "epochs": 1, "width": 4, "widths": (1, 4), "categories": "scripts"},
 }
 
 
@@ -75,6 +78,9 @@ ELSEWHERE = (
     "norm",
     "truncate",
     "rnn-vs-attention",
+    "copy",
+    "copy-span",
+    "beam",
 )
 """Studies that tests of their own run each time."""
 DEAR = ("optimizer", "local-optima", "depth", "receptive-field", "position", *ELSEWHERE)

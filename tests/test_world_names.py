@@ -7,7 +7,7 @@ import torch
 from thalweg.core.errors import RecipeError
 from thalweg.core.notices import collecting
 from thalweg.data.word_splitting import normalized
-from thalweg.data.world_names import CATEGORIES, names_frame, names_splits
+from thalweg.data.world_names import CATEGORIES, held_in_source, names_frame, names_splits
 
 GERMAN = names_frame("de")
 
@@ -62,6 +62,32 @@ def test_splits_by_source_with_copying() -> None:
     x, y = next(splits.train.batches(1, 0, torch.Generator().manual_seed(0)))
     assert x["copies"].shape == x["source"].shape
     assert x["source"].numel() + y.numel() <= 1000
+
+
+@pytest.mark.parametrize(
+    ("locale", "said", "copying"),
+    [
+        ("de", {}, True),
+        ("de", {"copying": False}, False),
+        ("de", {"unit": "characters,words"}, False),
+        ("ru", {}, False),
+        ("ru", {"copying": True}, True),
+    ],
+)
+def test_names_may_be_copied_where_the_script_is_shared(locale: str, said: dict, copying: bool) -> None:
+    with collecting() as told:
+        splits = names_splits(locale, categories="scripts", **said)
+    assert splits.train.schema.copying is copying
+    decided = [line for line in told if "stand in the English name" in line]
+    assert len(decided) == (not said)
+
+
+def test_what_stands_in_the_source() -> None:
+    assert held_in_source(["abc", "x"], ["cab", "yy"]) == 0.6
+    assert held_in_source([], []) == 0.0
+    for locale, least, most in (("nl", 0.75, 0.95), ("el", 0.0, 0.15)):
+        frame = names_frame(locale, "languages")
+        assert least < held_in_source(frame["en"].tolist(), frame[locale].tolist()) < most
 
 
 def test_codes_of_locales() -> None:

@@ -29,6 +29,9 @@ CATEGORIES = ("territories", "languages", "scripts", "currencies", "variants", "
 """In the order in which they are read; `variants` are of spellings and dialects, `zones` of time, summer time too."""
 FEWEST = 50
 """Names that differ from English, below which there is nothing to learn."""
+SHARED_SCRIPT = 0.5
+"""The share of characters that stand in the source from which they may be copied: .65 to .83 in Latin scripts, else .06
+to .14."""
 
 
 def names_splits(
@@ -40,7 +43,7 @@ def names_splits(
     fewest: int | Sequence[int] | None = None,
     longest: int | Sequence[int] | None = None,
     shared: bool = False,
-    copying: bool = False,
+    copying: bool | None = None,
     tokens: int | None = None,
     validation_share: float | int = 0.1,
     test_share: float | int = 0.1,
@@ -49,7 +52,8 @@ def names_splits(
     """The splits of English names and what they are in a locale, `"de"` or `"pt_BR"`; no source is in two splits.
 
     `categories` are some of `CATEGORIES`, by default all; the rest is as in `pair_splits`. Shares are a tenth each, for
-    there are only 1,700 to 2,100 names. Each split is a `PairSource`.
+    there are only 1,700 to 2,100 names. Without `copying` being said, it is taken where half of a name's characters or
+    more stand in the English one, as in all Latin scripts. Each split is a `PairSource`.
 
     >>> splits = names_splits("nl", categories="territories", copying=True)
     >>> splits.train.schema.names, len(splits.test) == len(splits.validation)
@@ -67,6 +71,8 @@ def names_splits(
         f"Names of the world in '{other}' (Unicode CLDR {get_cldr_version()}): {len(frame):,}, of which {same:,} are "
         f"as in English; {told}."
     )
+    if copying is None:
+        copying = _copies(frame, both("unit", unit), shared)
     sized: dict[str, Any] = {
         "size": both("size", size),
         "fewest": both("fewest", fewest),
@@ -103,6 +109,30 @@ def names_frame(locale: str, categories: Sequence[str] | str | None = None) -> p
         )
     rows = [(own, name, category) for own, (name, category) in pairs.items()]
     return pd.DataFrame(rows, columns=["en", str(found), "category"], dtype=object)
+
+
+def held_in_source(sources: Sequence[str], targets: Sequence[str]) -> float:
+    """The share of the targets' characters that stand in their own sources, which copying could put out at most.
+
+    >>> held_in_source(["Rome", "Bern"], ["Rom", "\u0411\u0435\u0440\u043d"])
+    0.42857142857142855
+    """
+    held = sum(character in source for source, target in zip(sources, targets, strict=True) for character in target)
+    return held / max(1, sum(map(len, targets)))
+
+
+def _copies(frame: pd.DataFrame, units: tuple[str, str], shared: bool) -> bool:
+    """Whether copying is worth it, which is said, and can be."""
+    english, other = map(str, frame.columns[:2])
+    share = held_in_source(frame[english].tolist(), frame[other].tolist())
+    if units[0] != units[1] or (units[0] == "subwords" and not shared):
+        return False
+    copying = share >= SHARED_SCRIPT
+    notice(
+        f"{share:.0%} of the characters in '{other}' stand in the English name: "
+        f"{'they may be copied' if copying else 'nothing is copied'} (data.copying says so or not)."
+    )
+    return copying
 
 
 def _categories(given: Sequence[str] | str | None) -> tuple[str, ...]:

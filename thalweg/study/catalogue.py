@@ -50,5 +50,13 @@ STUDIES: dict[str, str] = {
     "rnn-vs-attention": "With as many parameters and steps, attention recalls the first of many tokens where LSTM and "
     "GRU, which recall it from near, no longer do, and local attention cannot beyond layers x window; the price is a "
     "step that grows faster than the length, where theirs grow as the length.",
+    "copy": "A recurrent network with attention that may copy from its source spells the German and Dutch names of the "
+    "world with fewer mistakes than one that only generates, and Russian ones, which share no letter with English, "
+    "with hardly fewer.",
+    "copy-span": "A network that may copy puts out marked words of a text that training never saw as surely as those "
+    "it saw; one that only generates puts out none of them.",
+    "beam": "A wider beam finds likelier outputs, at a price; ranked by likelihood alone they are shorter the wider "
+    "the beam, which the mean over the tokens mends; and the widest beam makes no fewer mistakes than one of four, "
+    "though four make fewer than one.",
 }
 """Name -> claim."""

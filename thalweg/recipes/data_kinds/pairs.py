@@ -25,8 +25,19 @@ NAMES = "names:"
 """What built-in names of the world begin with: names:de."""
 EDITS = {True: ("word_error", "bleu", "chrf"), False: ("character_error", "chrf")}
 """Scores of targets that are words, and of those that are characters."""
-TOKENS = 4096
-FEWEST_UPDATES, FEWEST_EPOCHS, MOST_EPOCHS = 3000, 10, 200
+TOKENS, NAMES_TOKENS = 4096, 1024
+FEW = 10_000
+"""Pairs of training below which a recurrent network is the default: it learns more from few."""
+RECURRENT, TRANSFORMER = "rnn-seq2seq", "transformer"
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    RECURRENT: {"width": 128, "depth": 1, "dropout": 0.1},
+    TRANSFORMER: {"width": 128, "depth": 3, "heads": 4, "dropout": 0.2},
+}
+FOR_FEW: Mapping[str, Mapping[str, Any]] = {RECURRENT: {"width": 96, "dropout": 0.4}}
+RATES = {RECURRENT: 3e-3, TRANSFORMER: 1e-3}
+UPDATES = {RECURRENT: 2000, TRANSFORMER: 3000}
+"""So many updates at least, in 10 to 200 epochs."""
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 200
 
 
 class Pairs(DataKind):
@@ -55,6 +66,7 @@ class Pairs(DataKind):
         return paths | {
             "target": parameters["target"].replace(annotation=str | None),
             "tokens": parameters["tokens"].replace(default=TOKENS),
+            "copying": named_parameters(names_splits)["copying"],
             "categories": named_parameters(names_splits)["categories"],
         }
 
@@ -66,12 +78,12 @@ class Pairs(DataKind):
         return holds_pairs(path, options.get("target"), options.get("text"), options.get("header"))
 
     def load(self, source: str | Path, arguments: dict[str, Any], settings: Settings) -> Splits:
-        arguments = {"tokens": TOKENS} | arguments
         if isinstance(source, str) and self.built_in(source):
             for name in arguments:
                 check_name(names_splits, name, f"[data] source = '{source}'", withheld=("locale",))
-            return names_splits(source.removeprefix(NAMES), **arguments)
-        return pair_splits(source, **arguments)
+            return names_splits(source.removeprefix(NAMES), **({"tokens": NAMES_TOKENS} | arguments))
+        copying = bool(arguments.get("copying"))
+        return pair_splits(source, **({"tokens": TOKENS} | arguments | {"copying": copying}))
 
     def reads(self, encoding: Any) -> bool:
         return isinstance(encoding, PairEncoding)
@@ -80,13 +92,15 @@ class Pairs(DataKind):
         return PairEncoding.from_json(dict(plain))
 
     def defaults(self, settings: Settings, train: Any) -> dict[str, Section]:
-        updates = max(1, train.count_batches())
-        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, -(-FEWEST_UPDATES // updates)))
-        model = {"kind": "transformer", "width": 128, "depth": 3, "heads": 4, "dropout": 0.2}
+        said = settings["model"].get("kind")
+        few = len(train) < FEW
+        model = said if isinstance(said, str) else RECURRENT if few else TRANSFORMER
+        known = model if model in DEFAULTS else TRANSFORMER
+        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, -(-UPDATES[known] // max(1, train.count_batches()))))
         return {
-            "model": model,
+            "model": {"kind": model, **DEFAULTS.get(model, {}), **(FOR_FEW.get(model, {}) if few else {})},
             "objective": {"kind": "tagging", "label_smoothing": 0.1},
-            "optimizer": {"kind": "adamw", "lr": 1e-3},
+            "optimizer": {"kind": "adamw", "lr": RATES[known]},
             "schedule": {"kind": "warm_up", "length": 0.1, "then": "cosine"},
             "fit": {"epochs": epochs, "clip_norm": 1.0},
         }
