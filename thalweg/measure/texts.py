@@ -59,8 +59,7 @@ def edits(outputs: Sequence[str], references: Sequence[Sequence[str]], unit: str
     """
     from torchmetrics.functional.text import edit_distance
 
-    if unit not in UNITS:
-        raise RecipeError(f"unit={unit!r} is not known. Give one of {', '.join(UNITS)}.")
+    _check_unit(unit)
     _check(outputs, references)
     numbers: dict[str, int] = {}
     distances, lengths = [], []
@@ -74,6 +73,39 @@ def edits(outputs: Sequence[str], references: Sequence[Sequence[str]], unit: str
         distances.append(distance)
         lengths.append(-length)
     return Edits(np.array(distances, dtype=np.int64), np.array(lengths, dtype=np.int64))
+
+
+def aligned(output: str, reference: str, unit: str = "characters") -> tuple[list[bool], list[bool]]:
+    """Which units of an output, and which of its reference, no edit touches, where there are the fewest edits.
+
+    Of ways with as few edits, the one that keeps units as late as it can.
+
+    >>> aligned("Haus", "Maus"), aligned("a b", "b", "words")
+    (([False, True, True, True], [False, True, True, True]), ([False, True], [True]))
+
+    Raises `RecipeError` for an unknown unit.
+    """
+    _check_unit(unit)
+    given, wanted = (text.split() if unit == "words" else list(text) for text in (output, reference))
+    costs = [list(range(len(wanted) + 1))]
+    for i, own in enumerate(given, 1):
+        above, row = costs[-1], [i]
+        for j, other in enumerate(wanted, 1):
+            row.append(min(above[j - 1] + (own != other), above[j] + 1, row[j - 1] + 1))
+        costs.append(row)
+    kept: tuple[list[bool], list[bool]] = ([False] * len(given), [False] * len(wanted))
+    i, j = len(given), len(wanted)
+    while i and j:
+        here = costs[i][j]
+        if given[i - 1] == wanted[j - 1] and here == costs[i - 1][j - 1]:
+            kept[0][i - 1] = kept[1][j - 1] = True
+        if here == costs[i - 1][j - 1] + (given[i - 1] != wanted[j - 1]):
+            i, j = i - 1, j - 1
+        elif here == costs[i - 1][j] + 1:
+            i -= 1
+        else:
+            j -= 1
+    return kept
 
 
 def exact(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> Bool[np.ndarray, " text"]:
@@ -128,6 +160,11 @@ def _corpus_score(metric: Any, outputs: Sequence[str], references: Sequence[Sequ
     return CorpusScore(
         found.score, min(max(low, 0.0), found.score), max(min(high, 100.0), found.score), str(metric.get_signature())
     )
+
+
+def _check_unit(unit: str) -> None:
+    if unit not in UNITS:
+        raise RecipeError(f"unit={unit!r} is not known. Give one of {', '.join(UNITS)}.")
 
 
 def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -15,9 +15,10 @@ from thalweg.core.signature import named_parameters
 from thalweg.core.source import Source, Splits
 from thalweg.data import PairEncoding, PairSource, holds_pairs, judged_pairs, names_splits, pair_splits
 from thalweg.measure import tag_accuracy
-from thalweg.measure.texts import bleu, chrf, edits, exact
+from thalweg.measure.texts import CorpusScore, bleu, chrf, edits, exact
 from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs, Score
 from thalweg.recipes.decoded import Decoding, Output, decoded
+from thalweg.recipes.decoding_shown import decoding_shown
 from thalweg.recipes.settings import Section, Settings
 from thalweg.training.interval import draws_interval, resamples, wilson
 
@@ -154,16 +155,34 @@ class Translated(Concluded):
     def frame(self) -> pd.DataFrame:
         return _frame(self.source, self.texts)
 
+    @cached_property
+    def compared(self) -> tuple[list[str], list[list[str]]]:
+        """The best output of each source and all targets that it has, both in the form of outputs."""
+        formed = self.source.encoding.formed
+        wanted = self.source.references(range(len(self.source)))
+        return [formed(several[0].text) for several in self.texts], [[formed(text) for text in own] for own in wanted]
+
+    @cached_property
+    def corpus(self) -> dict[str, CorpusScore]:
+        """BLEU, where targets are words, and chrF."""
+        measures = {"bleu": bleu, "chrf": chrf} if self.unit == "words" else {"chrf": chrf}
+        return {name: measure(*self.compared) for name, measure in measures.items()}
+
+    @property
+    def unit(self) -> str:
+        """What edits count."""
+        return "words" if _in_words(self.source.encoding) else "characters"
+
     def scores(self) -> dict[str, Score]:
         """The share that is exactly right, the edit rate and scores of all texts, against every known target."""
-        formed, words = self.source.encoding.formed, _in_words(self.source.encoding)
-        texts = [formed(several[0].text) for several in self.texts]
-        wanted = [[formed(text) for text in several] for several in self.source.references(range(len(self.source)))]
-        right = exact(texts, wanted)
-        rate = _edit_rate(texts, wanted, "words" if words else "characters")
-        corpus = [score(texts, wanted)[:3] for score in ((bleu, chrf) if words else (chrf,))]
-        found = [rate, *corpus]
-        return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(EDITS[words], found, strict=True))}
+        right = exact(*self.compared)
+        found = [_edit_rate(*self.compared, self.unit), *(score[:3] for score in self.corpus.values())]
+        names = EDITS[self.unit == "words"]
+        return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(names, found, strict=True))}
+
+    def shown(self) -> dict[str, Any]:
+        found = decoding_shown(self.outputs.model, self.source, self.compared[0], self.outputs.device, self.unit)
+        return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | found
 
 
 def _in_words(encoding: PairEncoding) -> bool:
