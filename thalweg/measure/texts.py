@@ -152,14 +152,27 @@ def _corpus_score(metric: Any, outputs: Sequence[str], references: Sequence[Sequ
         return CorpusScore(float("nan"), float("nan"), float("nan"), "")
     most = max(map(len, references))
     streams = [[several[k] if k < len(several) else None for several in references] for k in range(most)]
+    value = float(metric.corpus_score(list(outputs), streams).score)
     if len(outputs) < 2:
-        found = metric.corpus_score(list(outputs), streams)
-        return CorpusScore(found.score, found.score, found.score, str(metric.get_signature()))
-    found = metric.corpus_score(list(outputs), streams, n_bootstrap=DRAWS)
-    low, high = float(found._mean - found._ci), float(found._mean + found._ci)
-    return CorpusScore(
-        found.score, min(max(low, 0.0), found.score), max(min(high, 100.0), found.score), str(metric.get_signature())
-    )
+        return CorpusScore(value, value, value, str(metric.get_signature()))
+    low, high = _resampled(metric, metric._extract_corpus_statistics(list(outputs), streams))
+    return CorpusScore(value, min(max(low, 0.0), value), max(min(high, 100.0), value), str(metric.get_signature()))
+
+
+def _resampled(metric: Any, counts: Any) -> tuple[float, float]:
+    """The ends of sacrebleu's own interval, which it cannot compute itself where texts share nothing in some draws.
+
+    The mean of such draws, of which some scores are numbers of numpy in single precision and others Python's 0.0, ends
+    in a `TypeError` of the standard library.
+    """
+    from sacrebleu.significance import _bootstrap_resample
+
+    metric.n_bootstrap = DRAWS  # its signature then says so
+    metric.seed, found = _bootstrap_resample(counts, metric, DRAWS)
+    drawn = sorted(float(score.score) for score in found)
+    beside = DRAWS // 40
+    middle, half = sum(drawn) / DRAWS, 0.5 * (drawn[DRAWS - beside - 1] - drawn[beside])
+    return middle - half, middle + half
 
 
 def _check_unit(unit: str) -> None:

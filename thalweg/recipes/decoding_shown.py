@@ -24,7 +24,7 @@ WORST, LONGEST = 10, 200
 """Worst examples that are kept, and units of a text that are compared unit by unit."""
 MOST_UNITS, BEAMS, DROPPED, DEEPEST = 24, 5, 2, 14
 """Units of a map's side; beams of the tree, beginnings that a step dropped which it shows, and its steps."""
-TRIED = 32
+TRIED = 8
 """Examples that are searched until one shows what a beam is for."""
 
 
@@ -90,7 +90,7 @@ def _rest(text: str, cut: str) -> list[list[Any]]:
 
 
 def _runs(text: str, kept: Sequence[bool], unit: str) -> list[list[Any]]:
-    """Pieces of a text and whether they are kept, as few as there can be.
+    """Pieces of a text and whether they are kept, as few as there can be; together they are the text.
 
     >>> _runs("Haus", [False, True, True, True], "characters")
     [['H', False], ['aus', True]]
@@ -100,7 +100,7 @@ def _runs(text: str, kept: Sequence[bool], unit: str) -> list[list[Any]]:
         if runs and runs[-1][1] is same:
             runs[-1][0] += f" {own}" if unit == "words" else own
         else:
-            runs.append([own, same])
+            runs.append([f" {own}" if runs and unit == "words" else own, same])
     return runs
 
 

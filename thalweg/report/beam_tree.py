@@ -88,7 +88,7 @@ def draw_tree(levels: list[list[Leaf]], best: set[tuple[int, int]], title: str, 
     grown = {(i - 1, leaf.parent) for i, level in enumerate(levels) for leaf in level if leaf.parent is not None}
     parts = [_text(LEFT / 2, TOP + HIGH / 2 + 4, "START", "soft")]
     for i, level in enumerate(levels):
-        parts.append(_text(LEFT + ACROSS * i + WIDE / 2, 13, f"step {i + 1}", "soft"))
+        parts.append(_text(LEFT + ACROSS * i + WIDE / 2, 13.0, f"step {i + 1}", "soft"))
         parts += [_edge(i, place, leaf, (i, place) in best) for place, leaf in enumerate(level)]
     for i, level in enumerate(levels):
         last = i == len(levels) - 1
@@ -103,12 +103,12 @@ def draw_tree(levels: list[list[Leaf]], best: set[tuple[int, int]], title: str, 
 
 
 def _corner(level: int, place: int) -> tuple[float, float]:
-    return LEFT + ACROSS * level, TOP + DOWN * place
+    return float(LEFT + ACROSS * level), float(TOP + DOWN * place)
 
 
 def _edge(level: int, place: int, leaf: Leaf, best: bool) -> str:
     x, y = _corner(level, place)
-    from_x, from_y = _corner(level - 1, leaf.parent) if leaf.parent is not None else (LEFT - WIDE - 6, TOP)
+    from_x, from_y = _corner(level - 1, leaf.parent) if leaf.parent is not None else (LEFT - WIDE - 6.0, float(TOP))
     x0, y0, y1 = from_x + WIDE, from_y + HIGH / 2, y + HIGH / 2
     middle = (x0 + x) / 2
     colour, wide = ("train", 2.5) if best else ("soft" if leaf.kept else "rule", 1)
@@ -137,12 +137,20 @@ def _node(level: int, place: int, leaf: Leaf, best: bool, alive: bool) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """The end of a text, where beginnings differ.
+    """The end of a text, where beginnings differ; the letters of Chinese, Japanese and Korean count as two.
 
-    >>> shortened("Westafrika", 5)
-    '…rika'
+    >>> shortened("Westafrika", 5), shortened("日本語", 5)
+    ('…rika', '…本語')
     """
-    return text if len(text) <= most else "…" + text[len(text) - most + 1 :]
+    text = text.replace("<unknown>", "\ufffd")
+    wide = [1 + (unicodedata.east_asian_width(character) in "WF") for character in text]
+    if sum(wide) <= most:
+        return text
+    room, start = most - 1, len(text)
+    while start and room >= wide[start - 1]:
+        start -= 1
+        room -= wide[start]
+    return "…" + text[start:]
 
 
 def _text(x: float, y: float, text: str, colour: str, size: int = 11) -> str:

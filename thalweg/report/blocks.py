@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading inside a section, with a mark beside it; `tone` is good, bad or plain."""
+    """A heading inside a section, with a mark beside it; `tone` is good, bad or plain. `then` is what became of it."""
 
     text: str
     mark: str = ""
     tone: str = "plain"
+    then: str = ""
     kind: ClassVar[str] = "heading"
 
 

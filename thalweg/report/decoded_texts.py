@@ -3,11 +3,11 @@
 from typing import Any
 
 from thalweg.report.beam_tree import draw_tree, path_of, read_levels
-from thalweg.report.blocks import Compared, Heading, Heat, Prose, Section, Table
+from thalweg.report.blocks import Compared, Facts, Heading, Heat, Prose, Section, Table
 from thalweg.report.evidence import Evidence, mapping, mappings, texts
 from thalweg.report.wording import clean, number, spoken
 
-MOST_WORST, MOST_MAPS, MOST_UNITS, LONGEST = 20, 6, 64, 220
+MOST_WORST, MOST_MAPS, MOST_UNITS, LONGEST, SHORT = 20, 6, 64, 220, 60
 STEPS = ((0, 0, "none"), (1, 1, "1"), (2, 2, "2"), (3, 5, "3 to 5"), (6, 10, "6 to 10"), (11, None, "more than 10"))
 """Counts of edits that are told apart."""
 LOOKED = (
@@ -47,9 +47,7 @@ def _worst(found: dict[str, Any], split: str) -> Section:
     blocks: list[Any] = []
     if counts:
         right = sum(not each for each in counts)
-        blocks += [
-            Prose(f"{right:,} of {len(counts):,} outputs of {split} are one of their targets, {unit} for {unit}.")
-        ]
+        blocks.append(Prose(f"{right:,} of {len(counts):,} outputs of {split} are exactly one of their targets."))
         blocks.append(Table(["edits", "outputs", "share"], _counted(counts)))
     if rows:
         blocks += [
@@ -109,17 +107,27 @@ def _attention(found: dict[str, Any], split: str) -> Section:
     copied = False
     for item in mappings(found.get("attention"))[:MOST_MAPS]:
         if (heat := _heat(item)) is not None:
-            blocks += [Heading(heat.title, "right" if item.get("right") is True else "wrong", _tone(item)), heat]
+            blocks += [_heading(item), heat]
             copied |= heat.beside is not None
     if blocks:
         gate = "The column at the right is the share of a token that was copied from the source. " if copied else ""
         blocks.append(Prose(LOOKED + gate + HEADS, quiet=True))
-    lead = f"Of {split}: a right output, one of the wrong ones in the middle, and the worst, as far as they fit a page."
+    lead = (
+        f"A few sources of {split} that fit a page: a right output where there is one, one that is wrong by a middling "
+        "share, and the worst."
+    )
     return Section("attention", "Where the model looked", blocks, lead)
 
 
-def _tone(item: dict[str, Any]) -> str:
-    return "good" if item.get("right") is True else "bad"
+def _heading(item: dict[str, Any]) -> Heading:
+    """The source and what was said for it."""
+    source, output = (texts(item.get(key)) for key in ("source", "output"))
+    joint = "" if all(len(each) == 1 for each in source) else " "
+    said = ("" if all(len(each) == 1 for each in output if each != "END") else " ").join(
+        text for text in output if text != "END"
+    )
+    mark, tone = ("right", "good") if item.get("right") is True else ("wrong", "bad")
+    return Heading(clean(joint.join(source), SHORT), mark, tone, clean(said, SHORT) or "nothing at all")
 
 
 def _heat(item: dict[str, Any]) -> Heat | None:
@@ -128,11 +136,9 @@ def _heat(item: dict[str, Any]) -> Heat | None:
     known = {len(row) for row in shares} == {len(source)} and len(shares) == len(output)
     if not known or not source or max(len(source), len(output)) > MOST_UNITS:
         return None
-    copied = _shares(item.get("copied"))
-    joint = "" if all(len(each) == 1 for each in source) else " "
-    said = joint.join(text for text in output if text != "END")
+    copied, heading = _shares(item.get("copied")), _heading(item)
     return Heat(
-        f"{clean(joint.join(source), 120)} → {clean(said, 120) or 'nothing at all'}",
+        f"attention map: {heading.text}, said: {heading.then}",
         [_unit(text) for text in source],
         [_unit(text) for text in output],
         shares,
@@ -173,6 +179,12 @@ def _search(found: dict[str, Any], split: str) -> Section:
     return Section(
         "search",
         "How the beam search found it",
-        [picture, Table(["place", "output", "score"], rows, plain=(0, 1)), Prose(ranked, quiet=True)],
-        f"For one source of {split}: {source}. Wanted: {wanted}.",
+        [
+            Facts([("source", source), ("wanted", wanted)]),
+            picture,
+            Table(["place", "output", "score"], rows, plain=(0, 1)),
+            Prose(ranked, quiet=True),
+        ],
+        f"For one source of {split}: where there is such a one, the likeliest beginning was not always that of what "
+        "came out.",
     )
