@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import thalweg
 from thalweg.cli import main
+from thalweg.core.convert import loaded
 from thalweg.core.errors import RunError
 from thalweg.core.tokens import END, START
 from thalweg.decode import forced_log_likelihood
@@ -46,7 +47,7 @@ def kept(folder: Path) -> dict[str, Any]:
 def looks(folder: Path) -> Looks:
     run = thalweg.load_run(folder)
     assert run.recipe is not None
-    return Looks(run.model.eval(), run.recipe.data.test, torch.device("cpu"))  # type: ignore[arg-type]
+    return Looks(run.model.eval(), loaded(run.recipe.data.test), torch.device("cpu"))
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def _row(item: dict[str, Any]) -> list[Any] | None:
     return [
         f"{row + 1:,.0f}",
         clean(item.get("source", ""), LONGEST) or "nothing at all",
-        [*wanted, *several] or "nothing at all",
+        [*(wanted or [("nothing at all", True)]), *several],
         said or "nothing at all",
         f"{edits:,.0f} of {length:,.0f}",
     ]

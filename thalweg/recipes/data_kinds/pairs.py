@@ -10,10 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from thalweg.core.errors import DataError
 from thalweg.core.kinds import check_name
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Source, Splits
 from thalweg.data import PairEncoding, PairSource, holds_pairs, judged_pairs, names_splits, pair_splits
+from thalweg.data.pair_reading import is_file
+from thalweg.data.places import where
+from thalweg.data.sniffing import beginning
 from thalweg.measure import tag_accuracy
 from thalweg.measure.texts import CorpusScore, bleu, chrf, edits, exact
 from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs, Score
@@ -26,7 +30,8 @@ NAMES = "names:"
 """What built-in names of the world begin with: names:de."""
 EDITS = {True: ("word_error", "bleu", "chrf"), False: ("character_error", "chrf")}
 """Scores of targets that are words, and of those that are characters."""
-TOKENS = 4096
+TOKENS, MOST_TOKENS = 4096, 10_000
+"""Positions of a batch, and tokens of a text beyond which it is none that a model is trained on."""
 FEWEST_UPDATES, FEWEST_EPOCHS, MOST_EPOCHS = 3000, 10, 200
 
 
@@ -64,6 +69,8 @@ class Pairs(DataKind):
             return True
         if any(options.get(name) is not None for name in ("features", "layout", "group", "time", "weights")):
             return False
+        if _means_a_file(options.get("target"), path):
+            return True  # whoever reads pairs says which file there is not
         return holds_pairs(path, options.get("target"), options.get("text"), options.get("header"))
 
     def load(self, source: str | Path, arguments: dict[str, Any], settings: Settings) -> Splits:
@@ -72,7 +79,11 @@ class Pairs(DataKind):
             for name in arguments:
                 check_name(names_splits, name, f"[data] source = '{source}'", withheld=("locale",))
             return names_splits(source.removeprefix(NAMES), **arguments)
-        return pair_splits(source, **arguments)
+        splits = pair_splits(source, **arguments)
+        for name in ("train", "validation", "test"):
+            if isinstance(split := getattr(splits, name), PairSource):
+                check_lengths(split, name)
+        return splits
 
     def reads(self, encoding: Any) -> bool:
         return isinstance(encoding, PairEncoding)
@@ -183,6 +194,37 @@ class Translated(Concluded):
     def shown(self) -> dict[str, Any]:
         found = decoding_shown(self.outputs.model, self.source, self.compared[0], self.outputs.device, self.unit)
         return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | found
+
+
+def check_lengths(split: PairSource, name: str) -> None:
+    """Refuse pairs that no model would be done with.
+
+    >>> import thalweg.data
+    >>> frame = pd.DataFrame({"source": ["ab" * 6000], "target": ["b"]}, index=pd.Index([3], name="line"))
+    >>> check_lengths(PairSource.unfitted(frame, thalweg.data.PairSchema()).fit([0]), "train")
+    Traceback (most recent call last):
+    thalweg.core.errors.DataError: 1 pair of the train split has a text of more than 10,000 tokens (line 3), up to
+    12,000. Attention takes the square of that, hours and all memory. Say data.longest=2000 to cut texts off after so
+    many tokens, or take such pairs out.
+
+    Raises `DataError`.
+    """
+    long = split.lengths.max(1) > MOST_TOKENS
+    if long.any():
+        have = "pair of the {} split has" if long.sum() == 1 else "pairs of the {} split have"
+        raise DataError(
+            f"{long.sum():,} {have.format(name)} a text of more than {MOST_TOKENS:,} tokens "
+            f"({where(split.rows.index, long, 3)}), up to {split.lengths.max():,}. Attention takes the square of that, "
+            "hours and all memory. Say data.longest=2000 to cut texts off after so many tokens, or take such pairs out."
+        )
+
+
+def _means_a_file(target: Any, path: Path) -> bool:
+    """Whether a name that stands nowhere in the beginning of a file, and that no file has, looks like that of one."""
+    if not isinstance(target, str) or is_file(target) or not 1 < len(Path(target).suffix) < 6:
+        return False
+    first = beginning(path)
+    return first is not None and target not in first
 
 
 def _in_words(encoding: PairEncoding) -> bool:
