@@ -14,6 +14,7 @@ that is less.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,10 @@ from thalweg.core.source import Source
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.lower_end import Losses, of_duplicates, of_learning_curve, of_perfect
 from thalweg.diagnosis.natural import Natural, Scale, natural_errors, yes_or_no
-from thalweg.diagnosis.neighbourhood import Nodes, read_nodes
 from thalweg.diagnosis.neighbourhood import reached as reached_by_nodes
+from thalweg.diagnosis.neighbourhood import read_nodes
+from thalweg.diagnosis.next_tokens import reached as reached_by_counts
+from thalweg.diagnosis.next_tokens import read_next
 from thalweg.diagnosis.references import (
     CONSTANT,
     SMOOTHING,
@@ -143,7 +146,9 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
 
     if (nodes := read_nodes(sources)) is not None:
         with threadpool_limits(1):
-            return _of_nodes(judge, nodes, seed)
+            return _remote(reached_by_nodes(judge, nodes, seed), nodes.places)
+    if (tokens := read_next(judge, sources)) is not None:
+        return _remote(reached_by_counts(judge, tokens, seed), tokens.places)
     data = read_table(judge, sources)
     steps = read_steps(judge, sources) if data is None else None
     if data is None and steps is None:
@@ -172,14 +177,14 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
     )
 
 
-def _of_nodes(judge: Judge, nodes: Nodes, seed: int) -> Floor | None:
-    """The floor of a graph, whose learners read a part of what tells."""
-    if (reached := reached_by_nodes(judge, nodes, seed)) is None:
+def _remote(reached: "tuple[dict[str, Any], float] | None", places: list[np.ndarray]) -> Floor | None:
+    """The floor by learners that read a part of what tells, from their losses and weights on the examples at places."""
+    if reached is None:
         return None
     losses, low = reached
     means = {name: mean_interval(*own) for name, own in losses.items()}
     best = min(means, key=lambda name: means[name][0])
-    known = _by_source(nodes.places, losses[best][0])
+    known = _by_source(places, losses[best][0])
     return Floor(low, means[best][0], best, known, means[best], means[CONSTANT][0], remote=True)
 
 
