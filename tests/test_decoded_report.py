@@ -15,7 +15,6 @@ from thalweg.cli import main
 from thalweg.core.convert import loaded
 from thalweg.core.errors import RunError
 from thalweg.core.tokens import END, START
-from thalweg.decode import forced_log_likelihood
 from thalweg.measure.texts import aligned, edits
 from thalweg.recipes.decoding_shown import BEAMS, Looks, decoding_shown
 from thalweg.report.beam_tree import path_of, read_levels, shortened
@@ -87,9 +86,10 @@ def test_what_no_edit_touches_is_a_longest_common_part_of_a_cheapest_way(unit: s
 
 def test_a_map_is_the_mean_of_the_last_layers_heads(kept: dict[str, Any], looks: Looks) -> None:
     for item in kept["attention"]:
-        best = looks.searched(item["row"])[0][0]
+        ((found, _),) = looks.searched([item["row"]])
+        best = found[0]
         prefix = torch.tensor([[START, *best.tokens]])
-        inputs = looks.inputs(item["row"])
+        inputs = looks.inputs([item["row"]])
         with torch.no_grad():
             expected = looks.model.maps(**inputs, prefix=prefix)[-1][0].mean(0)
             copied = 1 - looks.model.copied(**inputs, prefix=prefix)[1][0]
@@ -101,9 +101,9 @@ def test_a_map_is_the_mean_of_the_last_layers_heads(kept: dict[str, Any], looks:
 
 def test_the_tree_has_what_the_search_kept_and_the_next_ones(kept: dict[str, Any], looks: Looks) -> None:
     tree = kept["tree"]
-    _, found = looks.searched(tree["row"])
+    ((_, found),) = looks.searched([tree["row"]])
     assert tree["steps"] == len(found.levels)
-    inputs, paths = looks.inputs(tree["row"]), dict[tuple[int, int], list[str]]()
+    inputs, paths = looks.inputs([tree["row"]]), dict[tuple[int, int], list[str]]()
     for number, level in enumerate(tree["levels"]):
         own = [node for node in level if node["kept"]]
         assert [node["log_likelihood"] for node in own] == [round(n.log_likelihood, 4) for n in found.levels[number]]
@@ -113,15 +113,17 @@ def test_the_tree_has_what_the_search_kept_and_the_next_ones(kept: dict[str, Any
         for place, node in enumerate(level):
             before = [] if node["parent"] is None else paths[number - 1, node["parent"]]
             paths[number, place] = [*before, node["token"]]
-    vocabulary, checked = looks.encoding.target, 0
-    for number, level in enumerate(tree["levels"]):
-        for place, node in enumerate(level):
-            if not node["kept"] and node.get("ended"):
-                tokens = [vocabulary.numbers[one] for one in paths[number, place][:-1]]
-                with torch.no_grad():
-                    total = forced_log_likelihood(looks.model, inputs, [tokens])
-                assert node["log_likelihood"] == pytest.approx(float(total), abs=1e-3)
-                checked += 1
+    numbers, checked = looks.encoding.target.numbers | {"END": END}, 0
+    for (number, place), path in paths.items():
+        node = tree["levels"][number][place]
+        if node["kept"] or not set(path) <= set(numbers):
+            continue
+        tokens = [numbers[one] for one in path]
+        with torch.no_grad():
+            scores = looks.model(**inputs, prefix=torch.tensor([[START, *tokens[:-1]]]))[0].log_softmax(1)
+        total = float(scores[range(len(tokens)), tokens].sum())
+        assert node["log_likelihood"] == pytest.approx(total, abs=1e-3)
+        checked += 1
     assert checked
     first = tree["outputs"][0]
     assert "".join(one for one in paths[tuple(first["end"])] if one != "END") == first["text"]  # type: ignore[index]

@@ -44,7 +44,11 @@ def decoding_shown(
     }
     looks = Looks(model, source, device)
     try:
-        shown["attention"] = [_mapped(looks, found, place) for place in _telling(source, found)]
+        chosen = _telling(source, found)
+        shown["attention"] = [
+            {"row": place, "right": bool(found.distance[place] == 0), **looks.attention(place, best)}
+            for place, ((best, *_), _) in zip(chosen, looks.searched(chosen) if chosen else [], strict=True)
+        ]
         shown["tree"] = looks.tree(found)
     except (ThalwegError, RuntimeError, ValueError, TypeError, AttributeError):
         pass  # a model of someone's own may refuse what is asked
@@ -115,10 +119,6 @@ def _telling(source: PairSource, found: Edits) -> list[int]:
     return list(dict.fromkeys([*chosen, *(int(wrong[k]) for k in (len(wrong) // 2, -1) if len(wrong))]))
 
 
-def _mapped(looks: "Looks", found: Edits, place: int) -> dict[str, Any]:
-    return {"row": place, "right": bool(found.distance[place] == 0), **looks.attention(place)}
-
-
 class Looks:
     """A model that is asked about the sources of a split, one at a time."""
 
@@ -126,16 +126,16 @@ class Looks:
         self.model: Any = model
         self.source, self.encoding, self.device = source, source.encoding, device
 
-    def inputs(self, place: int) -> Any:
-        """One source as a batch of the model."""
-        return to_device(self.source.inputs(torch.tensor([place])), self.device)
+    def inputs(self, places: Sequence[int]) -> Any:
+        """Some sources as a batch of the model."""
+        return to_device(self.source.inputs(torch.tensor(places)), self.device)
 
-    def searched(self, place: int) -> tuple[list[Hypothesis], BeamTree]:
-        """The outputs for a source, by the beam that predictions have, and the tree of the search."""
-        inputs, trees = self.inputs(place), list[BeamTree]()
+    def searched(self, places: Sequence[int]) -> list[tuple[list[Hypothesis], BeamTree]]:
+        """The outputs for some sources, by the beam that predictions have, and the trees of the search."""
+        inputs, trees = self.inputs(places), list[BeamTree]()
         longest = inputs["lengths"] * PER_UNIT + BESIDE
-        (found,) = beam_search(self.model, inputs, width=BEAMS, nbest=BEAMS, longest=longest, trees=trees)
-        return found, trees[0]
+        found = beam_search(self.model, inputs, width=BEAMS, nbest=BEAMS, longest=longest, trees=trees)
+        return list(zip(found, trees, strict=True))
 
     def unit(self, token: int, place: int) -> str:
         """A token as it is read."""
@@ -149,13 +149,12 @@ class Looks:
         return [vocabulary.join([unit]) or unit for unit in vocabulary.split(self.source.sources[place])[:longest]]
 
     @torch.no_grad()
-    def attention(self, place: int) -> dict[str, Any]:
+    def attention(self, place: int, best: Hypothesis) -> dict[str, Any]:
         """What the model looked at in the source for each token of its output, and how far each was a copy."""
-        best = self.searched(place)[0][0]
         tokens, units = list(best.tokens)[: MOST_UNITS - 1], self.sources(place)
         told = [*tokens, END] if len(tokens) == len(best.tokens) and best.finished else tokens
         maps: list[list[float]] = []
-        state = self.model.encode(**self.inputs(place))
+        state = self.model.encode(**self.inputs([place]))
         if is_attentive(self.model):
             for token in [START, *tokens][: len(told)]:
                 _, state = self.model.step(state, torch.tensor([token], device=self.device))
@@ -163,7 +162,7 @@ class Looks:
         shown = {"source": units, "output": [self.unit(token, place) for token in told], "weights": maps}
         if self.encoding.schema.copying and callable(getattr(self.model, "copied", None)):
             prefix = torch.tensor([[START, *tokens]], device=self.device)
-            shown["copied"] = _rounded(1 - self.model.copied(**self.inputs(place), prefix=prefix)[1][0, : len(told)])
+            shown["copied"] = _rounded(1 - self.model.copied(**self.inputs([place]), prefix=prefix)[1][0, : len(told)])
         return shown
 
     @torch.no_grad()
@@ -172,9 +171,10 @@ class Looks:
         lengths = self.source.lengths
         fitting = np.flatnonzero((lengths.max(1) <= DEEPEST) & (lengths[:, 0] > 0))
         order = fitting[np.lexsort((-lengths[fitting, 1], found.distance[fitting] > 0))][:TRIED].tolist()
+        if not order:
+            return None
         first: tuple[int, list[Hypothesis], BeamTree] | None = None
-        for place in order:
-            outputs, tree = self.searched(place)
+        for place, (outputs, tree) in zip(order, self.searched(order), strict=True):
             first = first or (place, outputs, tree)
             end = tree.ends[0]
             if end is not None and end[0] < DEEPEST and _overtook(tree, end):
@@ -250,7 +250,7 @@ class Looks:
     def _next(self, beginnings: Sequence[Sequence[int]], place: int) -> Tensor:
         """The log-probabilities of what comes after beginnings of one length, START and padding ruled out."""
         rows = len(beginnings)
-        inputs = map_tensors(lambda tensor: tensor.expand(rows, *tensor.shape[1:]), self.inputs(place))
+        inputs = map_tensors(lambda tensor: tensor.expand(rows, *tensor.shape[1:]), self.inputs([place]))
         prefix = torch.tensor([[START, *tokens] for tokens in beginnings], device=self.device)
         scores: Tensor = self.model(**inputs, prefix=prefix)[:, -1].log_softmax(1).double().cpu()
         scores[:, [PADDING, START]] = -torch.inf
