@@ -66,13 +66,13 @@ def test_shares_are_those_of_witten_and_bell(name: str) -> None:
 
 
 def test_a_copy_is_found_out_of_fold_and_chance_is_not() -> None:
-    floor = reference_floor(judge(), [pairs(300, 0), pairs(40, 1)])
+    floor = reference_floor(judge(), [pairs(120, 0), pairs(30, 1)])
     assert floor is not None
     assert floor.by == COPIED
     assert floor.remote
     assert floor.high < 0.6 * floor.null
-    assert [len(known.places) for known in floor.values if known is not None] == [300, 40]
-    chance = reference_floor(judge(), [pairs(300, 0, copied=False), pairs(40, 1, copied=False)])
+    assert [len(known.places) for known in floor.values if known is not None] == [120, 30]
+    chance = reference_floor(judge(), [pairs(120, 0, copied=False), pairs(30, 1, copied=False)])
     assert chance is not None
     assert chance.high > 0.9 * chance.null  # how long a target is can be guessed a little
     assert chance.null < math.log(10)

@@ -12,9 +12,8 @@ finding is therefore told by the way from the best constant prediction down to t
 that is less.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -146,9 +145,11 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
 
     if (nodes := read_nodes(sources)) is not None:
         with threadpool_limits(1):
-            return _remote(reached_by_nodes(judge, nodes, seed), nodes.places)
+            by_nodes = reached_by_nodes(judge, nodes, seed)
+        return None if by_nodes is None else _remote(by_nodes, nodes.places)
     if (tokens := read_next(judge, sources)) is not None:
-        return _remote(reached_by_counts(judge, tokens, seed), tokens.places)
+        by_counts = reached_by_counts(judge, tokens, seed)
+        return None if by_counts is None else _remote(by_counts, tokens.places)
     data = read_table(judge, sources)
     steps = read_steps(judge, sources) if data is None else None
     if data is None and steps is None:
@@ -162,25 +163,12 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
     if reached is None:
         return None
     losses, low, errors = reached
-    means = {name: mean_interval(values, weights) for name, (values, weights) in losses.items()}
-    best = min(means, key=lambda name: means[name][0])
-    values = losses[best][0]
-    return Floor(
-        low,
-        means[best][0],
-        best,
-        _by_source(places, values),
-        means[best],
-        means[CONSTANT][0],
-        natural=_natural(places, errors, steps.scale if steps is not None else _scale(y)),
-        remote=steps is not None or not x.numbers,
-    )
+    natural = _natural(places, errors, steps.scale if steps is not None else _scale(y))
+    return replace(_remote((losses, low), places), natural=natural, remote=steps is not None or not x.numbers)
 
 
-def _remote(reached: "tuple[dict[str, Any], float] | None", places: list[np.ndarray]) -> Floor | None:
+def _remote(reached: tuple[Mapping[str, Losses], float], places: list[np.ndarray]) -> Floor:
     """The floor by learners that read a part of what tells, from their losses and weights on the examples at places."""
-    if reached is None:
-        return None
     losses, low = reached
     means = {name: mean_interval(*own) for name, own in losses.items()}
     best = min(means, key=lambda name: means[name][0])

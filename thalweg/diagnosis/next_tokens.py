@@ -10,7 +10,7 @@ that a network does better says nothing, that it does worse shows what the data 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -141,7 +141,7 @@ class Counts:
     [0.0, 0.0, 0.0, 0.0, 0.17, 0.83]
     """
 
-    def __init__(self, ladder: tuple[str, ...], rows: Iterator[tuple[list[int], list[int]]], classes: int) -> None:
+    def __init__(self, ladder: tuple[str, ...], rows: Iterable[tuple[list[int], list[int]]], classes: int) -> None:
         self.ladder, self.classes = ladder, classes
         self.tables: list[dict[Context, Counter[int]]] = [defaultdict(Counter) for _ in ladder]
         for y, source in rows:
