@@ -79,6 +79,8 @@ class Floor:
     """What the checks of the data have seen: the data stay as the floor does."""
     remote: bool = False
     """The learners read only a part of what tells: that they do no better says nothing."""
+    counted: bool = False
+    """The learners count next tokens: what they reach may take a network far longer than it was trained."""
 
     @property
     def way(self) -> float:
@@ -149,7 +151,7 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
         return None if by_nodes is None else _remote(by_nodes, nodes.places)
     if (tokens := read_next(judge, sources)) is not None:
         by_counts = reached_by_counts(judge, tokens, seed)
-        return None if by_counts is None else _remote(by_counts, tokens.places)
+        return None if by_counts is None else replace(_remote(by_counts, tokens.places), counted=True)
     data = read_table(judge, sources)
     steps = read_steps(judge, sources) if data is None else None
     if data is None and steps is None:
