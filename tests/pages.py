@@ -30,7 +30,7 @@ CHECKED |= {
     "ul",
     "li",
 }
-CHECKED |= {"figure", "figcaption", "pre", "code", "details", "summary"}
+CHECKED |= {"mark", "figure", "figcaption", "pre", "code", "details", "summary"}
 DRAWN = {"svg", "g", "path", "use", "text", "defs", "clippath", "rect", "image"}
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import thalweg
+from thalweg.data import Augment, Augmented, Masked, SpecAugment
 from thalweg.diagnosis import Cause, Finding
 from thalweg.diagnosis.arms import at_rate, usual_adam
 from thalweg.diagnosis.growth import deeper, unrestrained, wider
@@ -199,6 +200,15 @@ def test_what_has_no_words_is_told(change: Change, field: str, start: thalweg.Re
 
 
 ADAM = partial(torch.optim.Adam, lr=0.01)
+
+
+def test_what_changes_no_such_data_has_no_words() -> None:
+    """A remedy for images or recordings that is tried on texts is passed over, and ends nothing."""
+    recipe = thalweg.load("names:ru", data={"categories": "territories"}, assignments=["model.width=8", "epochs=1"])
+    train: Any = recipe.data.train
+    for changed in (Augmented(train, Augment(flip=True)), Masked(train, SpecAugment())):
+        assert not is_sayable(recipe.but(data=replace(recipe.data, train=changed)), recipe)
+    assert is_sayable(recipe.but(epochs=2), recipe)
 
 
 def test_what_settings_cannot_say_is_told_before_it_is_adopted() -> None:

@@ -337,6 +337,7 @@ def test_the_transformers_schedule():
         t = step + 1
         expected = min(t**-0.5, t * 13**-1.5) / 13**-0.5
         assert InverseSquareRoot(13)(step, None) == pytest.approx(expected)
+    assert schedule_by_name("noam") == schedule_by_name("inverse_square_root") == InverseSquareRoot(0.04)
 
 
 def test_a_share_of_the_run_is_as_many_steps():

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 
 import thalweg
 from thalweg.cli import main
-from thalweg.core.errors import RecipeError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.data import PairSource
 from thalweg.nn import RecurrentSeq2Seq, Transformer
 from thalweg.recipes.data_kinds import pairs as kind
@@ -143,3 +144,56 @@ def test_a_run_on_a_table_decodes_nothing(folder: Path) -> None:
     run = thalweg.train(thalweg.load("iris", assignments=["epochs=1"]), device="cpu", out=folder / "runs")
     with pytest.raises(RecipeError, match="reads tables, of which nothing is decoded"):
         thalweg.predict(run, "iris.csv", decoding=Decoding())
+
+
+def piped(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+
+
+def test_any_line_of_a_pipe_has_its_answer(
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    odd = ["ab", "", "\U0001f600\u00e9\u202e\x00", "\u05d0\u05d1\rca", "abc" * 9]
+    monkeypatch.setattr("thalweg.recipes.decoded.MOST_READ", 5)
+    piped(monkeypatch, b"\xef\xbb\xbf" + "\r\n".join(odd).encode())
+    assert main(["predict", "last", "-"]) == 0
+    assert "1 source is empty (line 2)." in caplog.text
+    assert "1 source has more than 5 tokens (line 5), up to 27: what stands behind these is not read" in caplog.text
+    outputs = capsys.readouterr().out.split("\n")[:-1]
+    assert len(outputs) == len(odd)
+    found = thalweg.predict(thalweg.load_run(trained), [*odd[:4], "abcab"])
+    assert found["prediction"].tolist() == outputs
+    assert found["score"].notna().all()
+
+
+def test_a_pipe_that_breaks_off_keeps_what_was_said(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piped(monkeypatch, b"ab\n\xff\xfe\n")
+    assert main(["predict", "last", "-"]) == 2
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 1
+    assert "Line 2 of the standard input is not UTF-8 (invalid start byte at byte 1)" in told.err
+
+    def interrupted() -> Iterator[str]:
+        yield "ab\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", interrupted())
+    assert main(["predict", "last", "-"]) == 130
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_what_cannot_be_trained_on_is_said_before(folder: Path) -> None:
+    Path("train.en").write_text("a b c\n" * 20)
+    with pytest.raises(DataError, match="There is no file train.de. Did you mean"):
+        thalweg.load("train.en", data={"target": "train.de"})
+    with Path("pairs.tsv").open("a") as file:
+        file.write("abc" * 350_000 + "\tx\n")
+    long = r"has a text of more than 10,000 tokens \(line 61\), up to 1,050,000.* Say data.longest=2000"
+    with pytest.raises(DataError, match=long):
+        thalweg.load("pairs.tsv")
+    assert thalweg.load("pairs.tsv", data={"longest": 50}).data.train is not None

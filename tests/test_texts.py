@@ -62,3 +62,10 @@ def test_what_cannot_be_compared_is_refused() -> None:
         edits(["a"], [[]])
     with pytest.raises(RecipeError, match="unit='word' is not known"):
         edits(["a"], [["a"]], "word")
+
+
+def test_an_interval_where_few_texts_share_anything() -> None:
+    outputs, references = ["abc", *["zzz"] * 3], [["abc"], *[["abc"]] * 3]
+    value, low, high, signature = chrf(outputs, references)
+    assert 0 <= low < value < high <= 100
+    assert "bs:1000|seed:12345" in signature

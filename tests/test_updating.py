@@ -1,5 +1,6 @@
 """What shapes a step: clipped gradients, several batches in one, averaged weights, precision; against loops by hand."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 import thalweg
 from thalweg import Losses, Recipe, RecipeError, Splits
 from thalweg.core.randomness import generator
-from thalweg.optim import EMA, SWA
+from thalweg.optim import EMA, SWA, Checkpoints
 
 N, EPOCHS = 50, 3
 
@@ -142,6 +143,30 @@ def test_the_mean_over_the_last_part_is_kept() -> None:
     late = [weights for step, weights in enumerate(steps) if step >= 0.75 * len(steps)]
     mean = [torch.stack(column).mean(0) for column in zip(*late, strict=True)]
     assert close(thalweg.train(recipe(average=SWA())).last, mean)
+
+
+@pytest.mark.parametrize("every", [2, 0.3])
+def test_the_mean_of_the_last_checkpoints_is_kept(every: int | float) -> None:
+    steps = by_hand(8)
+    apart = every if isinstance(every, int) else round(every * len(steps))
+    kept = [steps[-1 - back * apart] for back in range(3)]
+    mean = [torch.stack(column).mean(0) for column in zip(*kept, strict=True)]
+    assert close(thalweg.train(recipe(average=Checkpoints(3, every))).last, mean)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Checkpoints(0), r"Checkpoints\(count=0\), but it is how many are averaged"),
+        (lambda: Checkpoints(every=1.5), r"Checkpoints\(every=1.5\), but it is a whole number of steps"),
+        (lambda: Checkpoints(every=True), r"every=True"),
+        (lambda: Checkpoints(5, every=2).due(0, 8), "reach back 8 steps, but the run has 8. Take fewer"),
+        (lambda: Checkpoints().due(0, None), "a stream does not say how many steps there are. Take EMA"),
+    ],
+)
+def test_checkpoints_that_cannot_be(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        make()
 
 
 def test_an_average_reads_running_statistics_too() -> None:

@@ -9,6 +9,8 @@ from cyclopts import Parameter
 from thalweg.cli.options import File
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from thalweg.recipes.decoded import Decoding
     from thalweg.training import Run
 
@@ -107,7 +109,7 @@ def write_lines(run: "Run", file: str, output: Path | None, decoding: "Decoding"
     from thalweg.core.files import write_bytes
     from thalweg.recipes.predict import translate
 
-    lines = (line.rstrip("\r\n") for line in sys.stdin) if file == "-" else lines_in(file)
+    lines = typed_lines() if file == "-" else lines_in(file)
     several = decoding.nbest > 1
     made: list[str] = []
     for outputs in translate(run, lines, decoding, device):
@@ -120,6 +122,24 @@ def write_lines(run: "Run", file: str, output: Path | None, decoding: "Decoding"
     if output is not None:
         write_bytes(output, "".join(f"{line}\n" for line in made).encode())
     return 0
+
+
+def typed_lines() -> "Iterator[str]":
+    """The lines of the standard input as they come; a line ends with LF or CR LF and with nothing else.
+
+    Raises `DataError` naming the line that is not UTF-8.
+    """
+    from thalweg.core.errors import DataError
+
+    for number, line in enumerate(getattr(sys.stdin, "buffer", sys.stdin), 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8") if isinstance(line, bytes) else line
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"Line {number} of the standard input is not UTF-8 ({error.reason} at byte {error.start + 1}). Convert "
+                "it, for instance with iconv -f latin1 -t utf-8."
+            ) from error
+        yield text.removesuffix("\n").removesuffix("\r")
 
 
 def lines_in(file: str) -> list[str]:

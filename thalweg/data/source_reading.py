@@ -55,6 +55,15 @@ def read_sources(data: Any, column: str) -> pd.DataFrame:
     return pd.DataFrame({column: texts_in(lines)}).set_axis(numbered(len(lines)))
 
 
+def numbered_sources(texts: list[str], column: str, before: int = 0) -> pd.DataFrame:
+    """Lines as a table of sources that knows their numbers, of which so many came `before`.
+
+    >>> numbered_sources(["a", ""], "source", before=4).index.tolist()
+    [5, 6]
+    """
+    return pd.DataFrame({column: texts}, dtype=object).set_axis(numbered(before + len(texts))[before:])
+
+
 def _of_list(texts: list[Any], column: str) -> pd.DataFrame:
     if wrong := [one for one in texts if not isinstance(one, str)]:
         raise DataError(f"{wrong[0]!r} is no text but {type(wrong[0]).__name__}. Give a list of texts.")

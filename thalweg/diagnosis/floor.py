@@ -12,7 +12,7 @@ finding is therefore told by the way from the best constant prediction down to t
 that is less.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,8 +24,10 @@ from thalweg.core.source import Source
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.lower_end import Losses, of_duplicates, of_learning_curve, of_perfect
 from thalweg.diagnosis.natural import Natural, Scale, natural_errors, yes_or_no
-from thalweg.diagnosis.neighbourhood import Nodes, read_nodes
 from thalweg.diagnosis.neighbourhood import reached as reached_by_nodes
+from thalweg.diagnosis.neighbourhood import read_nodes
+from thalweg.diagnosis.next_tokens import reached as reached_by_counts
+from thalweg.diagnosis.next_tokens import read_next
 from thalweg.diagnosis.references import (
     CONSTANT,
     SMOOTHING,
@@ -77,6 +79,8 @@ class Floor:
     """What the checks of the data have seen: the data stay as the floor does."""
     remote: bool = False
     """The learners read only a part of what tells: that they do no better says nothing."""
+    counted: bool = False
+    """The learners count next tokens: what they reach may take a network far longer than it was trained."""
 
     @property
     def way(self) -> float:
@@ -143,7 +147,11 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
 
     if (nodes := read_nodes(sources)) is not None:
         with threadpool_limits(1):
-            return _of_nodes(judge, nodes, seed)
+            by_nodes = reached_by_nodes(judge, nodes, seed)
+        return None if by_nodes is None else _remote(by_nodes, nodes.places)
+    if (tokens := read_next(judge, sources)) is not None:
+        by_counts = reached_by_counts(judge, tokens, seed)
+        return None if by_counts is None else replace(_remote(by_counts, tokens.places), counted=True)
     data = read_table(judge, sources)
     steps = read_steps(judge, sources) if data is None else None
     if data is None and steps is None:
@@ -157,29 +165,16 @@ def reference_floor(judge: Judge, sources: list[Source], seed: int = 0) -> Floor
     if reached is None:
         return None
     losses, low, errors = reached
-    means = {name: mean_interval(values, weights) for name, (values, weights) in losses.items()}
-    best = min(means, key=lambda name: means[name][0])
-    values = losses[best][0]
-    return Floor(
-        low,
-        means[best][0],
-        best,
-        _by_source(places, values),
-        means[best],
-        means[CONSTANT][0],
-        natural=_natural(places, errors, steps.scale if steps is not None else _scale(y)),
-        remote=steps is not None or not x.numbers,
-    )
+    natural = _natural(places, errors, steps.scale if steps is not None else _scale(y))
+    return replace(_remote((losses, low), places), natural=natural, remote=steps is not None or not x.numbers)
 
 
-def _of_nodes(judge: Judge, nodes: Nodes, seed: int) -> Floor | None:
-    """The floor of a graph, whose learners read a part of what tells."""
-    if (reached := reached_by_nodes(judge, nodes, seed)) is None:
-        return None
+def _remote(reached: tuple[Mapping[str, Losses], float], places: list[np.ndarray]) -> Floor:
+    """The floor by learners that read a part of what tells, from their losses and weights on the examples at places."""
     losses, low = reached
     means = {name: mean_interval(*own) for name, own in losses.items()}
     best = min(means, key=lambda name: means[name][0])
-    known = _by_source(nodes.places, losses[best][0])
+    known = _by_source(places, losses[best][0])
     return Floor(low, means[best][0], best, known, means[best], means[CONSTANT][0], remote=True)
 
 

@@ -7,6 +7,7 @@ what would decide.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -145,7 +146,14 @@ def _asked(
     gaps = gaps_of(lab, run, floor, (train, validation), mismatch)
     if found := decisive(flaws, gaps):
         return explained(_flawed(finding, found), mismatch)
-    return _beside(_by_experiment(lab, run, finding, floor, (train, validation), mismatch, grow, gaps), gaps)
+    asked = partial(_by_experiment, lab, run, losses=(train, validation), mismatch=mismatch, grow=grow, gaps=gaps)
+    first = _beside(asked(finding, floor), gaps)
+    if not floor.counted or first.cause is not Cause.UNDECIDED or (own := siblings_floor(lab, grow)) is None:
+        return first
+    nearer = finding.but(losses=_losses(lab, run, own, train, validation), floor_by=_by(own), reference=None)
+    again = _beside(asked(nearer, own), gaps)
+    further = f"{again.mechanism}; a learner that counts reaches {floor.high:.3g} ({floor.by}), so that more is open"
+    return first if again.cause is Cause.UNDECIDED else again.but(mechanism=further)
 
 
 def _beyond_all(finding: Finding, mismatch: Mismatch) -> Finding:

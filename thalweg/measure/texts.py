@@ -59,8 +59,7 @@ def edits(outputs: Sequence[str], references: Sequence[Sequence[str]], unit: str
     """
     from torchmetrics.functional.text import edit_distance
 
-    if unit not in UNITS:
-        raise RecipeError(f"unit={unit!r} is not known. Give one of {', '.join(UNITS)}.")
+    _check_unit(unit)
     _check(outputs, references)
     numbers: dict[str, int] = {}
     distances, lengths = [], []
@@ -74,6 +73,39 @@ def edits(outputs: Sequence[str], references: Sequence[Sequence[str]], unit: str
         distances.append(distance)
         lengths.append(-length)
     return Edits(np.array(distances, dtype=np.int64), np.array(lengths, dtype=np.int64))
+
+
+def aligned(output: str, reference: str, unit: str = "characters") -> tuple[list[bool], list[bool]]:
+    """Which units of an output, and which of its reference, no edit touches, where there are the fewest edits.
+
+    Of ways with as few edits, the one that keeps units as late as it can.
+
+    >>> aligned("Haus", "Maus"), aligned("a b", "b", "words")
+    (([False, True, True, True], [False, True, True, True]), ([False, True], [True]))
+
+    Raises `RecipeError` for an unknown unit.
+    """
+    _check_unit(unit)
+    given, wanted = (text.split() if unit == "words" else list(text) for text in (output, reference))
+    costs = [list(range(len(wanted) + 1))]
+    for i, own in enumerate(given, 1):
+        above, row = costs[-1], [i]
+        for j, other in enumerate(wanted, 1):
+            row.append(min(above[j - 1] + (own != other), above[j] + 1, row[j - 1] + 1))
+        costs.append(row)
+    kept: tuple[list[bool], list[bool]] = ([False] * len(given), [False] * len(wanted))
+    i, j = len(given), len(wanted)
+    while i and j:
+        here = costs[i][j]
+        if given[i - 1] == wanted[j - 1] and here == costs[i - 1][j - 1]:
+            kept[0][i - 1] = kept[1][j - 1] = True
+        if here == costs[i - 1][j - 1] + (given[i - 1] != wanted[j - 1]):
+            i, j = i - 1, j - 1
+        elif here == costs[i - 1][j] + 1:
+            i -= 1
+        else:
+            j -= 1
+    return kept
 
 
 def exact(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> Bool[np.ndarray, " text"]:
@@ -120,14 +152,32 @@ def _corpus_score(metric: Any, outputs: Sequence[str], references: Sequence[Sequ
         return CorpusScore(float("nan"), float("nan"), float("nan"), "")
     most = max(map(len, references))
     streams = [[several[k] if k < len(several) else None for several in references] for k in range(most)]
+    value = float(metric.corpus_score(list(outputs), streams).score)
     if len(outputs) < 2:
-        found = metric.corpus_score(list(outputs), streams)
-        return CorpusScore(found.score, found.score, found.score, str(metric.get_signature()))
-    found = metric.corpus_score(list(outputs), streams, n_bootstrap=DRAWS)
-    low, high = float(found._mean - found._ci), float(found._mean + found._ci)
-    return CorpusScore(
-        found.score, min(max(low, 0.0), found.score), max(min(high, 100.0), found.score), str(metric.get_signature())
-    )
+        return CorpusScore(value, value, value, str(metric.get_signature()))
+    low, high = _resampled(metric, metric._extract_corpus_statistics(list(outputs), streams))
+    return CorpusScore(value, min(max(low, 0.0), value), max(min(high, 100.0), value), str(metric.get_signature()))
+
+
+def _resampled(metric: Any, counts: Any) -> tuple[float, float]:
+    """The ends of sacrebleu's own interval, which it cannot compute itself where texts share nothing in some draws.
+
+    The mean of such draws, of which some scores are numbers of numpy in single precision and others Python's 0.0, ends
+    in a `TypeError` of the standard library.
+    """
+    from sacrebleu.significance import _bootstrap_resample
+
+    metric.n_bootstrap = DRAWS  # its signature then says so
+    metric.seed, found = _bootstrap_resample(counts, metric, DRAWS)
+    drawn = sorted(float(score.score) for score in found)
+    beside = DRAWS // 40
+    middle, half = sum(drawn) / DRAWS, 0.5 * (drawn[DRAWS - beside - 1] - drawn[beside])
+    return middle - half, middle + half
+
+
+def _check_unit(unit: str) -> None:
+    if unit not in UNITS:
+        raise RecipeError(f"unit={unit!r} is not known. Give one of {', '.join(UNITS)}.")
 
 
 def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:

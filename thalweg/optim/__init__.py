@@ -1,6 +1,6 @@
 """Optimizers, parameter groups and learning-rate schedules."""
 
-from thalweg.optim.averaging import AVERAGES, EMA, SWA, Average
+from thalweg.optim.averaging import AVERAGES, EMA, SWA, Average, Checkpoints
 from thalweg.optim.groups import Grouped
 from thalweg.optim.optimizers import OPTIMIZERS, gradient_descent, momentum, optimizer_by_name
 from thalweg.optim.schedule import (
@@ -24,6 +24,7 @@ __all__ = [
     "SCHEDULES",
     "SWA",
     "Average",
+    "Checkpoints",
     "Constant",
     "Cosine",
     "Exponential",

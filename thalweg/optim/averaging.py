@@ -2,6 +2,7 @@ r"""Averages of the weights along a run, which are judged and kept in the place 
 
     EMA   theta'_t := d_t theta'_{t-1} + (1 - d_t) theta_t,   d_t = min(d, (1 + t) / (10 + t))
     SWA   theta'   := the plain mean of theta_t over the last part of the run
+    Last  theta'   := the plain mean of theta_t at a few points of it, the last of them its end
 
 Steps of SGD scatter around a minimum by an amount that grows with the learning rate; their mean lies nearer to it.
 """
@@ -20,6 +21,10 @@ Blend = Callable[[list[Tensor], list[Tensor], int], None]
 """Moves averaged tensors towards current ones; the third argument counts what was taken in before."""
 
 
+Due = Callable[[int, int | None], bool]
+"""Whether the weights after this step, of so many, are among those that are averaged."""
+
+
 class Average:
     """A running average of a model: a copy of it, `module`, whose weights and buffers follow by `blend`.
 
@@ -34,8 +39,8 @@ class Average:
     2.0
     """
 
-    def __init__(self, model: nn.Module, blend: Blend, start: float) -> None:
-        self.model, self.blend, self.start = model, blend, start
+    def __init__(self, model: nn.Module, blend: Blend, start: float, due: Due | None = None) -> None:
+        self.model, self.blend, self.start, self.due = model, blend, start, due
         self.copy = AveragedModel(model, use_buffers=True)
 
     @property
@@ -51,7 +56,7 @@ class Average:
                 f"SWA(start={self.start}) begins after a share of the steps, but a stream does not say how many there "
                 "are. Take EMA, or SWA(start=0)."
             )
-        if step >= self.start * (steps or 0):
+        if step >= self.start * (steps or 0) and (self.due is None or self.due(step, steps)):
             self._take_in()
 
     @torch.no_grad()
@@ -126,6 +131,57 @@ class SWA:
         _move(averaged, current, 1 / (taken + 1))
 
 
+@dataclass(frozen=True)
+class Checkpoints:
+    """The mean of the weights at the last `count` checkpoints, `every` apart, the end of the run among them.
+
+    Vaswani et al., "Attention Is All You Need" (2017), section 6.1, take 5 that are about 1/70 of the run apart. A
+    distance is a number of steps, or a share of the run. Raises `RecipeError` for numbers out of their range and, when
+    called, for a run of unknown length or of fewer steps.
+
+    >>> [step for step in range(10) if Checkpoints(3, every=2).due(step, 10)]
+    [5, 7, 9]
+    """
+
+    count: int = 5
+    every: int | float = 0.02
+
+    def __post_init__(self) -> None:
+        if type(self.count) is not int or self.count < 1:
+            raise RecipeError(
+                f"Checkpoints(count={self.count!r}), but it is how many are averaged, a whole number of at least 1. "
+                "Give for instance count=5."
+            )
+        known = type(self.every) in (int, float)
+        if not known or not (0 < self.every < 1 or (self.every >= 1 and self.every == int(self.every))):
+            raise RecipeError(
+                f"Checkpoints(every={self.every!r}), but it is a whole number of steps, at least 1, or a share of the "
+                "run between 0 and 1. Give for instance every=0.02."
+            )
+
+    def __call__(self, model: nn.Module) -> Average:
+        return Average(model, self._blend, 0.0, self.due)
+
+    def due(self, step: int, steps: int | None) -> bool:
+        """Whether there is a checkpoint after this step, counted from 0."""
+        if steps is None:
+            raise RecipeError(
+                "Checkpoints are counted from the end of the run, but a stream does not say how many steps there are. "
+                "Take EMA, or give the stream a length."
+            )
+        apart = int(self.every) if self.every >= 1 else max(1, round(self.every * steps))
+        if (self.count - 1) * apart >= steps:
+            raise RecipeError(
+                f"Checkpoints(count={self.count}, every={self.every}) reach back {(self.count - 1) * apart:,} steps, "
+                f"but the run has {steps:,}. Take fewer, or have them nearer to each other."
+            )
+        back = steps - 1 - step
+        return back % apart == 0 and back // apart < self.count
+
+    def _blend(self, averaged: list[Tensor], current: list[Tensor], taken: int) -> None:
+        _move(averaged, current, 1 / (taken + 1))
+
+
 def _tensors(model: nn.Module) -> list[Tensor]:
     return [each.detach() for each in (*model.parameters(), *model.buffers())]
 
@@ -138,4 +194,8 @@ def _move(averaged: list[Tensor], current: list[Tensor], share: float) -> None:
         torch._foreach_copy_(averaged, current)
 
 
-AVERAGES: dict[str, Callable[..., Callable[[nn.Module], Average]]] = {"ema": EMA, "swa": SWA}
+AVERAGES: dict[str, Callable[..., Callable[[nn.Module], Average]]] = {
+    "ema": EMA,
+    "swa": SWA,
+    "checkpoints": Checkpoints,
+}

@@ -109,13 +109,15 @@ class Cosine:
 class InverseSquareRoot:
     r"""Linear warm-up over $w$ steps, then down with the root of time: $m(t) = \min((t + 1) / w, \sqrt{w / (t + 1)})$.
 
-    Vaswani et al., "Attention Is All You Need" (2017), equation 3, scaled so that the peak is 1.
+    Vaswani et al., "Attention Is All You Need" (2017), equation 3, scaled so that the peak is 1: where they write
+    $d^{-0.5} \min(t^{-0.5}, t w^{-1.5})$, the learning rate itself is $(d w)^{-0.5}$. They rise over 4,000 of 100,000
+    steps, which is the share by default. Others call it "noam", after the author Noam Shazeer.
 
     >>> [InverseSquareRoot(4)(step, None) for step in (0, 3, 15)]
     [0.25, 1.0, 0.5]
     """
 
-    warmup: int | float
+    warmup: int | float = 0.04
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -186,6 +188,7 @@ SCHEDULES: dict[str, type[Any]] = {
     "exponential": Exponential,
     "cosine": Cosine,
     "inverse_square_root": InverseSquareRoot,
+    "noam": InverseSquareRoot,
     "warm_up": WarmUp,
 }
 

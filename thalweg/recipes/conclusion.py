@@ -82,7 +82,7 @@ def conclude(run: Run, device: str = "auto") -> Conclusion:
     if run.path is not None:
         _keep_predictions(run, held_out, judged | {name: of for name, of in pairs.items() if of is not None})
         write_json(run.path / "evaluation.json", conclusion.to_json())
-        _keep_looks(run, held_out)
+        _keep_looks(run, held_out, judged)
     return conclusion
 
 
@@ -127,12 +127,14 @@ def _source(run: Run, split: Any, name: str) -> Source:
     return as_source(split, name, Batching(run.recipe.batch_size, run.recipe.collate))
 
 
-def _keep_looks(run: Run, held_out: dict[str, Source]) -> None:
-    """What a network of images looks at in the last split that was held out, and what it was given to train on."""
+def _keep_looks(run: Run, held_out: dict[str, Source], judged: Mapping[str, Concluded]) -> None:
+    """What a network looks at in the last split that was held out, and what one of images was given to train on."""
     assert run.path is not None
-    found = look_inside(run, held_out[name], name) if (name := next(reversed(held_out), None)) else None
-    if found is not None:
-        write_json(run.path / "inside.json", found, indent=None)
+    if name := next(reversed(held_out), None):
+        if (found := look_inside(run, held_out[name], name)) is not None:
+            write_json(run.path / "inside.json", found, indent=None)
+        if name in judged and (texts := judged[name].shown()) is not None:
+            write_json(run.path / "decoding.json", texts | {"split": name}, indent=None)
     if (examples := augmented_examples(run)) is not None:
         write_json(run.path / "augmentation.json", examples, indent=None)
 

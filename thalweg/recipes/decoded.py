@@ -10,11 +10,15 @@ from torch import nn
 from thalweg.core.decoder import check_decoder
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import to_device
+from thalweg.core.notices import notice
 from thalweg.data import PairSource
+from thalweg.data.places import where
 from thalweg.decode import Hypothesis, beam_search, greedy
 
 AT_ONCE, POSITIONS = 64, 2**13
 """Sources in a batch, and the positions that it may have."""
+MOST_READ = 2000
+"""Tokens of a source that are read to be decoded: more take minutes, and are no sentence."""
 PER_UNIT, BESIDE = 2, 20
 """An output has at most so many tokens for each of its source, and so many more."""
 
@@ -72,8 +76,18 @@ def decoded(
 
 
 def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
+    """Places and inputs, of which no more than `MOST_READ` positions: attention grows with their square."""
+    lengths = source.lengths[:, 0]
+    if (long := lengths > MOST_READ).any():
+        have = "source has" if long.sum() == 1 else "sources have"
+        notice(
+            f"{long.sum():,} {have} more than {MOST_READ:,} tokens ({where(source.rows.index, long, 3)}), up to "
+            f"{lengths.max():,}: what stands behind these is not read. Divide it at its sentences."
+        )
     for places in source.batched(AT_ONCE).budgeted(POSITIONS).ordered(0, None):
-        yield places, source.inputs(places)
+        inputs = source.inputs(places)
+        read = {name: each[:, :MOST_READ] for name, each in inputs.items() if name != "lengths"}
+        yield places, read | {"lengths": inputs["lengths"].clamp(max=MOST_READ)}
 
 
 def _searched(model: nn.Module, inputs: Any, decoding: Decoding) -> list[list[Hypothesis]]:

@@ -16,7 +16,7 @@ from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import notice, unsaid
 from thalweg.core.signature import defaults_of
 from thalweg.core.source import plain_of
-from thalweg.data import Augment, Augmented, Masked
+from thalweg.data import Augment, Augmented, Masked, SpecAugment
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.diagnosis.regrouped import Decayed
@@ -70,6 +70,10 @@ def _unsaid(recipe: Recipe, start: Recipe, train: Any) -> str:
         return "train split"
     if isinstance(train, Augmented) and type(train.augment) is not Augment:
         return "augmentation"
+    if isinstance(train, Augmented | Masked):
+        kind, made = kind_reading(after.encoding), Augment if isinstance(train, Augmented) else SpecAugment
+        if kind is None or kind.augmentation() is not made:
+            return "augmentation"
     return next((field for field in WORDLESS if _differ(recipe, start, field)), "")
 
 

@@ -14,6 +14,7 @@ from thalweg.core.finite import all_finite
 from thalweg.core.notices import notice
 from thalweg.core.source import Source
 from thalweg.data import judged_pairs
+from thalweg.data.source_reading import numbered_sources
 from thalweg.recipes.data_kinds import DataKind, Outputs, kind_reading
 from thalweg.recipes.decoded import Decoding, Output, decoded
 from thalweg.training import Run, evaluate
@@ -94,8 +95,11 @@ def translate(
         raise RunError(f"This run reads {kind.plural}; only one that was trained on pairs of texts puts out texts.")
     check_weights(run)
     outputs = outputs_on(run, resolve_device(device))
+    read = 0
     for some in _chunks(lines):
-        yield from decoded(outputs.model, judged_pairs(some, encoding, labelled=False), decoding, outputs.device)
+        source = judged_pairs(numbered_sources(some, encoding.schema.names[0], read), encoding, labelled=False)
+        yield from decoded(outputs.model, source, decoding, outputs.device)
+        read += len(some)
 
 
 def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading inside a section, with a mark beside it; `tone` is good, bad or plain."""
+    """A heading inside a section, with a mark beside it; `tone` is good, bad or plain. `then` is what became of it."""
 
     text: str
     mark: str = ""
     tone: str = "plain"
+    then: str = ""
     kind: ClassVar[str] = "heading"
 
 
@@ -52,6 +53,27 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A table of texts: a cell is a text, or pieces of one, each with whether it is as it should be."""
+
+    head: list[str]
+    rows: list[list[str | list[tuple[str, bool]]]]
+    kind: ClassVar[str] = "compared"
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Shares between 0 and 1 by row and column, the darker the larger; `beside` are shares of each row, with a name."""
+
+    title: str
+    columns: list[str]
+    rows: list[str]
+    shares: list[list[float]]
+    beside: tuple[str, list[float]] | None = None
+    kind: ClassVar[str] = "heat"
+
+
+@dataclass(frozen=True)
 class Facts:
     """Names with their values."""
 
@@ -69,11 +91,15 @@ class Items:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure and what to see in it; an inked one holds images in black, which dark pages turn over."""
+    """A figure and what to see in it; an inked one holds images in black, which dark pages turn over.
+
+    One with a `width` in pixels is never smaller: where the page is, it is moved under it.
+    """
 
     svg: Markup
     caption: str = ""
     inked: bool = False
+    width: int = 0
     kind: ClassVar[str] = "picture"
 
 

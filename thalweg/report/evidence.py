@@ -29,6 +29,7 @@ class Evidence:
     inside: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
     landscape: dict[str, Any] = field(default_factory=dict)
+    decoding: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -71,6 +72,7 @@ def read_evidence(folder: Path) -> Evidence:
         inside=read_object(folder / "inside.json"),
         augmentation=read_object(folder / "augmentation.json"),
         landscape=read_object(folder / "landscape.json"),
+        decoding=read_object(folder / "decoding.json"),
     )
 
 

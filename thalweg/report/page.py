@@ -6,6 +6,7 @@ from typing import Any
 from thalweg.core.files import write_own
 from thalweg.report.blocks import Section
 from thalweg.report.checks import checks
+from thalweg.report.decoded_texts import decoded_texts
 from thalweg.report.error_surface import landscape_section
 from thalweg.report.evidence import Evidence, read_evidence
 from thalweg.report.looks import augmentation, looks
@@ -24,8 +25,8 @@ def write_report(folder: Path) -> Path:
     """Write `report.html` into a run folder, from the files that are there, and give its path.
 
     It reads run.json, recipe.json, metrics.jsonl, evaluation.json, preprocessing.json, predictions/*.csv, inside.json,
-    augmentation.json, landscape.json, the head of checkpoints/best.safetensors, finding.json, proofs/*.json and
-    diary.json; without a file, its section is left out.
+    decoding.json, augmentation.json, landscape.json, the head of checkpoints/best.safetensors, finding.json,
+    proofs/*.json and diary.json; without a file, its section is left out.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -75,8 +76,8 @@ def sections(evidence: Evidence) -> list[Section]:
         proofs(evidence),
         diary(evidence),
     ]
-    worth = [curves(evidence), scores(evidence), *predictions(evidence), looks(evidence), augmentation(evidence)]
-    worth.append(landscape_section(evidence.landscape))
+    worth = [curves(evidence), scores(evidence), *predictions(evidence), *decoded_texts(evidence), looks(evidence)]
+    worth += [augmentation(evidence), landscape_section(evidence.landscape)]
     first = reasons if evidence.finding else []
     last = [] if evidence.finding else reasons
     curve, *others = worth

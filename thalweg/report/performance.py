@@ -5,6 +5,7 @@ from typing import Any
 
 from thalweg.report.blocks import Beside, Facts, Folded, Picture, Prose, Section, Table, picture
 from thalweg.report.curves import learning_curves
+from thalweg.report.decoded_texts import signatures
 from thalweg.report.evidence import Evidence, mapping, texts
 from thalweg.report.images import gallery, gallery_height, image_columns
 from thalweg.report.outcomes import (
@@ -82,7 +83,10 @@ def scores(evidence: Evidence) -> Section:
     if not rows:
         return Section("scores", "Scores")
     terms = Facts([(spoken(name), text) for name, text in explained(names)])
-    blocks = [Table(["score", *found], rows), Folded("What these mean", [terms, Prose(INTERVAL, quiet=True)])]
+    blocks = [
+        Table(["score", *found], rows),
+        Folded("What these mean", [terms, *signatures(evidence), Prose(INTERVAL, quiet=True)]),
+    ]
     return Section("scores", "Scores", [*blocks, *([] if _split(evidence) else [Prose(UNKEPT, quiet=True)])], lead)
 
 

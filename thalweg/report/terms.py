@@ -25,6 +25,11 @@ INTERVAL = (
 )
 
 
+EDIT_RATES = ("word_error", "character_error")
+OF_TOKENS = "The share of tokens, each END too, that are the likeliest after the true ones before them."
+"""What accuracy is of texts."""
+
+
 def explained(names: Iterable[str]) -> list[tuple[str, str]]:
     """The terms among these names; `mae_price`, the metric of one target, is explained as `mae`.
 
@@ -32,4 +37,5 @@ def explained(names: Iterable[str]) -> list[tuple[str, str]]:
     ['loss', 'mae']
     """
     known = dict.fromkeys(name if name in TERMS else name.partition("_")[0] for name in names)
-    return [(name, TERMS[name]) for name in known if name in TERMS]
+    terms = TERMS | ({"accuracy": OF_TOKENS} if any(name in known for name in EDIT_RATES) else {})
+    return [(name, terms[name]) for name in known if name in terms]

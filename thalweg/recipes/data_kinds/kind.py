@@ -58,6 +58,10 @@ class Concluded(ABC):
         """Scores that are no metrics of outputs, by name, as `DataKind.score_names` says them beforehand."""
         return {}
 
+    def shown(self) -> dict[str, Any] | None:
+        """What decoding.json holds for the report; None of a kind whose outputs are not searched for."""
+        return None
+
 
 @dataclass(frozen=True)
 class Guessed(Concluded):

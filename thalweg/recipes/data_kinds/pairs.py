@@ -10,14 +10,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from thalweg.core.errors import DataError
 from thalweg.core.kinds import check_name
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Source, Splits
 from thalweg.data import PairEncoding, PairSource, holds_pairs, judged_pairs, names_splits, pair_splits
+from thalweg.data.pair_reading import is_file
+from thalweg.data.places import where
+from thalweg.data.sniffing import beginning
 from thalweg.measure import tag_accuracy
-from thalweg.measure.texts import bleu, chrf, edits, exact
+from thalweg.measure.texts import CorpusScore, bleu, chrf, edits, exact
 from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs, Score
 from thalweg.recipes.decoded import Decoding, Output, decoded
+from thalweg.recipes.decoding_shown import decoding_shown
 from thalweg.recipes.settings import Section, Settings
 from thalweg.training.interval import draws_interval, resamples, wilson
 
@@ -25,7 +30,10 @@ NAMES = "names:"
 """What built-in names of the world begin with: names:de."""
 EDITS = {True: ("word_error", "bleu", "chrf"), False: ("character_error", "chrf")}
 """Scores of targets that are words, and of those that are characters."""
-TOKENS, NAMES_TOKENS = 4096, 1024
+TOKENS, NAMES_TOKENS, MOST_TOKENS = 4096, 1024, 10_000
+"""Positions of a batch, those of a batch of names, and tokens of a text beyond which it is none that a model is trained
+on.
+"""
 FEW = 10_000
 """Pairs of training below which a recurrent network is the default: it learns more from few."""
 RECURRENT, TRANSFORMER = "rnn-seq2seq", "transformer"
@@ -75,6 +83,8 @@ class Pairs(DataKind):
             return True
         if any(options.get(name) is not None for name in ("features", "layout", "group", "time", "weights")):
             return False
+        if _means_a_file(options.get("target"), path):
+            return True  # whoever reads pairs says which file there is not
         return holds_pairs(path, options.get("target"), options.get("text"), options.get("header"))
 
     def load(self, source: str | Path, arguments: dict[str, Any], settings: Settings) -> Splits:
@@ -83,7 +93,11 @@ class Pairs(DataKind):
                 check_name(names_splits, name, f"[data] source = '{source}'", withheld=("locale",))
             return names_splits(source.removeprefix(NAMES), **({"tokens": NAMES_TOKENS} | arguments))
         copying = bool(arguments.get("copying"))
-        return pair_splits(source, **({"tokens": TOKENS} | arguments | {"copying": copying}))
+        splits = pair_splits(source, **({"tokens": TOKENS} | arguments | {"copying": copying}))
+        for name in ("train", "validation", "test"):
+            if isinstance(split := getattr(splits, name), PairSource):
+                check_lengths(split, name)
+        return splits
 
     def reads(self, encoding: Any) -> bool:
         return isinstance(encoding, PairEncoding)
@@ -168,16 +182,65 @@ class Translated(Concluded):
     def frame(self) -> pd.DataFrame:
         return _frame(self.source, self.texts)
 
+    @cached_property
+    def compared(self) -> tuple[list[str], list[list[str]]]:
+        """The best output of each source and all targets that it has, both in the form of outputs."""
+        formed = self.source.encoding.formed
+        wanted = self.source.references(range(len(self.source)))
+        return [formed(several[0].text) for several in self.texts], [[formed(text) for text in own] for own in wanted]
+
+    @cached_property
+    def corpus(self) -> dict[str, CorpusScore]:
+        """BLEU, where targets are words, and chrF."""
+        measures = {"bleu": bleu, "chrf": chrf} if self.unit == "words" else {"chrf": chrf}
+        return {name: measure(*self.compared) for name, measure in measures.items()}
+
+    @property
+    def unit(self) -> str:
+        """What edits count."""
+        return "words" if _in_words(self.source.encoding) else "characters"
+
     def scores(self) -> dict[str, Score]:
         """The share that is exactly right, the edit rate and scores of all texts, against every known target."""
-        formed, words = self.source.encoding.formed, _in_words(self.source.encoding)
-        texts = [formed(several[0].text) for several in self.texts]
-        wanted = [[formed(text) for text in several] for several in self.source.references(range(len(self.source)))]
-        right = exact(texts, wanted)
-        rate = _edit_rate(texts, wanted, "words" if words else "characters")
-        corpus = [score(texts, wanted)[:3] for score in ((bleu, chrf) if words else (chrf,))]
-        found = [rate, *corpus]
-        return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(EDITS[words], found, strict=True))}
+        right = exact(*self.compared)
+        found = [_edit_rate(*self.compared, self.unit), *(score[:3] for score in self.corpus.values())]
+        names = EDITS[self.unit == "words"]
+        return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(names, found, strict=True))}
+
+    def shown(self) -> dict[str, Any]:
+        found = decoding_shown(self.outputs.model, self.source, self.compared[0], self.outputs.device, self.unit)
+        return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | found
+
+
+def check_lengths(split: PairSource, name: str) -> None:
+    """Refuse pairs that no model would be done with.
+
+    >>> import thalweg.data
+    >>> frame = pd.DataFrame({"source": ["ab" * 6000], "target": ["b"]}, index=pd.Index([3], name="line"))
+    >>> check_lengths(PairSource.unfitted(frame, thalweg.data.PairSchema()).fit([0]), "train")
+    Traceback (most recent call last):
+    thalweg.core.errors.DataError: 1 pair of the train split has a text of more than 10,000 tokens (line 3), up to
+    12,000. Attention takes the square of that, hours and all memory. Say data.longest=2000 to cut texts off after so
+    many tokens, or take such pairs out.
+
+    Raises `DataError`.
+    """
+    long = split.lengths.max(1) > MOST_TOKENS
+    if long.any():
+        have = "pair of the {} split has" if long.sum() == 1 else "pairs of the {} split have"
+        raise DataError(
+            f"{long.sum():,} {have.format(name)} a text of more than {MOST_TOKENS:,} tokens "
+            f"({where(split.rows.index, long, 3)}), up to {split.lengths.max():,}. Attention takes the square of that, "
+            "hours and all memory. Say data.longest=2000 to cut texts off after so many tokens, or take such pairs out."
+        )
+
+
+def _means_a_file(target: Any, path: Path) -> bool:
+    """Whether a name that stands nowhere in the beginning of a file, and that no file has, looks like that of one."""
+    if not isinstance(target, str) or is_file(target) or not 1 < len(Path(target).suffix) < 6:
+        return False
+    first = beginning(path)
+    return first is not None and target not in first
 
 
 def _in_words(encoding: PairEncoding) -> bool:
