@@ -172,3 +172,11 @@ def test_what_they_are_has_to_be_said(sounds: Path) -> None:
         thalweg.load("sounds")
     with pytest.raises(DataError, match="Which column is to be predicted"):
         thalweg.load("sounds", data={"pattern": "{}_{}_{index}"})
+
+
+def test_improve_comes_to_its_end(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [f"--set=data.{name}={value}" for name, value in SAID.items()] + [f"--set={each}" for each in QUICK]
+    assert main(["improve", "sounds", *asked, "--budget=12"]) == 0
+    told = capsys.readouterr()
+    assert "proving: " in told.err  # a remedy of recordings was asked for, and could be said in recipe.toml
+    assert "accuracy" in told.out

@@ -229,13 +229,14 @@ class Circle:
         batch = first_batch(open_indexed(self.recipe, self.recipe.data.train, "train"))
         beyond = finding.cause in BEYOND and shows_images(batch)
         known = {part for remedy in remedies for part in remedy.parts}
-        more = [one for one in beyond_references(batch) if not self.has(one) and not known & set(one.parts)]
+        further = beyond_references(batch) if beyond else ()
+        more = [one for one in further if not self.has(one) and not known & set(one.parts)]
         changes = [
             one
             for one in more
             if (changed := one(self.recipe)) is not self.recipe and self.allows(changed) and runs(changed, batch)
         ]
-        candidates, price = self.affordable([*remedies, *(changes if beyond else [])][:MOST])
+        candidates, price = self.affordable([*remedies, *changes][:MOST])
         if len(candidates) < 2 or (len(candidates) <= PROVED and not beyond):
             return candidates or remedies
         if judged_as_one(self.recipe, candidates) is None:
