@@ -27,7 +27,7 @@ from thalweg.diagnosis.deadline import TimeSpent, check_time, ending_when
 from thalweg.diagnosis.exchanges import ask_loop, ask_loss
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
-from thalweg.diagnosis.flaw import Flaw, Raises
+from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor, reference_floor
 from thalweg.diagnosis.generalizing import above_floor, ask_starved, explain_gap
 from thalweg.diagnosis.held_out import ask_held_out
@@ -35,6 +35,7 @@ from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained, mismatch_alone
 from thalweg.diagnosis.natural import errors_of
 from thalweg.diagnosis.nothing import nothing_before, too_few, unknown
+from thalweg.diagnosis.other_way import ask_other_way
 from thalweg.diagnosis.plan import FIRST, planned
 from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, is_material, ranked_of, suspected
 from thalweg.diagnosis.references import CONSTANT
@@ -202,9 +203,11 @@ def _by_experiment(
         return bent  # a loss that judges itself well
     above = worth_asking(on_validation, validation, floor) or floor.siblings  # siblings say nothing of restraint
     if above and higher_on(validation, train).low > 0:
-        return _validation_loss(lab, finding, floor, on_validation, validation.mean()[0])
+        return _validation_loss(lab, finding, floor, (on_validation, validation.mean()[0]), mismatch)
     between = above and not floor.siblings
     if (late := _overfits_late(lab, run, floor, validation)) is not None:
+        if unlike := _unlike(finding):
+            return explained(_flawed(finding, unlike), mismatch)  # what train teaches is another thing
         kept = "the run keeps the weights of its best epoch"
         return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), held_off=kept)
     open_ = unknown(on_train, on_validation, between) or too_few(on_validation, floor)
@@ -267,21 +270,47 @@ def _train_loss(
     return finding.but(cause=fitting.ranked[0].cause, mechanism=fitting.ranked[0].sentence)
 
 
-def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Score, level: float) -> Finding:
-    """First whether validation is of another kind than train, then whether the model overfits."""
+def _validation_loss(
+    lab: Laboratory, finding: Finding, floor: Floor, above: tuple[Score, float], mismatch: Mismatch | None
+) -> Finding:
+    """First whether validation is of another kind than train, then whether the model overfits.
+
+    `above` is how far the validation loss lies above the floor, and the loss.
+    """
     if (own := _exchanged(finding, ask_loop(lab, floor))) is not None:
         return own
     made = lab.apart and not floor.siblings
     apart = ask_held_out(lab, floor) if made else None
     if apart is not None and apart.answer == "yes":
-        says = f"validation is of another kind than train: {lowered(apart.says).rstrip('.')}"
-        ranked = (Ranked(Cause.MISMATCH, None, says), Ranked(Cause.DATA, None, "the splits were not prepared alike"))
-        return finding.but(cause=Cause.MISMATCH, mechanism=says, ranked=ranked, experiments=(apart,))
-    unlike = any(flaw.raises is Raises.VALIDATION and flaw.cause is Cause.DATA for flaw in finding.flaws)
-    asked = explain_gap(lab, floor, above, level, alike=not unlike)
-    experiments = (*([] if apart is None else [apart]), *asked.experiments)
+        return _of_another_kind(finding, apart, mismatch)
+    other = ask_other_way(lab, floor) if lab.apart else None
+    if other is not None and other.answer == "yes":
+        return _of_another_kind(finding, other, mismatch)
+    asked = explain_gap(lab, floor, *above, alike=not _unlike(finding))
+    experiments = (*(each for each in (apart, other) if each is not None), *asked.experiments)
     finding = finding.but(ranked=(asked.ranked,), experiments=experiments, mechanism=asked.ranked.sentence)
     return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)
+
+
+def _unlike(finding: Finding) -> list[Flaw]:
+    """The flaws that make validation another thing than train: a loss that rises there is no overfitting."""
+    of_data = [flaw for flaw in finding.flaws if flaw.raises is Raises.VALIDATION and flaw.cause is Cause.DATA]
+    return [flaw for flaw in of_data if flaw.sure is not Sure.LIKELY]
+
+
+def _of_another_kind(finding: Finding, apart: Experiment, mismatch: Mismatch | None) -> Finding:
+    """Validation and train are of two kinds, as an experiment has shown: which of the splits is the odd one.
+
+    Test costs no more than validation: then train, or validation, was made otherwise than the others, and the world
+    did not move between them. It is a mismatch where test costs more still, or there is none.
+    """
+    says = f"validation is of another kind than train: {lowered(apart.says).rstrip('.')}"
+    causes = {Cause.MISMATCH: says, Cause.DATA: "the splits were not prepared alike"}
+    if mismatch is not None and not mismatch.harms:
+        says += ", and test costs no more than validation: train, or validation, was made otherwise than the others"
+        causes = {Cause.DATA: says, Cause.MISMATCH: "validation and test are meant to be of another kind than train"}
+    ranked = tuple(Ranked(cause, None, why) for cause, why in causes.items())
+    return finding.but(cause=ranked[0].cause, mechanism=says, ranked=ranked, experiments=(apart,))
 
 
 def _exchanged(finding: Finding, asked: tuple[Experiment, Ranked, str] | None) -> Finding | None:
