@@ -10,10 +10,13 @@ from test_held_out import FLOOR, lab, sums
 from thalweg.core.arrays import ArraySource
 from thalweg.diagnosis import Cause
 from thalweg.diagnosis.finding import Arm, Experiment, Finding, Score
+from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.generalizing import as_many_steps
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.mismatch import Mismatch
 from thalweg.diagnosis.other_way import TEACHES, ask_other_way
-from thalweg.diagnosis.tree import _of_another_kind
+from thalweg.diagnosis.ranking import Gaps
+from thalweg.diagnosis.tree import _left_untold, _of_another_kind, _unlike
 
 
 @pytest.mark.parametrize("spoiled", ["targets", "inputs", "nothing"])
@@ -65,3 +68,27 @@ def test_the_odd_split_is_told_by_test(test: bool | None, cause: Cause) -> None:
     assert finding.cause is cause
     assert {ranked.cause for ranked in finding.ranked} == {Cause.DATA, Cause.MISMATCH}
     assert ("made otherwise than the others" in finding.mechanism) == (cause is Cause.DATA)
+
+
+@pytest.mark.parametrize(
+    ("sure", "raises", "cause", "counts"),
+    [
+        (Sure.MEASURED, Raises.VALIDATION, Cause.DATA, True),
+        (Sure.LIKELY, Raises.VALIDATION, Cause.DATA, False),
+        (Sure.MEASURED, Raises.TRAIN, Cause.DATA, False),
+        (Sure.MEASURED, Raises.VALIDATION, Cause.OVERFITTING, False),
+    ],
+)
+def test_a_loss_that_rises_on_validation_of_another_kind_is_no_overfitting(
+    sure: Sure, raises: Raises, cause: Cause, counts: bool
+) -> None:
+    kind = Mechanism.VALIDATION_OF_ANOTHER_KIND_THAN_TRAIN
+    flaw = Flaw(cause, kind, "Trees err more there", 3.0, "1", "Look", "others", sure, raises)
+    assert _unlike(Finding(Cause.UNDECIDED, "", flaws=(flaw,))) == ([flaw] if counts else [])
+
+
+def test_where_much_is_left_that_nobody_tells_the_data_are_named_beside_none() -> None:
+    assert _left_untold(Gaps(False, False, False, left=0.02)) == ()
+    (other,) = _left_untold(Gaps(False, False, False, left=0.3))
+    assert other.cause is Cause.DATA
+    assert "0.3" in other.sentence

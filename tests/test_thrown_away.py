@@ -1,4 +1,4 @@
-"""Traces of what was thrown away: each is found, and a healthy twin bears none; they decide where much is left untold."""
+"""Traces of what was thrown away: each is found, a healthy twin bears none; they decide where much is left untold."""
 
 from typing import Any
 

@@ -37,7 +37,7 @@ from thalweg.diagnosis.natural import errors_of
 from thalweg.diagnosis.nothing import nothing_before, too_few, unknown
 from thalweg.diagnosis.other_way import ask_other_way
 from thalweg.diagnosis.plan import FIRST, planned
-from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, is_material, ranked_of, suspected
+from thalweg.diagnosis.ranking import LEFT, Gaps, cause_of, decisive, is_material, ranked_of, suspected
 from thalweg.diagnosis.references import CONSTANT
 from thalweg.diagnosis.siblings import siblings_floor
 from thalweg.diagnosis.stage import Progress, Stage
@@ -198,6 +198,10 @@ def _by_experiment(
     if mismatch is not None and mismatch.costs_more_than(max(on_train.high, on_validation.high)):
         return _mismatch(finding, mismatch)  # what is lost on test is more than all that is lost before it
     if worth_asking(on_train, train, floor):
+        harder = lab.apart and higher_on(train, validation).low > 0  # than what it was not trained on
+        other = ask_other_way(lab, floor) if harder else None
+        if other is not None and other.answer == "yes":
+            return _of_another_kind(finding, other, mismatch)
         return _train_loss(lab, run, finding, floor, grow)
     if is_material(gaps.natural[0], floor) and (bent := _exchanged(finding, ask_loss(lab, floor))):
         return bent  # a loss that judges itself well
@@ -246,7 +250,20 @@ def _beside(finding: Finding, gaps: Gaps) -> Finding:
         first = ranked_of(harmful[0])
         rest = [ranked for ranked in finding.ranked if ranked.cause is not first.cause]
         return finding.but(ranked=(first, *rest, *(ranked for ranked in more if ranked.cause is not first.cause)))
-    return _doubted(finding) if finding.cause is Cause.NONE else finding.but(ranked=(*finding.ranked, *more))
+    if finding.cause is Cause.NONE:
+        return _doubted(finding.but(ranked=(*finding.ranked, *_left_untold(gaps))))
+    return finding.but(ranked=(*finding.ranked, *more))
+
+
+def _left_untold(gaps: Gaps) -> tuple[Ranked, ...]:
+    """What else may be where neither network nor references tell much: no better model would lower that."""
+    if gaps.left < LEFT:
+        return ()
+    says = (
+        f"a natural error of {gaps.left:.2g} is left that neither network nor references tell: it is chance, wrong "
+        "targets, or inputs that lack what tells"
+    )
+    return (Ranked(Cause.DATA, None, says),)
 
 
 def _doubted(finding: Finding) -> Finding:

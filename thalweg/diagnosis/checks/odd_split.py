@@ -49,16 +49,16 @@ def odd_train_of_classes(known: Opinions, judged: Rows, test: Rows | None = None
 
 
 def odd_train_of_numbers(train: Rows, judged: Rows, test: Rows | None = None) -> list[Flaw]:
-    """The same of numbers, by absolute errors in deviations of the targets of the other split."""
+    """The same of numbers, by absolute errors in deviations of the targets of validation; number, in variances."""
     read = numbers_of(train, judged)
     if read is None:
         return []
     x, y, other, theirs = read
     deviation = np.maximum(theirs.std(0), 1e-12)
     learner, back = fitted(other, theirs), fitted(x, y)
-    wrong = errors_of(out_of_fold(judged, other, theirs), theirs, deviation)
+    said, own_said = learner.predict(x), out_of_fold(judged, other, theirs)
+    wrong, asked = errors_of(own_said, theirs, deviation), errors_of(said, y, deviation)
     constant = errors_of(np.broadcast_to(np.median(theirs, 0), theirs.shape), theirs, deviation)
-    asked = errors_of(learner.predict(x), y, deviation)
     own = errors_of(out_of_fold(train, x, y), y, deviation)
     third = None
     if test is not None and (more := numbers_of(train, test)) is not None:
@@ -70,7 +70,13 @@ def odd_train_of_numbers(train: Rows, judged: Rows, test: Rows | None = None) ->
         f"trees fitted to {judged.split} err by {wrong.mean():.2g} deviations there out of fold, and by "
         f"{asked.mean():.2g} on train"
     )
-    return [_flaw(says, float(asked.mean() - wrong.mean()), third is not None)]
+    number = _squared(said, y, deviation) - _squared(own_said, theirs, deviation)
+    return [_flaw(says, number, third is not None)]
+
+
+def _squared(said: np.ndarray, y: np.ndarray, deviation: np.ndarray) -> float:
+    """The mean squared error in variances, as natural errors are, with which this number is compared."""
+    return float(np.square((said.reshape(y.shape) - y) / deviation).mean())
 
 
 def _odd(

@@ -2,9 +2,9 @@
 
 No learner tells what is not in the inputs any more, and no loss shows that it ever was. But a step that throws away
 leaves its mark: examples that all come sorted, channels that are all the same, lines of an image or steps in time that
-never change, numbers that pile up at an end (cut off), or within (gaps that were filled), one word that stands for most
-others. Each is harmless where the targets are told all the same. So a trace is the cause only where network and learners
-alike leave much untold (`ranking.THROWN_AWAY`), and a note elsewhere.
+never change, numbers that pile up at the upper end (cut off) or within (gaps that were filled), one word that stands
+for all rare ones. Each is harmless where the targets are told all the same. So a trace is the cause only where network
+and learners alike leave much untold (`ranking.THROWN_AWAY`), and a note elsewhere.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ CONTINUOUS, LEAST_PILED, MOST_PILES = 0.5, 0.02, 3
 FILLED, BETWEEN, SURELY = 0.05, 0.1, 1e-3
 """The least share of filled gaps, the least share of the values on either side, and the chance of the harm."""
 FEWEST_WORDS, COMMON, RARELY, RARE = 50, 0.15, 5, 0.05
-"""Of so many words at least one is this share of all; and words that are met less often than this are so few of them."""
+"""Of so many words one is this share of all tokens, and so few of them are met less often than so."""
 
 
 def thrown_away(rows: Rows) -> list[Flaw]:
@@ -113,7 +113,7 @@ def _same_channels(rows: Rows) -> Iterator[Flaw]:
 
 
 def _never_change(rows: Rows) -> Iterator[Flaw]:
-    """Lines of images, or steps of sequences, that are the same in every example, a quarter of the axis in one piece."""
+    """Lines of images, or steps of sequences, that are the same in every example: a quarter of the axis in a piece."""
     if rows.names:
         return
     assert rows.x is not None
@@ -132,7 +132,7 @@ def _never_change(rows: Rows) -> Iterator[Flaw]:
                 f"{len(rows.x):,} examples: what stood there is cut off or hidden",
                 length / len(lines),
                 f"below {BLOCK:.0%} in one piece",
-                "Look at the inputs as the network reads them: a window that ends too early, a crop, something in front",
+                "Look at the inputs as the network reads them: a window that ends too early, a crop, a cover",
                 "an edge where nothing ever is",
             )
             return
