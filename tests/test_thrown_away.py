@@ -85,6 +85,8 @@ def test_numbers_that_are_cut_off_at_the_upper_end() -> None:
     assert seen(np.clip(x, -0.6, 0.6)) == ["cut off at an end"]
     assert seen(np.maximum(x, 0)) == []  # a rectifier, or a dark ground: natural
     assert seen(np.round(np.clip(x, -0.6, 0.6), 1)) == []  # whole steps meet anyway
+    marked = np.stack([x, np.eye(32, dtype=np.float32)[np.arange(N) % 32]], 2)
+    assert seen(marked) == []  # a channel of marks, each example with one of 1
 
 
 def test_gaps_filled_within_the_range_that_cost() -> None:

@@ -34,8 +34,6 @@ THROWN_AWAY = (
     Mechanism.GAPS_FILLED_WITH_A_NUMBER,
 )
 """Traces of a step that throws away inputs in all splits: the cause where neither network nor references tell much."""
-LEFT = 0.1
-"""The natural error that network and references leave where that is much: of wrong classes, or of the variance."""
 INVALID = (
     Mechanism.TRAIN_EXAMPLES_IN_VALIDATION,
     Mechanism.ONE_TARGET_FOR_ALL,
@@ -44,7 +42,7 @@ INVALID = (
 MUCH = 0.1
 """What leaves nothing to be told by the validation loss, from such a number on."""
 MATERIAL = 0.05
-"""Of the examples: so many wrong labels are worth a finding."""
+"""Of the examples, or of the variance: so many wrong labels, or so much that nobody tells, are worth a finding."""
 FIRST = (Cause.WIRING, Cause.DATA)
 
 
@@ -115,7 +113,7 @@ def _decides(flaw: Flaw, gaps: Gaps) -> bool:
     if flaw.mechanism in IN_THE_FLOOR:
         return flaw.number >= max(MATERIAL, gaps.largest)
     if flaw.mechanism in THROWN_AWAY:
-        return gaps.train is not True and gaps.left >= max(LEFT, gaps.largest)
+        return gaps.train is not True and gaps.left >= max(MATERIAL, gaps.largest)
     if flaw.mechanism in INVALID:
         return flaw.sure is not Sure.LIKELY and flaw.number >= MUCH
     return flaw.sure is not Sure.LIKELY and gaps.raised(flaw.raises)

@@ -37,7 +37,7 @@ from thalweg.diagnosis.natural import errors_of
 from thalweg.diagnosis.nothing import nothing_before, too_few, unknown
 from thalweg.diagnosis.other_way import ask_other_way
 from thalweg.diagnosis.plan import FIRST, planned
-from thalweg.diagnosis.ranking import LEFT, Gaps, cause_of, decisive, is_material, ranked_of, suspected
+from thalweg.diagnosis.ranking import MATERIAL, Gaps, cause_of, decisive, is_material, ranked_of, suspected
 from thalweg.diagnosis.references import CONSTANT
 from thalweg.diagnosis.siblings import siblings_floor
 from thalweg.diagnosis.stage import Progress, Stage
@@ -257,7 +257,7 @@ def _beside(finding: Finding, gaps: Gaps) -> Finding:
 
 def _left_untold(gaps: Gaps) -> tuple[Ranked, ...]:
     """What else may be where neither network nor references tell much: no better model would lower that."""
-    if gaps.left < LEFT:
+    if gaps.left < MATERIAL:
         return ()
     says = (
         f"a natural error of {gaps.left:.2g} is left that neither network nor references tell: it is chance, wrong "

@@ -22,8 +22,9 @@ NEARLY_ALL, BY_CHANCE = 0.995, 0.5
 """The share of the examples that come sorted, and that would at most if their parts came in any order."""
 BLOCK, LEAST_LINES, LEAST_AXIS = 0.25, 3, 8
 """So much of an axis of so many places at least never changes, in one piece of so many."""
-CONTINUOUS, LEAST_PILED, MOST_PILES = 0.5, 0.02, 3
-"""The share of all other values that are met once, and the least share of all values that a pile holds."""
+MARKS, CONTINUOUS, LEAST_PILED, MOST_PILES = 20, 0.5, 0.02, 3
+"""A place with no more values than these holds marks; how many of the numbers beside the piles differ, and
+the least share of all numbers that a pile holds."""
 FILLED, BETWEEN, SURELY = 0.05, 0.1, 1e-3
 """The least share of filled gaps, the least share of the values on either side, and the chance of the harm."""
 FEWEST_WORDS, COMMON, RARELY, RARE = 50, 0.15, 5, 0.05
@@ -153,9 +154,12 @@ def _longest(lines: np.ndarray) -> tuple[int, int]:
 
 def _piles(rows: Rows) -> Iterator[Flaw]:
     """Values that many numbers have, where all others are continuous: at the upper end, or within."""
-    if rows.names or rows.x is None or rows.x.shape[1] < LEAST_AXIS:
+    if rows.names or rows.x is None:
         return
-    values, counts = np.unique(rows.x, return_counts=True)
+    x = rows.x[:, [len(np.unique(column)) > MARKS for column in rows.x.T]]  # marks of a kind or a place are no numbers
+    if x.shape[1] < LEAST_AXIS:
+        return
+    values, counts = np.unique(x, return_counts=True)
     order = np.argsort(-counts)[:MOST_PILES]
     piles = [int(at) for at in order if counts[at] >= LEAST_PILED * counts.sum()]
     rest = np.delete(counts, piles)
