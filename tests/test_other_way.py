@@ -14,9 +14,10 @@ from thalweg.diagnosis.flaw import Flaw, Raises, Sure
 from thalweg.diagnosis.generalizing import as_many_steps
 from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.mismatch import Mismatch
+from thalweg.diagnosis.nothing import left_untold
+from thalweg.diagnosis.odd_one import of_another_kind, unlike
 from thalweg.diagnosis.other_way import TEACHES, ask_other_way
 from thalweg.diagnosis.ranking import Gaps
-from thalweg.diagnosis.tree import _left_untold, _of_another_kind, _unlike
 
 
 @pytest.mark.parametrize("spoiled", ["targets", "inputs", "nothing"])
@@ -64,7 +65,7 @@ def test_the_odd_split_is_told_by_test(test: bool | None, cause: Cause) -> None:
     arm = Arm("as it is", (), Score(0.1), (0,))
     apart = Experiment("Is it?", "loss", arm, (), "yes", "The loss on validation is higher, by 1.")
     mismatch = None if test is None else Mismatch(test, Score(0.0, -0.1, 0.1), apart, "it moved", 0.1)
-    finding = _of_another_kind(Finding(Cause.UNDECIDED, ""), apart, mismatch)
+    finding = of_another_kind(Finding(Cause.UNDECIDED, ""), apart, mismatch)
     assert finding.cause is cause
     assert {ranked.cause for ranked in finding.ranked} == {Cause.DATA, Cause.MISMATCH}
     assert ("made otherwise than the others" in finding.mechanism) == (cause is Cause.DATA)
@@ -84,11 +85,11 @@ def test_a_loss_that_rises_on_validation_of_another_kind_is_no_overfitting(
 ) -> None:
     kind = Mechanism.VALIDATION_OF_ANOTHER_KIND_THAN_TRAIN
     flaw = Flaw(cause, kind, "Trees err more there", 3.0, "1", "Look", "others", sure, raises)
-    assert _unlike(Finding(Cause.UNDECIDED, "", flaws=(flaw,))) == ([flaw] if counts else [])
+    assert unlike(Finding(Cause.UNDECIDED, "", flaws=(flaw,))) == ([flaw] if counts else [])
 
 
 def test_where_much_is_left_that_nobody_tells_the_data_are_named_beside_none() -> None:
-    assert _left_untold(Gaps(False, False, False, left=0.02)) == ()
-    (other,) = _left_untold(Gaps(False, False, False, left=0.3))
+    assert left_untold(Gaps(False, False, False, left=0.02)) == ()
+    (other,) = left_untold(Gaps(False, False, False, left=0.3))
     assert other.cause is Cause.DATA
     assert "0.3" in other.sentence

@@ -21,23 +21,23 @@ from thalweg.diagnosis.budget import DEAR, LONG, USUAL, Budget
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
 from thalweg.diagnosis.checks.data import data_flaws
-from thalweg.diagnosis.checks.label_leak import LEAK
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.deadline import TimeSpent, check_time, ending_when
 from thalweg.diagnosis.exchanges import ask_loop, ask_loss
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.fitting import explain_train_loss
-from thalweg.diagnosis.flaw import Flaw, Raises, Sure
+from thalweg.diagnosis.flaw import Flaw, Raises
 from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor, reference_floor
 from thalweg.diagnosis.generalizing import above_floor, ask_starved, explain_gap
 from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained, mismatch_alone
 from thalweg.diagnosis.natural import errors_of
-from thalweg.diagnosis.nothing import nothing_before, too_few, unknown
+from thalweg.diagnosis.nothing import doubted, left_untold, nothing_before, too_few, unknown
+from thalweg.diagnosis.odd_one import of_another_kind, unlike
 from thalweg.diagnosis.other_way import ask_other_way
 from thalweg.diagnosis.plan import FIRST, planned
-from thalweg.diagnosis.ranking import MATERIAL, Gaps, cause_of, decisive, is_material, ranked_of, suspected
+from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, is_material, ranked_of, suspected
 from thalweg.diagnosis.references import CONSTANT
 from thalweg.diagnosis.siblings import siblings_floor
 from thalweg.diagnosis.stage import Progress, Stage
@@ -201,7 +201,7 @@ def _by_experiment(
         harder = lab.apart and higher_on(train, validation).low > 0  # than what it was not trained on
         other = ask_other_way(lab, floor) if harder else None
         if other is not None and other.answer == "yes":
-            return _of_another_kind(finding, other, mismatch)
+            return of_another_kind(finding, other, mismatch)
         return _train_loss(lab, run, finding, floor, grow)
     if is_material(gaps.natural[0], floor) and (bent := _exchanged(finding, ask_loss(lab, floor))):
         return bent  # a loss that judges itself well
@@ -210,8 +210,8 @@ def _by_experiment(
         return _validation_loss(lab, finding, floor, (on_validation, validation.mean()[0]), mismatch)
     between = above and not floor.siblings
     if (late := _overfits_late(lab, run, floor, validation)) is not None:
-        if unlike := _unlike(finding):
-            return explained(_flawed(finding, unlike), mismatch)  # what train teaches is another thing
+        if of_data := unlike(finding):
+            return explained(_flawed(finding, of_data), mismatch)  # what train teaches is another thing
         kept = "the run keeps the weights of its best epoch"
         return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), held_off=kept)
     open_ = unknown(on_train, on_validation, between) or too_few(on_validation, floor)
@@ -251,26 +251,8 @@ def _beside(finding: Finding, gaps: Gaps) -> Finding:
         rest = [ranked for ranked in finding.ranked if ranked.cause is not first.cause]
         return finding.but(ranked=(first, *rest, *(ranked for ranked in more if ranked.cause is not first.cause)))
     if finding.cause is Cause.NONE:
-        return _doubted(finding.but(ranked=(*finding.ranked, *_left_untold(gaps))))
+        return doubted(finding.but(ranked=(*finding.ranked, *left_untold(gaps))))
     return finding.but(ranked=(*finding.ranked, *more))
-
-
-def _left_untold(gaps: Gaps) -> tuple[Ranked, ...]:
-    """What else may be where neither network nor references tell much: no better model would lower that."""
-    if gaps.left < MATERIAL:
-        return ()
-    says = (
-        f"a natural error of {gaps.left:.2g} is left that neither network nor references tell: it is chance, wrong "
-        "targets, or inputs that lack what tells"
-    )
-    return (Ranked(Cause.DATA, None, says),)
-
-
-def _doubted(finding: Finding) -> Finding:
-    """A finding of NONE, and what may have made the losses small that is of no use: an input that is the label."""
-    leaks = [flaw for flaw in finding.flaws if flaw.mechanism == LEAK and flaw.raises is Raises.NONE_SEEN]
-    told = [f"{lowered(flaw.says)}: {lowered(flaw.mend)}" for flaw in leaks]
-    return finding.but(mechanism="; but ".join([finding.mechanism, *told])) if told else finding
 
 
 def _train_loss(
@@ -299,35 +281,14 @@ def _validation_loss(
     made = lab.apart and not floor.siblings
     apart = ask_held_out(lab, floor) if made else None
     if apart is not None and apart.answer == "yes":
-        return _of_another_kind(finding, apart, mismatch)
+        return of_another_kind(finding, apart, mismatch)
     other = ask_other_way(lab, floor) if lab.apart else None
     if other is not None and other.answer == "yes":
-        return _of_another_kind(finding, other, mismatch)
-    asked = explain_gap(lab, floor, *above, alike=not _unlike(finding))
+        return of_another_kind(finding, other, mismatch)
+    asked = explain_gap(lab, floor, *above, alike=not unlike(finding))
     experiments = (*(each for each in (apart, other) if each is not None), *asked.experiments)
     finding = finding.but(ranked=(asked.ranked,), experiments=experiments, mechanism=asked.ranked.sentence)
     return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)
-
-
-def _unlike(finding: Finding) -> list[Flaw]:
-    """The flaws that make validation another thing than train: a loss that rises there is no overfitting."""
-    of_data = [flaw for flaw in finding.flaws if flaw.raises is Raises.VALIDATION and flaw.cause is Cause.DATA]
-    return [flaw for flaw in of_data if flaw.sure is not Sure.LIKELY]
-
-
-def _of_another_kind(finding: Finding, apart: Experiment, mismatch: Mismatch | None) -> Finding:
-    """Validation and train are of two kinds, as an experiment has shown: which of the splits is the odd one.
-
-    Test costs no more than validation: then train, or validation, was made otherwise than the others, and the world
-    did not move between them. It is a mismatch where test costs more still, or there is none.
-    """
-    says = f"validation is of another kind than train: {lowered(apart.says).rstrip('.')}"
-    causes = {Cause.MISMATCH: says, Cause.DATA: "the splits were not prepared alike"}
-    if mismatch is not None and not mismatch.harms:
-        says += ", and test costs no more than validation: train, or validation, was made otherwise than the others"
-        causes = {Cause.DATA: says, Cause.MISMATCH: "validation and test are meant to be of another kind than train"}
-    ranked = tuple(Ranked(cause, None, why) for cause, why in causes.items())
-    return finding.but(cause=ranked[0].cause, mechanism=says, ranked=ranked, experiments=(apart,))
 
 
 def _exchanged(finding: Finding, asked: tuple[Experiment, Ranked, str] | None) -> Finding | None:
