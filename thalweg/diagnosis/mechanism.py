@@ -72,6 +72,7 @@ class Mechanism(StrEnum):
     LOSS_AT_INITIALIZATION = "loss at initialization"
     LOSS_NOT_FINITE = "loss not finite"
     LOSS_SPIKES = "loss spikes"
+    LOSS_WITHOUT_A_CLASS = "loss without a class"
     LOSS_WITHOUT_THE_OUTPUT = "loss without the output"
     LOSS_WITHOUT_THE_TARGET = "loss without the target"
     MISSING_ZERO_GRAD = "missing zero_grad"
