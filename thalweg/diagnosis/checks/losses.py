@@ -122,7 +122,7 @@ def _without_class(e: Examined, outputs: list[Tensor]) -> Iterator[Flaw]:
     yield Flaw(
         Cause.WIRING,
         Mechanism.LOSS_WITHOUT_A_CLASS,
-        f"{name_of(e.form.inner)} has no gradient for examples of class {', '.join(map(str, left))}, whatever the "
+        f"Examples of class {', '.join(map(str, left))} have no gradient in {name_of(e.form.inner)}, whatever the "
         "outputs are: it is never trained",
         float(len(left)),
         "a gradient for every class",
