@@ -372,6 +372,14 @@ MISWIRED: dict[str, tuple[str, Both]] = {
         "loss without the target",
         lambda f: recipe(X, Y[:, None], lambda: mlp(6, 1), lambda o, t: F.mse_loss(o, o.detach() * 0 if f else t)),
     ),
+    "padding that is a class": (
+        "loss without a class",
+        lambda f: recipe(X, C, mlp, nn.CrossEntropyLoss(ignore_index=1 if f else -100)),
+    ),
+    "a class that weighs nothing": (
+        "loss without a class",
+        lambda f: recipe(X, C, mlp, nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.5, 0.0 if f else 0.1]))),
+    ),
     "a loss of the target alone": (
         "loss without the output",
         lambda f: recipe(X, Y[:, None], lambda: mlp(6, 1), lambda o, t: F.mse_loss((0 * o if f else o), t)),

@@ -68,7 +68,18 @@ def gaps_of(
     natural = tuple(natural_gap(errors, floor, number) for number, errors in enumerate(wrong))
     judged = [_judged(own, floor, number) for number, own in enumerate(losses)]
     lost = [either(first, is_material(gap, floor)) for first, gap in zip(judged, natural, strict=True)]
-    return Gaps(lost[0], lost[1], mismatch is not None and mismatch.harms, (natural[0], natural[1]))
+    left = _left(wrong[1], floor)
+    return Gaps(lost[0], lost[1], mismatch is not None and mismatch.harms, (natural[0], natural[1]), left)
+
+
+def _left(wrong: np.ndarray | None, floor: Floor | None) -> float:
+    """The natural error that network and references alike leave on validation; 0 where that is not known."""
+    if wrong is None or floor is None:
+        return 0.0
+    known = None if floor.natural is None else floor.natural.errors[1]
+    if known is None or not len(known.losses):
+        return float(wrong.mean()) if floor.siblings else 0.0
+    return float(min(wrong.mean(), known.losses.mean()))
 
 
 def natural_of(lab: Laboratory, run: Run, number: int, scale: Scale | None = None) -> np.ndarray | None:

@@ -234,11 +234,16 @@ def beyond(effect: Score, floor: Floor, control: Arm) -> bool:
 
 def _of_part(lab: Laboratory, order: np.ndarray, divisor: int) -> Recipe:
     """The recipe on a part of the training data, each within the larger ones, for as many steps."""
-    size = getattr(lab.train, "batch_size", None) or lab.recipe.batch_size or len(order)
     part = np.sort(order[: max(1, len(order) // divisor)])
-    steps, fewer = (max(1, -(-count // size)) for count in (len(order), len(part)))
     data = Splits(train=lab.train.take(part), validation=lab.validation)
-    return lab.recipe.but(data=data, epochs=max(1, round(lab.recipe.epochs * steps / fewer)))
+    return lab.recipe.but(data=data, epochs=as_many_steps(lab, len(part)))
+
+
+def as_many_steps(lab: Laboratory, examples: int) -> int:
+    """The epochs over so many examples that take as many steps as the recipe takes."""
+    size = getattr(lab.train, "batch_size", None) or lab.recipe.batch_size or len(lab.train)
+    steps, fewer = (max(1, -(-count // size)) for count in (len(lab.train), examples))
+    return max(1, round(lab.recipe.epochs * steps / fewer))
 
 
 def _restrained(lab: Laboratory) -> Iterator[tuple[str, Recipe]]:

@@ -2,12 +2,15 @@
 
 from math import isnan
 
-from thalweg.core.wording import counted
+from thalweg.core.wording import counted, lowered
 from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.checks.label_leak import LEAK
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
+from thalweg.diagnosis.flaw import Raises
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.mismatch import Mismatch
+from thalweg.diagnosis.ranking import MATERIAL, Gaps
 from thalweg.diagnosis.references import CONSTANT
 from thalweg.training.evaluate import ExampleLosses
 
@@ -84,3 +87,21 @@ def _more(finding: Finding) -> str:
     says = "More validation examples: gather rows, or hold more of those that there are out"
     wide = any(flaw.mechanism is Mechanism.MORE_INPUTS_THAN_EXAMPLES for flaw in finding.flaws)
     return f"{says}; and fewer columns, for there are more of them than train examples." if wide else f"{says}."
+
+
+def left_untold(gaps: Gaps) -> tuple[Ranked, ...]:
+    """What else may be where neither network nor references tell much: no better model would lower that."""
+    if gaps.left < MATERIAL:
+        return ()
+    says = (
+        f"a natural error of {gaps.left:.2g} is left that neither network nor references tell: it is chance, wrong "
+        "targets, or inputs that lack what tells"
+    )
+    return (Ranked(Cause.DATA, None, says),)
+
+
+def doubted(finding: Finding) -> Finding:
+    """A finding of NONE, and what may have made the losses small that is of no use: an input that is the label."""
+    leaks = [flaw for flaw in finding.flaws if flaw.mechanism == LEAK and flaw.raises is Raises.NONE_SEEN]
+    told = [f"{lowered(flaw.says)}: {lowered(flaw.mend)}" for flaw in leaks]
+    return finding.but(mechanism="; but ".join([finding.mechanism, *told])) if told else finding

@@ -22,8 +22,18 @@ IN_THE_FLOOR = (
     Mechanism.EQUAL_INPUTS_WITH_DIFFERENT_LABELS,
     Mechanism.TARGETS_FAR_OUT,
     Mechanism.TRAIN_TELLS_LESS_THAN_VALIDATION,
+    Mechanism.TRAIN_OF_ANOTHER_KIND_THAN_VALIDATION,
 )
 """What every learner suffers from, so that the floor itself lies higher: the number is the share of the examples."""
+THROWN_AWAY = (
+    Mechanism.ORDER_THROWN_AWAY,
+    Mechanism.ONE_WORD_FOR_MANY,
+    Mechanism.COLOUR_THROWN_AWAY,
+    Mechanism.A_PART_THAT_NEVER_CHANGES,
+    Mechanism.CUT_OFF_AT_AN_END,
+    Mechanism.GAPS_FILLED_WITH_A_NUMBER,
+)
+"""Traces of a step that throws away inputs in all splits: the cause where neither network nor references tell much."""
 INVALID = (
     Mechanism.TRAIN_EXAMPLES_IN_VALIDATION,
     Mechanism.ONE_TARGET_FOR_ALL,
@@ -32,7 +42,7 @@ INVALID = (
 MUCH = 0.1
 """What leaves nothing to be told by the validation loss, from such a number on."""
 MATERIAL = 0.05
-"""Of the examples: so many wrong labels are worth a finding."""
+"""Of the examples, or of the variance: so many wrong labels, or so much that nobody tells, are worth a finding."""
 FIRST = (Cause.WIRING, Cause.DATA)
 
 
@@ -47,6 +57,8 @@ class Gaps:
     validation: bool | None
     mismatched: bool
     natural: tuple[Score | None, Score | None] = (None, None)
+    left: float = 0.0
+    """The natural error that network and references alike leave on examples that they did not see."""
 
     def raised(self, raises: Raises) -> bool:
         """Whether the loss that a flaw raises is too high; one that cannot be told is."""
@@ -100,6 +112,8 @@ def decisive(flaws: tuple[Flaw, ...], gaps: Gaps) -> list[Flaw]:
 def _decides(flaw: Flaw, gaps: Gaps) -> bool:
     if flaw.mechanism in IN_THE_FLOOR:
         return flaw.number >= max(MATERIAL, gaps.largest)
+    if flaw.mechanism in THROWN_AWAY:
+        return gaps.train is not True and gaps.left >= max(MATERIAL, gaps.largest)
     if flaw.mechanism in INVALID:
         return flaw.sure is not Sure.LIKELY and flaw.number >= MUCH
     return flaw.sure is not Sure.LIKELY and gaps.raised(flaw.raises)

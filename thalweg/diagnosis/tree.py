@@ -22,7 +22,6 @@ from thalweg.diagnosis.budget import DEAR, LONG, USUAL, Budget
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
 from thalweg.diagnosis.checks.data import data_flaws
-from thalweg.diagnosis.checks.label_leak import LEAK
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.deadline import TimeSpent, check_time, ending_when
 from thalweg.diagnosis.exchanges import ask_loop, ask_loss
@@ -35,7 +34,9 @@ from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained, mismatch_alone
 from thalweg.diagnosis.natural import errors_of
-from thalweg.diagnosis.nothing import nothing_before, too_few, unknown
+from thalweg.diagnosis.nothing import doubted, left_untold, nothing_before, too_few, unknown
+from thalweg.diagnosis.odd_one import of_another_kind, unlike
+from thalweg.diagnosis.other_way import ask_other_way
 from thalweg.diagnosis.plan import FIRST, planned
 from thalweg.diagnosis.ranking import Gaps, cause_of, decisive, is_material, ranked_of, suspected
 from thalweg.diagnosis.references import CONSTANT
@@ -205,14 +206,20 @@ def _by_experiment(
     if mismatch is not None and mismatch.costs_more_than(max(on_train.high, on_validation.high)):
         return _mismatch(finding, mismatch)  # what is lost on test is more than all that is lost before it
     if worth_asking(on_train, train, floor):
+        harder = lab.apart and higher_on(train, validation).low > 0  # than what it was not trained on
+        other = ask_other_way(lab, floor) if harder else None
+        if other is not None and other.answer == "yes":
+            return of_another_kind(finding, other, mismatch)
         return _train_loss(lab, run, finding, floor, grow)
     if is_material(gaps.natural[0], floor) and (bent := _exchanged(finding, ask_loss(lab, floor))):
         return bent  # a loss that judges itself well
     above = worth_asking(on_validation, validation, floor) or floor.siblings  # siblings say nothing of restraint
     if above and higher_on(validation, train).low > 0:
-        return _validation_loss(lab, finding, floor, on_validation, validation.mean()[0])
+        return _validation_loss(lab, finding, floor, (on_validation, validation.mean()[0]), mismatch)
     between = above and not floor.siblings
     if (late := _overfits_late(lab, run, floor, validation)) is not None:
+        if of_data := unlike(finding):
+            return explained(_flawed(finding, of_data), mismatch)  # what train teaches is another thing
         kept = "the run keeps the weights of its best epoch"
         return finding.but(cause=Cause.OVERFITTING, mechanism=late.sentence, ranked=(late,), held_off=kept)
     open_ = unknown(on_train, on_validation, between) or too_few(on_validation, floor)
@@ -251,14 +258,9 @@ def _beside(finding: Finding, gaps: Gaps) -> Finding:
         first = ranked_of(harmful[0])
         rest = [ranked for ranked in finding.ranked if ranked.cause is not first.cause]
         return finding.but(ranked=(first, *rest, *(ranked for ranked in more if ranked.cause is not first.cause)))
-    return _doubted(finding) if finding.cause is Cause.NONE else finding.but(ranked=(*finding.ranked, *more))
-
-
-def _doubted(finding: Finding) -> Finding:
-    """A finding of NONE, and what may have made the losses small that is of no use: an input that is the label."""
-    leaks = [flaw for flaw in finding.flaws if flaw.mechanism == LEAK and flaw.raises is Raises.NONE_SEEN]
-    told = [f"{lowered(flaw.says)}: {lowered(flaw.mend)}" for flaw in leaks]
-    return finding.but(mechanism="; but ".join([finding.mechanism, *told])) if told else finding
+    if finding.cause is Cause.NONE:
+        return doubted(finding.but(ranked=(*finding.ranked, *left_untold(gaps))))
+    return finding.but(ranked=(*finding.ranked, *more))
 
 
 def _train_loss(
@@ -275,19 +277,24 @@ def _train_loss(
     return finding.but(cause=fitting.ranked[0].cause, mechanism=fitting.ranked[0].sentence)
 
 
-def _validation_loss(lab: Laboratory, finding: Finding, floor: Floor, above: Score, level: float) -> Finding:
-    """First whether validation is of another kind than train, then whether the model overfits."""
+def _validation_loss(
+    lab: Laboratory, finding: Finding, floor: Floor, above: tuple[Score, float], mismatch: Mismatch | None
+) -> Finding:
+    """First whether validation is of another kind than train, then whether the model overfits.
+
+    `above` is how far the validation loss lies above the floor, and the loss.
+    """
     if (own := _exchanged(finding, ask_loop(lab, floor))) is not None:
         return own
     made = lab.apart and not floor.siblings
     apart = ask_held_out(lab, floor) if made else None
     if apart is not None and apart.answer == "yes":
-        says = f"validation is of another kind than train: {lowered(apart.says).rstrip('.')}"
-        ranked = (Ranked(Cause.MISMATCH, None, says), Ranked(Cause.DATA, None, "the splits were not prepared alike"))
-        return finding.but(cause=Cause.MISMATCH, mechanism=says, ranked=ranked, experiments=(apart,))
-    unlike = any(flaw.raises is Raises.VALIDATION and flaw.cause is Cause.DATA for flaw in finding.flaws)
-    asked = explain_gap(lab, floor, above, level, alike=not unlike)
-    experiments = (*([] if apart is None else [apart]), *asked.experiments)
+        return of_another_kind(finding, apart, mismatch)
+    other = ask_other_way(lab, floor) if lab.apart else None
+    if other is not None and other.answer == "yes":
+        return of_another_kind(finding, other, mismatch)
+    asked = explain_gap(lab, floor, *above, alike=not unlike(finding))
+    experiments = (*(each for each in (apart, other) if each is not None), *asked.experiments)
     finding = finding.but(ranked=(asked.ranked,), experiments=experiments, mechanism=asked.ranked.sentence)
     return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)
 

@@ -64,13 +64,13 @@ def train_tells_less(known: Opinions, judged: Rows) -> list[Flaw]:
 
 def train_tells_less_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
     """The same of numbers: out of fold trees err more on train than on a smaller split; number, in deviations."""
-    read = _numbers_of(train, judged)
+    read = numbers_of(train, judged)
     if read is None or len(read[2]) > len(read[0]):
         return []
     x, y, other, theirs = read
     deviation = np.maximum(theirs.std(0), 1e-12)
     here, there = (
-        _apart(_out_of_fold(rows, own, targets), targets, deviation)
+        errors_of(out_of_fold(rows, own, targets), targets, deviation)
         for rows, own, targets in ((train, x, y), (judged, other, theirs))
     )
     apart = here.mean() - there.mean()
@@ -99,14 +99,14 @@ def _spoiled(says: str, number: float) -> Flaw:
 
 def other_kind_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
     """The same of numbers, by absolute errors in deviations of the train targets: number, how many times as large."""
-    read = _numbers_of(train, judged)
+    read = numbers_of(train, judged)
     if read is None:
         return []
     x, y, other, theirs = read
     deviation = np.maximum(y.std(0), 1e-12)
-    learner = _trees().fit(x, _targets(y))
-    here = _apart(_out_of_fold(train, x, y), y, deviation)
-    there = _apart(learner.predict(other), theirs, deviation)
+    learner = fitted(x, y)
+    here = errors_of(out_of_fold(train, x, y), y, deviation)
+    there = errors_of(learner.predict(other), theirs, deviation)
     apart = there.mean() - here.mean()
     chance = np.sqrt(here.var() / len(here) + there.var() / len(there))
     if apart < max(SIGMAS * chance, (RATIO - 1) * here.mean(), LEAST):
@@ -118,7 +118,7 @@ def other_kind_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
     return [_flaw(says, float(there.mean() / here.mean()), judged.split)]
 
 
-def _numbers_of(train: Rows, judged: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+def numbers_of(train: Rows, judged: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
     """Inputs and targets of some train examples, and of some judged ones; None where these are no numbers, or few."""
     if train.x is None or judged.x is None or train.targets is None or judged.targets is None or train.classes:
         return None
@@ -131,6 +131,11 @@ def _numbers_of(train: Rows, judged: Rows) -> tuple[np.ndarray, np.ndarray, np.n
     if y.shape[1] != theirs.shape[1] or not all(np.isfinite(part).all() for part in (x, y, other, theirs)):
         return None
     return x, y, other[:MOST], theirs[:MOST]
+
+
+def fitted(x: np.ndarray, y: np.ndarray) -> Any:
+    """Trees fitted to these numbers."""
+    return _trees().fit(x, _targets(y))
 
 
 def _trees() -> Any:
@@ -147,7 +152,7 @@ SAID: WeakKeyDictionary[Rows, np.ndarray] = WeakKeyDictionary()
 """What trees say of the examples of a split out of fold: more than one check asks for it."""
 
 
-def _out_of_fold(rows: Rows, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def out_of_fold(rows: Rows, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """What trees say of each example of a split that did not see it."""
     from sklearn.model_selection import KFold, cross_val_predict
 
@@ -158,7 +163,7 @@ def _out_of_fold(rows: Rows, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return SAID[rows]
 
 
-def _apart(said: np.ndarray, y: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+def errors_of(said: np.ndarray, y: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """The mean absolute error of each example, in deviations."""
     return np.abs((said.reshape(y.shape) - y) / deviation).mean(1)
 

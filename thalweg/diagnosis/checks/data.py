@@ -29,6 +29,7 @@ from thalweg.diagnosis.checks.destroyed import destroyed_signal
 from thalweg.diagnosis.checks.label_leak import gone_at_test, label_leak
 from thalweg.diagnosis.checks.label_noise import far_targets, wrong_labels
 from thalweg.diagnosis.checks.made_otherwise import targets_made_otherwise
+from thalweg.diagnosis.checks.odd_split import odd_train_of_classes, odd_train_of_numbers
 from thalweg.diagnosis.checks.opinions import opinions
 from thalweg.diagnosis.checks.scales import input_scale, prepared_otherwise, target_scale
 from thalweg.diagnosis.checks.splits_overlap import (
@@ -38,6 +39,7 @@ from thalweg.diagnosis.checks.splits_overlap import (
     shared_inputs,
     time_backwards,
 )
+from thalweg.diagnosis.checks.thrown_away import thrown_away
 from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.mechanism import Mechanism
@@ -69,6 +71,7 @@ VAGUE = (
     Mechanism.TEST_OF_ANOTHER_KIND_THAN_TRAIN,
     Mechanism.VALIDATION_OF_ANOTHER_KIND_THAN_TRAIN,
     Mechanism.TRAIN_TELLS_LESS_THAN_VALIDATION,
+    Mechanism.TRAIN_OF_ANOTHER_KIND_THAN_VALIDATION,
 )
 """Mechanisms that say why, and those that say only that splits differ."""
 
@@ -115,7 +118,9 @@ def _checks(
     judged = [other for other in others if other is not None]
     for each in (rows, *judged):
         yield partial(not_finite, each)
-    yield from (partial(check, rows) for check in (placeholders, useless_columns, running_numbers, few_examples))
+    yield from (
+        partial(check, rows) for check in (placeholders, useless_columns, running_numbers, few_examples, thrown_away)
+    )
     yield partial(one_target, recipe, rows)
     yield partial(contradictions, rows)
     for other in judged:
@@ -127,7 +132,10 @@ def _checks(
     yield from (partial(check, rows, *_named(judged)) for check in (label_leak, gone_at_test))
     yield partial(far_targets, rows)
     yield from (partial(other_kind_of_numbers, rows, other) for other in judged)
-    yield from (partial(train_tells_less_of_numbers, rows, other) for other in judged if other.split == "validation")
+    validation_rows, test_rows = _named(judged)
+    if validation_rows is not None:
+        yield partial(train_tells_less_of_numbers, rows, validation_rows)
+        yield partial(odd_train_of_numbers, rows, validation_rows, test_rows)
     yield from (partial(targets_made_otherwise, rows, other) for other in judged)
     known = _told(partial(opinions, rows))
     if known is None:
@@ -138,6 +146,7 @@ def _checks(
         yield partial(other_kind_of_classes, known, other)
         if other.split == "validation":
             yield partial(train_tells_less, known, other)
+            yield partial(odd_train_of_classes, known, other, test_rows)
         if run is not None and other.split == "validation":
             yield partial(neglected_classes, run, known, validation, other)
 

@@ -25,7 +25,7 @@ MOST, MOST_READ, MOST_DECODED = 4000, 200_000, 20_000
 """Examples that are kept as rows; those that are read; and those that are read where each may have to be decoded."""
 MOST_NUMBERS = 16_000_000
 """Numbers that are kept as rows: of very wide examples fewer are kept."""
-MOST_TARGETS = 32
+MOST_TARGETS = 64
 ASKED = 9
 """Examples of a class that are asked what it is called."""
 BUCKETS = 512

@@ -83,7 +83,7 @@ def dependence_flaws(e: Examined) -> list[Flaw]:
                 "outputs at which the gradient is not 0",
             )
         ]
-    return [*_without_target(e, outputs), *_over_batch(e, outputs)]
+    return [*_without_target(e, outputs), *_without_class(e, [e.output, *outputs]), *_over_batch(e, outputs)]
 
 
 def _without_target(e: Examined, outputs: list[Tensor]) -> Iterator[Flaw]:
@@ -105,6 +105,29 @@ def _without_target(e: Examined, outputs: list[Tensor]) -> Iterator[Flaw]:
         "another loss for other targets",
         "Compare the output with the target in the loss",
         "two sets of targets whose losses differ",
+    )
+
+
+def _without_class(e: Examined, outputs: list[Tensor]) -> Iterator[Flaw]:
+    """A class of examples that has no gradient: `ignore_index` or a weight of 0 names one that is there.
+
+    At a step of a sequence such a class is padding; of a whole example it is a class that is never trained.
+    """
+    if not e.classes or e.y.dim() != 1:
+        return
+    classes = [int(label) for label in e.y.unique()]
+    left = [c for c in classes if all(_gradient(e, o, torch.full_like(e.y, c)) == 0.0 for o in outputs)]
+    if not left or len(left) == len(classes):
+        return
+    yield Flaw(
+        Cause.WIRING,
+        Mechanism.LOSS_WITHOUT_A_CLASS,
+        f"Examples of class {', '.join(map(str, left))} have no gradient in {name_of(e.form.inner)}, whatever the "
+        "outputs are: it is never trained",
+        float(len(left)),
+        "a gradient for every class",
+        "Leave ignore_index at a number that no class has (-100), and give every class a weight above 0",
+        "a class that stands for examples which are not to be learned",
     )
 
 
@@ -284,15 +307,17 @@ def _noise(e: Examined, purpose: str) -> Tensor:
     return noise * max(float(e.output.std()) if e.output.numel() > 1 else 0.0, 0.1)
 
 
-def _gradient(e: Examined, output: Tensor) -> float:
-    """The largest number of the gradient with respect to outputs."""
+def _gradient(e: Examined, output: Tensor, y: Tensor | None = None) -> float:
+    """The largest number of the gradient with respect to outputs; 0 where it is the mean of nothing."""
     with torch.enable_grad():
         z = output.detach().clone().requires_grad_()
-        loss = e.loss(z, e.y)
+        loss = e.loss(z, e.y if y is None else y)
         if not loss.requires_grad:
             return 0.0
         (gradient,) = torch.autograd.grad(loss, z, allow_unused=True)
-    return 0.0 if gradient is None else float(gradient.abs().max())
+    if gradient is None or (y is not None and not bool(loss.isfinite())):
+        return 0.0
+    return float(gradient.abs().max())
 
 
 def _near(first: float, second: float, share: float = 1e-5) -> bool:

@@ -5,9 +5,10 @@ over patches) and nearest neighbours (out of fold), and of these the mean of whi
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,6 +25,10 @@ MOST_SPLIT = 4_000_000
 """Numbers that trees are grown on at most."""
 
 
+KEPT: "WeakKeyDictionary[Rows, Opinions | None]" = WeakKeyDictionary()
+"""What learners say of a split: more than one check asks for it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Opinions:
     """The labels of some rows, as places among `classes`, and what learners say of each without having seen it.
@@ -38,6 +43,8 @@ class Opinions:
     shares: np.ndarray
     voices: tuple[str, ...]
     shape: tuple[int, ...] = ()
+    says_alone: np.ndarray = field(default_factory=lambda: np.zeros(0, int), repr=False)
+    """The class that the first voice alone holds to be likeliest."""
 
     @property
     def says(self) -> np.ndarray:
@@ -71,6 +78,12 @@ def opinions(rows: Rows, seed: int = 0) -> Opinions | None:
     >>> opinions(read_rows(source, "train")).accuracy
     1.0
     """
+    if rows not in KEPT:
+        KEPT[rows] = _opinions(rows, seed)
+    return KEPT[rows]
+
+
+def _opinions(rows: Rows, seed: int) -> Opinions | None:
     if rows.x is None or not rows.classes:
         return None
     chosen = np.flatnonzero(rows.y >= 0)
@@ -93,7 +106,7 @@ def opinions(rows: Rows, seed: int = 0) -> Opinions | None:
     best = min(loss.values())
     voices = tuple(sorted((name for name in heard if loss[name] <= NEAR * best), key=lambda name: loss[name]))
     shares = np.mean([heard[name] for name in voices], axis=0)
-    return Opinions(x, y, chosen, names, shares, voices, inputs.shape)
+    return Opinions(x, y, chosen, names, shares, voices, inputs.shape, heard[voices[0]].argmax(1))
 
 
 def _said(name: str, inputs: Inputs, y: np.ndarray, seed: int) -> np.ndarray | None:
