@@ -4,18 +4,25 @@ from math import isnan
 
 from thalweg.core.wording import counted, lowered
 from thalweg.diagnosis.cause import Cause
+from thalweg.diagnosis.checking import natural_of
 from thalweg.diagnosis.checks.label_leak import LEAK
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.flaw import Raises
 from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.mismatch import Mismatch
+from thalweg.diagnosis.natural import errors_of
 from thalweg.diagnosis.ranking import MATERIAL, Gaps
 from thalweg.diagnosis.references import CONSTANT
+from thalweg.training import Run
 from thalweg.training.evaluate import ExampleLosses
+from thalweg.training.interval import mean_interval
 
 MUCH = 0.25
 """The share of the way from the best constant to the floor that may not be lost unseen where nothing is found."""
+FEWEST_RIGHT, MISSED = 100, 0.03
+"""None wrong of so many is at most 3 % with 95 % confidence; more than that on test is a mismatch."""
 
 
 def unknown(on_train: Score, on_validation: Score, between: bool) -> str | None:
@@ -105,3 +112,18 @@ def doubted(finding: Finding) -> Finding:
     leaks = [flaw for flaw in finding.flaws if flaw.mechanism == LEAK and flaw.raises is Raises.NONE_SEEN]
     told = [f"{lowered(flaw.says)}: {lowered(flaw.mend)}" for flaw in leaks]
     return finding.but(mechanism="; but ".join([finding.mechanism, *told])) if told else finding
+
+
+def all_right(lab: Laboratory, run: Run) -> Ranked | None:
+    """Where no reference speaks: whether no train and no validation example is wrong, so that test alone may lose."""
+    wrong = [natural_of(lab, run, number) for number in (0, 1)]
+    if any(errors is None or errors.any() for errors in wrong) or len(lab.validation) < FEWEST_RIGHT:
+        return None
+    says = f"no example is wrong, of {len(lab.train):,} in train and {len(lab.validation):,} in validation"
+    errors = None if lab.probe is None else errors_of(run, lab.probe, lab.device)
+    if errors is None:
+        return Ranked(Cause.NONE, None, says)
+    missed = mean_interval(errors, None, None, share=True)
+    if missed[1] < MISSED:
+        return Ranked(Cause.NONE, None, says)
+    return Ranked(Cause.MISMATCH, None, f"{says}; on test the natural error is {Score(*missed)}")

@@ -20,7 +20,7 @@ from thalweg.core.wording import lowered
 from thalweg.diagnosis.broken_off import Interrupted, cut_short, so_far
 from thalweg.diagnosis.budget import DEAR, LONG, USUAL, Budget
 from thalweg.diagnosis.cause import Cause
-from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, natural_of, program_flaws, worth_asking
+from thalweg.diagnosis.checking import fitted, flaws_of_data, gaps_of, program_flaws, worth_asking
 from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.deadline import TimeSpent, check_time, ending_when
@@ -33,8 +33,7 @@ from thalweg.diagnosis.generalizing import above_floor, ask_starved, explain_gap
 from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained, mismatch_alone
-from thalweg.diagnosis.natural import errors_of
-from thalweg.diagnosis.nothing import doubted, left_untold, nothing_before, too_few, unknown
+from thalweg.diagnosis.nothing import all_right, doubted, left_untold, nothing_before, too_few, unknown
 from thalweg.diagnosis.odd_one import of_another_kind, unlike
 from thalweg.diagnosis.other_way import ask_other_way
 from thalweg.diagnosis.plan import FIRST, planned
@@ -45,12 +44,9 @@ from thalweg.diagnosis.stage import Progress, Stage
 from thalweg.diagnosis.standstill import stopped_at
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
-from thalweg.training.interval import mean_interval
 
 SWINGS = 0.1
 """A train loss that is higher by more than this share after the last epoch than after the best was not fitted on."""
-FEWEST_RIGHT, MISSED = 100, 0.03
-"""None wrong of so many is at most 3 % with 95 % confidence; more than that on test is a mismatch."""
 
 
 @no_type_check
@@ -128,7 +124,7 @@ def _asked(
         floor = None  # that the network does better than learners that read a part says nothing: ask its siblings
     if floor is None and (found := decisive(flaws, Gaps(None, None, mismatched=False))):
         return _flawed(lab.known_so_far, found)
-    if floor is None and (right := _all_right(lab, run)) is not None:
+    if floor is None and (right := all_right(lab, run)) is not None:
         return lab.known_so_far.but(cause=right.cause, mechanism=right.sentence, ranked=(right,))
     if floor is None and (alone := mismatch_alone(lab, run, (train, validation))) is not None:
         return _beyond_all(lab.known_so_far, alone)
@@ -169,21 +165,6 @@ def _lost(floor: Floor, train: ExampleLosses | None, validation: ExampleLosses |
     """Whether the train or the validation loss lies above the floor."""
     pairs = zip((train, validation), floor.values, strict=True)
     return any(own is None or worth_asking(above_floor(own, floor, known), own, floor) for own, known in pairs)
-
-
-def _all_right(lab: Laboratory, run: Run) -> Ranked | None:
-    """Where no reference speaks: whether no train and no validation example is wrong, so that test alone may lose."""
-    wrong = [natural_of(lab, run, number) for number in (0, 1)]
-    if any(errors is None or errors.any() for errors in wrong) or len(lab.validation) < FEWEST_RIGHT:
-        return None
-    says = f"no example is wrong, of {len(lab.train):,} in train and {len(lab.validation):,} in validation"
-    errors = None if lab.probe is None else errors_of(run, lab.probe, lab.device)
-    if errors is None:
-        return Ranked(Cause.NONE, None, says)
-    missed = mean_interval(errors, None, None, share=True)
-    if missed[1] < MISSED:
-        return Ranked(Cause.NONE, None, says)
-    return Ranked(Cause.MISMATCH, None, f"{says}; on test the natural error is {Score(*missed)}")
 
 
 def _by_experiment(
