@@ -30,7 +30,7 @@ class SomeSelf(metaclass=Anything):
     """Stands for `Self`, which beartype only understands where it sees the whole class, jaxtyping shows it methods."""
 
 
-checked = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({Self: SomeSelf})))
+checked = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({Self: SomeSelf}), is_pep484_tower=True))
 
 
 def begin_test() -> None:
