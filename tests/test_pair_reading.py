@@ -226,6 +226,28 @@ def test_the_header_is_found_out_and_said() -> None:
     assert len(read("as\tis\n" + TSV)) == N + 1  # languages too, but words as well
 
 
+@pytest.mark.parametrize("names", [("Target", "Source"), ("TGT", "src")])
+def test_columns_are_known_in_capitals_too(names: tuple[str, str]) -> None:
+    frame, found = read_pairs(io.StringIO("\t".join(names) + "\nHaus\thouse\n"))
+    assert found == names[::-1]
+    assert frame.loc[2, names[1]] == "house"
+
+
+def test_columns_named_by_their_places_are_found_in_other_files(folder: Path) -> None:
+    lines = [f"{i}\tHaus {i}\thouse {i}\t-\n" for i in range(8)]
+    Path("train.tsv").write_text("".join(lines))
+    Path("test.tsv").write_text("".join(lines[:2]))
+    splits = pair_splits("train.tsv", text=2, target=1, test_path="test.tsv")
+    assert splits.test is not None
+    assert splits.test.targets == ["Haus 0", "Haus 1"]
+    assert judged_pairs("test.tsv", splits.train.encoding, labelled=False).sources == ["house 0", "house 1"]
+    Path("turned.tsv").write_text("".join(f"Haus {i}\thouse {i}\n" for i in range(8)))
+    encoding = pair_splits("turned.tsv", text=1, target=0).train.encoding
+    assert judged_pairs("turned.tsv", encoding, labelled=False).sources[:2] == ["house 0", "house 1"]
+    Path("alone.tsv").write_text("house 5\nhouse 6\n")
+    assert judged_pairs("alone.tsv", encoding, labelled=False).sources == ["house 5", "house 6"]
+
+
 def test_all_pairs_of_a_source_are_in_one_split() -> None:
     alike = "".join(f"word {i}\tWort {i}\nWORD  {i}\tVokabel {i}\n" for i in range(50))
     with collecting() as said:
