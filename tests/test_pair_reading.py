@@ -282,6 +282,9 @@ def test_files_for_each_split(folder: Path) -> None:
     assert both.test.targets == ["test eins", "Nummer 3"]
     assert both.validation.encoding is both.train.encoding
     assert "1 of the 2 pairs of the test split has a source that train has too: no test of new ones (line 2)." in said
+    assert (
+        "1 of the 2 pairs of the test split has a source that validation has too: no test of new ones (line 2)." in said
+    )
     one = pair_splits("train.en", "train.de", test_path="test.en")
     assert [len(part) for part in (one.train, one.validation, one.test)] == [16, 4, 2]
     only = pair_splits("a.tsv", validation_path="a.tsv")

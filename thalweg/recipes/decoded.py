@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,8 +14,8 @@ from thalweg.core.nest import to_device
 from thalweg.data import PairSource
 from thalweg.decode import Hypothesis, beam_search, greedy
 
-AT_ONCE, POSITIONS = 64, 2**13
-"""Sources in a batch, and the positions that it may have."""
+AT_ONCE, POSITIONS = 128, 2**13
+"""The sources and the positions of a source that a batch may have."""
 PER_UNIT, BESIDE = 2, 20
 """An output has at most so many tokens for each of its source, and so many more."""
 
@@ -55,7 +56,10 @@ class Output(NamedTuple):
 def decoded(
     model: nn.Module, source: PairSource, decoding: Decoding | None = None, device: torch.device | None = None
 ) -> list[list[Output]]:
-    """For each source its `nbest` outputs, the best first.
+    """For each source its `nbest` outputs, the best first; fewer where it has no more.
+
+    With copying the scores of a batch have a place for what any of its sources adds to the vocabulary; an output that
+    holds what another source added is no output of this one, and left out.
 
     Raises `RecipeError` for a model that cannot be decoded from.
     """
@@ -65,15 +69,24 @@ def decoded(
     for places, inputs in _batches(source):
         there = inputs if device is None else to_device(inputs, device)
         for place, hypotheses in zip(places.tolist(), _searched(model, there, decoding), strict=True):
+            known = source.known(place)
             found[place] = [
-                Output(source.text(each.tokens, place), each.score, each.log_likelihood) for each in hypotheses
+                Output(source.text(each.tokens, place), each.score, each.log_likelihood)
+                for each in hypotheses
+                if max(each.tokens, default=0) < known
             ]
     return found
 
 
 def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
-    for places in source.batched(AT_ONCE).budgeted(POSITIONS).ordered(0, None):
+    """The places and inputs of each batch, the longest sources first: each batch begins with its own longest."""
+    lengths = source.lengths[:, 0]
+    order, start = np.argsort(-lengths, kind="stable"), 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        places = torch.from_numpy(order[start : start + min(AT_ONCE, max(1, POSITIONS // longest))])
         yield places, source.inputs(places)
+        start += len(places)
 
 
 def _searched(model: nn.Module, inputs: Any, decoding: Decoding) -> list[list[Hypothesis]]:
