@@ -43,7 +43,8 @@ def handed_out(finished: Finished, record: Record, nbest: int) -> list[list[Plac
     """The `nbest` of each example, the best first, no two of the same tokens.
 
     Each group has an equal share of them, so that `nbest=groups` gives the best of each; what the division leaves over
-    is of the groups whose next is best, and what a group lacks, the others give. An example that finished nothing gives what was open last.
+    comes from the groups whose next is best, and what a group lacks, from the others. An example that finished nothing
+    gives what was open last.
     """
     groups = finished.scores.shape[1]
     scores, totals, nodes = (part.flatten(1).tolist() for part in finished)

@@ -155,15 +155,27 @@ class Translated(Concluded):
         return _frame(self.source, self.texts)
 
     def scores(self) -> dict[str, Score]:
-        """The share that is exactly right, the edit rate and scores of all texts, against every known target."""
+        """The share that is exactly right, the edit rate and scores of all texts, against every known target.
+
+        A source counts once, however many targets it has: its pairs have one output, and are not independent.
+        """
         formed, words = self.source.encoding.formed, _in_words(self.source.encoding)
-        texts = [formed(several[0].text) for several in self.texts]
-        wanted = [[formed(text) for text in several] for several in self.source.references(range(len(self.source)))]
+        places = _distinct(self.source.sources)
+        texts = [formed(self.texts[place][0].text) for place in places]
+        wanted = [[formed(text) for text in several] for several in self.source.references(places)]
         right = exact(texts, wanted)
         rate = _edit_rate(texts, wanted, "words" if words else "characters")
         corpus = [score(texts, wanted)[:3] for score in ((bleu, chrf) if words else (chrf,))]
         found = [rate, *corpus]
         return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(EDITS[words], found, strict=True))}
+
+
+def _distinct(sources: Sequence[str]) -> list[int]:
+    """The place at which each source stands first."""
+    first: dict[str, int] = {}
+    for place, source in enumerate(sources):
+        first.setdefault(source, place)
+    return list(first.values())
 
 
 def _in_words(encoding: PairEncoding) -> bool:
