@@ -360,6 +360,17 @@ def test_a_pronouncing_dictionary() -> None:
         read(CMUDICT + "dog\n" + CMUDICT * 9)
 
 
+def test_only_stress_makes_two_pairs_one() -> None:
+    twice = CMUDICT.replace("'em  AH0 M", "'em  AH0 M\n'em  AH0 M\n'em  AH1 M\n'em  AH1 M")
+    with collecting() as said:
+        bare = pair_splits(io.StringIO(twice), stress=False, **WHOLE).train
+    assert [source for source in bare.sources if source == "'em"] == ["'em"] * 2
+    assert "3 pairs left out that differ from another in stress alone." in said  # and those of "cat"
+    again = "".join(f"word {i // 2}\tS AH T\n" for i in range(20))
+    with pytest.raises(RecipeError, match="stress=False takes the digits of stress from sounds, and 'target' has none"):
+        pair_splits(io.StringIO(again), stress=False)
+
+
 def test_sniffing(folder: Path) -> None:
     (folder / "reviews.tsv").write_text(
         "".join(f"review number {i}\t{'good' if i % 2 else 'bad'}\n" for i in range(40))
