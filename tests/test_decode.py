@@ -483,6 +483,26 @@ def test_a_narrow_beam_holds_what_is_required(seed: int, width: int, required: l
             assert all(holds(one.tokens, entry if isinstance(entry, tuple) else (entry,)) for entry in required)
 
 
+@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("required", [[(4, 5), (5, 4)], [(4, 4), (4, 5, 4), 5], [(5, 5, 4), (5, 4)]], ids=str)
+@pytest.mark.parametrize("spare", [0, 1, 4])
+def test_a_narrow_beam_holds_phrases_that_share_tokens(width: int, required: list[Any], spare: int):
+    model, inputs = grams(seed=width)
+    model.table[:, :, :, 1] += 9  # another token is always likelier
+    phrases = [one if isinstance(one, tuple) else (one,) for one in required]
+    for groups in (1, 2):
+        for (best,) in beam_search(
+            model,
+            inputs,
+            width=width * groups,
+            groups=groups,
+            required=required,
+            longest=sum(map(len, phrases)) + spare,
+        ):
+            assert best.finished
+            assert all(holds(best.tokens, phrase) for phrase in phrases)
+
+
 @pytest.mark.parametrize("width", [1, 2, 4, 7])
 @pytest.mark.parametrize("phrases", [[(4,)], [(1,), (4,), (5,)], [(4, 5), (1,)], [(5, 5)]], ids=str)
 def test_a_beam_is_shared_among_banks(width: int, phrases: list[tuple[int, ...]]):
