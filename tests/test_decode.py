@@ -24,6 +24,7 @@ from torch import Tensor
 
 from thalweg.core.tokens import END
 from thalweg.decode import BeamTree, Hypothesis, beam_search, forced_log_likelihood, greedy, log_likelihood
+from thalweg.decode.finished import Place, _dealt
 from thalweg.decode.largest import largest
 
 LONGEST = 3
@@ -482,6 +483,26 @@ def test_a_narrow_beam_holds_what_is_required(seed: int, width: int, required: l
             assert all(holds(one.tokens, entry if isinstance(entry, tuple) else (entry,)) for entry in required)
 
 
+@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("required", [[(4, 5), (5, 4)], [(4, 4), (4, 5, 4), 5], [(5, 5, 4), (5, 4)]], ids=str)
+@pytest.mark.parametrize("spare", [0, 1, 4])
+def test_a_narrow_beam_holds_phrases_that_share_tokens(width: int, required: list[Any], spare: int):
+    model, inputs = grams(seed=width)
+    model.table[:, :, :, 1] += 9  # another token is always likelier
+    phrases = [one if isinstance(one, tuple) else (one,) for one in required]
+    for groups in (1, 2):
+        for (best,) in beam_search(
+            model,
+            inputs,
+            width=width * groups,
+            groups=groups,
+            required=required,
+            longest=sum(map(len, phrases)) + spare,
+        ):
+            assert best.finished
+            assert all(holds(best.tokens, phrase) for phrase in phrases)
+
+
 @pytest.mark.parametrize("width", [1, 2, 4, 7])
 @pytest.mark.parametrize("phrases", [[(4,)], [(1,), (4,), (5,)], [(4, 5), (1,)], [(5, 5)]], ids=str)
 def test_a_beam_is_shared_among_banks(width: int, phrases: list[tuple[int, ...]]):
@@ -545,6 +566,20 @@ def test_the_first_group_is_a_search_of_its_own():
     alone = beam_search(model, inputs, width=3, nbest=3, longest=5, shortest=2)
     for own, plain in zip(diverse, alone, strict=True):
         same_outputs([one for one in own if one.group == 0], plain)
+
+
+@pytest.mark.parametrize(
+    ("nbest", "expected"),
+    [(1, "a"), (2, "ab"), (3, "abf"), (4, "abcf"), (5, "abcdf"), (6, "abdefg"), (7, "abcdefg"), (9, "abcdefg")],
+)
+def test_each_group_has_its_share_of_the_outputs(nbest: int, expected: str):
+    # "b" is the first's second and the second's first: of nbest=6 the first group gives it, and the second gives "e"
+    groups = [{"a": -1.0, "b": -2.0, "c": -3.0}, {"b": -2.0, "d": -4.0, "e": -5.0}, {"f": -6.0, "g": -9.0, "a": -9.5}]
+    ranked = [
+        [Place(Hypothesis((ord(name),), score, score, group=group), 0) for name, score in own.items()]
+        for group, own in enumerate(groups)
+    ]
+    assert "".join(chr(place.hypothesis.tokens[0]) for place in _dealt(ranked, nbest)) == expected
 
 
 def test_a_strong_penalty_makes_groups_differ_at_each_token():

@@ -19,7 +19,7 @@ from thalweg.measure.texts import aligned, edits
 from thalweg.recipes.decoding_shown import BEAMS, Looks, decoding_shown
 from thalweg.report.beam_tree import path_of, read_levels, shortened
 
-QUICK = [word for knob in ("width=8", "depth=1", "heads=2") for word in ("--set", f"model.{knob}")]
+QUICK = [word for knob in ("kind=transformer", "width=8", "depth=1", "heads=2") for word in ("--set", f"model.{knob}")]
 SPELLED = {"a": "x", "b": "y", "c": "z"}
 TITLES = {"What was said", "Where the model looked", "How the beam search found it"}
 

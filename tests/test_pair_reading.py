@@ -226,6 +226,28 @@ def test_the_header_is_found_out_and_said() -> None:
     assert len(read("as\tis\n" + TSV)) == N + 1  # languages too, but words as well
 
 
+@pytest.mark.parametrize("names", [("Target", "Source"), ("TGT", "src")])
+def test_columns_are_known_in_capitals_too(names: tuple[str, str]) -> None:
+    frame, found = read_pairs(io.StringIO("\t".join(names) + "\nHaus\thouse\n"))
+    assert found == names[::-1]
+    assert frame.loc[2, names[1]] == "house"
+
+
+def test_columns_named_by_their_places_are_found_in_other_files(folder: Path) -> None:
+    lines = [f"{i}\tHaus {i}\thouse {i}\t-\n" for i in range(8)]
+    Path("train.tsv").write_text("".join(lines))
+    Path("test.tsv").write_text("".join(lines[:2]))
+    splits = pair_splits("train.tsv", text=2, target=1, test_path="test.tsv")
+    assert splits.test is not None
+    assert splits.test.targets == ["Haus 0", "Haus 1"]
+    assert judged_pairs("test.tsv", splits.train.encoding, labelled=False).sources == ["house 0", "house 1"]
+    Path("turned.tsv").write_text("".join(f"Haus {i}\thouse {i}\n" for i in range(8)))
+    encoding = pair_splits("turned.tsv", text=1, target=0).train.encoding
+    assert judged_pairs("turned.tsv", encoding, labelled=False).sources[:2] == ["house 0", "house 1"]
+    Path("alone.tsv").write_text("house 5\nhouse 6\n")
+    assert judged_pairs("alone.tsv", encoding, labelled=False).sources == ["house 5", "house 6"]
+
+
 def test_all_pairs_of_a_source_are_in_one_split() -> None:
     alike = "".join(f"word {i}\tWort {i}\nWORD  {i}\tVokabel {i}\n" for i in range(50))
     with collecting() as said:
@@ -260,6 +282,9 @@ def test_files_for_each_split(folder: Path) -> None:
     assert both.test.targets == ["test eins", "Nummer 3"]
     assert both.validation.encoding is both.train.encoding
     assert "1 of the 2 pairs of the test split has a source that train has too: no test of new ones (line 2)." in said
+    assert (
+        "1 of the 2 pairs of the test split has a source that validation has too: no test of new ones (line 2)." in said
+    )
     one = pair_splits("train.en", "train.de", test_path="test.en")
     assert [len(part) for part in (one.train, one.validation, one.test)] == [16, 4, 2]
     only = pair_splits("a.tsv", validation_path="a.tsv")
@@ -333,6 +358,17 @@ def test_a_pronouncing_dictionary() -> None:
     assert judged_pairs(io.StringIO("dog D AO1 G\n"), bare.encoding).targets == ["D AO G"]
     with pytest.raises(DataError, match="line 8, has no sounds behind 'dog'"):
         read(CMUDICT + "dog\n" + CMUDICT * 9)
+
+
+def test_only_stress_makes_two_pairs_one() -> None:
+    twice = CMUDICT.replace("'em  AH0 M", "'em  AH0 M\n'em  AH0 M\n'em  AH1 M\n'em  AH1 M")
+    with collecting() as said:
+        bare = pair_splits(io.StringIO(twice), stress=False, **WHOLE).train
+    assert [source for source in bare.sources if source == "'em"] == ["'em"] * 2
+    assert "3 pairs left out that differ from another in stress alone." in said  # and those of "cat"
+    again = "".join(f"word {i // 2}\tS AH T\n" for i in range(20))
+    with pytest.raises(RecipeError, match="stress=False takes the digits of stress from sounds, and 'target' has none"):
+        pair_splits(io.StringIO(again), stress=False)
 
 
 def test_sniffing(folder: Path) -> None:

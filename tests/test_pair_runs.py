@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 import thalweg
 from thalweg.cli import main
@@ -14,6 +15,8 @@ from thalweg.core.errors import DataError, RecipeError
 from thalweg.data import PairSource
 from thalweg.nn import RecurrentSeq2Seq, Transformer
 from thalweg.recipes.data_kinds import pairs as kind
+from thalweg.recipes.data_kinds.kind import Outputs
+from thalweg.recipes.data_kinds.pairs import Pairs
 from thalweg.recipes.decoded import Decoding
 from thalweg.recipes.predict import judge_file, translate
 
@@ -64,6 +67,23 @@ def test_from_pairs_to_texts(
     assert pd.read_csv("out.csv").columns.tolist() == ["source", "prediction", "score"]
     assert main(["evaluate", "last", "pairs.tsv", "--fail-if", "accuracy<0"]) == 0
     assert main(["report", "last"]) == 0
+
+
+def test_a_source_counts_once_however_many_targets_it_has(trained: Path) -> None:
+    run = thalweg.load_run(trained)
+    kind, encoding = Pairs(), run.preprocessing
+    outputs = Outputs(run.model, torch.device("cpu"))
+    one, other = thalweg.predict(run, ["abca", "cabc"])["prediction"]
+
+    def scores(rows: list[tuple[str, str]]) -> dict[str, tuple[float, float, float]]:
+        frame = pd.DataFrame(rows, columns=["source", "target"])
+        return kind.judge(PairSource.of(frame, encoding), outputs).scores()
+
+    alone = [("abca", f"{one}x"), ("cabc", other)]
+    assert scores(alone)["exact_match"][0] == 0.5
+    several = scores([alone[0], ("abca", f"{one}xx"), ("abca", f"{one}xxx"), alone[1]])
+    assert several == scores(alone)  # and so are the intervals, which are over sources
+    assert scores([*alone, ("abca", one)])["exact_match"][0] == 1
 
 
 def test_in_python(trained: Path) -> None:

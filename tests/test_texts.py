@@ -55,6 +55,14 @@ def test_one_text_has_no_spread_and_none_no_score() -> None:
     assert np.isnan(chrf([], []).value)
 
 
+def test_a_resample_without_any_match_has_a_score_too() -> None:
+    texts, references = ["xy", "cd", ""], [["ab"], ["cd"], [""]]
+    for score, theirs in ((bleu, sacrebleu.corpus_bleu), (chrf, sacrebleu.corpus_chrf)):
+        found = score(texts, references)
+        assert found.value == pytest.approx(theirs(texts, [[one for (one,) in references]]).score)
+        assert 0 <= found.low <= found.value <= found.high <= 100
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(RecipeError, match="there are 1 for 2 outputs"):
         exact(["a", "b"], [["a"]])

@@ -37,6 +37,8 @@ def choose_columns(columns: Sequence[str], text: Any, target: Any, file: str, pr
     ('src', 'tgt')
     >>> choose_columns(["en", "de", "licence"], 0, "de", "pairs.tsv")
     ('en', 'de')
+    >>> choose_columns(["Target", "Source"], None, None, "pairs.tsv")
+    ('Source', 'Target')
 
     Raises `DataError` for names that are no column, and where it is not clear.
     """
@@ -45,9 +47,10 @@ def choose_columns(columns: Sequence[str], text: Any, target: Any, file: str, pr
     if source is not None and source == goal:
         raise DataError(f"Column '{source}' of {file} cannot be the source and the target. Name another for one.")
     if source is None and goal is None:
+        own = {column.lower(): column for column in reversed(columns)} | {column: column for column in columns}
         for names in ((prefer,) if prefer else ()) + KNOWN:
-            if set(names) <= set(columns):
-                return names
+            if set(names) <= set(own):
+                return own[names[0]], own[names[1]]
     if len(columns) == 2:
         first, last = columns
         source = source or (last if goal == first else first)
@@ -69,6 +72,15 @@ def is_header(first: Sequence[str], prefer: Names | None = None) -> bool:
     cells = [cell.strip().lower() for cell in first]
     languages = sum(cell in LANGUAGES for cell in cells) >= 2 and len(set(cells)) == len(cells)
     return languages or any(set(names) <= {*cells, *first} for names in ((prefer,) if prefer else ()) + KNOWN)
+
+
+def unnamed(count: int) -> list[str]:
+    """What columns are called where no first line names them.
+
+    >>> unnamed(2), unnamed(3)
+    (['source', 'target'], ['c0', 'c1', 'c2'])
+    """
+    return list(SIDES) if count == len(SIDES) else [f"c{i}" for i in range(count)]
 
 
 def say_header(file: str, names: Sequence[str]) -> None:

@@ -61,19 +61,24 @@ def announce_pairs(frame: pd.DataFrame, schema: PairSchema) -> None:
 def announce_splits(splits: Sequence[PairSource | None], given: bool) -> None:
     """Say what each split holds, which sources are in two of them, and what a model does not see."""
     notice(f"Split{'' if given else ' by source'}: {'; '.join(map(_part, PARTS, splits))}.")
-    train = splits[0]
-    for name, split in zip(PARTS, splits, strict=True):
+    for i, (name, split) in enumerate(zip(PARTS, splits, strict=True)):
         if split is None:
             continue
-        if split is not train and train is not None:
-            known = np.isin(_groups(split), _groups(train))
-            if count := int(known.sum()):
-                notice(
-                    f"{count:,} of the {counted(len(split), 'pair')} of the {name} split "
-                    f"{'has' if count == 1 else 'have'} a source that train has too: no test of new ones "
-                    f"({where(split.rows.index, known, 3)})."
-                )
+        for other, earlier in zip(PARTS[:i], splits[:i], strict=True):
+            if earlier is not None:
+                _say_known(split, name, earlier, other)
         _announce(split, name)
+
+
+def _say_known(split: PairSource, name: str, earlier: PairSource, other: str) -> None:
+    """Say how many pairs of a split have a source that an earlier one has too."""
+    known = np.isin(_groups(split), _groups(earlier))
+    if count := int(known.sum()):
+        notice(
+            f"{count:,} of the {counted(len(split), 'pair')} of the {name} split "
+            f"{'has' if count == 1 else 'have'} a source that {other} has too: no test of new ones "
+            f"({where(split.rows.index, known, 3)})."
+        )
 
 
 def _part(name: str, split: PairSource | None) -> str:

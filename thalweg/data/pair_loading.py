@@ -21,7 +21,7 @@ from thalweg.data.pair_reading import is_file, partner, read_pairs
 from thalweg.data.pair_schema import PairSchema, both, check_missing
 from thalweg.data.pair_source import PairSource
 from thalweg.data.places import where
-from thalweg.data.pronunciations import without_stress
+from thalweg.data.pronunciations import has_stress, without_stress
 from thalweg.data.source_reading import read_sources
 
 
@@ -71,12 +71,11 @@ def pair_splits(
     check_missing(missing)
     frame, names = read_pairs(source, target, text=text, header=header)
     if not stress:
-        whole = frame
-        frame = without_stress(frame, names)
-        if frame[names[1]].tolist() == whole[names[1]].tolist():
+        if not has_stress(frame[names[1]]):
             raise RecipeError(
                 f"stress=False takes the digits of stress from sounds, and '{names[1]}' has none. Leave it out."
             )
+        frame = without_stress(frame, names)
     frame = _complete(frame, names, missing)
     units = choose_units(frame, names, shared or copying) if unit is None else both("unit", unit)
     sized: dict[str, Any] = {

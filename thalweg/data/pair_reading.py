@@ -16,7 +16,7 @@ from thalweg.core.notices import notice
 from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells, as_texts
 from thalweg.data.opening import as_text, decoded, open_bytes
-from thalweg.data.pair_columns import SIDES, Names, choose_columns, is_header, say_header
+from thalweg.data.pair_columns import SIDES, Names, choose_columns, is_header, say_header, unnamed
 from thalweg.data.pair_lines import (
     NEEDED,
     SHOWN,
@@ -199,7 +199,7 @@ def _separated(
             )
         names = first
     else:
-        names = list(SIDES) if len(first) == 2 else [f"c{i}" for i in range(len(first))]
+        names = unnamed(len(first))
     sides = _sides(name, names, records, text, target, header, prefer)
     return _without_empty(frame_of_cells(name, names, records, skipped=header), sides, name), sides
 
@@ -207,7 +207,8 @@ def _separated(
 def _sides(
     name: str, names: list[str], records: Records, text: Any, target: Any, header: bool, prefer: Names | None
 ) -> Names:
-    if len(names) > 2 and not header and (text is None or target is None):
+    like = prefer is not None and set(prefer) <= set(names)
+    if len(names) > 2 and not header and not like and (text is None or target is None):
         shown = records.delimiter.join(records.rows[0])[:SHOWN]
         raise DataError(
             f"{name}, line {records.lines[0]}, has {len(names)} cells, and a pair has two: {shown!r}. Name the columns "

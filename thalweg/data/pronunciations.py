@@ -7,8 +7,10 @@ a comment. The sounds are those of ARPAbet, and the digit behind a vowel is its 
 """
 
 import re
+from collections.abc import Iterable
 from itertools import islice
 
+import numpy as np
 import pandas as pd
 
 from thalweg.core.errors import DataError
@@ -71,17 +73,35 @@ def read_pronunciations(name: str, text: str) -> pd.DataFrame:
 def without_stress(frame: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
     """Pairs whose targets are sounds, without their stress; those that differed in stress alone are one, which is said.
 
+    A pair that occurs twice as it is stays twice.
+
     >>> frame = pd.DataFrame({"word": ["a", "a", "a"], "sounds": ["AH0", "AH1", "EY1"]})
     >>> without_stress(frame, ("word", "sounds"))["sounds"].tolist()
     ['AH', 'EY']
     """
     bare = frame.copy()
     bare[names[1]] = [None if cell is None else STRESS.sub("", cell) for cell in frame[names[1]]]
-    again = bare.duplicated(list(names)).to_numpy()
+    distinct = ~frame.duplicated(list(names)).to_numpy()
+    other = bare[distinct].duplicated(list(names)).to_numpy()
+    gone = set(_pairs(frame[distinct][other], names))
+    again = np.array([pair in gone for pair in _pairs(frame, names)], dtype=bool)
     if again.any():
         differ = "differs" if again.sum() == 1 else "differ"
         notice(f"{counted(int(again.sum()), 'pair')} left out that {differ} from another in stress alone.")
     return bare[~again]
+
+
+def has_stress(sounds: Iterable[str | None]) -> bool:
+    """Whether any of these has a digit of stress.
+
+    >>> has_stress(["K AE T", None]), has_stress(["K AE1 T"])
+    (False, True)
+    """
+    return any(cell is not None and STRESS.search(cell) for cell in sounds)
+
+
+def _pairs(frame: pd.DataFrame, names: tuple[str, str]) -> list[tuple[str, str]]:
+    return list(zip(frame[names[0]], frame[names[1]], strict=True))
 
 
 def _entry(line: str) -> str:

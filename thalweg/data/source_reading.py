@@ -8,6 +8,7 @@ import pandas as pd
 from thalweg.core.errors import DataError, did_you_mean
 from thalweg.data.cells import as_cells, as_texts
 from thalweg.data.opening import decoded, open_bytes
+from thalweg.data.pair_columns import unnamed
 from thalweg.data.pair_lines import (
     cells_in,
     check_there,
@@ -73,11 +74,13 @@ def _of_list(texts: list[Any], column: str) -> pd.DataFrame:
 
 
 def _of_cells(name: str, written: str, column: str) -> pd.DataFrame:
-    """A table with a header that names the column, or without one and the sources first."""
+    """A table whose first line names the column, or without one: as it stood in such a table of pairs, else first."""
     records = cells_in(name, written)
     first = [cell.strip() for cell in records.rows[0]]
     header = column in first
-    names = first if header else [column, *(f"c{i}" for i in range(1, len(first)))]
+    names = first if header else unnamed(len(first))
+    if column not in names:
+        names[0] = column
     return frame_of_cells(name, names, records, skipped=header)
 
 

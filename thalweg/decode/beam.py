@@ -287,7 +287,7 @@ def _done(front: Front, chosen: Chosen, finished: Finished, plan: Plan, time: in
 
 
 def _unfinished(example: int, record: Record, plan: Plan) -> list[Place]:
-    """What an example that finished nothing had last, ranked as if it ended there."""
+    """What an example that finished nothing had last, ranked as if it ended there, and without coverage."""
     nodes = record.last_open(example)[: plan.nbest]
     if not len(nodes):
         return [Place(Hypothesis((), 0.0, 0.0, finished=False), -1)]

@@ -21,6 +21,8 @@ class Candidates(NamedTuple):
     tokens: Int[Tensor, "example beam candidate"]
     states: Int[Tensor, "example beam candidate phrase"] | None = None
     """Of the required phrases, after this token."""
+    sure: Bool[Tensor, "example beam candidate"] | None = None
+    """Whether there is room for all that is required, whatever else the candidate holds."""
 
 
 def with_required(
@@ -49,9 +51,13 @@ def held_to(
     tokens = candidates.tokens.flatten(1)
     after = required.after(states.repeat_interleave(count, 1), tokens)
     room = torch.where(tokens == END, 0, (rules.longest - time - 1)[:, None])
-    late = (required.missing(after) > room).view(examples, beams, count)
+    shape = (examples, beams, count)
+    late = (required.missing(after) > room).view(shape)
     return Candidates(
-        candidates.totals.masked_fill(late, -torch.inf), candidates.tokens, after.view(examples, beams, count, -1)
+        candidates.totals.masked_fill(late, -torch.inf),
+        candidates.tokens,
+        after.view(*shape, -1),
+        (required.enough(after) <= room).view(shape),
     )
 
 
@@ -75,11 +81,12 @@ def choose(
         if parts and diversity:
             used = torch.cat([torch.where(part.totals > -torch.inf, part.tokens, -1) for part in parts], 1)
             keys = totals - diversity * (tokens[:, :, None] == used[:, None]).sum(2)
-        if candidates.states is None or required is None:
+        if candidates.states is None or candidates.sure is None or required is None:
             order = largest(keys, share)[1]
         else:
             after = candidates.states[:, first : first + share].flatten(1, 2)
-            order = _by_banks(keys, required, required.banks(after), share)
+            sure = candidates.sure[:, first : first + share].flatten(1)
+            order = _by_banks(keys, required, required.banks(after), sure, share)
             states.append(after.gather(1, order[:, :, None].expand(-1, -1, after.shape[2])))
         parts.append(Chosen(totals.gather(1, order), order // count + first, tokens.gather(1, order)))
     if len(parts) == 1:
@@ -88,10 +95,22 @@ def choose(
 
 
 def _by_banks(
-    keys: Float[Tensor, "example candidate"], required: Required, banks: Int[Tensor, "example candidate"], share: int
+    keys: Float[Tensor, "example candidate"],
+    required: Required,
+    banks: Int[Tensor, "example candidate"],
+    sure: Bool[Tensor, "example candidate"],
+    share: int,
 ) -> Int[Tensor, "example rank"]:
-    """The best, where each bank has a share of the places; what a bank leaves free goes to the best of all."""
+    """The best, where each bank has a share of the places; what a bank leaves free goes to the best of all.
+
+    Where phrases share tokens, what is missing is only known to lie between two bounds, and what looks as if there were
+    room may have none. So the best that surely has some comes first: a beam of any width ends with all that is required
+    if `longest` has room for the phrases side by side.
+    """
     order = keys.argsort(stable=True, dim=1, descending=True)
-    sure = required.shared(keys.gather(1, order), banks.gather(1, order), share)
-    kept = sure.int().argsort(stable=True, dim=1, descending=True)[:, :share].sort(1).values
+    sorted_keys, sure = keys.gather(1, order), sure.gather(1, order)
+    placed = required.shared(sorted_keys, banks.gather(1, order), share).int()
+    sure &= (sorted_keys > -torch.inf) & ~required.apart[:, None]
+    placed += 2 * (sure & (sure.cumsum(1) == 1))
+    kept = placed.argsort(stable=True, dim=1, descending=True)[:, :share].sort(1).values
     return order.gather(1, kept)

@@ -42,8 +42,9 @@ class Place(NamedTuple):
 def handed_out(finished: Finished, record: Record, nbest: int) -> list[list[Place]]:
     """The `nbest` of each example, the best first, no two of the same tokens.
 
-    Each group has an equal share of them, so that `nbest=groups` gives the best of each; what a group lacks, the others
-    give. An example that finished nothing gives what was open last.
+    Each group has an equal share of them, so that `nbest=groups` gives the best of each; what the division leaves over
+    comes from the groups whose next is best, and what a group lacks, from the others. An example that finished nothing
+    gives what was open last.
     """
     groups = finished.scores.shape[1]
     scores, totals, nodes = (part.flatten(1).tolist() for part in finished)
@@ -62,20 +63,21 @@ def handed_out(finished: Finished, record: Record, nbest: int) -> list[list[Plac
 
 
 def _dealt(ranked: list[list[Place]], nbest: int) -> list[Place]:
-    share = -(-nbest // len(ranked))
+    """The whole shares, then what each group has next, the best first, then the best of all that is left."""
     taken: dict[tuple[int, ...], Place] = {}
-    rest: list[Place] = []
-    for places in ranked:
-        before = len(taken)
+
+    def take(places: list[Place], most: int) -> None:
         for place in places:
-            if len(taken) - before < share:
-                taken.setdefault(place.hypothesis.tokens, place)
-            else:
-                rest.append(place)
-    for place in sorted(rest, key=_rank):
-        if len(taken) < nbest:
-            taken.setdefault(place.hypothesis.tokens, place)
-    return sorted(taken.values(), key=_rank)[:nbest]
+            if most and place.hypothesis.tokens not in taken:
+                taken[place.hypothesis.tokens] = place
+                most -= 1
+
+    for places in ranked:
+        take(places, nbest // len(ranked))
+    following = [[place for place in places if place.hypothesis.tokens not in taken] for places in ranked]
+    take(sorted((places[0] for places in following if places), key=_rank), nbest - len(taken))
+    take(sorted((place for places in following for place in places), key=_rank), nbest - len(taken))
+    return sorted(taken.values(), key=_rank)
 
 
 def _rank(place: Place) -> float:

@@ -98,6 +98,17 @@ class Required:
         lacking = self.sizes[:, None] - states
         return torch.where(self.apart[:, None], lacking.sum(2), lacking.amax(2))
 
+    def enough(self, states: Int[Tensor, "example candidate phrase"]) -> Int[Tensor, "example candidate"]:
+        """A number of tokens that is enough to have all: to go on with the phrase that is furthest, then the others.
+
+        >>> required = Required.of([(4, 5), (5, 4)], 1, Rules.of(1, torch.device("cpu")))
+        >>> required.enough(torch.tensor([[[1, 0]]])), required.missing(torch.tensor([[[1, 0]]]))
+        (tensor([[3]]), tensor([[2]]))
+        """
+        sizes = self.sizes[:, None].expand_as(states)
+        lacking = states < sizes
+        return torch.where(lacking, sizes, 0).sum(2) - torch.where(lacking, states, 0).amax(2)
+
     def shared(
         self,
         keys: Float[Tensor, "example candidate"],

@@ -143,7 +143,13 @@ def chrf(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> CorpusS
     """
     from sacrebleu.metrics import CHRF
 
-    return _corpus_score(CHRF(), outputs, references)
+    class Floating(CHRF):
+        """Scores of one type: that of a resample without any match is no float32, as others are, and has no mean."""
+
+        def _compute_f_score(self, statistics: Any) -> float:
+            return float(super()._compute_f_score(statistics))
+
+    return _corpus_score(Floating(), outputs, references)
 
 
 def _corpus_score(metric: Any, outputs: Sequence[str], references: Sequence[Sequence[str]]) -> CorpusScore:

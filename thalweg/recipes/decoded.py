@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,8 +16,8 @@ from thalweg.data import PairSource
 from thalweg.data.places import where
 from thalweg.decode import Hypothesis, beam_search, greedy
 
-AT_ONCE, POSITIONS = 64, 2**13
-"""Sources in a batch, and the positions that it may have."""
+AT_ONCE, POSITIONS = 128, 2**13
+"""The sources and the positions of a source that a batch may have."""
 MOST_READ = 2000
 """Tokens of a source that are read to be decoded: more take minutes, and are no sentence."""
 PER_UNIT, BESIDE = 2, 20
@@ -59,7 +60,10 @@ class Output(NamedTuple):
 def decoded(
     model: nn.Module, source: PairSource, decoding: Decoding | None = None, device: torch.device | None = None
 ) -> list[list[Output]]:
-    """For each source its `nbest` outputs, the best first.
+    """For each source its `nbest` outputs, the best first; fewer where it has no more.
+
+    With copying the scores of a batch have a place for what any of its sources adds to the vocabulary; an output that
+    holds what another source added is no output of this one, and left out.
 
     Raises `RecipeError` for a model that cannot be decoded from.
     """
@@ -69,14 +73,20 @@ def decoded(
     for places, inputs in _batches(source):
         there = inputs if device is None else to_device(inputs, device)
         for place, hypotheses in zip(places.tolist(), _searched(model, there, decoding), strict=True):
+            known = source.known(place)
             found[place] = [
-                Output(source.text(each.tokens, place), each.score, each.log_likelihood) for each in hypotheses
+                Output(source.text(each.tokens, place), each.score, each.log_likelihood)
+                for each in hypotheses
+                if max(each.tokens, default=0) < known
             ]
     return found
 
 
 def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
-    """Places and inputs, of which no more than `MOST_READ` positions: attention grows with their square."""
+    """The places and inputs of each batch, the longest sources first: each batch begins with its own longest.
+
+    No more than `MOST_READ` positions are read: attention grows with their square.
+    """
     lengths = source.lengths[:, 0]
     if (long := lengths > MOST_READ).any():
         have = "source has" if long.sum() == 1 else "sources have"
@@ -84,10 +94,14 @@ def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
             f"{long.sum():,} {have} more than {MOST_READ:,} tokens ({where(source.rows.index, long, 3)}), up to "
             f"{lengths.max():,}: what stands behind these is not read. Divide it at its sentences."
         )
-    for places in source.batched(AT_ONCE).budgeted(POSITIONS).ordered(0, None):
+    order, start = np.argsort(-lengths, kind="stable"), 0
+    while start < len(order):
+        longest = min(MOST_READ, max(1, int(lengths[order[start]])))
+        places = torch.from_numpy(order[start : start + min(AT_ONCE, max(1, POSITIONS // longest))])
         inputs = source.inputs(places)
         read = {name: each[:, :MOST_READ] for name, each in inputs.items() if name != "lengths"}
         yield places, read | {"lengths": inputs["lengths"].clamp(max=MOST_READ)}
+        start += len(places)
 
 
 def _searched(model: nn.Module, inputs: Any, decoding: Decoding) -> list[list[Hypothesis]]:

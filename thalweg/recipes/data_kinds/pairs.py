@@ -190,10 +190,17 @@ class Translated(Concluded):
         return [formed(several[0].text) for several in self.texts], [[formed(text) for text in own] for own in wanted]
 
     @cached_property
+    def counted(self) -> tuple[list[str], list[list[str]]]:
+        """The same of each source once, however many targets it has: its pairs share one output."""
+        places = _distinct(self.source.sources)
+        outputs, wanted = self.compared
+        return [outputs[place] for place in places], [wanted[place] for place in places]
+
+    @cached_property
     def corpus(self) -> dict[str, CorpusScore]:
         """BLEU, where targets are words, and chrF."""
         measures = {"bleu": bleu, "chrf": chrf} if self.unit == "words" else {"chrf": chrf}
-        return {name: measure(*self.compared) for name, measure in measures.items()}
+        return {name: measure(*self.counted) for name, measure in measures.items()}
 
     @property
     def unit(self) -> str:
@@ -202,8 +209,8 @@ class Translated(Concluded):
 
     def scores(self) -> dict[str, Score]:
         """The share that is exactly right, the edit rate and scores of all texts, against every known target."""
-        right = exact(*self.compared)
-        found = [_edit_rate(*self.compared, self.unit), *(score[:3] for score in self.corpus.values())]
+        right = exact(*self.counted)
+        found = [_edit_rate(*self.counted, self.unit), *(score[:3] for score in self.corpus.values())]
         names = EDITS[self.unit == "words"]
         return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(names, found, strict=True))}
 
@@ -241,6 +248,14 @@ def _means_a_file(target: Any, path: Path) -> bool:
         return False
     first = beginning(path)
     return first is not None and target not in first
+
+
+def _distinct(sources: Sequence[str]) -> list[int]:
+    """The place at which each source stands first."""
+    first: dict[str, int] = {}
+    for place, source in enumerate(sources):
+        first.setdefault(source, place)
+    return list(first.values())
 
 
 def _in_words(encoding: PairEncoding) -> bool:
