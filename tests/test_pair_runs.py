@@ -108,7 +108,7 @@ def test_an_rnn_reads_pairs_too_and_copies(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "width", "dropout", "rate"), [([], 96, 0.4, 3e-3), (["model.kind=transformer"], 128, 0.2, 1e-3)]
+    ("said", "width", "dropout", "rate"), [([], 96, 0.3, 3e-3), (["model.kind=transformer"], 128, 0.2, 1e-3)]
 )
 def test_few_pairs_are_for_a_recurrent_network_and_each_kind_has_its_own_numbers(
     folder: Path, said: list[str], width: int, dropout: float, rate: float

@@ -39,7 +39,7 @@ def name_folds(
 
     >>> (train, test), *others = name_folds("ru", False, 3, 0, "scripts")
     >>> len(others), len(train) + len(test), set(train.sources) & set(test.sources)
-    (2, 125, set())
+    (2, 165, set())
     """
     frame = names_frame(locale, categories)
     whole = PairSource.unfitted(frame, PairSchema(("en", locale), copying=copying), tokens=TOKENS)

@@ -41,9 +41,9 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     RECURRENT: {"width": 128, "depth": 1, "dropout": 0.1},
     TRANSFORMER: {"width": 128, "depth": 3, "heads": 4, "dropout": 0.2},
 }
-FOR_FEW: Mapping[str, Mapping[str, Any]] = {RECURRENT: {"width": 96, "dropout": 0.4}}
+FOR_FEW: Mapping[str, Mapping[str, Any]] = {RECURRENT: {"width": 96, "dropout": 0.3}}
 RATES = {RECURRENT: 3e-3, TRANSFORMER: 1e-3}
-UPDATES = {RECURRENT: 2000, TRANSFORMER: 3000}
+UPDATES = {RECURRENT: 2500, TRANSFORMER: 3000}
 """So many updates at least, in 10 to 200 epochs."""
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 200
 
