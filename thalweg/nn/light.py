@@ -26,7 +26,7 @@ Vectors = Float[Tensor, "*batch inputs"]
 Outputs = Float[Tensor, "*batch outputs"]
 Function = Callable[[Tensor], Tensor]
 INT8_PRODUCT: Any = torch.ops.quantized.linear_dynamic.default
-LARGE = 2**18
+LARGE = 2**20
 """Weights of so many numbers are worth a transposed copy."""
 
 
