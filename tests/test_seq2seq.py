@@ -29,6 +29,7 @@ from thalweg.core.tokens import END, PADDING, START, UNKNOWN
 from thalweg.loss import Tagging
 from thalweg.nn import MultiHeadAttention, lighter, rnn_seq2seq, transformer
 from thalweg.nn.copying import copies_of, mixture
+from thalweg.nn.light import LARGE, for_many_steps
 
 
 def copies(name: str) -> bool:
@@ -452,6 +453,22 @@ def test_knobs_out_of_range(knobs: dict[str, Any], words: str) -> None:
 def test_other_knobs_out_of_range(factory: Callable[..., nn.Module], knobs: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         factory(**({"outputs": 13, "vocabulary": 9} | knobs))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_for_many_steps_are_the_same_layers(bias: bool) -> None:
+    """Small or large, in whole or in part; one that is hooked is still called."""
+    torch.manual_seed(0)
+    for outputs in (6, 2**17):
+        layer, x = nn.Linear(8, outputs, bias=bias), torch.randn(3, 8)
+        assert (8 * outputs >= LARGE) == (outputs > 6)
+        with torch.no_grad():
+            torch.testing.assert_close(for_many_steps(layer)(x), layer(x))
+            torch.testing.assert_close(for_many_steps(layer, 2, 5)(x), layer(x)[:, 2:5])
+    called = []
+    layer.register_forward_hook(lambda *_: called.append(1))
+    for_many_steps(layer)(x)
+    assert called
 
 
 def test_a_lighter_copy_knows_its_numbers() -> None:

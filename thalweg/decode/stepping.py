@@ -13,6 +13,8 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.nest import count_examples, describe, leaves
 
 MOST_NAMED = 5
+LOWEST, HIGHEST = -10.0, 60.0
+"""Where the largest score of a row is between these, exponentials of the scores are summed as they are."""
 
 
 def read_inputs(model: Any, inputs: Any) -> tuple[int, torch.device]:
@@ -123,18 +125,20 @@ def normalizers(
 ) -> Float[Tensor, " row"]:
     r"""$\log \sum_v e^{s_v}$ of each row, to be taken off any score that a log-probability is wanted of.
 
-    By $m + \log \sum_v e^{s_v - m}$ with the row's largest score $m$, that of the `likeliest` token; 0 for a row of
-    minus infinities, whose scores then stay what they are. NaN where a score is NaN or plus infinity. `out` is memory
-    of the scores' shape. `torch.sum` adds by halves; the sum within `torch.softmax` is quicker by a seventh, but errs
-    by 2e-6 where a vocabulary is large.
+    By $m + \log \sum_v e^{s_v - m}$ with the row's largest score, that of the `likeliest` token, as $m$, or 0 where
+    that is between -10 and 60: nothing overflows then, and a pass over all scores is saved where it is so in all rows.
+    0 for a row of minus infinities, whose scores then stay what they are. NaN where a score is NaN or plus infinity.
+    `out` is memory of the scores' shape. `torch.sum` adds by halves; the sum within `torch.softmax` is quicker by a
+    seventh, but errs by 2e-6 where a vocabulary is large.
 
     >>> normalizers(torch.zeros(1, 4), torch.tensor([0])).exp()
     tensor([4.], dtype=torch.float64)
     """
     highest = scores.gather(1, likeliest[:, None]).detach()
     empty = highest == -torch.inf
-    reference = torch.where(empty, 0.0, highest)
-    sums = torch.sub(scores, reference, out=out).exp_().sum(1).to(exact(scores.device))
+    reference = torch.where(empty | ((highest > LOWEST) & (highest < HIGHEST)), 0.0, highest)
+    powers = torch.sub(scores, reference, out=out).exp_() if bool(reference.any()) else torch.exp(scores, out=out)
+    sums = powers.sum(1).to(exact(scores.device))
     return torch.where(empty[:, 0], 0.0, sums.log() + reference[:, 0])
 
 

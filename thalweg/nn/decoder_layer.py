@@ -4,9 +4,9 @@ r"""A layer of the Transformer's decoder: attention to what was put out so far, 
 
 (Vaswani et al., "Attention Is All You Need", 2017, section 3.1.) As there, with `order="post"`, each of the three is
 $x := \mathrm{norm}(x + F(x))$; with `order="pre"` it is $x := x + F(\mathrm{norm}(x))$. In training all positions go
-through at once. In decoding they come one by one, for several beams of an example side by side, and `step` computes
-what is new alone: keys and values of earlier positions are in the cache, those of the input were made once, for all
-steps and all beams.
+through at once. In decoding they come one by one, for several beams of an example side by side, and a step computes
+what is new alone (`thalweg.nn.decoder_step`): keys and values of earlier positions are in the cache, those of the input
+were made once, for all steps and all beams.
 """
 
 import math
@@ -17,18 +17,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from thalweg.nn.attend import attend, weights_of
+from thalweg.nn.attend import weights_of
 from thalweg.nn.attention import MultiHeadAttention
-from thalweg.nn.decoding_cache import Cache
 from thalweg.nn.encoder import feed_forward_of
 from thalweg.nn.knobs import check_choice
 from thalweg.nn.masks import padding_mask, present
-from thalweg.nn.positions import angles, turned
 from thalweg.nn.sequence_norm import SEQUENCE_NORMS, SequenceNorm
 
 Stream = Float[Tensor, "batch length width"]
 Source = Float[Tensor, "batch source width"]
-Beams = Float[Tensor, "batch beam width"]
 
 
 class Memory(NamedTuple):
@@ -127,15 +124,6 @@ class DecoderLayer(nn.Module):
         output: Tensor = self.cross.attention(x, lengths, memory=memory, memory_lengths=memory_lengths)
         return output
 
-    def step(self, x: Beams, cache: Cache, index: int, memory: Memory, asked: list[Tensor]) -> Beams:
-        """The stream of one more position of each beam after this layer, number `index` of the decoder.
-
-        What the memory was asked, the queries, is added to `asked`.
-        """
-        x = self._around(self.first_norm, x, None, lambda z: self._look_back(z, cache, index))
-        x = self._around(self.second_norm, x, None, lambda z: self._look_across(z, memory, index, asked))
-        return self._around(self.third_norm, x, None, self.feed_forward)
-
     def _around(
         self, norm: SequenceNorm, x: Tensor, there: Tensor | None, function: Callable[[Tensor], Tensor]
     ) -> Tensor:
@@ -144,25 +132,3 @@ class DecoderLayer(nn.Module):
             return x + self.dropout(function(norm(x, there)))
         output: Tensor = norm(x + self.dropout(function(x)), there)
         return output
-
-    def _look_back(self, x: Tensor, cache: Cache, index: int) -> Tensor:
-        attention = self.attention
-        query, keys, values = attention.projected(x)
-        if attention.positions == "rotary":
-            angle = angles(1, query.shape[3], query, cache.taken)
-            query, keys = turned(query, angle), turned(keys, angle)
-        keys, values = cache.added(index, keys, values)
-        bias = cache.mask()
-        if attention.relative is not None:
-            distances = attention.relative(1, cache.taken + 1, cache.taken).repeat_interleave(cache.beams, 3)
-            bias = distances if bias is None else bias + distances
-        dropout = attention.dropout if self.training else 0.0
-        return attention.joined(attend(query, keys, values, bias=bias, dropout=dropout))
-
-    def _look_across(self, x: Tensor, memory: Memory, index: int, asked: list[Tensor]) -> Tensor:
-        keys, values = memory.layers[index]
-        asked.append(self.cross.queries(x))
-        dropout = self.cross.dropout if self.training else 0.0
-        found = attend(asked[-1], keys, values, bias=memory.bias, dropout=dropout)
-        output = self.cross.joined(found)
-        return output if memory.blind is None else output.masked_fill(memory.blind, 0.0)

@@ -10,6 +10,7 @@ it is slower than float32. What it costs in quality has to be measured on the tr
 import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,10 @@ from thalweg.nn.knobs import check_choice
 
 Vectors = Float[Tensor, "*batch inputs"]
 Outputs = Float[Tensor, "*batch outputs"]
+Function = Callable[[Tensor], Tensor]
+INT8_PRODUCT: Any = torch.ops.quantized.linear_dynamic.default
+LARGE = 2**20
+"""Weights of so many numbers are worth a transposed copy."""
 
 
 class Int8Linear(nn.Module):
@@ -52,13 +57,16 @@ class Int8Linear(nn.Module):
 
     def part(self, x: Vectors, start: int, end: int) -> Outputs:
         """The outputs `start` to `end` alone."""
-        if (start, end) not in self.packed:
-            self.packed[start, end] = self._pack(start, end)
-        output: Tensor = torch.ops.quantized.linear_dynamic(x, self.packed[start, end], True)
+        output: Tensor = INT8_PRODUCT(x, self.packed_part(start, end), True)
         return output
 
+    def packed_part(self, start: int, end: int) -> Any:
+        """The weights of the outputs `start` to `end` as the product's kernel wants them."""
+        if (start, end) not in self.packed:
+            self.packed[start, end] = self._pack(start, end)
+        return self.packed[start, end]
+
     def _pack(self, start: int, end: int) -> Any:
-        """The weights as the product's kernel wants them."""
         weight, scale, bias = self.weight[start:end], self.scale[start:end], self.bias
         zeros = torch.zeros_like(scale, dtype=torch.int64)
         with (
@@ -147,19 +155,39 @@ def part(layer: nn.Module, x: Vectors, start: int, end: int) -> Outputs:
     return output
 
 
-def for_many_steps(layer: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The layer as a function that is called many times: a large matrix with few rows is quicker transposed on a CPU.
+def is_plain(module: nn.Module) -> bool:
+    """Whether a call of the module is one of its `forward` alone: nothing is hooked to it.
 
-    It keeps the weights that the layer has now, `(batch, length, inputs) -> (batch, length, outputs)`.
+    >>> is_plain(nn.Linear(3, 5))
+    True
+    """
+    return not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
-    >>> layer, x = nn.Linear(3, 5), torch.randn(2, 7, 3)
+
+def for_many_steps(layer: nn.Module, start: int = 0, end: int | None = None) -> Function:
+    """The layer, or its outputs `start` to `end`, as a function of `(row, inputs)` that is called many times.
+
+    Plain linear layers become the product itself, with the weights that the layer has now: a step of decoding makes few
+    long products, and most of its time would go by on the way to them. A large matrix with few rows is quicker
+    transposed on a CPU. Anything else, such as a layer with hooks, stays what it is.
+
+    >>> layer, x = nn.Linear(3, 5), torch.randn(7, 3)
     >>> with torch.no_grad():
     ...     bool(torch.allclose(for_many_steps(layer)(x), layer(x), atol=1e-6))
     True
     """
-    if type(layer) is not nn.Linear or layer.weight.device.type != "cpu":
-        return layer
-    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-        return layer
-    weight, bias = layer.weight.t().contiguous(), layer.bias
-    return lambda stream: torch.addmm(bias, stream.flatten(0, 1), weight).unflatten(0, stream.shape[:2])
+    if isinstance(layer, nn.ReLU) and is_plain(layer):
+        return torch.relu
+    if not is_plain(layer) or not isinstance(layer, nn.Linear | Int8Linear | BFloat16Linear):
+        return layer if end is None else partial(part, layer, start=start, end=end)
+    if isinstance(layer, Int8Linear):
+        packed = layer.packed_part(start, layer.out_features if end is None else end)
+        return lambda rows: INT8_PRODUCT(rows, packed, True)
+    if type(layer) is not nn.Linear:
+        return layer.forward if end is None else partial(part, layer, start=start, end=end)
+    weight, bias = layer.weight[start:end], None if layer.bias is None else layer.bias[start:end]
+    exact = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or weight.device.type != "cpu"
+    if exact or bias is None or weight.numel() < LARGE:
+        return partial(F.linear, weight=weight, bias=bias)
+    turned = weight.t().contiguous()
+    return lambda rows: torch.addmm(bias, rows, turned)

@@ -10,7 +10,7 @@ gives the scores of the next token, with the keys and values of earlier steps ke
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,11 +24,12 @@ from thalweg.core.tokens import UNKNOWN
 from thalweg.nn.attention import check_heads
 from thalweg.nn.copying import Copies, Pointer, check_copies, copies_of, mixture, with_a_place
 from thalweg.nn.decoder_layer import DecoderLayer, Memory
+from thalweg.nn.decoder_step import LayerStep, Placed, norm_of_rows
 from thalweg.nn.decoding_cache import Cache
 from thalweg.nn.embedding import TokenEmbedding, VectorEmbedding
 from thalweg.nn.encoder import Encoder, EncoderLayer
 from thalweg.nn.knobs import check_choice, check_count
-from thalweg.nn.light import for_many_steps
+from thalweg.nn.light import Function, for_many_steps
 from thalweg.nn.masks import lengths_of, padding_mask, present
 from thalweg.nn.positions import ADDED, ATTENDED, LearnedPositions, SinusoidalPositions
 from thalweg.nn.sequence_norm import SEQUENCE_NORMS, SequenceNorm
@@ -45,13 +46,22 @@ class Pointed(NamedTuple):
     copies: Copies
 
 
+class Steps(NamedTuple):
+    """What all steps have in common: positions, layers, and how their stream becomes scores."""
+
+    placed: Placed
+    layers: list[LayerStep]
+    norm: Function | None
+    scores: Function
+
+
 class Decoding(NamedTuple):
-    """The state of a Transformer: what it read, what it put out, how a stream becomes scores, and its last queries."""
+    """The state of a Transformer: what it read, what it put out, how it makes steps, and its last queries."""
 
     memory: Memory
     cache: Cache
     pointed: Pointed | None
-    scores: Callable[[Tensor], Tensor]
+    steps: Steps
     asked: Tensor | None = None
 
 
@@ -116,19 +126,23 @@ class Transformer(nn.Module):
         memory, lengths, pointed = self._read(source, lengths, copies)
         kept = Memory.of(memory, lengths, [layer.cross for layer in self.layers])
         cache = Cache.empty(kept.layers[0][0][:, :, :0], len(self.layers))
-        return Decoding(kept, cache, pointed, for_many_steps(self.output))
+        norm = None if self.norm is None else norm_of_rows(self.norm)
+        layers = [LayerStep(layer) for layer in self.layers]
+        return Decoding(kept, cache, pointed, Steps(Placed(self.positions), layers, norm, for_many_steps(self.output)))
 
     @no_type_check
     def step(self, state: Decoding, tokens: Int[Tensor, " row"]) -> tuple[Float[Tensor, "row tokens"], Decoding]:
         """The scores of what comes after one more token of each row, and the state after it."""
-        cache = state.cache.opened()
-        embedded = stream = self._embedded(tokens[:, None], cache.taken).unflatten(0, (-1, cache.beams))[:, :, 0]
-        asked: list[Tensor] = []
-        for index, layer in enumerate(self.layers):
-            stream = layer.step(stream, cache, index, state.memory, asked)
-        stream = stream if self.norm is None else self.norm(stream)
-        scores = self._scored(state.scores(stream), stream, embedded, state.pointed)
-        return scores.flatten(0, 1), state._replace(cache=cache._replace(taken=cache.taken + 1), asked=asked[-1])
+        cache, steps = state.cache.opened(), state.steps
+        embedded = rows = self.dropout(steps.placed(self._vectors(tokens[:, None])[:, 0], cache.taken))
+        for index, layer in enumerate(steps.layers):
+            rows, asked = layer(rows, cache, index, state.memory)
+        rows = rows if steps.norm is None else steps.norm(rows)
+        scores = steps.scores(rows)
+        if state.pointed is not None:
+            of_beams = [part.unflatten(0, (-1, cache.beams)) for part in (scores, rows, embedded)]
+            scores = self._scored(of_beams[0], of_beams[1], of_beams[2], state.pointed).flatten(0, 1)
+        return scores, state._replace(cache=cache._replace(taken=cache.taken + 1), asked=asked)
 
     def attended(self, state: Decoding) -> tuple[Float[Tensor, "row source"], Bool[Tensor, "row source"]]:
         """What the last step looked at in the source, the mean of the last layer's heads, and what is no padding."""
@@ -194,11 +208,15 @@ class Transformer(nn.Module):
         known = copies_of(copies, self.embedding.table.num_embeddings, tuple(memory.shape[:2]))
         return memory, lengths, Pointed(memory, self.pointer.keys(memory), mask, known)
 
-    def _embedded(self, tokens: Any, first: int = 0) -> Tensor:
+    def _vectors(self, tokens: Any) -> Tensor:
         if self.pointer is not None:
             tokens = tokens.masked_fill(tokens >= self.embedding.table.num_embeddings, UNKNOWN)
-        vectors = self.embedding(tokens)
-        output: Tensor = self.dropout(vectors if self.positions is None else self.positions(vectors, first))
+        output: Tensor = self.embedding(tokens)
+        return output
+
+    def _embedded(self, tokens: Any) -> Tensor:
+        vectors = self._vectors(tokens)
+        output: Tensor = self.dropout(vectors if self.positions is None else self.positions(vectors))
         return output
 
     def _decoded(self, stream: Tensor, prefix: Tensor, memory: Tensor, lengths: Tensor | None) -> Tensor:
