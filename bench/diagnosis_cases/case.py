@@ -8,6 +8,7 @@ import ast
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from textwrap import dedent
 from types import CodeType
@@ -129,7 +130,7 @@ def sources(made: Any, seen: set[int] | None = None) -> set[str]:
     if id(made) in seen or not getattr(made, "__module__", "").startswith("diagnosis_cases."):
         return set()
     seen.add(id(made))
-    found = {_program(inspect.getsource(made))}
+    found = {_program(_source(made))}
     functions = [made] if inspect.isfunction(made) else [f for f in vars(made).values() if inspect.isfunction(f)]
     for base in getattr(made, "__bases__", ()):
         found |= sources(base, seen)
@@ -149,6 +150,12 @@ def _named(function: Any) -> list[tuple[str, Any]]:
     return [(name, space[name]) for name in sorted(names) for space in (known, *near) if name in space]
 
 
+@cache
+def _source(made: Any) -> str:
+    return inspect.getsource(made)
+
+
+@cache
 def _program(text: str) -> str:
     """What a text does: its tree, without layout, comments and docstrings."""
     tree = ast.parse(dedent(text))

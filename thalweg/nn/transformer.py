@@ -270,8 +270,9 @@ def transformer(
     >>> x = {"source": torch.tensor([[4, 5, 6], [6, 0, 0]]), "lengths": torch.tensor([3, 1])}
     >>> copies = torch.tensor([[4, 9, 6], [9, 0, 0]])  # one unit of each is not among the target's tokens
     >>> model = transformer(9, vocabulary=7, width=16, positions="rotary", copying=True)
-    >>> model(**x, copies=copies, prefix=torch.tensor([[2, 9, 8], [2, 0, 0]])).exp().sum(-1)[0]
-    tensor([1.0000, 1.0000, 1.0000], grad_fn=...)
+    >>> scores = model(**x, copies=copies, prefix=torch.tensor([[2, 9, 8], [2, 0, 0]]))
+    >>> scores.shape, bool((scores.exp().sum(-1) - 1).abs().max() < 1e-5)
+    (torch.Size([2, 3, 10]), True)
     """
     check_count("transformer", "depth", depth)
     for knob, value, options in (
