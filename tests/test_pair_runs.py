@@ -65,7 +65,12 @@ def test_from_pairs_to_texts(
     assert alone == [line.split("\t")[1] for line in lines[::2]]  # whatever stands in the same batch
     assert main(["predict", "last", "new.txt", "-o", "out.csv"]) == 0
     assert pd.read_csv("out.csv").columns.tolist() == ["source", "prediction", "score"]
-    assert main(["evaluate", "last", "pairs.tsv", "--fail-if", "accuracy<0"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "last", "pairs.tsv", "--json", "--fail-if", "character_error>100"]) == 0
+    judged = json.loads(capsys.readouterr().out)["metrics"]
+    assert set(judged) == set(scores["test"])
+    assert 0 <= judged["exact_match"]["low"] <= judged["exact_match"]["high"] <= 1
+    assert judged["character_error"]["value"] > 0
     assert main(["report", "last"]) == 0
 
 
@@ -217,3 +222,18 @@ def test_what_cannot_be_trained_on_is_said_before(folder: Path) -> None:
     with pytest.raises(DataError, match=long):
         thalweg.load("pairs.tsv")
     assert thalweg.load("pairs.tsv", data={"longest": 50}).data.train is not None
+
+
+def test_columns_that_are_called_by_languages_are_pairs_whatever_they_hold(folder: Path) -> None:
+    Path("few.tsv").write_text("en\tde\n" + "".join(f"{word}\t{word}{word}\n" for word in "abcdefgh") * 8)
+    for given in ({}, {"target": "en"}):
+        assert isinstance(thalweg.load("few.tsv", data=given, assignments=SMALL).data.train, PairSource)
+    Path("few.csv").write_text("text,target\n" + "dog,Hund\ncat,Katze\n" * 30)  # two labels
+    assert not isinstance(thalweg.load("few.csv", data={"target": "target"}).data.train, PairSource)
+
+
+def test_predict_asks_for_a_run() -> None:
+    with pytest.raises(
+        RecipeError, match=r"predict was given str, but it asks a Run. Load .*thalweg.load_run\(folder\)"
+    ):
+        thalweg.predict("runs/last", ["a text"])

@@ -33,9 +33,10 @@ from thalweg.core.errors import ThalwegError, WriteError
 
 HELP = """Train a network, find out what holds it back, and cure it.
 
-A SUBJECT is built-in data (digits, iris, wine, breast_cancer, diabetes), a data file (houses.csv --target price), a
-folder of images with a folder for each class, a recipe (recipe.toml, recipe.py), a case (case:too-small), or a run. A
-RUN is a run's id or the beginning of it, its name, its folder or a file in it (its report), or `last`.
+A SUBJECT is built-in data (digits, iris, wine, breast_cancer, diabetes, karate, names:de), a data file (houses.csv
+--target price), a file of pairs of texts, a folder of images with a folder for each class, a recipe (recipe.toml,
+recipe.py), a case (case:too-small), or a run. A RUN is a run's id or the beginning of it, its name, its folder or a
+file in it (its report), or `last`.
 
 Results go to stdout, progress and notices to stderr. Exit codes: 0 fine, 1 the run failed, 2 wrong usage or recipe,
 3 a --fail-if holds, 130 or 143 interrupted.

@@ -40,14 +40,14 @@ def evaluate(
     from thalweg.cli.show import scores_table, wide_console
     from thalweg.core.files import plain
     from thalweg.recipes import load_run
-    from thalweg.recipes.conclusion import quantities
+    from thalweg.recipes.conclusion import added_names, quantities
     from thalweg.recipes.predict import judge_file
 
     check_conditions(fail_if)
     path = find_run(run, out)
     loaded = load_run(path)
     assert loaded.recipe is not None
-    check_conditions(fail_if, quantities(loaded.recipe))
+    check_conditions(fail_if, (*quantities(loaded.recipe), *added_names(loaded.preprocessing)))
     with decoding_shown(quiet=False):
         scores = judge_file(loaded, file, device)
     if json_:

@@ -36,7 +36,8 @@ def predict(
 ) -> int:
     """Predict the rows of a file, images, words, recordings or nodes; the result is CSV: own columns, then prediction.
 
-    Of words with tags it is the file itself with other tags, where --output ends in .conllu or .conll.
+    Of words with tags it is the file itself with other tags, where --output ends in .conllu or .conll; of pairs a line
+    for each source, or a table where --output ends in .csv or .tsv.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def predict(
     file
         A table with the columns that the run was trained on; - reads it from stdin. Of a run on images: a folder, an
         image, a table of paths, an array in a file. On recordings a folder or one of them, on words with tags a file of
-        words, on a graph a folder with nodes and edges: a row for each node.
+        words, on a graph a folder with nodes and edges: a row for each node; on pairs a file with a source a line.
     output
         A file to write instead of stdout.
     proba

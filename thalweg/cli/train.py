@@ -17,8 +17,8 @@ def train(subject: str, /, *, options: TrainingOptions | None = None) -> int:
     Parameters
     ----------
     subject
-        Built-in data (digits, karate), a data file, a folder of images, recordings or a graph, a recipe (recipe.toml,
-        recipe.py), a case, or a run.
+        Built-in data (digits, karate, names:de), a data file, a file of pairs (with data.target=FILE where the targets
+        have their own), a folder of images, recordings or a graph, a recipe (recipe.toml, recipe.py), a case, or a run.
     options
         How it is trained, and what is said of it.
     """

@@ -16,6 +16,7 @@ from thalweg.data.conll import holds_conll
 from thalweg.data.conll_loading import ENDINGS as CONLL
 from thalweg.data.graphs import graph_files
 from thalweg.data.image_sniffing import SNIFFED
+from thalweg.data.pair_columns import LANGUAGES
 from thalweg.data.pair_reading import is_file, read_pairs
 from thalweg.data.reading import read_table
 from thalweg.data.targets import MOST_INTEGER_CLASSES
@@ -71,8 +72,8 @@ def holds_recordings(path: Path, header: bool = True) -> bool:
 def holds_pairs(path: Path, target: Any = None, text: Any = None, header: bool | None = None) -> bool:
     """Whether a path holds pairs of texts: JSONL, a dictionary, a file whose targets have their own, or two columns.
 
-    Columns are pairs where both hold mostly different texts, and, where the target is named, more of them than a class
-    has labels. The first lines decide it.
+    Columns are pairs where both are called by languages, or hold mostly different texts, and, where the target is
+    named, more of them than a class has labels. The first lines decide it.
 
     >>> holds_pairs(Path("pairs.jsonl")), holds_pairs(Path("missing.tsv"))
     (True, False)
@@ -90,6 +91,8 @@ def holds_pairs(path: Path, target: Any = None, text: Any = None, header: bool |
     columns = parse(frame, list(names)).values()
     if any(column.numeric for column in columns):
         return False
+    if {name.strip().lower() for name in names} <= LANGUAGES:
+        return True
     counts = [(len(distinct(column.cells)), int((~column.missing).sum())) for column in columns]
     few = target is not None and counts[1][0] <= MOST_INTEGER_CLASSES
     return not few and all(different > MOSTLY_DIFFERENT * held for different, held in counts)

@@ -56,10 +56,14 @@ def scored_names(recipe: Recipe) -> list[str]:
     """The names that `Conclusion.flat` will have, before anything is trained."""
     splits = [split for split in SPLITS if getattr(recipe.data, split) is not None]
     told = [f"{split}.{name}" for split in splits for name in quantities(recipe)]
-    encoding = getattr(plain_of(loaded(recipe.data.train)), "encoding", None)
-    kind = kind_reading(encoding)
-    more = () if kind is None else kind.score_names(encoding)
+    more = added_names(getattr(plain_of(loaded(recipe.data.train)), "encoding", None))
     return told + [f"{split}.{name}" for split in splits if split != "train" for name in more]
+
+
+def added_names(encoding: Any) -> tuple[str, ...]:
+    """The scores that data of this encoding have beside the loss and the metrics."""
+    kind = kind_reading(encoding)
+    return () if kind is None else kind.score_names(encoding)
 
 
 def conclude(run: Run, device: str = "auto") -> Conclusion:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.core.device import resolve_device
+from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.files import damaged, read_object
 from thalweg.core.finite import all_finite
@@ -27,6 +28,7 @@ MANY = 1024
 """Lines of a list that are decoded together."""
 
 
+@no_type_check
 def predict(
     run: Run,
     table: Any,
@@ -55,8 +57,13 @@ def predict(
     ['setosa', 'setosa', 'setosa']
 
     Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column,
-    `RecipeError` for probabilities of numbers.
+    `RecipeError` for probabilities of numbers and what is no run.
     """
+    if not isinstance(run, Run):
+        raise RecipeError(
+            f"predict was given {type(run).__name__}, but it asks a Run. Load the one that a folder holds: "
+            "thalweg.load_run(folder)."
+        )
     kind, encoding = _kind_of(run)
     check_weights(run)
     if (proba or calibrated) and not kind.has_probabilities(encoding):
@@ -125,13 +132,14 @@ def writer_of(run: Run, rows: Any, output: Path | None, proba: bool) -> "Callabl
 
 
 def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
-    """The run's scores on a file that holds the target too.
+    """The run's scores on a file that holds the target too: the loss, the metrics, and what its kind of data adds.
 
     Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column.
     """
     kind, encoding = _kind_of(run)
     check_weights(run)
-    return evaluate(run, kind.judged(file, encoding), device=device)
+    source = kind.judged(file, encoding)
+    return evaluate(run, source, device=device) | kind.judge(source, outputs_on(run, resolve_device(device))).scores()
 
 
 def check_weights(run: Run) -> None:
