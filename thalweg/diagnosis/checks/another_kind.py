@@ -104,7 +104,7 @@ def other_kind_of_numbers(train: Rows, judged: Rows) -> list[Flaw]:
         return []
     x, y, other, theirs = read
     deviation = np.maximum(y.std(0), 1e-12)
-    learner = fitted(x, y)
+    learner = fitted(train, x, y)
     here = errors_of(out_of_fold(train, x, y), y, deviation)
     there = errors_of(learner.predict(other), theirs, deviation)
     apart = there.mean() - here.mean()
@@ -133,9 +133,11 @@ def numbers_of(train: Rows, judged: Rows) -> tuple[np.ndarray, np.ndarray, np.nd
     return x, y, other[:MOST], theirs[:MOST]
 
 
-def fitted(x: np.ndarray, y: np.ndarray) -> Any:
-    """Trees fitted to these numbers."""
-    return _trees().fit(x, _targets(y))
+def fitted(rows: Rows, x: np.ndarray, y: np.ndarray) -> Any:
+    """Trees fitted to these numbers of a split."""
+    if rows not in FITTED:
+        FITTED[rows] = _trees().fit(x, _targets(y))
+    return FITTED[rows]
 
 
 def _trees() -> Any:
@@ -149,7 +151,8 @@ def _targets(y: np.ndarray) -> np.ndarray:
 
 
 SAID: WeakKeyDictionary[Rows, np.ndarray] = WeakKeyDictionary()
-"""What trees say of the examples of a split out of fold: more than one check asks for it."""
+FITTED: WeakKeyDictionary[Rows, Any] = WeakKeyDictionary()
+"""What trees say of the examples of a split out of fold, and trees fitted to it: more than one check asks for them."""
 
 
 def out_of_fold(rows: Rows, x: np.ndarray, y: np.ndarray) -> np.ndarray:

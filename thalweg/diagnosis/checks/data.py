@@ -129,10 +129,10 @@ def _checks(
     yield partial(input_scale, recipe, train, rows)
     yield partial(target_scale, recipe, train, rows)
     yield partial(destroyed_signal, train, rows)
-    yield from (partial(check, rows, *_named(judged)) for check in (label_leak, gone_at_test))
+    validation_rows, test_rows = _named(judged)
+    yield from (partial(check, rows, validation_rows, test_rows) for check in (label_leak, gone_at_test))
     yield partial(far_targets, rows)
     yield from (partial(other_kind_of_numbers, rows, other) for other in judged)
-    validation_rows, test_rows = _named(judged)
     if validation_rows is not None:
         yield partial(train_tells_less_of_numbers, rows, validation_rows)
         yield partial(odd_train_of_numbers, rows, validation_rows, test_rows)

@@ -55,7 +55,7 @@ def odd_train_of_numbers(train: Rows, judged: Rows, test: Rows | None = None) ->
         return []
     x, y, other, theirs = read
     deviation = np.maximum(theirs.std(0), 1e-12)
-    learner, back = fitted(other, theirs), fitted(x, y)
+    learner, back = fitted(judged, other, theirs), fitted(train, x, y)
     said, own_said = learner.predict(x), out_of_fold(judged, other, theirs)
     wrong, asked = errors_of(own_said, theirs, deviation), errors_of(said, y, deviation)
     constant = errors_of(np.broadcast_to(np.median(theirs, 0), theirs.shape), theirs, deviation)

@@ -68,7 +68,7 @@ class Opinions:
         return np.asarray(self.learner.predict(features(rows)))
 
 
-def opinions(rows: Rows, seed: int = 0) -> Opinions | None:
+def opinions(rows: Rows) -> Opinions | None:
     """What learners say of the labels of a split; None where they cannot read it.
 
     >>> from thalweg.core.arrays import ArraySource
@@ -79,11 +79,11 @@ def opinions(rows: Rows, seed: int = 0) -> Opinions | None:
     1.0
     """
     if rows not in KEPT:
-        KEPT[rows] = _opinions(rows, seed)
+        KEPT[rows] = _opinions(rows)
     return KEPT[rows]
 
 
-def _opinions(rows: Rows, seed: int) -> Opinions | None:
+def _opinions(rows: Rows) -> Opinions | None:
     if rows.x is None or not rows.classes:
         return None
     chosen = np.flatnonzero(rows.y >= 0)
@@ -98,7 +98,7 @@ def _opinions(rows: Rows, seed: int) -> Opinions | None:
         return None
     inputs = Inputs(x, rows.shape if rows.image else (x.shape[1],))
     linear = f"{PATCHES} and logistic regression" if rows.image else "logistic regression"
-    said = {name: _said(name, inputs, y, seed) for name in ("trees", linear, "nearest neighbours")}
+    said = {name: _said(name, inputs, y) for name in ("trees", linear, "nearest neighbours")}
     heard = {name: shares for name, shares in said.items() if shares is not None}
     if not heard:
         return None
@@ -109,12 +109,12 @@ def _opinions(rows: Rows, seed: int) -> Opinions | None:
     return Opinions(x, y, chosen, names, shares, voices, inputs.shape, heard[voices[0]].argmax(1))
 
 
-def _said(name: str, inputs: Inputs, y: np.ndarray, seed: int) -> np.ndarray | None:
+def _said(name: str, inputs: Inputs, y: np.ndarray) -> np.ndarray | None:
     if name == "trees":
         trees = _trees(inputs.rows, oob_score=True).fit(inputs.rows, y)
         shares = np.nan_to_num(trees.oob_decision_function_, nan=1 / len(trees.classes_))
         return 0.99 * shares + 0.01 / shares.shape[1]
-    logarithms = out_of_fold(classifiers(inputs)[name], inputs.read_by(name), torch.from_numpy(y), seed)
+    logarithms = out_of_fold(classifiers(inputs)[name], inputs.read_by(name), torch.from_numpy(y), seed=0)
     if logarithms is None or logarithms.shape[1] != y.max() + 1:
         return None
     shares = logarithms.double().exp().numpy()
