@@ -126,7 +126,8 @@ def test_the_tree_has_what_the_search_kept_and_the_next_ones(kept: dict[str, Any
         checked += 1
     assert checked
     first = tree["outputs"][0]
-    assert "".join(one for one in paths[tuple(first["end"])] if one != "END") == first["text"]  # type: ignore[index]
+    number, place = first["end"]
+    assert "".join(one for one in paths[number, place] if one != "END") == first["text"]
 
 
 class Plain(nn.Module):
@@ -149,11 +150,12 @@ class Plain(nn.Module):
 def test_a_model_that_does_not_say_where_it_looks_has_a_tree_alone(looks: Looks) -> None:
     frame = pd.DataFrame({"source": ["ab", "ba", "b"], "target": ["xyx", "yx", ""]})
     source = thalweg.data.PairSource.unfitted(frame, thalweg.data.PairSchema()).fit([0, 1])
-    shown = decoding_shown(Plain(), source, ["xy", "yx", "x"], torch.device("cpu"), "characters")
+    compared = ["xy", "yx", "x"], source.formed_references()
+    shown = decoding_shown(Plain(), source, compared, torch.device("cpu"), "characters")
     assert shown["edits"] == [1, 0, 1]
     assert all(item["weights"] == [] for item in shown["attention"])
     assert len(shown["tree"]["levels"]) == 3
-    refused = decoding_shown(nn.Linear(2, 2), source, ["xy", "yx", "x"], torch.device("cpu"), "characters")
+    refused = decoding_shown(nn.Linear(2, 2), source, compared, torch.device("cpu"), "characters")
     assert set(refused) == {"unit", "edits", "worst"}
     assert refused["worst"][0]["reference"] == []
 

@@ -175,6 +175,10 @@ class PairSource:
             known.setdefault(group, []).append(target)
         return [list(dict.fromkeys([targets[place], *known[int(groups[place])]])) for place in places]
 
+    def formed_references(self) -> list[list[str]]:
+        """All targets that the source of each pair has, in the form that outputs have."""
+        return [[self.encoding.formed(text) for text in own] for own in self.references(range(len(self)))]
+
     def batched(self, size: int | None, merge_single: bool = False) -> Self:
         return self._alike(batch_size=size, merge_single=merge_single)
 

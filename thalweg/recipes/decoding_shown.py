@@ -29,13 +29,18 @@ TRIED = 8
 
 
 def decoding_shown(
-    model: nn.Module, source: PairSource, texts: Sequence[str], device: torch.device, unit: str
+    model: nn.Module,
+    source: PairSource,
+    compared: tuple[Sequence[str], Sequence[Sequence[str]]],
+    device: torch.device,
+    unit: str,
 ) -> dict[str, Any]:
     """The counts of edits, the worst examples, and of a few what the model looked at and how it searched.
 
-    `texts` are the outputs in the form of `encoding.formed`, one for each source; `unit` is what edits count.
+    `compared` are the output for each source and all its targets, in the form of `encoding.formed`; `unit` is what
+    edits count.
     """
-    references = [[source.encoding.formed(each) for each in own] for own in source.references(range(len(source)))]
+    texts, references = compared
     found = edits(texts, references, unit)
     shown: dict[str, Any] = {
         "unit": unit,

@@ -18,11 +18,19 @@ from thalweg.data.world_names import held_in_source
 from thalweg.study.arms import Progress, standing_in, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.picture import COLORS, panels
-from thalweg.study.spelling import CATEGORIES, mistakes, name_folds, outputs, over_sources, pair_recipe
+from thalweg.study.spelling import (
+    CATEGORIES,
+    COPYING,
+    GENERATING,
+    mistakes,
+    name_folds,
+    outputs,
+    over_sources,
+    pair_recipe,
+)
 from thalweg.study.verdict import Check, Study
 
 SEEDS = 5
-COPYING, GENERATING = "copying", "generating"
 SHARED, OTHER = ("de", "nl"), "ru"
 LOCALES = (*SHARED, OTHER)
 NONE_LOWER = 0.02

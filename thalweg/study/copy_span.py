@@ -22,11 +22,10 @@ from thalweg.study.arms import Progress, standing_in, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.interval import over_seeds
 from thalweg.study.picture import COLORS, panels
-from thalweg.study.spelling import mistakes, outputs, pair_recipe
+from thalweg.study.spelling import COPYING, GENERATING, mistakes, outputs, pair_recipe
 from thalweg.study.verdict import Check, Study
 
 SEEDS = 5
-COPYING, GENERATING = "copying", "generating"
 SEEN, NEW = "seen words", "new words"
 MARK = "*"
 LENGTHS, MARKED = (4, 9), 0.3

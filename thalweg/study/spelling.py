@@ -26,6 +26,7 @@ from thalweg.study.verdict import Check
 from thalweg.training import Recipe
 from thalweg.training.interval import draws_interval, resamples
 
+COPYING, GENERATING = "copying", "generating"
 DROPOUT, SMOOTHING, WARM_UP, CLIP = 0.1, 0.1, 0.1, 1.0
 TOKENS = 512
 CATEGORIES = "territories,languages,scripts"
@@ -75,9 +76,7 @@ def outputs(model: nn.Module, source: PairSource, beam: int = 1, length_penalty:
 
 def mistakes(texts: Sequence[str], source: PairSource, unit: str = "characters") -> Edits:
     """The edits between each output and the target of its source."""
-    formed = source.encoding.formed
-    wanted = [[formed(text) for text in several] for several in source.references(range(len(source)))]
-    return edits([formed(text) for text in texts], wanted, unit)
+    return edits([source.encoding.formed(text) for text in texts], source.formed_references(), unit)
 
 
 def over_sources(

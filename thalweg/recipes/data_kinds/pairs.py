@@ -186,8 +186,7 @@ class Translated(Concluded):
     def compared(self) -> tuple[list[str], list[list[str]]]:
         """The best output of each source and all targets that it has, both in the form of outputs."""
         formed = self.source.encoding.formed
-        wanted = self.source.references(range(len(self.source)))
-        return [formed(several[0].text) for several in self.texts], [[formed(text) for text in own] for own in wanted]
+        return [formed(several[0].text) for several in self.texts], self.source.formed_references()
 
     @cached_property
     def counted(self) -> tuple[list[str], list[list[str]]]:
@@ -215,7 +214,7 @@ class Translated(Concluded):
         return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(names, found, strict=True))}
 
     def shown(self) -> dict[str, Any]:
-        found = decoding_shown(self.outputs.model, self.source, self.compared[0], self.outputs.device, self.unit)
+        found = decoding_shown(self.outputs.model, self.source, self.compared, self.outputs.device, self.unit)
         return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | found
 
 
