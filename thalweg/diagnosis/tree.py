@@ -271,10 +271,10 @@ def _validation_loss(
     apart = ask_held_out(lab, floor) if made else None
     if apart is not None and apart.answer == "yes":
         return of_another_kind(finding, apart, mismatch)
-    other = ask_other_way(lab, floor) if lab.apart else None
+    asked = explain_gap(lab, floor, *above, alike=not unlike(finding))
+    other = ask_other_way(lab, floor) if lab.apart else None  # last: the other arms are the likelier to find something
     if other is not None and other.answer == "yes":
         return of_another_kind(finding, other, mismatch)
-    asked = explain_gap(lab, floor, *above, alike=not unlike(finding))
     experiments = (*(each for each in (apart, other) if each is not None), *asked.experiments)
     finding = finding.but(ranked=(asked.ranked,), experiments=experiments, mechanism=asked.ranked.sentence)
     return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)
