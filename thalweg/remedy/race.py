@@ -11,9 +11,12 @@ trains three times as long has three times the epochs in each rung, and a schedu
 **What is needed to tell.** A rung has some epochs and steps at least. What restrains a network shows only after it
 overfits: where such a candidate runs, a rung is no shorter than twice the recipe's best epoch, which is found first. A
 rung that would have to be longer than all epochs is one of all of them, and the last.
+
+**One seed is enough to order, and not to send away.** Where no candidate is ahead in the end, the recipe as it is may
+have had a lucky seed: it and those who would be proved run once more at another, and the means of both decide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil, isfinite, log2
 from time import monotonic
@@ -35,6 +38,8 @@ from thalweg.training.kept_runs import seconds_kept
 
 SEED = 500
 """The distance of a race's seed from the recipe's."""
+AGAIN = 50
+"""The distance of its second seed from its first: no race of a later round has it."""
 MOST = 8
 """So many candidates race at most."""
 PROVED = 2
@@ -51,17 +56,22 @@ Entry = tuple[float, int]
 
 @dataclass(frozen=True)
 class Rung:
-    """A share of the epochs, the loss of the recipe as it is, and of each candidate with a finite one, lowest first."""
+    """A share of the epochs, the loss of the recipe as it is, and of each candidate with a finite one, lowest first.
+
+    Of several seeds they are the means.
+    """
 
     share: float
     without: float
     losses: tuple[tuple[Remedy, float], ...]
+    seeds: int = 1
 
     @property
     def sentence(self) -> str:
         """The losses in a line."""
         rest = ", ".join(f"{remedy.name} {loss:.3g}" for remedy, loss in self.losses)
         after = "" if self.share == 1 else f"after {self.share:.3g} of the epochs, "
+        after += "" if self.seeds == 1 else f"on {self.seeds} seeds "
         return f"{after}as it is {self.without:.3g}; {rest or 'no candidate has a finite one'}"
 
 
@@ -112,14 +122,23 @@ class _Track:
 
     def rung(self, share: float, candidates: Sequence[Remedy]) -> Rung:
         """The losses of the candidates, and of the recipe as it is, after a share of their epochs."""
-        recipes = [at_share(self.treated(remedy), share) for remedy in candidates]
         known = self.known.get(share)
+        recipes = [at_share(self.treated(remedy), share) for remedy in candidates]
         runs = self.trained(recipes if known is not None else [at_share(self.own, share), *recipes])
-        first, others = (known, runs) if known is not None else (runs[0], runs[1:])
-        losses = [mean_of(self.lab.losses(run, self.split)) for run in others]
-        told = [(remedy, loss) for remedy, loss in zip(candidates, losses, strict=True) if isfinite(loss)]
-        without = mean_of(self.lab.losses(first, self.split))
-        return Rung(share, without, tuple(sorted(told, key=lambda pair: pair[1])))
+        without, *losses = self.judged(runs if known is None else [known, *runs])
+        return rung_of(share, without, zip(candidates, losses, strict=True))
+
+    def again(self, rung: Rung, keep: int) -> Rung:
+        """The first of a rung, and the recipe as it is, at another seed too: the means over both."""
+        first, seed = rung.losses[:keep], self.own.seed + AGAIN
+        recipes = [self.own, *(self.treated(remedy) for remedy, _ in first)]
+        without, *losses = self.judged(self.trained([at_share(one.but(seed=seed), rung.share) for one in recipes]))
+        means = [(remedy, (before + loss) / 2) for (remedy, before), loss in zip(first, losses, strict=True)]
+        return rung_of(rung.share, (rung.without + without) / 2, means, seeds=2)
+
+    def judged(self, runs: list[Run]) -> list[float]:
+        """The mean loss of each run where the race is judged."""
+        return [mean_of(self.lab.losses(run, self.split)) for run in runs]
 
     def treated(self, remedy: Remedy) -> Recipe:
         """The recipe with a remedy, at the race's seed: what is drawn by a seed in it is what a proof would try."""
@@ -175,8 +194,17 @@ def race(
         left = [remedy for remedy, _ in rungs[-1].losses][: max(keep, ceil(len(left) / 2))]
         if len(left) <= keep:
             break
+    if rungs[-1].losses and not any(loss < rungs[-1].without for _, loss in rungs[-1].losses):
+        progress(Stage("the first of them at another seed, for none is ahead"))
+        rungs.append(track.again(rungs[-1], keep))
     seconds = monotonic() - started + seconds_kept() - known
     return Race(tuple(rungs), Cost(track.runs, seconds, track.times), track.measure)
+
+
+def rung_of(share: float, without: float, losses: Iterable[tuple[Remedy, float]], seeds: int = 1) -> Rung:
+    """The rung with the candidates whose loss is finite, the lowest first."""
+    told = sorted(((remedy, loss) for remedy, loss in losses if isfinite(loss)), key=lambda pair: pair[1])
+    return Rung(share, without, tuple(told), seeds)
 
 
 def judged_as_one(recipe: Recipe, candidates: Sequence[Remedy]) -> Recipe | None:
@@ -230,12 +258,12 @@ def shares(candidates: int, keep: int, shortest: float = 0.0) -> list[float]:
 def price_of_race(candidates: Sequence[Entry], own: Entry, keep: int = PROVED) -> float:
     """What a race costs at most, with the prices and the epochs of the candidates and of the recipe as it is.
 
-    A share of the epochs is rounded up to whole ones, and so is its price.
+    A share of the epochs is rounded up to whole ones, and so is its price. A second seed is in it.
 
-    >>> price_of_race([(1.0, 100), (1.0, 100), (3.0, 300)], (1.0, 100))  # one rung, of all epochs
-    6.0
-    >>> price_of_race([(1.0, 3)] * 3, (1.0, 3)) == 4.0, price_of_race([(1.0, 5)] * 8, (1.0, 5)) > 9 * 0.25 + 5 * 0.5
-    (True, True)
+    >>> price_of_race([(1.0, 100), (1.0, 100), (3.0, 300)], (1.0, 100))  # one rung, of all epochs: 6, and 5 again
+    11.0
+    >>> price_of_race([(1.0, 3)] * 3, (1.0, 3)), price_of_race([(1.0, 5)] * 8, (1.0, 5)) > 9 * 0.25 + 8 * 0.5
+    (7.0, True)
     """
     rounds, dearest = len(shares(len(candidates), keep)), 0.0
     for first in range(rounds, -1, -1):
@@ -244,8 +272,9 @@ def price_of_race(candidates: Sequence[Entry], own: Entry, keep: int = PROVED) -
         for share in rungs:
             prices = sorted((_price_at(one, share) for one in candidates), reverse=True)
             total += _price_at(own, share) + sum(prices[:left])
+            again = _price_at(own, share) + sum(prices[:keep])
             left = max(keep, ceil(left / 2))
-        dearest = max(dearest, total)
+        dearest = max(dearest, total + again)
     return dearest
 
 
