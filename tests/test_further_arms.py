@@ -16,6 +16,7 @@ from thalweg.diagnosis.further_arms import (
     CLIPPED,
     MOMENTUM,
     NORMED,
+    REMEMBERING,
     RESERVE,
     SHALLOWER,
     WARMED,
@@ -25,7 +26,10 @@ from thalweg.diagnosis.further_arms import (
     further_arms,
     warmed_up,
 )  # fmt: skip
+from thalweg.diagnosis.growth import reinitialized
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
+from thalweg.diagnosis.remembering import remembering
+from thalweg.nn import mlp
 
 DRAWN = torch.Generator().manual_seed(0)
 X = torch.randn(40, 6, generator=DRAWN)
@@ -66,6 +70,65 @@ def test_a_shallow_one_only_about_what_its_run_shows() -> None:
     assert names(lab_of(shallow, optimizer=adam)) == [MOMENTUM]
     assert names(lab_of(shallow, optimizer=adam), adam_helped=True) == []
     assert names(lab_of(shallow, optimizer=partial(torch.optim.SGD, lr=1e9))) == [WARMED, WARMED_HIGHER]
+
+
+class Recurrent(nn.Module):
+    """The last state of a recurrent layer that begins with hardly any memory, over six steps."""
+
+    def __init__(self, kind: Any = nn.LSTM, width: int = 16, **settings: Any) -> None:
+        super().__init__()
+        self.layer, self.head = kind(1, width, batch_first=True, **settings), nn.Linear(width, 1)
+        nn.init.constant_(self.layer.weight_hh_l0, 1e-3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        read: torch.Tensor = self.head(self.layer(x[..., None])[0][:, -1])
+        return read
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_recurrent_network_is_asked_about_its_memory(kind: Any) -> None:
+    lab = lab_of(partial(Recurrent, kind))
+    assert names(lab, rate="learning rate x 10") == [f"{REMEMBERING}, learning rate x 10"]
+    changed = remembering(lab.recipe, first_batch(lab.train))
+    assert changed is not None
+    layer = changed.model().layer
+    gates = layer.weight_hh_l0.detach().split(16)
+    assert all(torch.allclose(gate @ gate.T, torch.eye(16), atol=1e-5) for gate in gates)
+    bias = dict(zip("ifgo" if kind is nn.LSTM else "rzn", layer.bias_ih_l0.detach().split(16), strict=False))
+    kept = bias["f" if kind is nn.LSTM else "z"] if kind is not nn.RNN else torch.zeros(1)
+    assert (kept >= 0).all()
+    assert (kept <= torch.tensor(5.0).log()).all()  # six steps
+    assert kind is nn.RNN or kept.max() > 1
+    assert kind is not nn.LSTM or torch.equal(bias["i"], -kept)
+    assert repr(changed.model).endswith("its recurrence begun to remember")
+
+
+def test_a_recurrence_of_rectified_units_begins_as_the_identity() -> None:
+    changed = remembering(
+        (lab := lab_of(partial(Recurrent, nn.RNN, nonlinearity="relu"))).recipe, first_batch(lab.train)
+    )
+    assert changed is not None
+    assert torch.equal(changed.model().layer.weight_hh_l0.detach(), torch.eye(16))
+
+
+def test_a_network_grown_by_its_width_alone_is_begun_anew_too() -> None:
+    """A layer more of its recurrence begins as torch does: the same size has to begin so too, before size is blamed."""
+    lab = lab_of(Recurrent)
+    anew = reinitialized(lab.recipe, first_batch(lab.train))
+    assert anew is not None
+    assert float(anew.model().layer.weight_hh_l0.detach().std()) > 0.1
+    both = lab_of(partial(mlp, 6, 1, width=8, depth=2)).recipe
+    assert reinitialized(both, first_batch(lab.train)) is None
+
+
+def test_what_follows_half_decades_has_the_best_of_their_rates() -> None:
+    lab = lab_of(shallow, budget=60.0, epochs=4, optimizer=partial(torch.optim.SGD, lr=0.04))
+    control = lab.arm(CONTROL, lab.recipe, [lab.recipe.seed], lab.train)
+    losses = {name: lab.arm(name, recipe, [0], lab.train).score.value for name, recipe in better_trained(lab, control)}
+    rates = [name for name in losses if name.startswith("learning rate x ")]
+    best = min(rates, key=losses.__getitem__)
+    assert best in ("learning rate x 3.16", "learning rate x 0.316", "learning rate x 31.6")  # no whole decade
+    assert f"trained 3 x as long, {best}" in losses
 
 
 def bursting(step: int, steps: int | None) -> float:

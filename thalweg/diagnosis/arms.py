@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import isclose, isfinite
+from math import inf, isclose, isfinite
 from typing import Any
 
 import torch
@@ -136,9 +136,9 @@ def _rates(recipe: Recipe) -> list[float]:
 def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]]:
     """The promising first: rates in decades while they help, half a decade, no schedule, Adam, longer, further arms."""
     seed = [lab.recipe.seed]
-    losses = {0: control.score.value}
+    losses: dict[float, float] = {0: control.score.value}
 
-    def at(decades: int | float) -> tuple[str, Recipe]:
+    def at(decades: float) -> tuple[str, Recipe]:
         factor = float(f"{10**decades:.3g}")
         return f"learning rate x {factor:g}", at_rate(lab.recipe, factor)
 
@@ -160,28 +160,48 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
             least = -HARDLY if stands and step > 0 else HARDLY  # what has hardly left its beginning gains in proportion
             if before - now < least * abs(now) if isfinite(now) else step > 0:  # a smaller rate may still be finite
                 break
-    best = min(losses, key=losses.__getitem__)
-    if isfinite(losses[0]) and losses[0] - losses[best] < HARDLY * abs(losses[0]):
-        best = 0
-    name, tuned = at(best) if best else ("", lab.recipe)
-    others = [at(best + 0.5), at(best - 0.5)]
+
+    def tuned_so_far() -> tuple[float, str, Recipe]:
+        best = min(losses, key=losses.__getitem__)
+        if isfinite(losses[0]) and losses[0] - losses[best] < HARDLY * abs(losses[0]):
+            best = 0
+        return best, *(at(best) if best else ("", lab.recipe))
+
+    best, name, tuned = tuned_so_far()
+    even = evened(tuned, lab.train)
+    if even is not None and lab.affords(even, seed, behind(EVENED, name)):
+        yield behind(EVENED, name), even
+    for half in (best + 0.5, best - 0.5):
+        if lab.affords(at(half)[1], seed, at(half)[0]):
+            yield at(half)
+            now = lab.arm(*at(half), seed, lab.train).score.value
+            losses[half] = now if isfinite(now) else inf
+    best, name, tuned = tuned_so_far()
+    others = list[tuple[str, Recipe]]()
     if tuned.schedule is not None:
-        others.append((", ".join(filter(None, (UNSCHEDULED, name))), tuned.but(schedule=None)))
+        others.append((behind(UNSCHEDULED, name), tuned.but(schedule=None)))
     if (anew := reinitialized(tuned, first_batch(lab.train))) is not None:
-        others.append((", ".join(filter(None, (ANEW, name))), anew))
-    if (even := evened(tuned, lab.train)) is not None:
-        others.insert(0, (", ".join(filter(None, (EVENED, name))), even))
-    if not any(is_usual_adam(at(decades)[1]) for decades in (*losses, best + 0.5, best - 0.5)):
+        others.append((behind(ANEW, name), anew))
+    if not any(is_usual_adam(at(decades)[1]) for decades in losses):
         others.append((ADAM, usual_adam(lab.recipe)))
-    others.append((", ".join(filter(None, (LONGER, name))), tuned.but(epochs=3 * lab.recipe.epochs)))
+    others.append((behind(LONGER, name), tuned.but(epochs=3 * lab.recipe.epochs)))
     for other, recipe in others:
         if lab.affords(recipe, seed, other):
             yield other, recipe
     adam = lab.kept.get((ADAM, seed[0]))
     helped = adam is not None and lab.arm(ADAM, usual_adam(lab.recipe), seed, lab.train).score.value < losses[best]
-    too_high = losses.get(best + 1, losses[best]) > losses[best]
+    too_high = any(loss > losses[best] for decades, loss in losses.items() if best < decades <= best + 1)
     tried = Tried(name, tuned, at(best + 0.5)[1], too_high, helped)
     yield from further_arms(lab, control, first_batch(lab.train), tried)
+
+
+def behind(change: str, rate: str) -> str:
+    """The name of a change at a rate that was found, which may be the recipe's own.
+
+    >>> behind("Adam", "learning rate x 10"), behind("Adam", "")
+    ('Adam, learning rate x 10', 'Adam')
+    """
+    return ", ".join(filter(None, (change, rate)))
 
 
 def is_usual_adam(recipe: Recipe) -> bool:

@@ -10,6 +10,7 @@ optimization. What speaks for each:
   (Goyal et al. 2017, Accurate, Large Minibatch SGD; Xiong et al. 2020, On Layer Normalization in the Transformer);
 - SGD with momentum: an optimizer with a rate for each weight, and Adam at its usual rate did not help;
 - weights for depth and activation, and batch norm: a deep network without norms;
+- a recurrence that begins with a long memory: recurrent layers, of which a bigger one begins with more;
 - a clipped gradient: one that is many times the median of those before it, at the ends of epochs.
 """
 
@@ -30,6 +31,7 @@ from thalweg.diagnosis.beginnings import batch_normed, initialized, is_deep
 from thalweg.diagnosis.finding import Arm
 from thalweg.diagnosis.growth import shallower
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory
+from thalweg.diagnosis.remembering import remembering
 from thalweg.training import Recipe
 from thalweg.training.factories import build_optimizer
 from thalweg.training.rate import Multiplied, as_rate
@@ -40,7 +42,8 @@ SHALLOWER = "half as deep"
 WARMED, WARMED_HIGHER = "a warm-up over the first tenth", "a warm-up, and learning rate x 3.16"
 MOMENTUM, CLIPPED = "SGD with momentum", "its gradient clipped at the median"
 BEGUN, NORMED = "weights drawn for depth and activation", "batch norm behind its hidden layers"
-FURTHER = (SHALLOWER, WARMED, WARMED_HIGHER, BEGUN, NORMED, MOMENTUM, CLIPPED)
+REMEMBERING = "a recurrence that begins with a long memory"
+FURTHER = (SHALLOWER, WARMED, WARMED_HIGHER, BEGUN, NORMED, REMEMBERING, MOMENTUM, CLIPPED)
 WARM = 0.1
 SPIKES, FEWEST_NORMS = 10.0, 3
 """Clipping is worth an arm where a gradient is so many times the median of those before it, at least so many."""
@@ -102,6 +105,8 @@ def _spoken_for(lab: Laboratory, control: Arm, batch: Nest, tried: Tried) -> Ite
         yield at_the_rate(BEGUN), begun
     if deep and (normed := batch_normed(tuned, batch)) is not None:
         yield at_the_rate(NORMED), normed
+    if (begun := remembering(tuned, batch)) is not None:
+        yield at_the_rate(REMEMBERING), begun
     if not tried.adam_helped and _adaptive(lab.recipe):
         yield MOMENTUM, lab.recipe.but(optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9))
     if (median := _median_with_spikes(lab)) is not None:

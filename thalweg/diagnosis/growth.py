@@ -87,11 +87,11 @@ def smaller_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]
 
 
 def reinitialized(recipe: Recipe, batch: Nest) -> Recipe | None:
-    """The recipe with new layers of the same sizes, initialized as torch does; None where its factory has knobs.
+    """The recipe with new layers of the same sizes, initialized as torch does; None where its factory has both knobs.
 
     A sibling grown layer by layer gets such layers too: without this arm a bad initialization would look like bias.
     """
-    if any(_by_knob(recipe.model, knob, lambda size: size) for knob in ("width", "depth")):
+    if all(_by_knob(recipe.model, knob, lambda size: size) for knob in ("width", "depth")):
         return None
     factory = begun_anew(recipe, batch)
     return None if factory is None else recipe.but(model=factory)

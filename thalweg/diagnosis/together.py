@@ -12,13 +12,14 @@ from thalweg.core.nest import Nest
 from thalweg.diagnosis.arms import ADAM, HARDLY, LONGER, at_rate, is_usual_adam, usual_adam
 from thalweg.diagnosis.beginnings import batch_normed, initialized
 from thalweg.diagnosis.finding import Arm
-from thalweg.diagnosis.further_arms import BEGUN, NORMED, warmed_up
+from thalweg.diagnosis.further_arms import BEGUN, NORMED, REMEMBERING, warmed_up
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
+from thalweg.diagnosis.remembering import remembering
 from thalweg.training import Recipe
 
 WITH = ", and "
 WARMED = "a warm-up"
-ALL = (BEGUN, NORMED, ADAM)
+ALL = (BEGUN, NORMED, REMEMBERING, ADAM)
 """What is done at once first, as far as a network lacks it."""
 PRICE = 10.0
 """At most so many trainings of the recipe: seven of its own length, and one of three times that."""
@@ -60,6 +61,7 @@ def _changes(batch: Nest) -> Iterator[tuple[str, Callable[[Recipe], Recipe | Non
     """The changes by name, the cheap and far-reaching first."""
     yield BEGUN, lambda recipe: initialized(recipe, batch)
     yield NORMED, lambda recipe: batch_normed(recipe, batch)
+    yield REMEMBERING, lambda recipe: remembering(recipe, batch)
     yield ADAM, lambda recipe: None if is_usual_adam(recipe) else usual_adam(recipe)
     yield WARMED, warmed_up
     yield "learning rate x 3.16", lambda recipe: at_rate(recipe, 3.16)
