@@ -1,9 +1,10 @@
 """Exchanges: one part of a program in another's place, so that what it costs is measured and not guessed at.
 
 Whatever is wrong inside of a part, and whether a check knows it or not, the program comes down to the floor with the
-usual part in its place, and does not with its own. Three parts can be exchanged from outside: the training loop, by the
+usual part in its place, and does not with its own. These parts can be exchanged from outside: the training loop, by the
 library's own; the loss, by the usual one for such targets, whose gradient is made as long, so that its direction alone
-is another; and the places where a model keeps gradients from passing, which let them through.
+is another; and the places where a model keeps gradients from passing, which let them through. What a model's own
+modules do in training alone can be left out (see `own_training`).
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from thalweg.core.arrays import are_classes
 from thalweg.core.description import describe_piece
-from thalweg.core.nest import to_device
+from thalweg.core.nest import Nest, to_device
 from thalweg.core.objective import PlainLoss, apply, as_objective, pair
 from thalweg.core.randomness import seed_everything, untouched
 from thalweg.diagnosis.cause import Cause
@@ -30,6 +31,7 @@ from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
 from thalweg.diagnosis.loop_steps import Difference, loop_differences
 from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.natural import are_shares, as_losses, recalibrated_errors
+from thalweg.diagnosis.own_training import AS_EVALUATED, as_evaluated
 from thalweg.training import Recipe
 from thalweg.training.values import each_alone
 
@@ -39,7 +41,7 @@ LETS, LOOP, LOSS = (
     "the library's loop in place of its own",
     "the usual loss in place of its own",
 )
-EXCHANGES = (LETS, LOOP)
+EXCHANGES = (LETS, LOOP, AS_EVALUATED)
 ASKS = "Does the usual loss for such targets, in place of the recipe's, bring the errors down?"
 ASKS_LOOP = "Does the library's loop, in place of the recipe's own, lower the validation loss?"
 LEVEL = 0.99
@@ -100,13 +102,15 @@ class LetThrough:
         return f"{describe_piece(self.factory)} with its {LETS}"
 
 
-def exchanged(recipe: Recipe, flaws: tuple[Flaw, ...]) -> Iterator[tuple[str, Recipe, Flaw]]:
+def exchanged(recipe: Recipe, batch: Nest, flaws: tuple[Flaw, ...]) -> Iterator[tuple[str, Recipe, Flaw]]:
     """A name, a recipe with a part exchanged, and the flaw that this part has if it trains better then."""
     cut = next((flaw for flaw in flaws if flaw.mechanism == NO_GRADIENT), None)
     if cut is not None:
         yield LETS, recipe.but(model=LetThrough(recipe.model)), cut
     if recipe.loop is not None:
         yield LOOP, recipe.but(loop=None), of_loop()
+    if (plain := as_evaluated(recipe, batch)) is not None:
+        yield plain
 
 
 def of_loop(seen: tuple[Difference, ...] = ()) -> Flaw:

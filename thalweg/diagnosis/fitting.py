@@ -54,7 +54,7 @@ def explain_train_loss(lab: Laboratory, floor: Floor, grow: Grow | None) -> Fitt
     lab.asks(SAME, BIGGER)
     control = lab.arm(CONTROL, lab.recipe, [lab.recipe.seed], lab.train)
     flaws = lab.known_so_far.flaws
-    parts = chain(exchanged(lab.recipe, flaws), repaired(lab.recipe, lab.train, flaws))
+    parts = chain(exchanged(lab.recipe, first_batch(lab.train), flaws), repaired(lab.recipe, lab.train, flaws))
     mends = {name: (recipe, flaw) for name, recipe, flaw in parts}
     mended = ((name, recipe) for name, (recipe, _) in mends.items())
     same = screened(lab, floor, control, SAME, chain(mended, better_trained(lab, control)), frozenset(EXCHANGES))

@@ -62,6 +62,7 @@ class Mechanism(StrEnum):
     INPUTS_THAT_ARE_NOT_READ = "inputs that are not read"
     INPUTS_THAT_TELL_THE_TARGET_BUT_NOT_ON_TEST = "inputs that tell the target, but not on test"
     INPUTS_TWICE = "inputs twice"
+    ITS_OWN_TRAINING_MODE = "its own training mode"
     LABELS_OUTSIDE_OF_0_1 = "labels outside of [0, 1]"
     LEARNING_RATE_0 = "learning rate 0"
     LEARNING_RATE_DIES_TOO_EARLY = "learning rate dies too early"
