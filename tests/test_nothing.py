@@ -1,12 +1,14 @@
 """What is said where nothing is found: that the losses reach the references, or that few examples cannot tell."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from thalweg.diagnosis import Cause, Score
 from thalweg.diagnosis.finding import Finding
 from thalweg.diagnosis.floor import Floor
-from thalweg.diagnosis.nothing import nothing_before
+from thalweg.diagnosis.nothing import at_chance, nothing_before
 from thalweg.training.evaluate import ExampleLosses
 
 FLOOR = Floor(0.0, 0.1, "boosted trees", (None, None), (0.1, 0.05, 0.15), null=2.3)
@@ -21,3 +23,13 @@ def test_a_loss_far_above_the_floor_is_not_said_to_reach_it(level: float, reache
     assert ("loss reach what reference learners do" in finding.mechanism) is reaches
     assert (f"lies {above} above it, which 40 examples cannot tell from 0" in finding.mechanism) is not reaches
     assert "the floor lies in [0, 0.1] (boosted trees)" in finding.mechanism
+
+
+@pytest.mark.parametrize(("best", "named"), [(2.3, True), (2.28, True), (1.9, False)])
+def test_where_no_sibling_beats_the_best_constant_the_data_are_named(best: float, named: bool) -> None:
+    floor = replace(FLOOR, high=best, siblings=True)
+    losses = ExampleLosses(np.full(40, 2.3), np.ones(40), None)
+    finding = nothing_before(Finding(Cause.UNDECIDED, ""), None, floor, None, (Score(0.0, -0.1, 0.1), losses))
+    assert finding.cause is Cause.UNDECIDED
+    assert [ranked.cause for ranked in finding.ranked] == [Cause.DATA] * named
+    assert not at_chance(replace(floor, siblings=False))

@@ -73,6 +73,24 @@ def test_a_clip_far_below_every_gradient_is_seen_after_the_run() -> None:
     assert wiring_flaws(adam, train(adam, device="cpu"), device=CPU) == ()
 
 
+@pytest.mark.parametrize(
+    ("falls", "causes", "says"),
+    [
+        (7, ("WIRING", "OPTIMIZATION"), "stays there, as many as there are epochs: what counts epochs is stepped at"),
+        (3, ("OPTIMIZATION", "WIRING"), "stays there: 97% of the run trains next to nothing"),
+    ],
+)
+def test_a_rate_spent_early_is_a_mistake_where_its_steps_would_be_epochs(
+    falls: int, causes: tuple[str, str], says: str
+) -> None:
+    """Of 10 epochs of 12 batches, or of a schedule that nobody meant for them."""
+    spent = recipe(X, C, mlp, CE, epochs=10, batch_size=30, schedule=lambda step, steps: float(step < falls))
+    (flaw,) = wiring_flaws(spent, device=CPU)
+    assert flaw.mechanism == "learning rate spent early"
+    assert (str(flaw.cause), str(flaw.also)) == causes
+    assert says in flaw.says
+
+
 def test_a_model_that_is_meant_to_mix_may_say_so() -> None:
     class Meant(Reshaping):
         mixes_examples = True

@@ -8,7 +8,7 @@ from thalweg.diagnosis.checking import natural_of
 from thalweg.diagnosis.checks.label_leak import LEAK
 from thalweg.diagnosis.finding import Experiment, Finding, Ranked, Score
 from thalweg.diagnosis.flaw import Raises
-from thalweg.diagnosis.floor import Floor
+from thalweg.diagnosis.floor import SHARE_OF_WAY, Floor
 from thalweg.diagnosis.laboratory import Laboratory
 from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.mismatch import Mismatch
@@ -62,6 +62,7 @@ def nothing_before(
     if floor.siblings:
         return finding.but(
             mechanism="neither training it better nor a bigger sibling lowers the validation loss",
+            ranked=at_chance(floor),
             experiments=experiments,
             would_decide="A reference to say how small the loss could be: no learner known here reads these inputs and "
             "this loss.",
@@ -103,6 +104,17 @@ def left_untold(gaps: Gaps) -> tuple[Ranked, ...]:
     says = (
         f"a natural error of {gaps.left:.2g} is left that neither network nor references tell: it is chance, wrong "
         "targets, or inputs that lack what tells"
+    )
+    return (Ranked(Cause.DATA, None, says),)
+
+
+def at_chance(floor: Floor) -> tuple[Ranked, ...]:
+    """What may be where no sibling does better than the best constant, and no reference can say more."""
+    if not floor.siblings or floor.null - floor.high > SHARE_OF_WAY * abs(floor.null):
+        return ()
+    says = (
+        f"neither this network nor a sibling comes clearly below the best constant's {floor.null:.3g} on validation: the "
+        "inputs may not tell the targets, or lack what does"
     )
     return (Ranked(Cause.DATA, None, says),)
 

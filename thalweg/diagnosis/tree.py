@@ -33,7 +33,7 @@ from thalweg.diagnosis.generalizing import above_floor, ask_starved, explain_gap
 from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, lay_out
 from thalweg.diagnosis.mismatch import Mismatch, ask_mismatch, explained, mismatch_alone
-from thalweg.diagnosis.nothing import all_right, doubted, left_untold, nothing_before, too_few, unknown
+from thalweg.diagnosis.nothing import all_right, at_chance, doubted, left_untold, nothing_before, too_few, unknown
 from thalweg.diagnosis.odd_one import of_another_kind, unlike
 from thalweg.diagnosis.other_way import ask_other_way
 from thalweg.diagnosis.plan import FIRST, planned
@@ -277,7 +277,9 @@ def _validation_loss(
         return of_another_kind(finding, other, mismatch)
     experiments = (*(each for each in (apart, other) if each is not None), *asked.experiments)
     finding = finding.but(ranked=(asked.ranked,), experiments=experiments, mechanism=asked.ranked.sentence)
-    return finding.but(would_decide=asked.would_decide) if asked.would_decide else finding.but(cause=Cause.OVERFITTING)
+    if asked.would_decide:
+        return finding.but(ranked=(*at_chance(floor), asked.ranked), would_decide=asked.would_decide)
+    return finding.but(cause=Cause.OVERFITTING)
 
 
 def _exchanged(finding: Finding, asked: tuple[Experiment, Ranked, str] | None) -> Finding | None:

@@ -182,4 +182,5 @@ def _flaw(says: str, number: float, split: str) -> Flaw:
         "a split by group or time that is meant: then the model has to bear what changes",
         Sure.MEASURED,
         raised_by(split),
+        also=Cause.OVERFITTING if split == "validation" else None,  # by groups, of which train has too few
     )

@@ -17,6 +17,8 @@ SPENT = 0.01
 """A rate below this share of its largest trains no more."""
 EARLY = 0.1
 """So much of a run is its beginning."""
+LASTS = 1 / 3
+"""A schedule that was meant for a run falls for at least so much of it."""
 FEWEST, MOST = 10, 20_000
 CLIPPED = 100.0
 """A gradient so many times longer than its clip, in every epoch."""
@@ -32,7 +34,7 @@ def rate_flaws(e: Examined) -> list[Flaw]:
     if multiplied and largest < 2 * SPENT:
         return [_never(largest, len(rates), unit)]
     if largest > 0 and max(rates[start:]) < SPENT * largest:
-        return [_spent(rates, start, largest, unit)]
+        return [_spent(rates, largest, unit, e.recipe.epochs)]
     return []
 
 
@@ -76,17 +78,22 @@ def _never(largest: float, count: int, unit: str) -> Flaw:
     )
 
 
-def _spent(rates: list[float], start: int, largest: float, unit: str) -> Flaw:
+def _spent(rates: list[float], largest: float, unit: str, epochs: int) -> Flaw:
+    """Taken for a mistake of the program where the schedule would last the run if each of its steps were an epoch."""
     first = next(i for i in range(len(rates)) if max(rates[i:]) < SPENT * largest)
+    mistaken = unit == "steps" and LASTS * epochs <= first <= epochs
+    causes = (Cause.WIRING, Cause.OPTIMIZATION) if mistaken else (Cause.OPTIMIZATION, Cause.WIRING)
+    counts = ", as many as there are epochs: what counts epochs is stepped at every batch" if mistaken else ""
     return Flaw(
-        Cause.WIRING,
+        causes[0],
         Mechanism.LEARNING_RATE_SPENT_EARLY,
-        f"The learning rate falls below 1 % of its largest after {first} of {len(rates)} {unit} and stays there: "
-        f"{1 - first / len(rates):.0%} of the run trains next to nothing",
+        f"The learning rate falls below 1 % of its largest after {first} of {len(rates)} {unit} and stays there"
+        f"{counts}: {1 - first / len(rates):.0%} of the run trains next to nothing",
         first / len(rates),
         "a rate that falls over the whole run",
         "Step the schedule once an epoch where it counts epochs, or let it fall by a smaller factor for each step",
         "a rate above 1 % of the largest in the last nine tenths",
+        also=causes[1],
     )
 
 
