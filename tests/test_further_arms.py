@@ -111,14 +111,16 @@ def test_a_recurrence_of_rectified_units_begins_as_the_identity() -> None:
     assert torch.equal(changed.model().layer.weight_hh_l0.detach(), torch.eye(16))
 
 
-def test_a_network_grown_by_its_width_alone_is_begun_anew_too() -> None:
+def test_networks_of_others_are_begun_anew_whatever_knobs_they_have() -> None:
     """A layer more of its recurrence begins as torch does: the same size has to begin so too, before size is blamed."""
     lab = lab_of(Recurrent)
     anew = reinitialized(lab.recipe, first_batch(lab.train))
     assert anew is not None
     assert float(anew.model().layer.weight_hh_l0.detach().std()) > 0.1
-    both = lab_of(partial(mlp, 6, 1, width=8, depth=2)).recipe
-    assert reinitialized(both, first_batch(lab.train)) is None
+    ours = lab_of(partial(partial(mlp, 6), 1, width=8, depth=2)).recipe
+    assert reinitialized(ours, first_batch(lab.train)) is None
+    theirs = lab_of(lambda width=8, depth=2: mlp(6, 1, width=width, depth=depth)).recipe
+    assert reinitialized(theirs, first_batch(lab.train)) is not None
 
 
 def test_what_follows_half_decades_has_the_best_of_their_rates() -> None:

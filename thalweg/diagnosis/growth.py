@@ -87,11 +87,13 @@ def smaller_siblings(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]
 
 
 def reinitialized(recipe: Recipe, batch: Nest) -> Recipe | None:
-    """The recipe with new layers of the same sizes, initialized as torch does; None where its factory has both knobs.
+    """The recipe with new layers of the same sizes, initialized as torch does; None for a family of this library.
 
-    A sibling grown layer by layer gets such layers too: without this arm a bad initialization would look like bias.
+    A sibling grown layer by layer gets such layers too, and a wider one forgives more: without this arm a bad
+    initialization would look like bias. A family with both knobs, `width` and `depth`, begins as it should.
     """
-    if all(_by_knob(recipe.model, knob, lambda size: size) for knob in ("width", "depth")):
+    both = all(_by_knob(recipe.model, knob, lambda size: size) for knob in ("width", "depth"))
+    if both and _innermost(recipe.model).__module__.startswith("thalweg."):
         return None
     factory = begun_anew(recipe, batch)
     return None if factory is None else recipe.but(model=factory)
@@ -246,6 +248,17 @@ def _size_if_it_runs(recipe: Recipe, batch: Nest) -> int | None:
         step = Step(model, recipe.objective)
         fits = all(forward(step, batch, training=training) is not None for training in (False, True))
     return sum(parameter.numel() for parameter in model.parameters()) if fits else None
+
+
+def _innermost(factory: Any) -> Any:
+    """The function or class that a factory comes down to, out of its partials and what prepares its inputs.
+
+    >>> _innermost(partial(partial(nn.Linear, 3), 2)) is nn.Linear
+    True
+    """
+    while isinstance(factory, partial) or (is_dataclass(factory) and callable(getattr(factory, "factory", None))):
+        factory = factory.func if isinstance(factory, partial) else cast(Any, factory).factory
+    return factory if hasattr(factory, "__module__") else type(factory)
 
 
 def _by_knob(factory: Callable[..., nn.Module], knob: str, grow: Callable[[Any], Any]) -> Factory | None:

@@ -113,8 +113,8 @@ def at_chance(floor: Floor) -> tuple[Ranked, ...]:
     if not floor.siblings or floor.null - floor.high > SHARE_OF_WAY * abs(floor.null):
         return ()
     says = (
-        f"neither this network nor a sibling comes clearly below the best constant's {floor.null:.3g} on validation: the "
-        "inputs may not tell the targets, or lack what does"
+        f"neither this network nor a sibling comes clearly below the best constant's {floor.null:.3g} on "
+        "validation: the inputs may not tell the targets, or lack what does"
     )
     return (Ranked(Cause.DATA, None, says),)
 
