@@ -33,3 +33,22 @@ def test_where_no_sibling_beats_the_best_constant_the_data_are_named(best: float
     assert finding.cause is Cause.UNDECIDED
     assert [ranked.cause for ranked in finding.ranked] == [Cause.DATA] * named
     assert not at_chance(replace(floor, siblings=False))
+
+
+@pytest.mark.parametrize(
+    ("best", "reached", "causes"),
+    [
+        (Cause.OPTIMIZATION, 0.001, [Cause.OPTIMIZATION]),
+        (Cause.MODEL_BIAS, 0.001, [Cause.MODEL_BIAS]),
+        (Cause.OPTIMIZATION, 0.03, []),
+        (None, 0.001, []),
+    ],
+)
+def test_a_sibling_that_leaves_far_less_of_a_small_loss_is_told(
+    best: Cause | None, reached: float, causes: list[Cause]
+) -> None:
+    floor = replace(FLOOR, high=reached, siblings=True, best=best)
+    losses = ExampleLosses(np.full(40, 0.05), np.ones(40), None)
+    finding = nothing_before(Finding(Cause.UNDECIDED, ""), None, floor, None, (Score(0.05, 0.04, 0.06), losses))
+    assert finding.cause is Cause.UNDECIDED
+    assert [ranked.cause for ranked in finding.ranked] == causes

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from thalweg.core.objective import PlainLoss
 from thalweg.core.source import Source
+from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.diagnosis.lower_end import Losses, of_duplicates, of_learning_curve, of_perfect
 from thalweg.diagnosis.natural import Natural, Scale, natural_errors, yes_or_no
@@ -79,6 +80,8 @@ class Floor:
     """What the checks of the data have seen: the data stay as the floor does."""
     remote: bool = False
     """The learners read only a part of what tells: that they do no better says nothing."""
+    best: Cause | None = None
+    """Of siblings: OPTIMIZATION where the best is of the same size, MODEL_BIAS where it is bigger; None for none."""
     counted: bool = False
     """The learners count next tokens: what they reach may take a network far longer than it was trained."""
 

@@ -21,6 +21,8 @@ from thalweg.training.interval import mean_interval
 
 MUCH = 0.25
 """The share of the way from the best constant to the floor that may not be lost unseen where nothing is found."""
+FAR = 0.5
+"""The share of the validation loss that a sibling leaves which is far better."""
 FEWEST_RIGHT, MISSED = 100, 0.03
 """None wrong of so many is at most 3 % with 95 % confidence; more than that on test is a mismatch."""
 
@@ -62,7 +64,7 @@ def nothing_before(
     if floor.siblings:
         return finding.but(
             mechanism="neither training it better nor a bigger sibling lowers the validation loss",
-            ranked=at_chance(floor),
+            ranked=(*at_chance(floor), *_far_better(floor, validation[1].mean()[0])),
             experiments=experiments,
             would_decide="A reference to say how small the loss could be: no learner known here reads these inputs and "
             "this loss.",
@@ -117,6 +119,14 @@ def at_chance(floor: Floor) -> tuple[Ranked, ...]:
         "validation: the inputs may not tell the targets, or lack what does"
     )
     return (Ranked(Cause.DATA, None, says),)
+
+
+def _far_better(floor: Floor, level: float) -> tuple[Ranked, ...]:
+    """The cause that the best sibling speaks for where it leaves less than half of a loss that is small already."""
+    if floor.best is None or not floor.high < FAR * level:
+        return ()
+    says = f"{floor.by} comes to a validation loss of {floor.high:.3g}, from {level:.3g}, which is little beside "
+    return (Ranked(floor.best, None, f"{says}the best constant's {floor.null:.3g}"),)
 
 
 def doubted(finding: Finding) -> Finding:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thalweg.diagnosis.arms import better_trained
+from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.finding import Arm
 from thalweg.diagnosis.fitting import BIGGER, SAME, bigger_arms
 from thalweg.diagnosis.floor import Floor, Known
@@ -30,6 +31,7 @@ def siblings_floor(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> 
     control = lab.arm(CONTROL, lab.recipe, seed, lab.train)
     arms: list[Arm] = [control]
     arms += [lab.arm(name, recipe, seed, lab.train) for name, recipe in better_trained(lab, control)]
+    of_its_size = len(arms)
     for name, recipe in bigger_arms(lab, best_trained(lab, control, arms), grow):
         if lab.spares(recipe, RESERVE):
             arms.append(lab.arm(name, recipe, seed, lab.train))
@@ -40,4 +42,7 @@ def siblings_floor(lab: Laboratory, grow: Callable[[Recipe], Recipe] | None) -> 
     known = Known(np.arange(len(losses.values)), losses.values)
     low = 0.0 if losses.values.min() >= 0 else float("-inf")
     judged, by = mean_interval(losses.values, losses.weights, losses.units), f"this network's best sibling: {best.name}"
-    return Floor(low, judged[0], by, (None, known), judged, untrained(lab, lab.validation, judged[0]), siblings=True)
+    place = next(i for i, arm in enumerate(arms) if arm is best)
+    cause = None if place == 0 else Cause.OPTIMIZATION if place < of_its_size else Cause.MODEL_BIAS
+    null = untrained(lab, lab.validation, judged[0])
+    return Floor(low, judged[0], by, (None, known), judged, null, siblings=True, best=cause)
