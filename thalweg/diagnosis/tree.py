@@ -144,11 +144,12 @@ def _asked(
     if found := decisive(flaws, gaps):
         return explained(_flawed(finding, found), mismatch)
     asked = partial(_by_experiment, lab, run, losses=(train, validation), mismatch=mismatch, grow=grow, gaps=gaps)
-    first = _beside(asked(finding, floor), gaps)
+    open_ = replace(gaps, train=None) if floor.siblings else gaps  # siblings are wired as the network is
+    first = _beside(asked(finding, floor), open_)
     if not floor.counted or first.cause is not Cause.UNDECIDED or (own := siblings_floor(lab, grow)) is None:
         return first
     nearer = finding.but(losses=_losses(lab, run, own, train, validation), floor_by=_by(own), reference=None)
-    again = _beside(asked(nearer, own), gaps)
+    again = _beside(asked(nearer, own), replace(gaps, train=None))
     further = f"{again.mechanism}; a learner that counts reaches {floor.high:.3g} ({floor.by}), so that more is open"
     return first if again.cause is Cause.UNDECIDED else again.but(mechanism=further)
 
