@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
 from thalweg import Recipe, Splits
-from thalweg.diagnosis.arms import ADAM, at_rate, better_trained, is_usual_adam
+from thalweg.diagnosis.arms import ADAM, EVENED, EVENED_ADAM, at_rate, better_trained, is_usual_adam, with_fewer_layers
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.further_arms import (
     BEGUN,
@@ -18,7 +18,6 @@ from thalweg.diagnosis.further_arms import (
     NORMED,
     REMEMBERING,
     RESERVE,
-    SHALLOWER,
     WARMED,
     WARMED_HIGHER,
     Tried,
@@ -59,9 +58,13 @@ def names(lab: Laboratory, *, too_high: bool = False, adam_helped: bool = False,
 
 
 def test_a_deep_network_is_asked_about_its_depth_and_its_beginning() -> None:
-    assert names(lab_of(deep)) == [SHALLOWER, BEGUN, NORMED]
-    assert names(lab_of(deep), rate="learning rate x 10")[1] == f"{BEGUN}, learning rate x 10"
-    assert names(lab_of(deep), too_high=True) == [SHALLOWER, WARMED, WARMED_HIGHER, BEGUN, NORMED]
+    assert names(lab_of(deep)) == [BEGUN, NORMED]
+    assert names(lab_of(deep), rate="learning rate x 10")[0] == f"{BEGUN}, learning rate x 10"
+    assert names(lab_of(deep), too_high=True) == [WARMED, WARMED_HIGHER, BEGUN, NORMED]
+    batch = first_batch(lab_of(deep).train)
+    parts = {name: len(part.model()) for name, part in with_fewer_layers(lab_of(partial(deep, 8)).recipe, batch)}
+    assert parts == {"half as deep": 5, "a quarter as deep": 3}  # the head is beside them
+    assert not list(with_fewer_layers(lab_of(shallow).recipe, batch))
 
 
 def test_a_shallow_one_only_about_what_its_run_shows() -> None:
@@ -123,6 +126,21 @@ def test_networks_of_others_are_begun_anew_whatever_knobs_they_have() -> None:
     assert reinitialized(theirs, first_batch(lab.train)) is not None
 
 
+def test_unlike_inputs_are_standardized_for_a_rate_that_does_not_depend_on_their_units() -> None:
+    """The largest rate that is stable for a column of thousands is far too small for standardized ones."""
+    x = X * torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 1000.0])
+    data = Splits(train=(x, Y), validation=(x + 0.1, Y))
+    lab = lab_of(shallow, budget=60.0, data=data, epochs=40, optimizer=partial(torch.optim.SGD, lr=1e-7))
+    control = lab.arm(CONTROL, lab.recipe, [0], lab.train)
+    arms = dict(better_trained(lab, control))
+    even = next(name for name in arms if name.startswith(EVENED) and name != EVENED_ADAM)
+    fitted, alone = (lab.arm(name, arms[name], [0], lab.train).score.value for name in (EVENED_ADAM, even))
+    assert fitted < 0.95 * alone
+    usual = lab.recipe.but(optimizer=torch.optim.Adam)
+    lab = lay_out(usual, torch.device("cpu"), Budget.of(60.0), lambda stage: None)
+    assert EVENED_ADAM not in dict(better_trained(lab, lab.arm(CONTROL, usual, [0], lab.train)))
+
+
 def test_what_follows_half_decades_has_the_best_of_their_rates() -> None:
     lab = lab_of(shallow, budget=60.0, epochs=4, optimizer=partial(torch.optim.SGD, lr=0.04))
     control = lab.arm(CONTROL, lab.recipe, [lab.recipe.seed], lab.train)
@@ -145,7 +163,7 @@ def test_a_gradient_that_bursts_is_clipped_and_one_that_falls_is_not() -> None:
 
 def test_enough_is_left_for_bigger_siblings() -> None:
     assert names(lab_of(deep, budget=RESERVE + 1.5)) == []
-    assert names(lab_of(deep, budget=RESERVE + 2.5)) == [SHALLOWER, BEGUN, NORMED]  # none of them was trained
+    assert names(lab_of(deep, budget=RESERVE + 2.5)) == [BEGUN, NORMED]  # none of them was trained
 
 
 def test_a_warm_up_is_put_before_a_function_and_not_before_a_scheduler() -> None:

@@ -14,11 +14,13 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from thalweg.core.description import describe_piece
+from thalweg.core.nest import Nest
 from thalweg.core.randomness import untouched
+from thalweg.diagnosis.beginnings import is_deep
 from thalweg.diagnosis.escaping import EscapingSaddles
 from thalweg.diagnosis.finding import Arm
 from thalweg.diagnosis.further_arms import Tried, further_arms
-from thalweg.diagnosis.growth import reinitialized
+from thalweg.diagnosis.growth import reinitialized, shallower
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
 from thalweg.diagnosis.regrouped import ScaledRate
 from thalweg.diagnosis.repairs import evened
@@ -30,6 +32,8 @@ from thalweg.training.rate import Scheduled, as_rate
 
 ADAM, LONGER = "Adam at its usual rate", "trained 3 x as long"
 EVENED = "inputs standardized"
+EVENED_ADAM = f"{EVENED}, and {ADAM}"
+SHALLOWER = ("half as deep", "a quarter as deep")
 ESCAPING = "escaping from the saddle"
 UNSCHEDULED, ANEW = "without its schedule", "layers initialized anew"
 DECADES = 5
@@ -171,6 +175,11 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     even = evened(tuned, lab.train)
     if even is not None and lab.affords(even, seed, behind(EVENED, name)):
         yield behind(EVENED, name), even
+        if not is_usual_adam(lab.recipe) and lab.affords(even, seed, EVENED_ADAM):
+            yield EVENED_ADAM, usual_adam(even)
+    for part, shallow in with_fewer_layers(tuned, first_batch(lab.train)):
+        if lab.affords(shallow, seed, behind(part, name)):
+            yield behind(part, name), shallow
     for half in (best + 0.5, best - 0.5):
         if lab.affords(at(half)[1], seed, at(half)[0]):
             yield at(half)
@@ -193,6 +202,19 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     too_high = any(loss > losses[best] for decades, loss in losses.items() if best < decades <= best + 1)
     tried = Tried(name, tuned, at(best + 0.5)[1], too_high, helped)
     yield from further_arms(lab, control, first_batch(lab.train), tried)
+
+
+def with_fewer_layers(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]:
+    """A deep network with half of its equal blocks, and with a quarter: the whole can compute all that these do.
+
+    That one of them fits better shows bad training, not too small a model (He et al. 2015, Deep Residual Learning for
+    Image Recognition, section 1).
+    """
+    part: Recipe | None = recipe
+    for name in SHALLOWER if is_deep(recipe) else ():
+        part = None if part is None else shallower(part, batch)
+        if part is not None:
+            yield name, part
 
 
 def behind(change: str, rate: str) -> str:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 from thalweg.core.wording import counted
-from thalweg.diagnosis.arms import at_rate, better_trained
+from thalweg.diagnosis.arms import SHALLOWER, at_rate, better_trained
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.exchanges import EXCHANGES, LOOP, ask_loss, differences_of, exchanged, of_loop
 from thalweg.diagnosis.finding import Arm, Experiment, Ranked
 from thalweg.diagnosis.floor import Floor
-from thalweg.diagnosis.further_arms import RESERVE, SHALLOWER
+from thalweg.diagnosis.further_arms import RESERVE
 from thalweg.diagnosis.growth import WIDE, bigger_siblings, unrestrained
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch
 from thalweg.diagnosis.repairs import repaired

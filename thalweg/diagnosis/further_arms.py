@@ -4,8 +4,6 @@ They come after rates, optimizer and length, and only while the budget would sti
 confirmation of the best (`RESERVE`): an arm that few networks need must not take from those that tell bias from
 optimization. What speaks for each:
 
-- half as deep: equal blocks in a deep network. The whole can compute all that half of it does, so that half of it
-  which fits better shows bad training, not too small a model (He et al. 2015, Deep Residual Learning, section 1);
 - a warm-up, at the rate and at a larger one: a higher rate did harm, or the loss is not finite, in a deep network
   (Goyal et al. 2017, Accurate, Large Minibatch SGD; Xiong et al. 2020, On Layer Normalization in the Transformer);
 - SGD with momentum: an optimizer with a rate for each weight, and Adam at its usual rate did not help;
@@ -29,7 +27,6 @@ from thalweg.core.nest import Nest
 from thalweg.core.randomness import untouched
 from thalweg.diagnosis.beginnings import batch_normed, initialized, is_deep
 from thalweg.diagnosis.finding import Arm
-from thalweg.diagnosis.growth import shallower
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory
 from thalweg.diagnosis.remembering import remembering
 from thalweg.training import Recipe
@@ -38,12 +35,11 @@ from thalweg.training.rate import Multiplied, as_rate
 
 RESERVE = 8
 """So many trainings are left to what follows: three bigger siblings, and the best beside the recipe on fresh seeds."""
-SHALLOWER = "half as deep"
 WARMED, WARMED_HIGHER = "a warm-up over the first tenth", "a warm-up, and learning rate x 3.16"
 MOMENTUM, CLIPPED = "SGD with momentum", "its gradient clipped at the median"
 BEGUN, NORMED = "weights drawn for depth and activation", "batch norm behind its hidden layers"
 REMEMBERING = "a recurrence that begins with a long memory"
-FURTHER = (SHALLOWER, WARMED, WARMED_HIGHER, BEGUN, NORMED, REMEMBERING, MOMENTUM, CLIPPED)
+FURTHER = (WARMED, WARMED_HIGHER, BEGUN, NORMED, REMEMBERING, MOMENTUM, CLIPPED)
 WARM = 0.1
 SPIKES, FEWEST_NORMS = 10.0, 3
 """Clipping is worth an arm where a gradient is so many times the median of those before it, at least so many."""
@@ -95,8 +91,6 @@ def _spoken_for(lab: Laboratory, control: Arm, batch: Nest, tried: Tried) -> Ite
     def at_the_rate(name: str) -> str:
         return ", ".join(filter(None, (name, tried.name)))
 
-    if deep and (half := shallower(tuned, batch)) is not None:
-        yield at_the_rate(SHALLOWER), half
     if (deep and tried.too_high) or not isfinite(control.score.value):
         for name, recipe in ((at_the_rate(WARMED), tuned), (at_the_rate(WARMED_HIGHER), tried.higher)):
             if (warmed := warmed_up(recipe)) is not None:

@@ -8,7 +8,7 @@ from thalweg.core.device import resolve_device
 from thalweg.core.nest import leaves
 from thalweg.core.nodes import NodeSource
 from thalweg.core.notices import collecting
-from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, UNSCHEDULED
+from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, SHALLOWER, UNSCHEDULED
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.checking import PROBE
 from thalweg.diagnosis.fitting import BIGGER, SAME, bigger_arms
@@ -73,7 +73,7 @@ def planned(lab: Laboratory) -> list[Planned]:
     if reinitialized(lab.recipe, first_batch(lab.train)) is not None:
         arms.append(like_it(SAME, ANEW))
     arms += [like_it(SAME, ESCAPING), like_it(SAME, ADAM), like_it(SAME, LONGER, 3.0)]
-    arms += [like_it(SAME, name) for name in FURTHER]
+    arms += [like_it(SAME, name) for name in (*SHALLOWER, *FURTHER)]
     arms.append(like_it(SAME, f"the best of these, and the recipe as it is, on {FRESH} fresh seeds", 2.0 * FRESH))
     bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.affords_once(arm[1])]
     arms += [Planned(BIGGER, name, lab.price_of(recipe), lab.seconds_of(recipe)) for name, recipe in bigger]
