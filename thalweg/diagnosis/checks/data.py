@@ -116,6 +116,7 @@ def _checks(
     others = [_told(partial(read_rows, validation, "validation"))]
     others += [] if test is None else [_told(partial(read_rows, test, "test"))]
     judged = [other for other in others if other is not None]
+    validation_rows, test_rows = _named(judged)
     for each in (rows, *judged):
         yield partial(not_finite, each)
     yield from (
@@ -124,12 +125,12 @@ def _checks(
     yield partial(one_target, recipe, rows)
     yield partial(contradictions, rows)
     for other in judged:
-        pairs = (shared_inputs, nearly_shared, shared_groups, time_backwards, absent_classes, prepared_otherwise)
+        pairs = (shared_inputs, nearly_shared, time_backwards, absent_classes, prepared_otherwise)
         yield from (partial(check, rows, other) for check in pairs)
+        yield partial(shared_groups, rows, other, test_rows)
     yield partial(input_scale, recipe, train, rows)
     yield partial(target_scale, recipe, train, rows)
     yield partial(destroyed_signal, train, rows)
-    validation_rows, test_rows = _named(judged)
     yield from (partial(check, rows, validation_rows, test_rows) for check in (label_leak, gone_at_test))
     yield partial(far_targets, rows)
     yield from (partial(other_kind_of_numbers, rows, other) for other in judged)
