@@ -94,7 +94,7 @@ def check_numbers(index: pd.Index, parsed: Mapping[str, Parsed]) -> None:
             raise DataError(
                 f"Column '{column.name}' is infinite, or too large for a number, in {where(index, infinite)}. Every "
                 "feature and target must be finite: correct these cells, or empty them and choose what happens to "
-                "missing ones (--missing drop, or impute)."
+                "missing ones (--missing)."
             )
 
 
