@@ -328,8 +328,8 @@ def test_english(realdata: Path) -> None:
         splits = conll_splits(realdata / "ewt", tokens=1024)
     (split,) = (notice for notice in said if notice.startswith("Split:"))
     assert split == (
-        "Split: train 12,544 sentences of 204,577 words in 540 documents; validation 2,001 sentences of 25,147 words in "
-        "318 documents; test none."
+        "Split: train 12,544 sentences of 204,577 words in 540 documents; "
+        "validation 2,001 sentences of 25,147 words in 318 documents; test none."
     )
     assert len(splits.train.encoding.labels) == 17
     assert splits.train.padding_share < 0.04

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from thalweg.core.explain import first_line
 from thalweg.core.notices import notice
 from thalweg.core.source import Indexed, Source
 from thalweg.diagnosis.checks.another_kind import (
@@ -168,5 +169,5 @@ def _told(ask: Callable[[], Any]) -> Any:
         return ask()
     except Exception as error:
         name = getattr(getattr(ask, "func", ask), "__name__", "a check")
-        notice(f"The check of data {name} could not be asked: {type(error).__name__}: {error}")
+        notice(f"The check of data {name} could not be asked: {type(error).__name__}: {first_line(error)}")
         return None
