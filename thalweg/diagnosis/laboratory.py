@@ -14,10 +14,9 @@ from thalweg.core.convert import Batching, as_source
 from thalweg.core.errors import DataError, RunError, ThalwegError, Unsupported
 from thalweg.core.folds import described
 from thalweg.core.nest import count_examples
-from thalweg.core.nodes import NodeSource
 from thalweg.core.notices import notice
 from thalweg.core.randomness import stream_seed
-from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
+from thalweg.core.source import Altering, Indexed, Joining, Source, Splits, plain_of
 from thalweg.core.wording import counted
 from thalweg.diagnosis.averaged import judge_of
 from thalweg.diagnosis.budget import Budget, Cost
@@ -330,23 +329,23 @@ def _reservoir(source: Source, recipe: Recipe, name: str) -> ArraySource | None:
 
 
 def merged(first: Indexed, second: Indexed) -> Indexed | None:
-    """Two sources of tensors, or of a graph's nodes, as one; None where they are of another kind.
+    """Two sources of tensors, of a graph's nodes, or of sequences that were read as one, joined; None for any other.
 
     What the first one changes stays changed.
     """
-    own, other = (plain_of(source) for source in (first, second))
-    if not all(isinstance(each, ArraySource | NodeSource) for each in (own, other)):
-        own, other = (getattr(source, "arrays", source) for source in (own, other))
+    own, other = (_joining(plain_of(source), source) for source in (first, second))
+    if not isinstance(own, Joining) or not (isinstance(other, type(own)) or isinstance(own, type(other))):
+        return None
     try:
-        if isinstance(own, NodeSource) and isinstance(other, NodeSource):
-            whole: Any = own.joined(other)
-        elif isinstance(own, ArraySource) and isinstance(other, ArraySource):
-            whole = own.joined(other)
-        else:
-            return None
+        whole: Any = own.joined(other)
     except (RuntimeError, TypeError, ValueError):
         return None
     return cast(Indexed, first.around(whole)) if isinstance(first, Altering) else whole
+
+
+def _joining(plain: Any, source: Any) -> Any:
+    """What can be joined of a source: itself, or the tensors that it keeps."""
+    return plain if isinstance(plain, Joining) else getattr(source, "arrays", source)
 
 
 def first_batch(source: Source) -> Any:
