@@ -20,7 +20,7 @@ from thalweg.diagnosis.arms import ScaledRate, at_rate
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.floor import reference_floor
 from thalweg.diagnosis.growth import bigger_siblings, deeper, wider
-from thalweg.diagnosis.laboratory import hold_out
+from thalweg.diagnosis.set_aside import hold_out
 from thalweg.loss import Gaussian
 from thalweg.nn import Prepared, mlp
 from thalweg.remedy import remedies_for
