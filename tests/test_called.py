@@ -23,7 +23,7 @@ from thalweg.diagnosis.checks.data_rows import Rows, read_rows
 from thalweg.diagnosis.checks.label_noise import far_targets, wrong_labels
 from thalweg.diagnosis.checks.opinions import opinions
 from thalweg.diagnosis.checks.splits_overlap import contradictions, shared_inputs
-from thalweg.diagnosis.laboratory import hold_out
+from thalweg.diagnosis.set_aside import hold_out
 
 
 def read(source: Any, split: str = "train") -> Rows:

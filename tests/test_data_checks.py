@@ -418,6 +418,25 @@ def test_groups_and_times_of_a_table(tmp_path: Path) -> None:
         assert names(check(ours, other)) == [mechanism]
 
 
+def test_validation_of_known_groups_is_not_called_a_mistake_where_test_has_new_ones(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"size": normal(300, 1)[:, 0], "y": np.arange(300) % 2, "who": np.arange(300) // 100})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    shares = {"validation_share": 0, "test_share": 0}
+    whole = load_table(tmp_path / "t.csv", target="y", features=["size"], group="who", **shares).train
+    ids = np.random.default_rng(0).permutation(200)
+    parts = {"train": ids[:150], "validation": ids[150:], "new": np.arange(200, 300), "mixed": np.arange(150, 300)}
+    rows = {name: read_rows(whole.take(places), name) for name, places in parts.items()}
+    (alone,) = splits_overlap.shared_groups(rows["train"], rows["validation"])  # type: ignore[arg-type]
+    (mixed,) = splits_overlap.shared_groups(rows["train"], rows["validation"], rows["mixed"])  # type: ignore[arg-type]
+    assert "Split by group" in alone.mend == mixed.mend
+    (flaw,) = splits_overlap.shared_groups(rows["train"], rows["validation"], rows["new"])  # type: ignore[arg-type]
+    assert flaw.number == alone.number == 1
+    assert "2 groups of 'who', such as '0', '1'), while every group of test is new: the validation loss is" in flaw.says
+    assert flaw.mend.startswith(
+        "Where new groups count, hold whole groups out for validation too (--set data.group=who)"
+    )
+
+
 # --- classes ----------------------------------------------------------------------------------------------------------
 
 

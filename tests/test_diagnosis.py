@@ -14,11 +14,13 @@ from thalweg import Cause, Recipe, RecipeError, Remedy, Splits
 from thalweg.cases import CASES
 from thalweg.cases.catalogue import digits
 from thalweg.core.arrays import ArraySource
+from thalweg.core.convert import as_source
 from thalweg.diagnosis import Finding
 from thalweg.diagnosis.arms import ScaledRate, at_rate
 from thalweg.diagnosis.compare import higher_on, lower_by
 from thalweg.diagnosis.floor import reference_floor
 from thalweg.diagnosis.growth import bigger_siblings, deeper, wider
+from thalweg.diagnosis.set_aside import hold_out
 from thalweg.loss import Gaussian
 from thalweg.nn import Prepared, mlp
 from thalweg.remedy import remedies_for
@@ -129,6 +131,20 @@ def test_a_budget_that_affords_nothing_decides_nothing() -> None:
     finding = thalweg.diagnose(thalweg.cases.get("too-small"), budget=1.5)
     assert finding.cause is Cause.UNDECIDED
     assert finding.cost.times <= 1.5
+
+
+def test_what_is_held_out_leaves_every_class_an_example_to_train_on() -> None:
+    y = torch.tensor([0] * 12 + [1] * 2 + [2])
+    recipe = Recipe(data=Splits(train=(torch.arange(15.0)[:, None], y)), model=nn.Identity, objective=nn.MSELoss())
+    whole = as_source(recipe.data.train, "train")
+    for seed in range(8):
+        train, held = hold_out(recipe.but(seed=seed), whole)  # type: ignore[arg-type]
+        kept = next(train.batches(0, 0, None))
+        assert set(kept[1].tolist()) == {0, 1, 2}
+        assert len(held) == 3
+        assert sorted(kept[0].flatten().tolist() + next(held.batches(0, 0, None))[0].flatten().tolist()) == [*range(15)]
+    with pytest.raises(thalweg.DataError, match="2 examples, each the only one of its class, and there is no valid"):
+        thalweg.diagnose(thalweg.load("karate"))
 
 
 def test_streams_and_other_things_are_refused() -> None:

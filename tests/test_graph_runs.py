@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 import thalweg
 from thalweg.cli import main
 from thalweg.core.errors import DataError, RecipeError
-from thalweg.data import GraphEncoding
+from thalweg.core.notices import collecting
+from thalweg.data import GraphEncoding, graph_encoding
 from thalweg.loss import WeightedLoss
 from thalweg.recipes.data_kinds.graph import Graph
 from thalweg.recipes.predict import judge_file
@@ -45,6 +47,30 @@ def test_from_a_folder_to_predictions(papers: Path, capsys: pytest.CaptureFixtur
     assert run.preprocessing.schema.normalize == "rows"
     features = run.recipe.data.train.load().inputs[0].dense()
     assert features.sum(1).allclose(features.new_ones(41))
+
+
+@pytest.mark.parametrize("kind", ["gcn", "gat"])
+def test_a_large_graph_of_words_is_sparse_in_its_batches(
+    papers: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [f"model.kind={kind}", "epochs=4", "model.dropout=0"]
+    dense = thalweg.train(thalweg.load("papers", assignments=said))
+    monkeypatch.setattr(graph_encoding, "MOST_DENSE", 0)
+    recipe = thalweg.load("papers", assignments=said)
+    ((features, _), _) = next(recipe.data.train.batches(1, 0, None))
+    assert features.layout is torch.sparse_coo
+    runs = thalweg.train_many([recipe, recipe.but(seed=1)])
+    for one, other in zip(dense.history, runs[0].history, strict=True):
+        assert one["validation_loss"] == pytest.approx(other["validation_loss"], abs=1e-5)
+    assert runs[1].history[-1]["train_loss"] != runs[0].history[-1]["train_loss"]
+    assert main(["train", "papers", "--quiet", *(f"--set={each}" for each in said)]) == 0
+    capsys.readouterr()
+    assert main(["predict", "last", "papers"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 42
+    assert main(["evaluate", "last", "papers"]) == 0
+    with collecting() as notices:
+        assert thalweg.diagnose(recipe, budget=3).cause is not None
+    assert not [notice for notice in notices if "could not be asked" in notice]
 
 
 def test_the_karate_club(tmp_path: Path) -> None:

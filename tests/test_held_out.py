@@ -12,9 +12,10 @@ from thalweg.core.arrays import ArraySource
 from thalweg.core.source import Splits
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.floor import Floor
-from thalweg.diagnosis.generalizing import HALVED, learning_curve
+from thalweg.diagnosis.generalizing import HALVED, ask, learning_curve
 from thalweg.diagnosis.held_out import _parted, ask_held_out
 from thalweg.diagnosis.laboratory import Laboratory, lay_out
+from thalweg.diagnosis.screening import screened
 from thalweg.training import Recipe
 
 FLOOR = Floor(0.0, 0.05, "a reference", (None, None), (0.05, 0.03, 0.07), null=1.0)
@@ -53,6 +54,15 @@ def test_a_validation_split_of_another_kind_is_worse_than_a_held_out_part_of_tra
 def test_where_too_few_would_be_held_out_or_the_budget_does_not_hold_it_nothing_is_asked() -> None:
     assert ask_held_out(lab(sums(60, 0), sums(60, 1)), FLOOR) is None
     assert ask_held_out(lab(sums(300, 0), sums(60, 1), budget=0.5), FLOOR) is None
+
+
+def test_a_question_that_the_budget_does_not_hold_is_not_answered_no() -> None:
+    laid = lab(sums(60, 0), sums(60, 1), budget=1.5, epochs=1)
+    more = laid.recipe.but(epochs=2)
+    asked = ask(laid, FLOOR, "Does it help?", [("twice as long", more)], laid.validation)
+    assert (asked.answer, asked.says) == ("undecided", "No arm could be afforded.")
+    found = screened(laid, FLOOR, asked.control, "Does it help?", iter([("twice as long", more)])).experiment
+    assert (found.answer, found.says) == ("undecided", "No arm could be afforded.")
 
 
 class Grouped(ArraySource):

@@ -11,8 +11,10 @@ from thalweg.cli import main
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import collecting
 from thalweg.data import Masked, judged_recordings, recording_splits
+from thalweg.diagnosis.laboratory import merged
 from thalweg.recipes.express import as_toml, expressed
 from thalweg.recipes.predict import judge_file
+from thalweg.remedy.resplit import split_by_group
 
 soundfile = pytest.importorskip("soundfile")
 SAID = {"pattern": "{label}_{speaker}_{index}", "test": "index<2"}
@@ -102,14 +104,55 @@ def test_a_test_recording_decides_no_length(sounds: Path) -> None:
     assert thalweg.load("sounds", data=SAID, assignments=["data.longest=none"]).data.test.lengths.max() == 601
 
 
-def test_a_test_rule_on_the_group_leaves_validation_to_the_others(sounds: Path) -> None:
-    data = {"pattern": SAID["pattern"], "test": "speaker=theo", "group": "speaker"}
+@pytest.mark.parametrize("said", [{}, {"group": "speaker"}])
+def test_a_test_rule_on_the_group_leaves_validation_to_the_only_other(sounds: Path, said: dict[str, str]) -> None:
+    data = {"pattern": SAID["pattern"], "test": "speaker=theo", **said}
     with collecting() as notices:
         splits = thalweg.load("sounds", data=data, assignments=QUICK).data
-    held = {name: set(getattr(splits, name).rows["speaker"]) for name in ("train", "validation", "test")}
-    assert held == {"train": {"anna"}, "validation": {"anna"}, "test": {"theo"}}
-    assert any("holds out by 'speaker'" in notice for notice in notices)
+    assert _speakers(splits) == {"train": {"anna"}, "validation": {"anna"}, "test": {"theo"}}
+    (told,) = [notice for notice in notices if "holds out by 'speaker'" in notice]
+    assert "--set data.group" not in told  # one speaker is left: there is no other to hold out
+    assert "--set data.validation='speaker=...'" in told
     assert set(splits.test.meta([0])["group"]) == {"theo"}
+
+
+def test_a_named_group_is_held_out_for_validation_too(sounds: Path) -> None:
+    for index in range(4):
+        for word, pitch in (("low", 300), ("high", 1200)):
+            soundfile.write(sounds / f"{word}_eve_{index}.wav", tone(pitch, 0.3), 8000)
+    rule = {"pattern": SAID["pattern"], "test": "speaker=theo"}
+    with collecting() as notices:
+        mixed, apart = (thalweg.load("sounds", data=rule | said).data for said in ({}, {"group": "speaker"}))
+    assert _speakers(mixed) == {"train": {"anna", "eve"}, "validation": {"anna", "eve"}, "test": {"theo"}}
+    held = _speakers(apart)
+    assert held["train"] | held["validation"] == {"anna", "eve"}
+    assert not held["train"] & held["validation"]
+    first, second = [notice for notice in notices if "holds out by 'speaker'" in notice]
+    assert "--set data.group=speaker holds whole ones out" in first
+    assert "validation is held out by 'speaker' as well" in second
+
+
+def test_train_and_validation_of_recordings_can_be_joined_and_dealt_anew(sounds: Path) -> None:
+    for index in range(4):
+        for word, pitch in (("low", 300), ("high", 1200)):
+            soundfile.write(sounds / f"{word}_eve_{index}.wav", tone(pitch, 0.3), 8000)
+    rule = {"pattern": SAID["pattern"], "test": "speaker=theo"}
+    recipe = thalweg.load("sounds", data=rule, assignments=QUICK)
+    train, validation = recipe.data.train, recipe.data.validation
+    both = merged(train, validation)
+    assert both is not None
+    assert both.rows["path"].tolist() == [*train.rows["path"], *validation.rows["path"]]
+    assert merged(train, thalweg.load("sounds", data=rule).data.validation) is None  # read apart
+    anew = split_by_group(recipe).data
+    held = _speakers(anew)
+    assert held["train"] | held["validation"] == {"anna", "eve"}
+    assert not held["train"] & held["validation"]
+    assert len(anew.train) + len(anew.validation) == len(both)
+    assert split_by_group(recipe.but(data=anew)).data is anew
+
+
+def _speakers(splits: thalweg.Splits) -> dict[str, set[str]]:
+    return {name: set(getattr(splits, name).rows["speaker"]) for name in ("train", "validation", "test")}
 
 
 @pytest.mark.parametrize(

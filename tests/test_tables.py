@@ -106,6 +106,17 @@ def test_trailing_commas_and_a_nameless_index_do_no_harm() -> None:
     assert "count of the rows" in " ".join(notices)
 
 
+def test_a_column_of_sentences_that_is_left_out_says_how_to_train_on_it() -> None:
+    frame = pd.DataFrame({"size": [i + 0.5 for i in range(60)], "y": [0, 1] * 30})
+    frame["note of it"] = [f"this is note {i} of them" for i in range(60)]
+    frame["code"] = [f"x{i}y" for i in range(60)]
+    with collecting() as notices:
+        load_table(frame, target="y")
+    said = {name: next(notice for notice in notices if f"'{name}'" in notice) for name in ("note of it", "code")}
+    assert said["note of it"].endswith("too many to be categories; --text 'note of it' trains on them alone.")
+    assert said["code"].endswith("too many to be categories.")
+
+
 def test_rows_without_any_value_are_left_out_and_said() -> None:
     with collecting() as notices:
         assert len(read_table(io.StringIO("a,b\n1,2\n,\n3,4\n"))) == 2

@@ -25,7 +25,7 @@ def explain(error: Exception, model: nn.Module, objective: PlainLoss | MarkedObj
     if isinstance(objective, MarkedObjective):
         return RecipeError(
             f"The objective {name_of(objective.function)} failed on a batch {describe(batch)}: "
-            f"{_first_line(error)} It is called with (model, batch, moment); check how it reads the batch."
+            f"{first_line(error)} It is called with (model, batch, moment); check how it reads the batch."
         )
     x, y = pair(batch)
     with torch.no_grad():
@@ -43,7 +43,7 @@ def explain(error: Exception, model: nn.Module, objective: PlainLoss | MarkedObj
 def _about_model(error: Exception, model: nn.Module, x: Nest) -> str:
     call = "model(*x)" if isinstance(x, tuple) else "model(**x)" if isinstance(x, dict) else "model(x)"
     message = f"The model {type(model).__name__} could not be applied to a batch, {call} with x = {describe(x)}: "
-    message += _first_line(error)
+    message += first_line(error)
     if isinstance(x, Tensor) and x.dim() > 1 and re.search("shape|channels|size|batched", str(error)):
         message += _about_width(model, x)
     unlike = re.search("dtype|should be the same", str(error))
@@ -82,7 +82,7 @@ def _about_width(model: nn.Module, x: Tensor) -> str:
 
 def _about_loss(error: Exception, loss: Any, output: Any, y: Nest) -> str:
     message = f"The loss {name_of(loss)} refused the model's output {describe(output)} with the target {describe(y)}: "
-    message += _first_line(error)
+    message += first_line(error)
     mend = _mend(error, loss, output, y) if isinstance(y, Tensor) else ""
     return message + (mend or " Make output and target fit each other: compare their shapes and types.")
 
@@ -120,7 +120,12 @@ def _reshaped(error: Exception, loss: Any, output: Tensor, y: Tensor) -> str:
     return mend
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    r"""What an error says in its first line: torch's go on for pages.
+
+    >>> first_line(ValueError("no such thing\nregistered at ..."))
+    'no such thing.'
+    """
     text = str(error).strip().split("\n")[0] or type(error).__name__
     return text if text.endswith((".", "!", "?")) else text + "."
 

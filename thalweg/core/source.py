@@ -119,6 +119,15 @@ class Grouped(Source, Protocol):
 
 
 @runtime_checkable
+class Joining(Source, Protocol):
+    """A source that can be joined with another part of the same whole."""
+
+    def joined(self, other: Any) -> Any:
+        """The examples of both, the other's behind. Raises `ValueError` where they are of two wholes."""
+        ...
+
+
+@runtime_checkable
 class Fitted(Source, Protocol):
     """A source with statistics (standardization, vocabulary) that are fitted again in every fold, or k-fold leaks."""
 

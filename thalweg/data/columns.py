@@ -24,6 +24,10 @@ from thalweg.data.schema import Column, Kind
 
 MOST_CATEGORIES = 50
 NEARLY_UNIQUE = 0.9
+MOSTLY_DIFFERENT = 0.5
+FEW_WORDS = 2.5
+"""Words of a text, on average, below which its characters tell more: names, codes, scripts without blanks."""
+SAMPLE = 1000
 EXACT_INTEGERS = 2**53
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|index|idx|row|rownames?|uuid|guid)$)|[a-z](Id|ID)$|^Unnamed: \d+$")
 LONG = re.compile(r"[+-]?\d{16,}", re.ASCII)
@@ -90,7 +94,7 @@ def check_numbers(index: pd.Index, parsed: Mapping[str, Parsed]) -> None:
             raise DataError(
                 f"Column '{column.name}' is infinite, or too large for a number, in {where(index, infinite)}. Every "
                 "feature and target must be finite: correct these cells, or empty them and choose what happens to "
-                "missing ones (--missing drop, or impute)."
+                "missing ones (--missing)."
             )
 
 
@@ -165,6 +169,21 @@ def _with_comma(column: Parsed) -> Parsed:
         return column
     ways = [way for way in notations(distinct(column.cells)) if way.decimal == ","]
     return replace(column, notation=ways[0]) if ways else column
+
+
+def is_text(column: Parsed) -> bool:
+    """Whether a column holds mostly different texts, and neither dates nor identifiers of one word."""
+    if column.numeric or column.missing.all() or not isinstance(column.cells, list):
+        return False
+    texts = distinct(column.cells)
+    dates = sum(DATE.match(text) is not None for text in texts[:SAMPLE]) > len(texts[:SAMPLE]) / 2
+    one_word = IDENTIFIER.search(column.name) is not None and mean_words(column) < FEW_WORDS
+    return not dates and not one_word and len(texts) > MOSTLY_DIFFERENT * int((~column.missing).sum())
+
+
+def mean_words(column: Parsed) -> float:
+    """How many words a text of a column has on average, between blanks."""
+    return float(np.mean([len(text.split()) for text in distinct(column.cells)[:SAMPLE]]))
 
 
 def _identifier(column: Parsed, value: np.ndarray) -> str | None:

@@ -115,7 +115,9 @@ def read_lines(name: str, text: str) -> Lines:
             "in a line."
         )
     _check_sentences(name, begins, numbers)
-    return Lines(name, cells, numbers, begins, documents if marked else [])
+    found = Lines(name, cells, numbers, begins, documents if marked else [])
+    _check_numbering(found)
+    return found
 
 
 def has_tabs(lines: list[str]) -> bool:
@@ -146,6 +148,19 @@ def _check_sentences(name: str, begins: list[int], numbers: list[int]) -> None:
             raise DataError(
                 f"{name} {none}, so that {end - begin:,} words would be one sentence. Put a blank line behind every "
                 "sentence."
+            )
+
+
+def _check_numbering(found: Lines) -> None:
+    """Refuse CoNLL-U whose words are counted anew within what would be one sentence."""
+    if not found.universal:
+        return
+    begins = set(found.begins)
+    for place, (row, line) in enumerate(zip(found.cells, found.lines, strict=True)):
+        if place not in begins and row[0] == "1":
+            raise DataError(
+                f"{found.name}, line {line}, counts its words from 1 again, so that a sentence begins there, but no "
+                "blank line stands before it. Put a blank line behind every sentence."
             )
 
 

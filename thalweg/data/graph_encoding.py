@@ -104,12 +104,19 @@ class Nodes:
         return len(self.offsets) - 1
 
 
+MOST_DENSE = 2**24
+"""Features of words of so many numbers, 64 MiB, are dense in a batch; of more they stay sparse."""
+
+
 class SparseRows(NamedTuple):
     """A matrix of few numbers that are not 0, held as such: each `value` at a `place`, counted row by row.
 
-    >>> SparseRows(torch.tensor([3]), torch.tensor([5.0]), (2, 3)).dense()
+    >>> rows = SparseRows(torch.tensor([3]), torch.tensor([5.0]), (2, 3))
+    >>> rows.dense()
     tensor([[0., 0., 0.],
             [5., 0., 0.]])
+    >>> rows.sparse().indices().tolist(), rows.batch().layout
+    ([[1], [0]], torch.strided)
     """
 
     place: Int[Tensor, " held"]
@@ -120,6 +127,15 @@ class SparseRows(NamedTuple):
         """The whole matrix, made anew: that is faster than to copy it."""
         whole = self.value.new_zeros(self.shape[0] * self.shape[1])
         return whole.scatter_(0, self.place, self.value).view(self.shape)
+
+    def sparse(self) -> Tensor:
+        """The matrix as a sparse tensor, of which a network touches what is not 0."""
+        held = torch.stack([self.place // self.shape[1], self.place % self.shape[1]])
+        return torch.sparse_coo_tensor(held, self.value.clone(), self.shape, is_coalesced=True, check_invariants=False)
+
+    def batch(self) -> Tensor:
+        """The matrix as a network is given it: sparse where it would be large."""
+        return self.dense() if self.shape[0] * self.shape[1] <= MOST_DENSE else self.sparse()
 
 
 @dataclass(frozen=True)

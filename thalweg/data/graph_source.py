@@ -88,7 +88,7 @@ class GraphSource(NodeSource):
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         if start == 0:
             features, *others = self.inputs
-            whole = features.dense() if isinstance(features, SparseRows) else features.clone()
+            whole = features.batch() if isinstance(features, SparseRows) else features.clone()
             yield (whole, *(each.clone() for each in others)), (self.labels.clone(), self.mask.clone())
 
     def meta(self, ids: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ what happens to missing cells.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from thalweg.core.errors import DataError, RecipeError, did_you_mean
 from thalweg.core.notices import notice
 from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells, as_numbers, missing_cells
-from thalweg.data.columns import Parsed, as_feature, check_numbers, parse
+from thalweg.data.columns import FEW_WORDS, Parsed, as_feature, check_numbers, is_text, mean_words, parse
 from thalweg.data.places import listed, where
 from thalweg.data.schema import Column, Kind, Schema, TargetKind
 from thalweg.data.targets import as_target, target_names
@@ -166,7 +167,11 @@ def _features(columns: list[Parsed], wanted: bool) -> tuple[list[Column], list[t
     kept = [feature for feature in found.values() if isinstance(feature, Column)]
     left_out = [(name, reason) for name, reason in found.items() if isinstance(reason, str)]
     if kept:
-        return kept, left_out
+        prose = [
+            one.name for one in columns if one.name in dict(left_out) and is_text(one) and mean_words(one) >= FEW_WORDS
+        ]
+        told = {name: f"; --text {quote(name)} trains on them alone" for name in prose}
+        return kept, [(name, reason + told.get(name, "")) for name, reason in left_out]
     said = "; ".join(f"'{name}': {reason}" for name, reason in left_out[:5])
     raise DataError(
         f"No column is left to predict from: {said}. A network needs numbers, or texts that repeat as categories, or "

@@ -7,12 +7,13 @@ import pandas as pd
 
 from thalweg.core.notices import notice
 from thalweg.core.wording import counted
+from thalweg.data.columns import FEW_WORDS
 from thalweg.data.holdout import PARTS
 from thalweg.data.pair_schema import SIDES, PairSchema
 from thalweg.data.pair_source import PairSource
 from thalweg.data.places import where
 from thalweg.data.ragged import Ragged
-from thalweg.data.text_table import FEW_WORDS, texts_of
+from thalweg.data.text_table import texts_of
 from thalweg.data.vocabulary import unknown_share
 
 SAMPLE = 10_000

@@ -55,11 +55,11 @@ def recording_splits(
 
     `target` is by default the folder's class, else the column called label; `test` and `validation` are rules that
     choose a split, such as "index<5" or "speaker=theo". What they do not choose is held out by shares: the test by none
-    where there is a rule for it, and validation without regard to a group that the test rule holds out by. A rule that
-    names members, such as "speaker=theo", makes its column the group where none is named. `longest` cuts recordings off
-    after so many frames (None: nowhere; "auto": by the lengths of those that are not to test on, as `longest_of` says),
-    `tokens` is how many frames a training batch may have, `options` are the fields of `AudioOptions`. Each split is a
-    `SequenceSource`.
+    where there is a rule for it, validation by whole groups where a `group` is named and two are left. A rule that
+    names members, such as "speaker=theo", makes its column the group of a recording where none is named, and leaves
+    validation to the groups that are trained on. `longest` cuts recordings off after so many frames (None: nowhere;
+    "auto": by the lengths of those that are not to test on, as `longest_of` says), `tokens` is how many frames a
+    training batch may have, `options` are the fields of `AudioOptions`. Each split is a `SequenceSource`.
 
     >>> import tempfile
     >>> from thalweg.data.audio import soundfile
@@ -72,8 +72,9 @@ def recording_splits(
     Raises `DataError` for recordings that cannot be used, `RecipeError` for arguments that cannot be.
     """
     found = gather_recordings(path, pattern=pattern, test=test, validation=validation, header=header, **options)
-    if group is None and test is not None and names_members(test):
-        group = _group_of(test, target)
+    ruled = group is None and test is not None and names_members(test)
+    if ruled:
+        group = _group_of(str(test), target)
     table = _schema(found, target, task, group, time, header)
     about = TableSource.fitted(found.frame, table)
     known = np.ones(len(found), bool) if found.part is None else found.part != PARTS.index("test")
@@ -81,10 +82,11 @@ def recording_splits(
     schema = SequenceSchema("frames", table, longest=limit, mel=found.mel, pattern=pattern)
     source = SequenceSource.unfitted(Ragged(found.values, found.offsets), about, schema, tokens=tokens)
     by_group = group is not None and test is not None and column_of(test) == group and validation is None
+    apart = by_group and not ruled and found.frame[group][known].nunique() > 1
     if by_group:
-        assert group is not None
-        _say_grouped(found, group, str(test))
-    held = _held(_ungrouped(source) if by_group else source, found.part, validation_share, test_share, seed)
+        _say_grouped(found, str(group), str(test), apart)
+    dealt = _ungrouped(source) if by_group and not apart else source
+    held = _held(dealt, found.part, validation_share, test_share, seed)
     splits = source.dealt(held)
     say_target(table.target)
     sizes = (
@@ -163,14 +165,18 @@ def _group_of(test: str, target: Any) -> str | None:
     return None if column in named or any(isinstance(each, int) for each in named) else column
 
 
-def _say_grouped(found: Recordings, group: str, test: str) -> None:
-    held = found.frame[group][found.part == PARTS.index("test")].unique()
-    alone = f" Test has one {group} alone, so no interval tells how another would fare." if len(held) == 1 else ""
-    notice(
-        f"The test rule '{test}' holds out by '{group}', which is the group of a recording; validation is held out of "
-        f"the recordings of each '{group}' that is trained on. Say --set data.validation='{group}=...' to hold out "
-        f"another one.{alone}"
+def _say_grouped(found: Recordings, group: str, test: str, apart: bool) -> None:
+    tested = found.part == PARTS.index("test")
+    held, rest = (found.frame[group][chosen].nunique() for chosen in (tested, ~tested))
+    alone = f" Test has one {group} alone, so no interval tells how another would fare." if held == 1 else ""
+    other = f"--set data.group={group} holds whole ones out, " if rest > 1 else ""
+    validation = (
+        f"validation is held out by '{group}' as well"
+        if apart
+        else f"validation is held out of the recordings of each '{group}' that is trained on ({other}"
+        f"--set data.validation='{group}=...' those that you name)"
     )
+    notice(f"The test rule '{test}' holds out by '{group}', the group of a recording; {validation}.{alone}")
 
 
 def _ungrouped(source: SequenceSource) -> SequenceSource:

@@ -161,7 +161,16 @@ class SequenceSource:
         return count_by_length(self.lengths, self.batch_size, self.tokens, self.merge_single)
 
     def take(self, ids: Any) -> Self:
-        source = replace(self, about=self.about.take(ids))
+        return self._part(self.about.take(ids))
+
+    def joined(self, other: "SequenceSource") -> Self:
+        """The sequences of both, which were read as one; raises `ValueError` where they were not."""
+        if self.content is not other.content or self.encoding is not other.encoding:
+            raise ValueError("the sequences were read apart")
+        return self._part(replace(self.about, ids=np.concatenate([self.ids, other.ids])))
+
+    def _part(self, about: TableSource) -> Self:
+        source = replace(self, about=about)
         if "encoded" in self.__dict__:
             source.__dict__["encoded"] = self.encoded  # encoded once for all its parts
         return source

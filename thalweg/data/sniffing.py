@@ -11,7 +11,7 @@ from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import unsaid
 from thalweg.data.audio import is_recording
 from thalweg.data.cells import distinct
-from thalweg.data.columns import parse
+from thalweg.data.columns import MOSTLY_DIFFERENT, parse
 from thalweg.data.conll import holds_conll
 from thalweg.data.conll_loading import ENDINGS as CONLL
 from thalweg.data.graphs import graph_files
@@ -20,7 +20,7 @@ from thalweg.data.pair_columns import LANGUAGES
 from thalweg.data.pair_reading import is_file, read_pairs
 from thalweg.data.reading import read_table
 from thalweg.data.targets import MOST_INTEGER_CLASSES
-from thalweg.data.text_table import MOSTLY_DIFFERENT, text_column
+from thalweg.data.text_table import text_column
 
 
 def holds_graph(path: Path) -> bool:

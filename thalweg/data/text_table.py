@@ -14,8 +14,8 @@ from thalweg.core.errors import DataError, did_you_mean
 from thalweg.core.notices import notice
 from thalweg.core.source import Splits
 from thalweg.core.wording import counted
-from thalweg.data.cells import as_cells, as_texts, distinct
-from thalweg.data.columns import DATE, IDENTIFIER, Parsed, as_feature, parse
+from thalweg.data.cells import as_cells, as_texts
+from thalweg.data.columns import FEW_WORDS, SAMPLE, Parsed, as_feature, is_text, mean_words, parse
 from thalweg.data.decisions import announce_columns, announce_rows
 from thalweg.data.holdout import hold_out
 from thalweg.data.inference import Roles, infer_roles, without_missing
@@ -29,10 +29,6 @@ from thalweg.data.table_source import TableSource
 from thalweg.data.targets import as_target
 from thalweg.data.vocabulary import check_unit
 
-MOSTLY_DIFFERENT = 0.5
-FEW_WORDS = 2.5
-"""Words of a text, on average, below which its characters tell more: names, codes, scripts without blanks."""
-SAMPLE = 1000
 LONGEST = 2048
 """Tokens after which a text is cut off where nothing is said: attention takes time as the square of them."""
 
@@ -178,22 +174,9 @@ def _chosen(frame: pd.DataFrame, roles: Roles, text: str | None) -> str:
 
 def _candidates(parsed: dict[str, Parsed]) -> list[str]:
     """The columns of mostly different texts; where there are several, those of several words."""
-    found = {name: _mean_words(column) for name, column in parsed.items() if _is_text(column)}
+    found = {name: mean_words(column) for name, column in parsed.items() if is_text(column)}
     wordy = [name for name, words in found.items() if words >= FEW_WORDS]
     return wordy if len(wordy) == 1 else list(found)
-
-
-def _is_text(column: Parsed) -> bool:
-    if column.numeric or column.missing.all() or not isinstance(column.cells, list):
-        return False
-    texts = distinct(column.cells)
-    dates = sum(DATE.match(text) is not None for text in texts[:SAMPLE]) > len(texts[:SAMPLE]) / 2
-    one_word = IDENTIFIER.search(column.name) is not None and _mean_words(column) < FEW_WORDS
-    return not dates and not one_word and len(texts) > MOSTLY_DIFFERENT * int((~column.missing).sum())
-
-
-def _mean_words(column: Parsed) -> float:
-    return float(np.mean([len(text.split()) for text in distinct(column.cells)[:SAMPLE]]))
 
 
 def _unit(text: str, content: list[str]) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from thalweg.core.errors import ThalwegError
+from thalweg.core.explain import first_line
 from thalweg.core.notices import notice
 from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.checks.dynamics import dynamics_flaws
@@ -35,7 +36,7 @@ def program_flaws(lab: Laboratory, recipe: Recipe, run: Run) -> tuple[Flaw, ...]
         try:
             flaws += ask(own, run, device=lab.device)
         except Exception as error:  # a program that trains as a whole may not bear to be looked at in parts
-            notice(f"The checks of {name} could not be asked: {type(error).__name__}: {error}")
+            notice(f"The checks of {name} could not be asked: {type(error).__name__}: {first_line(error)}")
     lab.price += PROBE * held
     return flaws
 

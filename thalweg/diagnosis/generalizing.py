@@ -172,7 +172,7 @@ def ask(
     if best is None:
         none = "No arm could be afforded." if offered else "These data allow no arm."
         says = "No arm has a finite loss." if tried else none
-        return Experiment(question, "validation loss", control, tuple(tried), "no", says)
+        return Experiment(question, "validation loss", control, tuple(tried), "undecided", says)
     name, effect = best
     helped = beyond(effect, floor, control)
     does = (

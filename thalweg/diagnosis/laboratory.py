@@ -11,12 +11,10 @@ import torch
 
 from thalweg.core.arrays import ArraySource
 from thalweg.core.convert import Batching, as_source
-from thalweg.core.errors import DataError, RunError, ThalwegError, Unsupported
+from thalweg.core.errors import RunError, ThalwegError, Unsupported
 from thalweg.core.nest import count_examples
-from thalweg.core.nodes import NodeSource
 from thalweg.core.notices import notice
-from thalweg.core.randomness import stream_seed
-from thalweg.core.source import Altering, Indexed, Source, Splits, plain_of
+from thalweg.core.source import Altering, Indexed, Joining, Source, Splits, plain_of
 from thalweg.core.wording import counted
 from thalweg.diagnosis.averaged import judge_of
 from thalweg.diagnosis.budget import Budget, Cost
@@ -26,6 +24,7 @@ from thalweg.diagnosis.deadline import check_time
 from thalweg.diagnosis.finding import Arm, Finding, Score
 from thalweg.diagnosis.halving import halves, splittable
 from thalweg.diagnosis.pace import Pace
+from thalweg.diagnosis.set_aside import hold_out
 from thalweg.diagnosis.stage import Planned, Progress, Stage
 from thalweg.diagnosis.work import examples_of, work
 from thalweg.measure.curvature.evaluation import joined
@@ -262,22 +261,6 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
     return Laboratory(laid, train, validation, probe, device, budget, progress, apart=given, halved=halved, test=whole)
 
 
-def hold_out(recipe: Recipe, train: Indexed) -> tuple[Indexed, Indexed]:
-    """A train split without a fifth of its examples, and these, which validate: the same for the same recipe seed.
-
-    Raises `DataError` for a single example.
-    """
-    if len(train) < 2:
-        raise DataError(
-            f"The train split is {counted(len(train), 'example')} and there is no validation split, so none can be "
-            "held out for the diagnosis. Give two examples at least, or a validation split."
-        )
-    ids = np.random.default_rng(stream_seed(recipe.seed, "hold out")).permutation(len(train))
-    cut = max(1, len(train) // 5)
-    notice(f"There is no validation split: {cut} of the {len(train)} training examples are held out for the diagnosis.")
-    return train.take(ids[cut:]), train.take(ids[:cut])
-
-
 def _telling(probe: Indexed) -> Indexed | None:
     """What is read of the test data, None where it has too few examples to say anything of the test data."""
     if len(probe) >= FEWEST:
@@ -314,23 +297,23 @@ def _reservoir(source: Source, recipe: Recipe, name: str) -> ArraySource | None:
 
 
 def merged(first: Indexed, second: Indexed) -> Indexed | None:
-    """Two sources of tensors, or of a graph's nodes, as one; None where they are of another kind.
+    """Two sources of tensors, of a graph's nodes, or of sequences that were read as one, joined; None for any other.
 
     What the first one changes stays changed.
     """
-    own, other = (plain_of(source) for source in (first, second))
-    if not all(isinstance(each, ArraySource | NodeSource) for each in (own, other)):
-        own, other = (getattr(source, "arrays", source) for source in (own, other))
+    own, other = (_joining(plain_of(source), source) for source in (first, second))
+    if not isinstance(own, Joining) or not (isinstance(other, type(own)) or isinstance(own, type(other))):
+        return None
     try:
-        if isinstance(own, NodeSource) and isinstance(other, NodeSource):
-            whole: Any = own.joined(other)
-        elif isinstance(own, ArraySource) and isinstance(other, ArraySource):
-            whole = own.joined(other)
-        else:
-            return None
+        whole: Any = own.joined(other)
     except (RuntimeError, TypeError, ValueError):
         return None
     return cast(Indexed, first.around(whole)) if isinstance(first, Altering) else whole
+
+
+def _joining(plain: Any, source: Any) -> Any:
+    """What can be joined of a source: itself, or the tensors that it keeps."""
+    return plain if isinstance(plain, Joining) else getattr(source, "arrays", source)
 
 
 def first_batch(source: Source) -> Any:

@@ -136,7 +136,7 @@ def screened(
                     break
     _confirm_in_turn(lab, floor, reached)
     best = next((one for one in reached.values() if one.closes), None) or _farthest(reached)
-    answer = "yes" if best is not None and best.closes else "no"
+    answer = "yes" if best is not None and best.closes else "no" if tried else "undecided"
     fresh = {arm.name: arm for one in reached.values() if one.arm.seeds != tuple(seed) for arm in _told_apart(one)}
     says, effect = _says(best, min(tried, key=lambda arm: arm.score.value, default=None), control, floor), None
     if best is not None:

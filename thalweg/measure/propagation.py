@@ -192,7 +192,7 @@ class Track:
         self.output, self.examples = given, len(given)
         read = inputs[0] if inputs and isinstance(inputs[0], Tensor) and inputs[0].is_floating_point() else None
         self.batches += 1
-        self.input += nan if read is None else float(read.detach().float().square().mean().sqrt())
+        self.input += nan if read is None else _root_mean_square(read.detach())
         self.mean += float(values.mean())
         self.square += float(values.square().mean())
         self.zeros += float((values == 0).float().mean())
@@ -303,3 +303,9 @@ def _backward(loss: Tensor, tracks: dict[str, Track]) -> None:
     rest = iter(given[len(outputs) :])
     for name, track in tracks.items():
         track.learn(deltas.get(name), [next(rest) for _ in track.weights])
+
+
+def _root_mean_square(x: Tensor) -> float:
+    """Of all numbers, those that a sparse tensor does not hold being 0."""
+    held = x.coalesce().values() if x.layout is torch.sparse_coo else x
+    return float((held.float().square().sum() / max(x.numel(), 1)).sqrt())

@@ -23,7 +23,7 @@ from thalweg.core.source import Indexed, Splits
 from thalweg.core.wording import preformatted
 from thalweg.diagnosis import Budget, Cause, Cost, Finding, Planned, Progress, Stage, plan
 from thalweg.diagnosis.halving import halves
-from thalweg.diagnosis.laboratory import hold_out
+from thalweg.diagnosis.set_aside import hold_out
 from thalweg.remedy.circle import DIAGNOSIS, Circle, Keep, always, opened_test
 from thalweg.remedy.gaps import filled, judgeable, refused, trainable, with_targets, without_gaps
 from thalweg.remedy.proof import Proof

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thalweg.core.errors import ThalwegError
 from thalweg.core.folds import deal_groups, described, staying, time_edges
-from thalweg.core.source import Altering, Indexed, Splits, plain_of
+from thalweg.core.source import Altering, Indexed, Joining, Splits, plain_of
 from thalweg.diagnosis.laboratory import open_indexed
 from thalweg.training import Recipe
 
@@ -85,11 +85,20 @@ def _whole(train: Indexed, held: Indexed | None) -> Any:
     if held is None:
         return first
     second: Any = plain_of(held)
-    pairs = [(getattr(first, name, None), getattr(second, name, None)) for name in ("frame", "examples")]
+    pairs = [(getattr(first, name, None), getattr(second, name, None)) for name in ("frame", "examples", "content")]
     own, other = (getattr(part, "ids", None) for part in (first, second))
     if own is None or other is None or not any(one is not None and one is another for one, another in pairs):
         return None
+    if isinstance(first, Joining):
+        return _joined(first, second)
     return replace(first, ids=torch.cat([own, other]) if isinstance(own, Tensor) else np.concatenate([own, other]))
+
+
+def _joined(first: Joining, second: Any) -> Any:
+    try:
+        return first.joined(second)
+    except ValueError:
+        return None
 
 
 def _apart(key: np.ndarray, train: int, by: str) -> bool:

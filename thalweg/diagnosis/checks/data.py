@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from thalweg.core.explain import first_line
 from thalweg.core.notices import notice
 from thalweg.core.source import Indexed, Source
 from thalweg.diagnosis.checks.another_kind import (
@@ -116,6 +117,7 @@ def _checks(
     others = [_told(partial(read_rows, validation, "validation"))]
     others += [] if test is None else [_told(partial(read_rows, test, "test"))]
     judged = [other for other in others if other is not None]
+    validation_rows, test_rows = _named(judged)
     for each in (rows, *judged):
         yield partial(not_finite, each)
     yield from (
@@ -124,12 +126,12 @@ def _checks(
     yield partial(one_target, recipe, rows)
     yield partial(contradictions, rows)
     for other in judged:
-        pairs = (shared_inputs, nearly_shared, shared_groups, time_backwards, absent_classes, prepared_otherwise)
+        pairs = (shared_inputs, nearly_shared, time_backwards, absent_classes, prepared_otherwise)
         yield from (partial(check, rows, other) for check in pairs)
+        yield partial(shared_groups, rows, other, test_rows)
     yield partial(input_scale, recipe, train, rows)
     yield partial(target_scale, recipe, train, rows)
     yield partial(destroyed_signal, train, rows)
-    validation_rows, test_rows = _named(judged)
     yield from (partial(check, rows, validation_rows, test_rows) for check in (label_leak, gone_at_test))
     yield partial(far_targets, rows)
     yield from (partial(other_kind_of_numbers, rows, other) for other in judged)
@@ -167,5 +169,5 @@ def _told(ask: Callable[[], Any]) -> Any:
         return ask()
     except Exception as error:
         name = getattr(getattr(ask, "func", ask), "__name__", "a check")
-        notice(f"The check of data {name} could not be asked: {type(error).__name__}: {error}")
+        notice(f"The check of data {name} could not be asked: {type(error).__name__}: {first_line(error)}")
         return None

@@ -18,7 +18,7 @@ from thalweg.core.arrays import ArraySource, are_classes, arrays_of
 from thalweg.core.folds import described
 from thalweg.core.mapped import Mapped
 from thalweg.core.nest import Nest, count_examples, leaves
-from thalweg.core.source import NUMBERED, Described, Found, Indexed, Named, Restoring, Source, plain_of
+from thalweg.core.source import NUMBERED, Described, Found, Grouped, Indexed, Named, Restoring, Source, plain_of
 from thalweg.diagnosis.references import as_rows, flat, is_image
 
 MOST, MOST_READ, MOST_DECODED = 4000, 200_000, 20_000
@@ -94,6 +94,11 @@ class Rows:
     def numbered(self) -> str:
         """What to say behind examples that have no name but a number."""
         return " (counted from 0)" if self.called(0).startswith(NUMBERED) else ""
+
+    @property
+    def group_name(self) -> str | None:
+        """What the data call a group (a speaker, a patient), None where they do not say."""
+        return self.source.group_name if isinstance(self.source, Grouped) else None
 
     def label(self, number: Any) -> str:
         """A class as its user calls it, 'yes' in quotes; its number where the data do not say, or not one thing."""

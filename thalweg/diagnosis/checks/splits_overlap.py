@@ -201,8 +201,11 @@ def _disagreement(rows: Rows, key: np.uint64) -> str:
     return f"{rows.called(int(at[0]))} is class {first} and {rows.called(int(other))} class {second}"
 
 
-def shared_groups(train: Rows, judged: Rows) -> list[Flaw]:
-    """Groups (a speaker, a patient) that are on both sides: number, the share of judged examples that are of one."""
+def shared_groups(train: Rows, judged: Rows, test: Rows | None = None) -> list[Flaw]:
+    """Groups (a speaker, a patient) that are on both sides: number, the share of judged examples that are of one.
+
+    Where all groups of test are new, nobody mixed them up: validation alone tells less than test, and that is said.
+    """
     ours, theirs = train.known.get("group"), judged.known.get("group")
     if ours is None or theirs is None:
         return []
@@ -210,21 +213,39 @@ def shared_groups(train: Rows, judged: Rows) -> list[Flaw]:
     if not both.any():
         return []
     names = np.unique(theirs[both])
-    shown = ", ".join(map(repr, names[:SHOWN].tolist()))
+    called = train.group_name
+    count = counted(len(names), "group") + ("" if called is None else f" of '{called}'")
+    says = (
+        f"{both.mean():.1%} of the {judged.split} examples belong to a group that is in train too ({count}, such as "
+        f"{', '.join(map(repr, names[:SHOWN].tolist()))})"
+    )
+    mend = "Split by group, so that a model is judged on groups that it never met"
+    if _tests_new(ours, judged, test):
+        says += (
+            ", while every group of test is new: the validation loss is of groups that the model knows, so it flatters "
+            "beside that of test, and it chooses the epoch"
+        )
+        setting = "" if called is None else f" (--set data.group={called})"
+        mend = f"Where new groups count, hold whole groups out for validation too{setting}; test stays as it is"
     return [
         Flaw(
             Cause.DATA,
             Mechanism(f"groups of train in {judged.split}"),
-            f"{both.mean():.1%} of the {judged.split} examples belong to a group that is in train too "
-            f"({counted(len(names), 'group')}, such as {shown})",
+            says,
             float(both.mean()),
             "0",
-            "Split by group, so that a model is judged on groups that it never met",
+            mend,
             "a model that will only ever meet these groups",
             Sure.CERTAIN,
             Raises.NONE_SEEN,
         )
     ]
+
+
+def _tests_new(ours: np.ndarray, judged: Rows, test: Rows | None) -> bool:
+    """Whether validation is judged, and test holds none of the groups of train."""
+    theirs = None if test is None else test.known.get("group")
+    return judged.split == "validation" and theirs is not None and not np.isin(theirs, ours).any()
 
 
 def time_backwards(train: Rows, judged: Rows) -> list[Flaw]:
