@@ -19,6 +19,7 @@ from thalweg.core.decoder import follow, is_attentive, spread
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import END, START
 from thalweg.decode.candidates import Candidates, choose, held_to, with_required
+from thalweg.decode.continuations import best_continuations, block_maxima
 from thalweg.decode.finished import Finished, Place, handed_out
 from thalweg.decode.hypothesis import Hypothesis
 from thalweg.decode.ranking import Ranking
@@ -27,11 +28,10 @@ from thalweg.decode.rules import Prefix, Rules, check_whole
 from thalweg.decode.stepping import (
     ask,
     ask_attended,
-    check_scores,
+    checked_normalizers,
     decoding,
     exact,
     may_leave,
-    normalizers,
     read_inputs,
 )
 from thalweg.decode.tree import BeamTree, Chosen, Record
@@ -218,9 +218,7 @@ def _search(
             memory = torch.empty_like(scores)
         if plan.ranking.coverage_penalty:
             front = front.attending(model, state, time)
-        chosen, states = choose(
-            _candidates(scores, front, plan, time, memory), plan.groups, plan.diversity, front.required
-        )
+        chosen, states = _chosen(scores, front, plan, time, memory[: len(scores)])
         record.add(front.present, chosen)
         ended = (chosen.tokens == END) & (chosen.totals > -torch.inf)
         if bool(ended.any()):
@@ -238,17 +236,34 @@ def _search(
     return finished, record
 
 
+def _chosen(
+    scores: Float[Tensor, "row token"], front: Front, plan: Plan, time: int, memory: Float[Tensor, "row token"]
+) -> tuple[Chosen, Int[Tensor, "example beam phrase"] | None]:
+    """What is kept of each example: of all beams at once, where they compete with each other alone."""
+    forced = front.rules.forced(time)
+    if front.required is not None or forced is not None or plan.groups > 1:
+        found = _candidates(scores, front, plan, time, memory, forced)
+        return choose(found, plan.groups, plan.diversity, front.required)
+    blocks = block_maxima(scores)
+    used = front.totals.flatten() > -torch.inf
+    normalizer = checked_normalizers(scores, blocks.amax(1), used, time, front.present, memory)
+    return best_continuations(scores, blocks, normalizer, front.totals, front.rules.unwanted(time)), None
+
+
 def _candidates(
-    scores: Float[Tensor, "row token"], front: Front, plan: Plan, time: int, memory: Float[Tensor, "... token"]
+    scores: Float[Tensor, "row token"],
+    front: Front,
+    plan: Plan,
+    time: int,
+    memory: Float[Tensor, "row token"],
+    forced: Int[Tensor, " example"] | None,
 ) -> Candidates:
     """What may come next of each beam, of which the best `width` are enough."""
-    forced = front.rules.forced(time)
     rows = None if forced is None else forced.repeat_interleave(plan.width)
     count = plan.width + (front.required is not None)  # of those that lack something, END is taken out
-    values, tokens, likeliest = front.rules.best(scores, count, time, rows)
-    normalizer = normalizers(scores, likeliest, memory[: len(scores)])
+    values, tokens, highest = front.rules.best(scores, count, time, rows)
     used = front.totals.flatten() > -torch.inf
-    check_scores(normalizer, used, time, front.present)
+    normalizer = checked_normalizers(scores, highest, used, time, front.present, memory)
     if front.required is not None and front.states is not None:
         free = torch.ones_like(front.present, dtype=torch.bool) if forced is None else forced < 0
         values, tokens = with_required(scores, (values, tokens), front.states, front.required, free)
