@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from thalweg.core.tokens import END, START
 from thalweg.decode import BeamTree, Hypothesis, beam_search, forced_log_likelihood, greedy, log_likelihood
-from thalweg.decode.continuations import best_continuations, block_maxima
+from thalweg.decode.continuations import Blocks
 from thalweg.decode.finished import Place, _dealt
 from thalweg.decode.largest import largest
 from thalweg.nn import transformer
@@ -668,7 +668,8 @@ def test_the_best_continuations_are_those_of_a_stable_sort(data: st.DataObject):
     scores[totals.flatten() == -torch.inf] = data.draw(st.sampled_from([0.0, torch.nan]))
     normalizer = torch.randint(0, 2, (2 * beams,), generator=draw).double()
     unwanted = torch.tensor(sorted(data.draw(st.sets(st.integers(0, length - 1), max_size=length - 1))))
-    found = best_continuations(scores, block_maxima(scores), normalizer, totals, unwanted.long())
+    blocks = Blocks.of(length, unwanted.long())
+    found = blocks.best(scores, blocks.maxima(scores), normalizer, totals)
     every = totals.flatten()[:, None] + (scores.double() - normalizer[:, None])
     every = every.index_fill(1, unwanted.long(), -torch.inf).nan_to_num(-torch.inf, neginf=-torch.inf)
     expected, at = every.view(2, -1).sort(dim=1, descending=True, stable=True)

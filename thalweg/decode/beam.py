@@ -19,7 +19,7 @@ from thalweg.core.decoder import follow, is_attentive, spread
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import END, START
 from thalweg.decode.candidates import Candidates, choose, held_to, with_required
-from thalweg.decode.continuations import best_continuations, block_maxima
+from thalweg.decode.continuations import Blocks
 from thalweg.decode.finished import Finished, Place, handed_out
 from thalweg.decode.hypothesis import Hypothesis
 from thalweg.decode.ranking import Ranking
@@ -209,6 +209,7 @@ def _search(
     finished = Finished.none(examples, plan.groups, plan.nbest, front.totals)
     record = Record(examples, plan.width)
     memory: Tensor | None = None
+    blocks: list[Blocks] = []
     for time in range(rules.most + 1):
         scores, state = ask(model, state, front.tokens.flatten(), time, memory)
         if memory is None:
@@ -216,9 +217,11 @@ def _search(
             if required is not None:
                 required.check(scores.shape[1])
             memory = torch.empty_like(scores)
+            blocks = [Blocks.of(scores.shape[1], rules.unwanted(when)) for when in (0, rules.shortest)]
         if plan.ranking.coverage_penalty:
             front = front.attending(model, state, time)
-        chosen, states = _chosen(scores, front, plan, time, memory[: len(scores)])
+        wanted = blocks[time >= rules.shortest]
+        chosen, states = _chosen(scores, front, plan, time, memory[: len(scores)], wanted)
         record.add(front.present, chosen)
         ended = (chosen.tokens == END) & (chosen.totals > -torch.inf)
         if bool(ended.any()):
@@ -237,17 +240,22 @@ def _search(
 
 
 def _chosen(
-    scores: Float[Tensor, "row token"], front: Front, plan: Plan, time: int, memory: Float[Tensor, "row token"]
+    scores: Float[Tensor, "row token"],
+    front: Front,
+    plan: Plan,
+    time: int,
+    memory: Float[Tensor, "row token"],
+    blocks: Blocks,
 ) -> tuple[Chosen, Int[Tensor, "example beam phrase"] | None]:
     """What is kept of each example: of all beams at once, where they compete with each other alone."""
     forced = front.rules.forced(time)
     if front.required is not None or forced is not None or plan.groups > 1:
         found = _candidates(scores, front, plan, time, memory, forced)
         return choose(found, plan.groups, plan.diversity, front.required)
-    blocks = block_maxima(scores)
+    highest = blocks.maxima(scores)
     used = front.totals.flatten() > -torch.inf
-    normalizer = checked_normalizers(scores, blocks.amax(1), used, time, front.present, memory)
-    return best_continuations(scores, blocks, normalizer, front.totals, front.rules.unwanted(time)), None
+    normalizer = checked_normalizers(scores, highest.amax(1), used, time, front.present, memory)
+    return blocks.best(scores, highest, normalizer, front.totals), None
 
 
 def _candidates(
