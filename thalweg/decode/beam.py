@@ -32,6 +32,7 @@ from thalweg.decode.stepping import (
     decoding,
     exact,
     may_leave,
+    memory_for,
     read_inputs,
 )
 from thalweg.decode.tree import BeamTree, Chosen, Record
@@ -216,12 +217,12 @@ def _search(
             rules.check(scores.shape[1])
             if required is not None:
                 required.check(scores.shape[1])
-            memory = torch.empty_like(scores)
+            memory = memory_for(scores)
             blocks = [Blocks.of(scores.shape[1], rules.unwanted(when)) for when in (0, rules.shortest)]
         if plan.ranking.coverage_penalty:
             front = front.attending(model, state, time)
         wanted = blocks[time >= rules.shortest]
-        chosen, states = _chosen(scores, front, plan, time, memory[: len(scores)], wanted)
+        chosen, states = _chosen(scores, front, plan, time, memory, wanted)
         record.add(front.present, chosen)
         ended = (chosen.tokens == END) & (chosen.totals > -torch.inf)
         if bool(ended.any()):
@@ -244,7 +245,7 @@ def _chosen(
     front: Front,
     plan: Plan,
     time: int,
-    memory: Float[Tensor, "row token"],
+    memory: Float[Tensor, "some token"],
     blocks: Blocks,
 ) -> tuple[Chosen, Int[Tensor, "example beam phrase"] | None]:
     """What is kept of each example: of all beams at once, where they compete with each other alone."""
@@ -263,7 +264,7 @@ def _candidates(
     front: Front,
     plan: Plan,
     time: int,
-    memory: Float[Tensor, "row token"],
+    memory: Float[Tensor, "some token"],
     forced: Int[Tensor, " example"] | None,
 ) -> Candidates:
     """What may come next of each beam, of which the best `width` are enough."""

@@ -13,7 +13,7 @@ from thalweg.core.decoder import follow, spread
 from thalweg.core.tokens import END, START
 from thalweg.decode.hypothesis import Hypothesis
 from thalweg.decode.rules import Prefix, Rules
-from thalweg.decode.stepping import ask, checked_normalizers, decoding, exact, may_leave, read_inputs
+from thalweg.decode.stepping import ask, checked_normalizers, decoding, exact, may_leave, memory_for, read_inputs
 
 Choose = Callable[["Lines", Float[Tensor, "row token"], int, Int[Tensor, " row"] | None], tuple[Tensor, Tensor, Tensor]]
 """From scores, the time and what is forced: a token of each row, its score, and the row's largest score of all."""
@@ -98,7 +98,7 @@ def write(model: Any, inputs: Mapping[str, Any], rules: Rules, lines: int, choos
             scores, state = ask(model, state, front.tokens, time, memory)
             if memory is None:
                 rules.check(scores.shape[1])
-                memory = torch.empty_like(scores)
+                memory = memory_for(scores)
             tokens, added = _next(scores, front, time, choose, lines, memory)
             there = added > -torch.inf
             going = there & (tokens != END)
@@ -134,7 +134,7 @@ def _next(
     """The next token of each line, and its log-probability, which is minus infinity where a line is at its end."""
     forced = front.rules.forced(time)
     tokens, values, highest = choose(front, scores, time, None if forced is None else forced.repeat_interleave(lines))
-    normalizer = checked_normalizers(scores, highest, front.open, time, front.present, memory[: len(scores)])
+    normalizer = checked_normalizers(scores, highest, front.open, time, front.present, memory)
     return tokens, torch.where(front.open, values - normalizer, -torch.inf)
 
 

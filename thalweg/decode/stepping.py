@@ -13,6 +13,8 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.nest import count_examples, describe, leaves
 
 MOST_NAMED = 5
+ROOM = 2**18
+"""So many exponentials are taken at once."""
 LOWEST, HIGHEST = -10.0, 60.0
 """Where the largest score of each row is between these, exponentials of the scores are summed as they are."""
 
@@ -130,6 +132,12 @@ def exact(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def memory_for(scores: Float[Tensor, "row token"]) -> Float[Tensor, "some token"]:
+    """Memory for the exponentials of some rows, few enough to stay in a processor's cache; on other devices of all."""
+    rows = max(1, ROOM // scores.shape[1]) if scores.device.type == "cpu" else len(scores)
+    return torch.empty_like(scores[:rows])
+
+
 def normalizers(
     scores: Float[Tensor, "row token"], highest: Float[Tensor, " row"], out: Tensor | None = None
 ) -> Float[Tensor, " row"]:
@@ -137,8 +145,8 @@ def normalizers(
 
     By $m + \log \sum_v e^{s_v - m}$ with the row's `highest` score as $m$, or 0 where that is between -10 and 60: so
     nothing overflows, and a pass over all scores is saved where it is so in all rows. 0 for a row of minus infinities,
-    whose scores then stay what they are. NaN where a score is NaN or plus infinity. `out` is memory of the scores'
-    shape. `torch.sum` adds by halves; the sum within `torch.softmax` is quicker by a seventh, but errs by 2e-6 where a
+    whose scores then stay what they are. NaN where a score is NaN or plus infinity. `out` is `memory_for` the scores.
+    `torch.sum` adds by halves; the sum within `torch.softmax` is quicker by a seventh, but errs by 2e-6 where a
     vocabulary is large.
 
     >>> normalizers(torch.zeros(1, 4), torch.tensor([0.0])).exp()
@@ -179,7 +187,10 @@ def are_usual(highest: Float[Tensor, " row"]) -> bool:
 def _normalizers(
     scores: Float[Tensor, "row token"], highest: Float[Tensor, " row"], out: Tensor | None, usual: bool
 ) -> Float[Tensor, " row"]:
-    kind = exact(scores.device)
+    if out is not None and len(out) < len(scores):
+        pieces = zip(scores.split(len(out)), highest.split(len(out)), strict=True)
+        return torch.cat([_normalizers(piece, high, out[: len(piece)], usual) for piece, high in pieces])
+    kind, out = exact(scores.device), None if out is None else out[: len(scores)]
     if usual:
         return torch.exp(scores, out=out).sum(1).to(kind).log()
     empty = highest == -torch.inf
