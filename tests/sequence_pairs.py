@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.core.decoder import follow, spread
-from thalweg.core.tokens import END, PADDING, START
+from thalweg.core.tokens import END, NEVER, PADDING, START
 from thalweg.nn import rnn_seq2seq, transformer
 
 SOURCES, TARGETS = 11, 13
@@ -68,6 +68,11 @@ def stepped(model: Any, x: Batch) -> Tensor:
         row, state = model.step(state, tokens)
         scores.append(row)
     return torch.stack(scores, 1)
+
+
+def as_decoded(scores: Tensor) -> Tensor:
+    """Scores of training as steps give them: what an example cannot have has minus infinity."""
+    return scores.masked_fill(scores == NEVER, -torch.inf)
 
 
 def written(model: Any, x: Batch, longest: int) -> list[list[int]]:

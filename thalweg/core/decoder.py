@@ -36,7 +36,8 @@ class Decoder(Protocol):
     def step(self, state: Any, tokens: Int[Tensor, " row"]) -> tuple[Float[Tensor, "row token"], Any]:
         """The scores of what comes after one more token of each row, and the state after it.
 
-        The first token is `START`. A score is a logit or a log-probability; the state that came in is not read again.
+        The first token is `START`. A score is a logit or a log-probability, minus infinity for what cannot come; the
+        state that came in is not read again.
         """
 
 

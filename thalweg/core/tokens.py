@@ -6,3 +6,7 @@ MARKS = ("<padding>", "<unknown>", "<start>", "<end>")
 """Their names, by their number."""
 NO_TARGET = -100
 """torch's mark, F.cross_entropy(ignore_index=-100)."""
+NEVER = -(2.0**14)
+"""The score of a token that an example cannot have, as one that only another of its batch can copy: finite, so that
+sums over scores are, exact in 16 bits, and its exponential is 0. Decoding takes minus infinity instead.
+"""

@@ -153,11 +153,6 @@ class PairSource:
         """Some of the sources as a model reads them to be decoded: without `prefix`, padded to the longest of them."""
         return inputs_of(self.encoded, self._places(places))
 
-    def known(self, place: int) -> int:
-        """The number of tokens that an output for the source at this place is made of, with what it adds itself."""
-        extras = self.encoding.extras(self.read[0][self.ids[place]]) if self.schema.copying else []
-        return self.encoding.outputs + len(extras)
-
     def text(self, tokens: Iterable[Any], place: int) -> str:
         """The text of an output for the source at this place, what was copied from it resolved."""
         return self.encoding.text(tokens, self.read[0][self.ids[place]])

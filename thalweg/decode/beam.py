@@ -19,6 +19,7 @@ from thalweg.core.decoder import follow, is_attentive, spread
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import END, START
 from thalweg.decode.candidates import Candidates, choose, held_to, with_required
+from thalweg.decode.continuations import Blocks
 from thalweg.decode.finished import Finished, Place, handed_out
 from thalweg.decode.hypothesis import Hypothesis
 from thalweg.decode.ranking import Ranking
@@ -27,11 +28,11 @@ from thalweg.decode.rules import Prefix, Rules, check_whole
 from thalweg.decode.stepping import (
     ask,
     ask_attended,
-    check_scores,
+    checked_normalizers,
     decoding,
     exact,
     may_leave,
-    normalizers,
+    memory_for,
     read_inputs,
 )
 from thalweg.decode.tree import BeamTree, Chosen, Record
@@ -209,18 +210,19 @@ def _search(
     finished = Finished.none(examples, plan.groups, plan.nbest, front.totals)
     record = Record(examples, plan.width)
     memory: Tensor | None = None
+    blocks: list[Blocks] = []
     for time in range(rules.most + 1):
         scores, state = ask(model, state, front.tokens.flatten(), time, memory)
         if memory is None:
             rules.check(scores.shape[1])
             if required is not None:
                 required.check(scores.shape[1])
-            memory = torch.empty_like(scores)
+            memory = memory_for(scores)
+            blocks = [Blocks.of(scores.shape[1], rules.unwanted(when)) for when in (0, rules.shortest)]
         if plan.ranking.coverage_penalty:
             front = front.attending(model, state, time)
-        chosen, states = choose(
-            _candidates(scores, front, plan, time, memory), plan.groups, plan.diversity, front.required
-        )
+        wanted = blocks[time >= rules.shortest]
+        chosen, states = _chosen(scores, front, plan, time, memory, wanted)
         record.add(front.present, chosen)
         ended = (chosen.tokens == END) & (chosen.totals > -torch.inf)
         if bool(ended.any()):
@@ -238,17 +240,39 @@ def _search(
     return finished, record
 
 
+def _chosen(
+    scores: Float[Tensor, "row token"],
+    front: Front,
+    plan: Plan,
+    time: int,
+    memory: Float[Tensor, "some token"],
+    blocks: Blocks,
+) -> tuple[Chosen, Int[Tensor, "example beam phrase"] | None]:
+    """What is kept of each example: of all beams at once, where they compete with each other alone."""
+    forced = front.rules.forced(time)
+    if front.required is not None or forced is not None or plan.groups > 1:
+        found = _candidates(scores, front, plan, time, memory, forced)
+        return choose(found, plan.groups, plan.diversity, front.required)
+    highest = blocks.maxima(scores)
+    used = front.totals.flatten() > -torch.inf
+    normalizer = checked_normalizers(scores, highest.amax(1), used, time, front.present, memory)
+    return blocks.best(scores, highest, normalizer, front.totals), None
+
+
 def _candidates(
-    scores: Float[Tensor, "row token"], front: Front, plan: Plan, time: int, memory: Float[Tensor, "... token"]
+    scores: Float[Tensor, "row token"],
+    front: Front,
+    plan: Plan,
+    time: int,
+    memory: Float[Tensor, "some token"],
+    forced: Int[Tensor, " example"] | None,
 ) -> Candidates:
     """What may come next of each beam, of which the best `width` are enough."""
-    forced = front.rules.forced(time)
     rows = None if forced is None else forced.repeat_interleave(plan.width)
     count = plan.width + (front.required is not None)  # of those that lack something, END is taken out
-    values, tokens, likeliest = front.rules.best(scores, count, time, rows)
-    normalizer = normalizers(scores, likeliest, memory[: len(scores)])
+    values, tokens, highest = front.rules.best(scores, count, time, rows)
     used = front.totals.flatten() > -torch.inf
-    check_scores(normalizer, used, time, front.present)
+    normalizer = checked_normalizers(scores, highest, used, time, front.present, memory)
     if front.required is not None and front.states is not None:
         free = torch.ones_like(front.present, dtype=torch.bool) if forced is None else forced < 0
         values, tokens = with_required(scores, (values, tokens), front.states, front.required, free)

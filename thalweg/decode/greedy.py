@@ -13,10 +13,10 @@ from thalweg.core.decoder import follow, spread
 from thalweg.core.tokens import END, START
 from thalweg.decode.hypothesis import Hypothesis
 from thalweg.decode.rules import Prefix, Rules
-from thalweg.decode.stepping import ask, check_scores, decoding, exact, may_leave, normalizers, read_inputs
+from thalweg.decode.stepping import ask, checked_normalizers, decoding, exact, may_leave, memory_for, read_inputs
 
 Choose = Callable[["Lines", Float[Tensor, "row token"], int, Int[Tensor, " row"] | None], tuple[Tensor, Tensor, Tensor]]
-"""From scores, the time and what is forced: a token of each row, its score, and the row's likeliest token of all."""
+"""From scores, the time and what is forced: a token of each row, its score, and the row's largest score of all."""
 FEW = 2**16
 """So many scores are copied to be masked, where that is quicker than to leave out what may not come."""
 
@@ -56,8 +56,10 @@ def greedy(
 class Lines:
     """What is being written: `lines` rows for each example that is still in the batch."""
 
+    present: Int[Tensor, " example"]
+    """The examples' numbers in the batch."""
     rows: Int[Tensor, " row"]
-    """Their numbers in the whole batch."""
+    """Those of the lines among all lines of the batch."""
     tokens: Int[Tensor, " row"]
     open: Bool[Tensor, " row"]
     rules: Rules
@@ -65,18 +67,18 @@ class Lines:
     def take(self, kept: Bool[Tensor, " example"], lines: int) -> "Lines":
         """Those of some of the examples."""
         rows = kept.repeat_interleave(lines)
-        return Lines(self.rows[rows], self.tokens[rows], self.open[rows], self.rules.take(kept))
+        return Lines(self.present[kept], self.rows[rows], self.tokens[rows], self.open[rows], self.rules.take(kept))
 
 
 def _likeliest(
     front: Lines, scores: Float[Tensor, "row token"], time: int, forced: Int[Tensor, " row"] | None
-) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"], Int[Tensor, " row"]]:
+) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"], Float[Tensor, " row"]]:
     if scores.numel() <= FEW:
         values, tokens = front.rules.masked(scores, time, forced).max(1)
-        return tokens, values, scores.argmax(1)
-    values, tokens, likeliest = front.rules.best(scores, 1, time, forced)
+        return tokens, values, scores.amax(1)
+    values, tokens, highest = front.rules.best(scores, 1, time, forced)
     place = values.argmax(1, keepdim=True)
-    return tokens.gather(1, place)[:, 0], values.gather(1, place)[:, 0], likeliest
+    return tokens.gather(1, place)[:, 0], values.gather(1, place)[:, 0], highest
 
 
 def write(model: Any, inputs: Mapping[str, Any], rules: Rules, lines: int, choose: Choose) -> list[list[Hypothesis]]:
@@ -85,7 +87,8 @@ def write(model: Any, inputs: Mapping[str, Any], rules: Rules, lines: int, choos
     if not examples:
         return []
     start = torch.full((examples * lines,), START, device=device)
-    front = Lines(torch.arange(len(start), device=device), start, torch.ones_like(start, dtype=torch.bool), rules)
+    numbers = torch.arange(len(start), device=device)
+    front = Lines(numbers[:examples], numbers, start, torch.ones_like(start, dtype=torch.bool), rules)
     totals = torch.zeros(len(start), dtype=exact(device), device=device)
     columns: list[Tensor] = []
     memory: Tensor | None = None
@@ -95,12 +98,17 @@ def write(model: Any, inputs: Mapping[str, Any], rules: Rules, lines: int, choos
             scores, state = ask(model, state, front.tokens, time, memory)
             if memory is None:
                 rules.check(scores.shape[1])
-                memory = torch.empty_like(scores)
+                memory = memory_for(scores)
             tokens, added = _next(scores, front, time, choose, lines, memory)
             there = added > -torch.inf
+            going = there & (tokens != END)
+            if bool(going.all()) and len(front.rows) == len(start):
+                columns.append(tokens)
+                totals, front = totals + added, replace(front, tokens=tokens)
+                continue
             columns.append(_among(len(start), front.rows, torch.where(there, tokens, NOTHING)))
             totals = totals.index_add(0, front.rows, torch.where(there, added, 0.0))
-            front = replace(front, tokens=torch.where(there, tokens, END), open=there & (tokens != END))
+            front = replace(front, tokens=torch.where(there, tokens, END), open=going)
             done = ~front.open.view(-1, lines).any(1)
             count = int(done.sum())
             if count == len(done):
@@ -125,9 +133,8 @@ def _next(
 ) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"]]:
     """The next token of each line, and its log-probability, which is minus infinity where a line is at its end."""
     forced = front.rules.forced(time)
-    tokens, values, likeliest = choose(front, scores, time, None if forced is None else forced.repeat_interleave(lines))
-    normalizer = normalizers(scores, likeliest, memory[: len(scores)])
-    check_scores(normalizer, front.open, time, front.rows[::lines] // lines)
+    tokens, values, highest = choose(front, scores, time, None if forced is None else forced.repeat_interleave(lines))
+    normalizer = checked_normalizers(scores, highest, front.open, time, front.present, memory)
     return tokens, torch.where(front.open, values - normalizer, -torch.inf)
 
 

@@ -22,28 +22,37 @@ def largest(
     length = values.shape[1]
     count = min(count, length)
     if length < 4 * BLOCK * count:
-        return _ordered(values, count)
-    blocks = _ordered(_maxima(values), count)[1].sort(1).values
+        return ordered(values, count)
+    blocks = ordered(maxima(values, BLOCK), count)[1].sort(1).values
     places = (blocks[:, :, None] * BLOCK + torch.arange(BLOCK, device=values.device)).flatten(1)
     within = values.gather(1, places.clamp(max=length - 1))
     if length % BLOCK:  # the last block is shorter
         within = within.masked_fill(places >= length, -torch.inf)
-    found, inner = _ordered(within, count)
+    found, inner = ordered(within, count)
     return found, places.gather(1, inner).clamp(max=length - 1)
 
 
-def _maxima(values: Float[Tensor, "row place"]) -> Float[Tensor, "row block"]:
-    whole = values.shape[1] // BLOCK * BLOCK
-    maxima = values[:, :whole].unflatten(1, (-1, BLOCK)).amax(2)
+def maxima(values: Float[Tensor, "row place"], size: int) -> Float[Tensor, "row block"]:
+    """The largest of each block of so many numbers; the last block may be shorter.
+
+    >>> maxima(torch.tensor([[1.0, 3.0, 2.0]]), 2)
+    tensor([[3., 2.]])
+    """
+    whole = values.shape[1] // size * size
+    found = values[:, :whole].unflatten(1, (-1, size)).amax(2)
     if whole == values.shape[1]:
-        return maxima
-    return torch.cat([maxima, values[:, whole:].amax(1, keepdim=True)], 1)
+        return found
+    return torch.cat([found, values[:, whole:].amax(1, keepdim=True)], 1)
 
 
-def _ordered(
+def ordered(
     values: Float[Tensor, "row place"], count: int
 ) -> tuple[Float[Tensor, "row rank"], Int[Tensor, "row rank"]]:
-    """The same of rows that are short enough to be compared as they are."""
+    """The `count` largest and their places, of at least so many that are compared as they are.
+
+    >>> ordered(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), 2)
+    (tensor([[3., 3.]]), tensor([[1, 3]]))
+    """
     if 2 * count < values.shape[1]:
         found, places = values.topk(count + 1)
         equal = (found[:, 1:] == found[:, :-1]) & (found[:, 1:] > -torch.inf)

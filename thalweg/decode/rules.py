@@ -33,6 +33,8 @@ class Rules:
     prefix: Int[Tensor, "example length"]
     """Padded by `FREE`."""
     banned: Int[Tensor, " token"]
+    early: Int[Tensor, " more"]
+    """What is banned, and `END`: the tokens that may not come before `shortest`."""
     shortest: int
     longest: Int[Tensor, " example"]
     least: int
@@ -83,6 +85,7 @@ class Rules:
         return cls(
             torch.tensor(padded, dtype=torch.int64, device=device).reshape(examples, width),
             torch.tensor(sorted({PADDING, START, *out}), dtype=torch.int64, device=device),
+            torch.tensor(sorted({PADDING, START, END, *out}), dtype=torch.int64, device=device),
             shortest,
             torch.tensor(limits, dtype=torch.int64, device=device),
             min(limits, default=0),
@@ -112,7 +115,7 @@ class Rules:
 
     def unwanted(self, time: int) -> Int[Tensor, " token"]:
         """The tokens that may not come as number `time` of any example."""
-        return self.banned if time >= self.shortest else torch.cat([self.banned, self.banned.new_tensor([END])])
+        return self.banned if time >= self.shortest else self.early
 
     def masked(
         self, scores: Float[Tensor, "row token"], time: int, forced: Int[Tensor, " row"] | None
@@ -127,25 +130,25 @@ class Rules:
 
     def best(
         self, scores: Float[Tensor, "row token"], count: int, time: int, forced: Int[Tensor, " row"] | None
-    ) -> tuple[Float[Tensor, "row rank"], Int[Tensor, "row rank"], Int[Tensor, " row"]]:
-        """At least the `count` best tokens that may come: scores, tokens, and each row's likeliest token of all.
+    ) -> tuple[Float[Tensor, "row rank"], Int[Tensor, "row rank"], Float[Tensor, " row"]]:
+        """At least the `count` best tokens that may come: scores, tokens, and each row's largest score of all.
 
         The best come first, of equal ones the smaller token; what may not come has minus infinity.
         """
         unwanted = self.unwanted(time)
         if len(unwanted) <= FEW:
             values, tokens = largest(scores, count + len(unwanted))
-            likeliest = tokens[:, 0]
+            highest = values[:, 0]
             values = values.masked_fill((tokens[:, :, None] == unwanted).any(2), -torch.inf)
         else:
-            likeliest = scores.argmax(1)
+            highest = scores.amax(1)
             values, tokens = largest(scores.index_fill(1, unwanted, -torch.inf), count)
         if forced is None:
-            return values, tokens, likeliest
+            return values, tokens, highest
         only, token = (forced >= 0)[:, None], forced.clamp(min=0)[:, None]
         first = torch.arange(values.shape[1], device=values.device) == 0
         values = torch.where(only, torch.where(first, scores.gather(1, token), -torch.inf), values)
-        return values, torch.where(only & first, token, tokens), likeliest
+        return values, torch.where(only & first, token, tokens), highest
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

@@ -70,13 +70,13 @@ def sample(
 
     def choose(
         front: Lines, scores: Float[Tensor, "row token"], time: int, forced: Int[Tensor, " row"] | None
-    ) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"], Int[Tensor, " row"]]:
+    ) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"], Float[Tensor, " row"]]:
         keys = hashed(stream_seed(seed, time), own[front.rows // draws] * 2**31 + front.rows % draws, 1)[:, 0]
         uniform = (keys >> 11 & 2**53 - 1).to(exact(device)) * 2.0**-53
         values, tokens = _likely(front.rules.masked(scores, time, forced), temperature, top_k, top_p)
         place = _drawn(_shares(values, temperature), uniform)[:, None]
         token = place if tokens is None else tokens.gather(1, place)
-        return token[:, 0], values.gather(1, place)[:, 0], scores.argmax(1)
+        return token[:, 0], values.gather(1, place)[:, 0], scores.amax(1)
 
     return write(model, inputs, rules, draws, choose)
 

@@ -13,8 +13,10 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.nest import count_examples, describe, leaves
 
 MOST_NAMED = 5
+ROOM = 2**18
+"""So many exponentials are taken at once."""
 LOWEST, HIGHEST = -10.0, 60.0
-"""Where the largest score of a row is between these, exponentials of the scores are summed as they are."""
+"""Where the largest score of each row is between these, exponentials of the scores are summed as they are."""
 
 
 def read_inputs(model: Any, inputs: Any) -> tuple[int, torch.device]:
@@ -38,16 +40,26 @@ def read_inputs(model: Any, inputs: Any) -> tuple[int, torch.device]:
 
 @contextmanager
 def decoding(model: Any) -> Iterator[None]:
-    """Without gradients, and with all parts of the model in evaluation mode; each is put back as it was."""
-    training = [part for part in model.modules() if part.training] if isinstance(model, nn.Module) else []
+    """Without gradients, and with all parts of the model in evaluation mode; each is put back as it was.
+
+    Tensors of `torch.inference_mode` cost less to make, and cannot be trained with. So it is entered where no part of
+    the model could keep one for later: a module of someone's own may, such as a table of positions that it makes once.
+    """
+    parts = list(model.modules()) if isinstance(model, nn.Module) else []
+    training = [part for part in parts if part.training]
     for part in training:
         part.training = False
     try:
-        with torch.no_grad():
+        with torch.inference_mode() if parts and all(map(_keeps_nothing, parts)) else torch.no_grad():
             yield
     finally:
         for part in training:
             part.training = True
+
+
+def _keeps_nothing(part: nn.Module) -> bool:
+    """Whether its class is one of torch or thalweg, whose calls leave nothing behind in evaluation mode."""
+    return type(part).__module__.partition(".")[0] in ("torch", "thalweg")
 
 
 def ask(
@@ -120,26 +132,71 @@ def exact(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def memory_for(scores: Float[Tensor, "row token"]) -> Float[Tensor, "some token"]:
+    """Memory for the exponentials of some rows, few enough to stay in a processor's cache; on other devices of all."""
+    rows = max(1, ROOM // scores.shape[1]) if scores.device.type == "cpu" else len(scores)
+    return torch.empty_like(scores[:rows])
+
+
 def normalizers(
-    scores: Float[Tensor, "row token"], likeliest: Int[Tensor, " row"], out: Tensor | None = None
+    scores: Float[Tensor, "row token"], highest: Float[Tensor, " row"], out: Tensor | None = None
 ) -> Float[Tensor, " row"]:
     r"""$\log \sum_v e^{s_v}$ of each row, to be taken off any score that a log-probability is wanted of.
 
-    By $m + \log \sum_v e^{s_v - m}$ with the row's largest score, that of the `likeliest` token, as $m$, or 0 where
-    that is between -10 and 60: nothing overflows then, and a pass over all scores is saved where it is so in all rows.
-    0 for a row of minus infinities, whose scores then stay what they are. NaN where a score is NaN or plus infinity.
-    `out` is memory of the scores' shape. `torch.sum` adds by halves; the sum within `torch.softmax` is quicker by a
-    seventh, but errs by 2e-6 where a vocabulary is large.
+    By $m + \log \sum_v e^{s_v - m}$ with the row's `highest` score as $m$, or 0 where that is between -10 and 60: so
+    nothing overflows, and a pass over all scores is saved where it is so in all rows. 0 for a row of minus infinities,
+    whose scores then stay what they are. NaN where a score is NaN or plus infinity. `out` is `memory_for` the scores.
+    `torch.sum` adds by halves; the sum within `torch.softmax` is quicker by a seventh, but errs by 2e-6 where a
+    vocabulary is large.
 
-    >>> normalizers(torch.zeros(1, 4), torch.tensor([0])).exp()
+    >>> normalizers(torch.zeros(1, 4), torch.tensor([0.0])).exp()
     tensor([4.], dtype=torch.float64)
     """
-    highest = scores.gather(1, likeliest[:, None]).detach()
+    return _normalizers(scores, highest, out, are_usual(highest))
+
+
+def checked_normalizers(
+    scores: Float[Tensor, "row token"],
+    highest: Float[Tensor, " row"],
+    used: Bool[Tensor, " row"],
+    time: int,
+    present: Int[Tensor, " example"],
+    out: Tensor | None = None,
+) -> Float[Tensor, " row"]:
+    """The same, refused where a row that is used holds NaN or plus infinity; equally many rows for each example.
+
+    Raises `RecipeError` naming the step and the examples.
+    """
+    usual = are_usual(highest)
+    found = _normalizers(scores, highest, out, usual)
+    if not usual:
+        check_scores(found, used, time, present)
+    return found
+
+
+def are_usual(highest: Float[Tensor, " row"]) -> bool:
+    """Whether the largest score of every row is such that exponentials can be summed as they are; NaN is not.
+
+    >>> are_usual(torch.tensor([0.0, 80.0]))
+    False
+    """
+    low, high = torch.aminmax(highest)
+    return float(low) > LOWEST and float(high) < HIGHEST
+
+
+def _normalizers(
+    scores: Float[Tensor, "row token"], highest: Float[Tensor, " row"], out: Tensor | None, usual: bool
+) -> Float[Tensor, " row"]:
+    if out is not None and len(out) < len(scores):
+        pieces = zip(scores.split(len(out)), highest.split(len(out)), strict=True)
+        return torch.cat([_normalizers(piece, high, out[: len(piece)], usual) for piece, high in pieces])
+    kind, out = exact(scores.device), None if out is None else out[: len(scores)]
+    if usual:
+        return torch.exp(scores, out=out).sum(1).to(kind).log()
     empty = highest == -torch.inf
     reference = torch.where(empty | ((highest > LOWEST) & (highest < HIGHEST)), 0.0, highest)
-    powers = torch.sub(scores, reference, out=out).exp_() if bool(reference.any()) else torch.exp(scores, out=out)
-    sums = powers.sum(1).to(exact(scores.device))
-    return torch.where(empty[:, 0], 0.0, sums.log() + reference[:, 0])
+    sums = torch.sub(scores, reference[:, None], out=out).exp_().sum(1).to(kind)
+    return torch.where(empty, 0.0, sums.log() + reference)
 
 
 def log_probabilities(scores: Float[Tensor, "row token"], tokens: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
@@ -148,7 +205,7 @@ def log_probabilities(scores: Float[Tensor, "row token"], tokens: Int[Tensor, " 
     >>> log_probabilities(torch.zeros(1, 4), torch.tensor([3])).exp()
     tensor([0.2500], dtype=torch.float64)
     """
-    return scores.gather(1, tokens[:, None])[:, 0] - normalizers(scores, scores.argmax(1))
+    return scores.gather(1, tokens[:, None])[:, 0] - normalizers(scores, scores.detach().amax(1))
 
 
 def check_scores(

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import describe
 from thalweg.core.objective import Losses, Moment, apply, pair
-from thalweg.core.tokens import NO_TARGET
+from thalweg.core.tokens import NEVER, NO_TARGET
 from thalweg.loss.likelihood import Categorical
 
 
@@ -25,7 +25,9 @@ class Tagging(nn.Module):
     objective over batches `(x, y)` with logits `(batch, length, classes)` and `y` of `(batch, length)`. Its value for a
     sequence is the mean over its positions and its weight their number, so that the mean is that over all positions,
     and an interval resamples whole sequences (the positions of one are not independent). `class_weights` (w) and
-    `label_smoothing` are as in `Categorical`; smoothing is taken off where it judges.
+    `label_smoothing` are as in `Categorical`; smoothing is taken off where it judges. Classes that a position cannot
+    have, whose score is `core.tokens.NEVER` or minus infinity, have no part in it: what other examples of the batch can
+    copy is not smoothed over.
 
     >>> batch = (torch.tensor([[[0.0, 0.0], [3.0, 0.0]]]), torch.tensor([[0, -100]]))
     >>> Tagging()(nn.Identity(), batch, Moment())
@@ -56,10 +58,9 @@ class Tagging(nn.Module):
         _check(output, y, self.class_weights)
         smoothing = self.label_smoothing if moment.training else 0.0
         weights = None if self.class_weights is None else self.class_weights.to(output.dtype)
+        rows, targets = output.flatten(0, 1), y.flatten()  # over the middle axis of three, log-softmax takes far longer
         try:
-            values = F.cross_entropy(  # of rows: over the middle axis of three, log-softmax takes several times as long
-                output.flatten(0, 1), y.flatten(), weights, reduction="none", label_smoothing=smoothing
-            ).view(y.shape)
+            values = _cross_entropy(rows, targets, weights, smoothing).view(y.shape)
         except IndexError as error:
             raise RecipeError(_outside(output, y)) from error
         counted = (y != NO_TARGET).to(values.dtype)
@@ -72,6 +73,32 @@ class Tagging(nn.Module):
     def extra_repr(self) -> str:
         weights = "" if self.class_weights is None else f", class_weights={self.class_weights.tolist()}"
         return f"label_smoothing={self.label_smoothing}{weights}"
+
+
+def _cross_entropy(
+    scores: Float[Tensor, "row classes"],
+    targets: Int[Tensor, " row"],
+    weights: Float[Tensor, " classes"] | None,
+    smoothing: float,
+) -> Float[Tensor, " row"]:
+    """Of each row, to a target of which a share goes evenly to all classes that it can have; 0 without a target."""
+    if not smoothing or not _may_hold_never(scores):
+        return F.cross_entropy(scores, targets, weights, reduction="none", label_smoothing=smoothing)
+    logarithms, never = scores.log_softmax(1), (scores == NEVER) | (scores == -torch.inf)
+    right = F.nll_loss(logarithms, targets, weights, reduction="none")
+    weighted = logarithms if weights is None else logarithms * weights
+    even = weighted.masked_fill(never, 0.0).sum(1) / (~never).sum(1)
+    return (1 - smoothing) * right - smoothing * even.masked_fill(targets == NO_TARGET, 0.0)
+
+
+def _may_hold_never(scores: Tensor) -> bool:
+    """Whether a score is so low; where values cannot be looked at, as in `vmap` and `torch.compile`, it may be."""
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        return bool(scores.detach().amin() <= NEVER)
+    except RuntimeError:
+        return True
 
 
 def _check(output: Any, y: Any, weights: Float[Tensor, " classes"] | None) -> None:

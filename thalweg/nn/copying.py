@@ -8,9 +8,12 @@ generated. The vocabulary of an example is extended by what only its input holds
 output's token, or, where the vocabulary has none, the vocabulary's size plus the number of that unit among the unknown
 ones of the example. A unit that stands in the input twice is copied with the sum of both weights.
 
-All is in logarithms of 32 bits or more. Without an input there is nothing to copy, and $g = 1$.
+All is in logarithms of 32 bits or more. Without an input there is nothing to copy, and $g = 1$. A batch has a place for
+what any of its examples adds to the vocabulary. What only others add an example cannot have: its score is `NEVER` in
+training, where scores are summed over, and minus infinity in decoding, so that it does not come out.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -20,19 +23,17 @@ from torch import Tensor, nn
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
-from thalweg.core.tokens import PADDING
+from thalweg.core.tokens import NEVER, PADDING
 from thalweg.nn.attend import weights_of
 from thalweg.nn.masks import described
-
-LEAST = -87.0
-"""The logarithm of what an extended token has that cannot be copied: finite, and so little that it plays no part."""
 
 
 class Copies(NamedTuple):
     """What the positions of the input are in the output: made once for a batch by `copies_of`.
 
     `column` is the column of the scores that a position's weight belongs to, `width` where it does not count: padding,
-    and all but the first place of a unit; `first` is where a unit stands first, and all its weights are summed.
+    and all but the first place of a unit; `first` is where a unit stands first, and all its weights are summed. `never`
+    is the score of what other examples alone can copy.
     """
 
     column: Int[Tensor, "batch source"]
@@ -40,6 +41,11 @@ class Copies(NamedTuple):
     empty: Bool[Tensor, "batch 1"]
     vocabulary: int
     width: int
+    never: float = NEVER
+
+    def for_decoding(self) -> "Copies":
+        """The same where what other examples alone can copy does not come out."""
+        return self._replace(never=-math.inf)
 
 
 @no_type_check
@@ -74,8 +80,7 @@ def mixture(
     r"""$\log P$ of all tokens of the extended vocabulary: its softmax is $P$ itself.
 
     `scores` are the logits of the vocabulary, `gate` is the logit of $g$, and `weights` are $a$, 0 at padding. A token
-    that is extended for another example has -87, so that a mean over the tokens, as label smoothing takes it, is
-    finite.
+    that is extended for another example has `copies.never`.
 
     >>> copies = copies_of(torch.tensor([[2, 4, 2]]), vocabulary=4, shape=(1, 3))
     >>> mixture(torch.zeros(1, 1, 4), torch.zeros(1, 1), torch.tensor([[[0.5, 0.3, 0.2]]]), copies).exp()
@@ -87,10 +92,10 @@ def mixture(
     shape = weights.shape
     summed = torch.zeros_like(weights).scatter_add(2, copies.first[:, None].expand(shape), weights)
     copied = F.logsigmoid(-gate)[..., None] + summed.clamp(min=torch.finfo(kind).tiny).log()
-    extended = scores.new_full((*shape[:2], copies.width + 1 - copies.vocabulary), LEAST)
+    extended = scores.new_full((*shape[:2], copies.width + 1 - copies.vocabulary), copies.never)
     known = scores.log_softmax(2) + generated[..., None]
     column = copies.column[:, None].expand(shape)
-    before = known.gather(2, column.clamp(max=copies.vocabulary - 1)).masked_fill(column >= copies.vocabulary, LEAST)
+    before = known.gather(2, column.clamp(max=copies.vocabulary - 1)).masked_fill(column >= copies.vocabulary, NEVER)
     whole = torch.cat([known, extended], 2).scatter_(2, column, torch.logaddexp(before, copied))
     return whole[..., : copies.width]
 

@@ -26,8 +26,8 @@ Vectors = Float[Tensor, "*batch inputs"]
 Outputs = Float[Tensor, "*batch outputs"]
 Function = Callable[[Tensor], Tensor]
 INT8_PRODUCT: Any = torch.ops.quantized.linear_dynamic.default
-LARGE = 2**20
-"""Weights of so many numbers are worth a transposed copy."""
+LARGE = 2**17
+"""Weights of so many numbers, with more outputs than inputs, are worth a transposed copy."""
 
 
 class Int8Linear(nn.Module):
@@ -168,8 +168,9 @@ def for_many_steps(layer: nn.Module, start: int = 0, end: int | None = None) -> 
     """The layer, or its outputs `start` to `end`, as a function of `(row, inputs)` that is called many times.
 
     Plain linear layers become the product itself, with the weights that the layer has now: a step of decoding makes few
-    long products, and most of its time would go by on the way to them. A large matrix with few rows is quicker
-    transposed on a CPU. Anything else, such as a layer with hooks, stays what it is.
+    long products, and most of its time would go by on the way to them. A large matrix with more outputs than inputs is
+    quicker transposed on a CPU: for one row that has to be fetched from main memory, in half the time and less.
+    Anything else, such as a layer with hooks, stays what it is.
 
     >>> layer, x = nn.Linear(3, 5), torch.randn(7, 3)
     >>> with torch.no_grad():
@@ -187,7 +188,7 @@ def for_many_steps(layer: nn.Module, start: int = 0, end: int | None = None) -> 
         return layer.forward if end is None else partial(part, layer, start=start, end=end)
     weight, bias = layer.weight[start:end], None if layer.bias is None else layer.bias[start:end]
     exact = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or weight.device.type != "cpu"
-    if exact or bias is None or weight.numel() < LARGE:
+    if exact or bias is None or weight.numel() < LARGE or len(weight) <= weight.shape[1]:
         return partial(F.linear, weight=weight, bias=bias)
     turned = weight.t().contiguous()
     return lambda rows: torch.addmm(bias, rows, turned)

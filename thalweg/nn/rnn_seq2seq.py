@@ -114,17 +114,8 @@ class RecurrentSeq2Seq(nn.Module):
         copies: Int[Tensor, "batch source"] | None = None,
     ) -> Decoding:
         """The state before the first token."""
-        check_copies(self.gate is not None, copies)
-        if isinstance(source, Tensor) and source.dim() > 1 and source.shape[1] == 0:
-            source, lengths, copies = with_a_place(source, copies)
-        values, last = self.encoder.states(without_padding(source, lengths), lengths)
-        memory = self.attention.read(self.dropout(without_padding(values, lengths)), lengths)
-        hidden = torch.tanh(self.bridge(last)).chunk(len(self.cells), 1)
-        cells = [(each, torch.zeros_like(each)) if isinstance(cell, nn.LSTMCell) else each
-                 for each, cell in zip(hidden, self.cells, strict=True)]  # fmt: skip
-        running = Running(cells, torch.zeros_like(hidden[0]), self.attention.begin(memory))
-        known = None if self.gate is None else copies_of(copies, self._known, tuple(values.shape[:2]))
-        return Decoding(memory, known, running)
+        state = self._begun(source, lengths, copies)
+        return state if state.copies is None else state._replace(copies=state.copies.for_decoding())
 
     @no_type_check
     def step(self, state: Decoding, tokens: Int[Tensor, " row"]) -> tuple[Float[Tensor, "row tokens"], Decoding]:
@@ -195,9 +186,23 @@ class RecurrentSeq2Seq(nn.Module):
         output: Tensor = self.dropout(self.embedding(tokens))
         return output
 
+    def _begun(self, source: Any, lengths: Any, copies: Any) -> Decoding:
+        """The state before the first token, as training has it."""
+        check_copies(self.gate is not None, copies)
+        if isinstance(source, Tensor) and source.dim() > 1 and source.shape[1] == 0:
+            source, lengths, copies = with_a_place(source, copies)
+        values, last = self.encoder.states(without_padding(source, lengths), lengths)
+        memory = self.attention.read(self.dropout(without_padding(values, lengths)), lengths)
+        hidden = torch.tanh(self.bridge(last)).chunk(len(self.cells), 1)
+        cells = [(each, torch.zeros_like(each)) if isinstance(cell, nn.LSTMCell) else each
+                 for each, cell in zip(hidden, self.cells, strict=True)]  # fmt: skip
+        running = Running(cells, torch.zeros_like(hidden[0]), self.attention.begin(memory))
+        known = None if self.gate is None else copies_of(copies, self._known, tuple(values.shape[:2]))
+        return Decoding(memory, known, running)
+
     def _followed(self, source: Any, lengths: Any, prefix: Any, copies: Any) -> tuple[Decoding, Step, Tensor]:
         """The state before the first token, what all steps along a prefix found, and what each fed to the next."""
-        state = self.encode(source, lengths, copies)
+        state = self._begun(source, lengths, copies)
         running, found, fed = state.running, [], []
         for embedded in self._embedded(prefix).unbind(1):
             running, step = self._next(state.memory, running, embedded)

@@ -124,6 +124,8 @@ class Transformer(nn.Module):
     ) -> Decoding:
         """The state before the first token."""
         memory, lengths, pointed = self._read(source, lengths, copies)
+        if pointed is not None:
+            pointed = pointed._replace(copies=pointed.copies.for_decoding())
         kept = Memory.of(memory, lengths, [layer.cross for layer in self.layers])
         cache = Cache.empty(kept.layers[0][0][:, :, :0], len(self.layers))
         norm = None if self.norm is None else norm_of_rows(self.norm)

@@ -62,9 +62,6 @@ def decoded(
 ) -> list[list[Output]]:
     """For each source its `nbest` outputs, the best first; fewer where it has no more.
 
-    With copying the scores of a batch have a place for what any of its sources adds to the vocabulary; an output that
-    holds what another source added is no output of this one, and left out.
-
     Raises `RecipeError` for a model that cannot be decoded from.
     """
     check_decoder(model)
@@ -73,11 +70,8 @@ def decoded(
     for places, inputs in _batches(source):
         there = inputs if device is None else to_device(inputs, device)
         for place, hypotheses in zip(places.tolist(), _searched(model, there, decoding), strict=True):
-            known = source.known(place)
             found[place] = [
-                Output(source.text(each.tokens, place), each.score, each.log_likelihood)
-                for each in hypotheses
-                if max(each.tokens, default=0) < known
+                Output(source.text(each.tokens, place), each.score, each.log_likelihood) for each in hypotheses
             ]
     return found
 
