@@ -31,7 +31,7 @@ from thalweg.data.vocabulary import check_unit
 
 MOSTLY_DIFFERENT = 0.5
 FEW_WORDS = 2.5
-"""Words of a text, on average, below which its characters tell more: names, codes, scripts without blanks."""
+"""Words of a text, by the median, below which its characters tell more: names, codes, scripts without blanks."""
 SAMPLE = 1000
 LONGEST = 2048
 """Tokens after which a text is cut off where nothing is said: attention takes time as the square of them."""
@@ -178,7 +178,7 @@ def _chosen(frame: pd.DataFrame, roles: Roles, text: str | None) -> str:
 
 def _candidates(parsed: dict[str, Parsed]) -> list[str]:
     """The columns of mostly different texts; where there are several, those of several words."""
-    found = {name: _mean_words(column) for name, column in parsed.items() if _is_text(column)}
+    found = {name: _words_of(column) for name, column in parsed.items() if _is_text(column)}
     wordy = [name for name, words in found.items() if words >= FEW_WORDS]
     return wordy if len(wordy) == 1 else list(found)
 
@@ -188,18 +188,30 @@ def _is_text(column: Parsed) -> bool:
         return False
     texts = distinct(column.cells)
     dates = sum(DATE.match(text) is not None for text in texts[:SAMPLE]) > len(texts[:SAMPLE]) / 2
-    one_word = IDENTIFIER.search(column.name) is not None and _mean_words(column) < FEW_WORDS
+    one_word = IDENTIFIER.search(column.name) is not None and _words_of(column) < FEW_WORDS
     return not dates and not one_word and len(texts) > MOSTLY_DIFFERENT * int((~column.missing).sum())
 
 
-def _mean_words(column: Parsed) -> float:
-    return float(np.mean([len(text.split()) for text in distinct(column.cells)[:SAMPLE]]))
+def usual_words(texts: Sequence[str]) -> float:
+    """How many words a text has, by the median: a few long ones tip nothing.
+
+    >>> usual_words(["Rome", "Oslo", "the town of which much is told here"])
+    1.0
+    """
+    return float(np.median([len(text.split()) for text in texts]))
+
+
+def _words_of(column: Parsed) -> float:
+    return usual_words(distinct(column.cells)[:SAMPLE])
 
 
 def _unit(text: str, content: list[str]) -> str:
-    mean = float(np.mean([len(one.split()) for one in content[:SAMPLE]]))
-    unit = "words" if mean >= FEW_WORDS else "characters"
-    notice(f"'{text}' has {mean:.1f} words a text: read as {unit} (data.unit says words, characters or subwords).")
+    words = usual_words(content[:SAMPLE])
+    unit = "words" if words >= FEW_WORDS else "characters"
+    notice(
+        f"'{text}' has {words:g} words a text, by the median: read as {unit} (data.unit says words, characters or "
+        "subwords)."
+    )
     return unit
 
 
