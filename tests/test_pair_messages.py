@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +12,11 @@ import pytest
 
 import thalweg
 from thalweg.cli import main
+from thalweg.core.convert import loaded
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.data import PairSchema, PairSource, pair_splits
 from thalweg.data.pair_decisions import choose_units
-from thalweg.recipes.predict import judge_file, translate
+from thalweg.recipes.predict import judge_file, scores_on, translate
 
 SMALL = ["epochs=2", "model.kind=transformer", "model.width=8", "model.depth=1", "model.heads=2"]
 QUICK = [part for assignment in SMALL for part in ("--set", assignment)]
@@ -21,23 +24,33 @@ ENGLISH = [f"the house number {i} is red" for i in range(30)]
 GERMAN = [f"das Haus Nummer {i} ist rot" for i in range(30)]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two parallel files and a run on them."""
+    place = tmp_path_factory.mktemp("pairs")
     for name, lines in (("train.en", ENGLISH), ("train.de", GERMAN)):
-        Path(name).write_text("\n".join(lines) + "\n")
-    return tmp_path
+        (place / name).write_text("\n".join(lines) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert main(["train", "train.en", "--set", "data.target=train.de", *QUICK, "--quiet"]) == 0
+    return place
 
 
 @pytest.fixture
-def trained(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    assert main(["train", "train.en", "--set", "data.target=train.de", *QUICK, "--quiet"]) == 0
-    capsys.readouterr()
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which a test stands in."""
+    copy = shutil.copytree(made, tmp_path / "pairs")
+    monkeypatch.chdir(copy)
+    return copy
+
+
+@pytest.fixture
+def trained(folder: Path) -> Path:
     (path,) = Path("runs").iterdir()
     return path
 
 
-def test_a_run_and_its_diagnosis_were_given_the_same_data(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_and_its_diagnosis_were_given_the_same_data(trained: Path) -> None:
     from thalweg.cli.options import TrainingOptions
     from thalweg.cli.subject import read_subject
 
@@ -45,6 +58,25 @@ def test_a_run_and_its_diagnosis_were_given_the_same_data(trained: Path, capsys:
     kept = json.loads((trained / "recipe.json").read_text())
     assert again.describe()["data"] == kept["fields"]["data"]
     assert again.fingerprint() == kept["fingerprint"]
+
+
+def test_improve_gives_the_scores_of_what_is_decoded(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = thalweg.load_run(trained)
+    assert run.recipe is not None
+    judged = json.loads((trained / "evaluation.json").read_text())["metrics"]["test"]
+    scores = scores_on(run, loaded(run.recipe.data.test), device="cpu")
+    assert {name: value for name, (value, *_) in scores.items()} == pytest.approx(
+        {name: score["value"] for name, score in judged.items()}
+    )
+    given: dict[str, Any] = {}
+
+    def stopped(recipe: Any, **options: Any) -> None:
+        given.update(options)
+        raise DataError("stopped here")
+
+    monkeypatch.setattr("thalweg.remedy.improve", stopped)
+    assert main(["improve", str(trained), "--quiet"]) == 2
+    assert given["score"] is scores_on
 
 
 def test_columns_of_sentences_are_pairs_whose_two_columns_are_asked_for(folder: Path) -> None:
@@ -151,7 +183,7 @@ def test_evaluate_names_the_partner_of_a_file(trained: Path, capsys: pytest.Capt
 
 
 def test_targets_of_a_table_have_no_file_of_their_own(folder: Path) -> None:
-    run = thalweg.train(thalweg.load("iris", assignments=["epochs=1"]), device="cpu", out=folder / "runs")
+    run = thalweg.train(thalweg.load("iris", assignments=["epochs=1"]), device="cpu", out=folder / "others")
     with pytest.raises(RecipeError, match=r"reads tables, .* Leave --target other.csv out: only pairs"):
         judge_file(run, "iris.csv", target="other.csv")
 

@@ -23,6 +23,7 @@ from thalweg.nn import mlp
 from thalweg.remedy import Improvement, price_of_proof, prove
 from thalweg.remedy.bench import Controls
 from thalweg.remedy.circle import Circle
+from thalweg.remedy.improve import _closed
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.race import price_of_race, race, shares
 from thalweg.remedy.random_change import random_change
@@ -514,6 +515,18 @@ def test_a_diagnosis_leaves_a_proof_and_what_holds_none_is_said() -> None:
     hurried = circle(found)
     hurried.budget, hurried.cost = Budget(seconds=15.0), Cost(times=10.0, seconds=20.0)
     assert hurried.treated() == f"{says} 60 s would"  # of the time two thirds are for the diagnosis
+
+
+def test_the_scores_of_the_end_are_those_that_were_asked_for() -> None:
+    asked: list[thalweg.Run] = []
+
+    def score(run: thalweg.Run, split: Any, *, device: torch.device) -> dict[str, tuple[float, float, float]]:
+        asked.append(run)
+        return {"own": (float(len(asked)), 0.0, 9.0)}
+
+    ended = _closed(circle(Finding(Cause.NONE, "")), "it was over", None, None, score)
+    assert (ended.before, ended.after) == ({"own": (1.0, 0.0, 9.0)}, {"own": (2.0, 0.0, 9.0)})
+    assert asked[1] is ended.run
 
 
 def test_a_budget_without_a_proof_is_said_at_the_beginning(
