@@ -63,9 +63,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Heat:
-    """Shares between 0 and 1 by row and column, the darker the larger; `beside` are shares of each row, with a name.
+    """Shares between 0 and 1 by row and column as colours; `beside` are shares of each row, with a name.
 
-    The largest of `shares`, where there is one above 0, is as dark as can be; those beside are as dark as their share.
+    The largest of `shares`, where there is one above 0, has the full colour; those beside have that of their share.
     """
 
     title: str

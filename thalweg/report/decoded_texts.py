@@ -11,9 +11,9 @@ MOST_WORST, MOST_MAPS, MOST_UNITS, LONGEST, SHORT = 20, 6, 64, 220, 60
 STEPS = ((0, 0, "none"), (1, 1, "1"), (2, 2, "2"), (3, 5, "3 to 5"), (6, 10, "6 to 10"), (11, None, "more than 10"))
 """Counts of edits that are told apart."""
 LOOKED = (
-    "A row for each token of the output, the first on top, and a column for each of the source: the darker, the more "
-    "of the attention lay there when that token was chosen. A row sums to 1. The darkest square of a map is its own "
-    "largest share: {most}. "
+    "A row for each token of the output, the first on top, and a column for each of the source: the stronger the "
+    "colour, the more of the attention lay there when that token was chosen. A row sums to 1. The strongest square of "
+    "a map is its own largest share: {most}. "
 )
 HEADS = "Of several heads it is their mean in the last layer. Attention shows where a model looked, not why it said so."
 KEPT = (
