@@ -331,7 +331,7 @@ def test_odd_sizes() -> None:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (lambda: MultiHeadAttention(10, 4), "width is 10, which 4 heads do not divide. Give for instance width=12"),
+        (lambda: MultiHeadAttention(10, 4), "does not divide a width of 10. Give for instance heads=5, or width=12"),
         (lambda: MultiHeadAttention(12, 4, positions="rotary"), "even size, as rotary .* width=16"),
         (lambda: MultiHeadAttention(12, 4, positions="rotery"), "Did you mean 'rotary'"),
         (lambda: MultiHeadAttention(12, 0), "heads is 0"),

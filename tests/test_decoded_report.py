@@ -1,6 +1,7 @@
 """Texts that a model put out, as the report shows them: counts of edits, where it looked, how a beam search went."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from thalweg.core.errors import RunError
 from thalweg.core.tokens import END, START
 from thalweg.measure.texts import aligned, edits
 from thalweg.recipes.decoding_shown import BEAMS, Looks, decoding_shown
-from thalweg.report.beam_tree import path_of, read_levels, shortened
+from thalweg.report.beam_tree import PER_ROW, Row, draw_tree, path_of, read_levels, shortened
 
 QUICK = [word for knob in ("kind=transformer", "width=8", "depth=1", "heads=2") for word in ("--set", f"model.{knob}")]
 SPELLED = {"a": "x", "b": "y", "c": "z"}
@@ -255,3 +256,30 @@ def test_levels_are_read_up_to_one_that_hangs_on_nothing() -> None:
     assert path_of(levels, [1, 0]) == {(0, 0), (1, 0)}
     assert path_of(levels, ["a", 0]) == path_of(levels, [0, 9]) == set()
     assert shortened("<unknown> a", 9) == "\ufffd a"
+
+
+def test_a_long_search_stands_in_rows_that_a_page_is_wide_enough_for() -> None:
+    level = [{"token": "a", "parent": 0, "log_likelihood": -0.1, "kept": True}] * 3
+    levels = read_levels([[each | {"parent": None} for each in level[:1]], *[level] * 12], False)
+    picture = draw_tree(levels, {(place, 0) for place in range(13)}, "a search", "")
+    rows = Row.of(levels)
+    assert [(row.first, row.stop) for row in rows] == [(0, 6), (5, 11), (10, 13)]
+    assert picture.width <= 836  # what a window of 900 pixels leaves
+    assert [picture.svg.count(f">step {step}<") for step in (1, 6, 7, 11, 13)] == [1, 2, 1, 2, 1]
+    assert picture.svg.count("<path") == 1 + 3 * 12  # each step is reached once, a row's first was in the row above
+    assert [row.top for row in rows] == sorted({row.top for row in rows})
+    assert draw_tree(levels[:2], set(), "a search", "").width < picture.width
+    assert PER_ROW == 6
+
+
+def test_a_flat_map_has_its_own_scale_and_says_so(tmp_path: Path) -> None:
+    flat = {"source": ["a", "b"], "output": ["c", "END"], "weights": [[0.2, 0.1], [0.05, 0.2]], "right": True}
+    write(tmp_path, **{"decoding.json": {"attention": [flat], "split": "test"}})
+    source = page(tmp_path).source
+    assert re.findall(r'--share:(\d+)%" title="([\d.]+)"', source) == [
+        ("100", "0.20"),
+        ("50", "0.10"),
+        ("25", "0.05"),
+        ("100", "0.20"),
+    ]
+    assert "its own largest share: 0.20." in source

@@ -1,6 +1,7 @@
 """Learners that count: what next tokens allow, out of fold, by contexts of the target and of its source."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import thalweg
-from thalweg.data import PairSchema, PairSource
-from thalweg.diagnosis import next_tokens
+from thalweg.data import PairSchema, PairSource, pair_splits
+from thalweg.diagnosis import next_tokens, tree
 from thalweg.diagnosis.floor import reference_floor
 from thalweg.diagnosis.next_tokens import LADDERS, Counts, read_next
 from thalweg.diagnosis.references import CONSTANT, SMOOTHING
 from thalweg.loss import Tagging
+from thalweg.nn import transformer
 from thalweg.training.judging import Judge
 
 COPIED = "the token before and the same place of the source"
@@ -121,3 +123,44 @@ def test_a_plain_loss_and_an_objective_that_wants_more_are_left_to_others() -> N
 
     assert reference_floor(judge(own), [pairs(30, 0)]) is None
     assert CONSTANT in LADDERS
+
+
+def hurried() -> thalweg.Recipe:
+    """Two epochs of a Transformer that is to put letter for letter: counting finds the rule, and training could."""
+    texts = ["".join("abc"[i // 3**k % 3] for k in range(4)) for i in range(60)]
+    frame = pd.DataFrame({"source": texts, "target": [text.translate(str.maketrans("abc", "xyz")) for text in texts]})
+    splits = pair_splits(frame)
+    size = {"vocabulary": len(splits.train.encoding.source), "outputs": splits.train.encoding.outputs}
+    return thalweg.Recipe(
+        data=splits,
+        model=partial(transformer, **size, width=8, depth=1, heads=2),
+        objective=Tagging(),
+        optimizer=partial(torch.optim.Adam, lr=1e-3),
+        epochs=2,
+    )
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Diagnoses whose data and program go unchecked, which takes most of the time of a small one."""
+    for name in ("flaws_of_data", "program_flaws"):
+        monkeypatch.setattr(tree, name, lambda *given: ())
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_siblings_are_asked_where_what_counting_reaches_is_too_far_to_decide_by() -> None:
+    finding = thalweg.diagnose(hurried(), budget=3, device="cpu")
+    assert finding.cause is thalweg.Cause.OPTIMIZATION
+    assert finding.floor_by.startswith("this network's best sibling: learning rate x 10")
+    assert f"; a learner that counts reaches 0.00149 ({COPIED}), so that more is open" in finding.mechanism
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_without_siblings_what_counting_reaches_stays_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(tree, "siblings_floor", lambda lab, grow: asked.append(lab))
+    finding = thalweg.diagnose(hurried(), budget=2, device="cpu")
+    assert len(asked) == 1
+    assert (finding.cause, finding.floor_by) == (thalweg.Cause.UNDECIDED, COPIED)
+    assert finding.reference is not None
+    assert finding.reference.counted

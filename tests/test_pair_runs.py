@@ -181,7 +181,7 @@ def test_any_line_of_a_pipe_has_its_answer(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    odd = ["ab", "", "\U0001f600\u00e9\u202e\x00", "\u05d0\u05d1\rca", "abc" * 9]
+    odd = ["ab", "", "\U0001f600\u00e9\u202e", "\u05d0\u05d1\rca", "abc" * 9]
     monkeypatch.setattr("thalweg.recipes.decoded.MOST_READ", 5)
     piped(monkeypatch, b"\xef\xbb\xbf" + "\r\n".join(odd).encode())
     assert main(["predict", "last", "-"]) == 0

@@ -134,8 +134,8 @@ def test_what_is_cut_off_does_not_end() -> None:
     assert int(x["copies"].max()) < len(pairs.encoding.target) + 2
     with collecting() as said:
         pair_splits(pairs.frame, longest=[2, 3], unit="words", validation_share=0, test_share=0)
-    assert "2 sources are cut off after 2 words in the train split (longest)." in said
-    assert "1 target is cut off after 3 words in the train split (longest)." in said
+    assert "2 sources are cut off after 2 words in the train split (data.longest)." in said
+    assert "1 target is cut off after 3 words in the train split (data.longest)." in said
 
 
 TEXTS = ["Don't stop (a-b), c; 3.14!", "«Ça va?» 😀👍🏽 — שלום עולם", "a_b c@d 100%", "naïve \t café\u00a0x"]
@@ -335,5 +335,7 @@ def test_what_is_long_is_said() -> None:
     with collecting() as said:
         train = pair_splits(file, unit="characters", tokens=500, validation_share=0, test_share=0).train
     assert "The longest source of the train split has 1,000,000 tokens (line 21)" in " ".join(said)
-    assert "1 pair is longer than tokens=500 in the train split: a batch each. longest=N cuts them off." in said
+    assert (
+        "1 pair is longer than data.tokens=500 in the train split: a batch each. data.longest=N cuts them off." in said
+    )
     assert sorted(map(len, train.ordered(1, generator()))) == [1, 20]

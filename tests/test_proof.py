@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -15,12 +16,13 @@ from torch import nn
 
 import thalweg
 from thalweg import Cause, Recipe, RecipeError, Remedy, Splits
-from thalweg.diagnosis import Cost, Finding, Score
+from thalweg.diagnosis import Budget, Cost, Finding, Score
 from thalweg.diagnosis.halving import splittable
 from thalweg.diagnosis.laboratory import first_batch, open_indexed
 from thalweg.diagnosis.work import work
 from thalweg.remedy import Improvement, price_of_proof, prove
 from thalweg.remedy.bench import Controls
+from thalweg.remedy.improve import _closed
 from thalweg.remedy.proof import Proof
 from thalweg.remedy.random_change import random_change
 from thalweg.remedy.round import Round
@@ -385,9 +387,26 @@ def test_a_diagnosis_leaves_a_proof_and_what_holds_none_is_said() -> None:
     found = Finding(Cause.OPTIMIZATION, "", remedies=(at(1e-2),))
     assert [circle(found, budget).of_diagnosis().times for budget in (8.0, 25.0, 100.0)] == [8.0, 15.0, 20.0]
     poor = circle(found, budget=8.0)
-    assert poor.treated() == (
-        "what is left of the budget does not hold the 10 trainings that proving 'rate 0.01' costs: a budget of 10 would"
-    )
+    says = "what is left of the budget does not hold the 10 trainings that proving 'rate 0.01' costs: a budget of"
+    assert poor.treated() == f"{says} 38 would"  # as was said at the beginning
+    later = circle(replace(found, cost=Cost(times=12.0)), budget=155.0)
+    later.cost = Cost(times=150.0)
+    assert later.treated() == f"{says} 168 would"  # a larger one lets the diagnosis take 20
+    hurried = circle(found)
+    hurried.budget, hurried.cost = Budget(seconds=15.0), Cost(times=10.0, seconds=20.0)
+    assert hurried.treated() == f"{says} 60 s would"  # of the time two thirds are for the diagnosis
+
+
+def test_the_scores_of_the_end_are_those_that_were_asked_for() -> None:
+    asked: list[thalweg.Run] = []
+
+    def score(run: thalweg.Run, split: Any, *, device: torch.device) -> dict[str, tuple[float, float, float]]:
+        asked.append(run)
+        return {"own": (float(len(asked)), 0.0, 9.0)}
+
+    ended = _closed(circle(Finding(Cause.NONE, "")), "it was over", None, None, score)
+    assert (ended.before, ended.after) == ({"own": (1.0, 0.0, 9.0)}, {"own": (2.0, 0.0, 9.0)})
+    assert asked[1] is ended.run
 
 
 def test_a_budget_without_a_proof_is_said_at_the_beginning(

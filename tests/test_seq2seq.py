@@ -441,7 +441,7 @@ def test_knobs_out_of_range(knobs: dict[str, Any], words: str) -> None:
     [
         (transformer, {"outputs": 1}, "outputs is 1"),
         (rnn_seq2seq, {"outputs": 1}, "outputs is 1"),
-        (transformer, {"width": 10}, "width is 10, which 4 heads do not divide"),
+        (transformer, {"width": 10}, "heads is 4, which does not divide a width of 10"),
         (transformer, {"tied": "al"}, "tied is 'al', .* Did you mean 'all'"),
         (transformer, {"tied": "all"}, "tied is 'all', but the source has vocabulary=9 and the target outputs=13"),
         (transformer, {"positions": "sinus"}, "positions is 'sinus'"),

@@ -207,7 +207,7 @@ def test_truncation_is_said_and_cuts_tags_too() -> None:
     assert source.lengths.max() == 4
     with collecting() as said:
         source.announce("train")
-    assert said == ["3 sequences of the train split are cut off after 4 positions (longest)."]
+    assert said == ["3 sequences of the train split are cut off after 4 positions (data.longest)."]
     tags = Ragged.of([np.arange(size) for size in SIZES], np.int64)
     (_, y) = next(replace(source, tags=tags).batches(1, 0, None))
     assert y.shape == (8, 4)
@@ -218,7 +218,8 @@ def test_a_sequence_longer_than_the_budget_is_said() -> None:
     with collecting() as said:
         texts().budgeted(8).announce("train")
     assert said == [
-        "1 sequence of the train split is longer than tokens=8, up to 11: a batch each. longest=N cuts them off."
+        "1 sequence of the train split is longer than data.tokens=8, up to 11: a batch each. data.longest=N cuts them "
+        "off."
     ]
 
 

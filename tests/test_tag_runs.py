@@ -93,7 +93,9 @@ def test_words_behind_the_longest_sentence_have_no_tag(sentences: Path) -> None:
     with collecting() as said:
         frame = thalweg.predict(run, [["The", "dog", "runs"], ["A", "cat"]])
     assert frame["prediction"].isna().tolist() == [False, False, True, False, False]
-    assert said == ["1 word behind position 2 of their sentence, where it is cut off (longest), has no prediction."]
+    assert said == [
+        "1 word behind position 2 of their sentence, where it is cut off (data.longest), has no prediction."
+    ]
 
 
 def test_balanced_classes_and_an_encoder(sentences: Path) -> None:

@@ -66,7 +66,7 @@ def test_what_was_decided_is_said() -> None:
     assert "The text is column 'mail' (--text names another)." in text
     assert "Column left out: 'size': only the text is read." in text
     assert "The target 'spam' has 2 different whole numbers" in text
-    assert "'mail' has 5.0 words a text: read as words" in text
+    assert "'mail' has 5 words a text, by the median: read as words" in text
     assert "Split: train 24 rows; validation 8 rows; test 8 rows." in text
     assert "Unknown: 20.00% of the 120 tokens of the train split." in text
 
@@ -196,6 +196,6 @@ def test_an_endless_text_is_cut_off_and_that_is_said() -> None:
         judged = judged_texts(frame, splits.train.encoding)
     assert max(split.lengths.max() for split in (splits.train, splits.validation, splits.test)) == LONGEST
     assert judged.lengths.max() == LONGEST
-    assert sum(f"cut off after {LONGEST:,} positions (longest)" in each for each in said) == 2
+    assert sum(f"cut off after {LONGEST:,} positions (data.longest)" in each for each in said) == 2
     whole = text_splits(frame, target="spam", longest=None)
     assert max(split.lengths.max() for split in (whole.train, whole.validation, whole.test)) == 100_000

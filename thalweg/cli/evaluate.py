@@ -12,6 +12,7 @@ def evaluate(
     file: File,
     /,
     *,
+    target: str | None = None,
     out: Path = Path("runs"),
     device: str = "auto",
     fail_if: Conditions = (),
@@ -26,6 +27,8 @@ def evaluate(
     file
         A table with the columns that the run was trained on, target included; - reads it from stdin. Of a run on
         images: a folder with a folder for each class, a table of paths, arrays in a file.
+    target
+        Of a run on pairs: the file of the targets, line by line, where it is not found by the name of the first.
     out
         The folder that holds the run folders.
     device
@@ -49,7 +52,7 @@ def evaluate(
     assert loaded.recipe is not None
     check_conditions(fail_if, (*quantities(loaded.recipe), *added_names(loaded.preprocessing)))
     with decoding_shown(quiet=False):
-        scores = judge_file(loaded, file, device)
+        scores = judge_file(loaded, file, device, target)
     if json_:
         named = {name: dict(zip(("value", "low", "high"), score, strict=True)) for name, score in scores.items()}
         print(json.dumps(plain({"run": path.name, "path": str(path), "file": file, "metrics": named}), indent=2))

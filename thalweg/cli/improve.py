@@ -89,6 +89,7 @@ def turned(begun: Begun, recipe: "Recipe", folder: "RunFolder", own: TrainingOpt
     from thalweg.core.files import own_folder
     from thalweg.diagnosis import Budget
     from thalweg.recipes import expressed, is_sayable
+    from thalweg.recipes.predict import scores_on
     from thalweg.remedy import improve as circle
 
     given = {
@@ -110,6 +111,7 @@ def turned(begun: Begun, recipe: "Recipe", folder: "RunFolder", own: TrainingOpt
                 settle=lambda improved: expressed(improved, recipe),
                 allows=lambda changed: is_sayable(changed, recipe),
                 resume=own_folder(folder.path / KEPT),
+                score=scores_on,
             )
     except Exception as error:
         diary.failed(error)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from thalweg.training import Run
 
 
-TABLES = (".csv", ".tsv", ".parquet")
+TABLES = (".csv", ".tsv", ".tab")
 """Endings of an output that is a table, also where outputs are texts."""
 
 
@@ -78,7 +78,7 @@ def predict(
         check_writable(output)
     decoding = decoding_of(beam=beam, nbest=nbest, length_penalty=length_penalty, longest=longest)
     loaded = load_run(find_run(run, out))
-    if decodes(loaded) and not (proba or calibrated) and (output is None or output.suffix not in TABLES):
+    if decodes(loaded) and not (proba or calibrated) and (output is None or output.suffix.lower() not in TABLES):
         return write_lines(loaded, file, output, decoding or Decoding(), device)
     rows = open_rows(loaded, file)
     written = writer_of(loaded, rows, output, proba)
@@ -108,8 +108,10 @@ def write_lines(run: "Run", file: str, output: Path | None, decoding: "Decoding"
     What comes from the standard input is answered line by line, so that a pipe or a person need not wait for its end.
     """
     from thalweg.core.files import write_bytes
+    from thalweg.recipes.data_kinds import check_ending
     from thalweg.recipes.predict import translate
 
+    check_ending(output)
     lines = typed_lines() if file == "-" else lines_in(file)
     several = decoding.nbest > 1
     made: list[str] = []
@@ -128,7 +130,7 @@ def write_lines(run: "Run", file: str, output: Path | None, decoding: "Decoding"
 def typed_lines() -> "Iterator[str]":
     """The lines of the standard input as they come; a line ends with LF or CR LF and with nothing else.
 
-    Raises `DataError` naming the line that is not UTF-8.
+    Raises `DataError` naming the line that is not UTF-8, or holds a NUL, as of a file.
     """
     from thalweg.core.errors import DataError
 
@@ -140,6 +142,11 @@ def typed_lines() -> "Iterator[str]":
                 f"Line {number} of the standard input is not UTF-8 ({error.reason} at byte {error.start + 1}). Convert "
                 "it, for instance with iconv -f latin1 -t utf-8."
             ) from error
+        if "\0" in text:
+            raise DataError(
+                f"Line {number} of the standard input holds a NUL, which no text has: what comes is binary, or UTF-16. "
+                "If the rest is good: tr -d '\\000' before thalweg predict."
+            )
         yield text.removesuffix("\n").removesuffix("\r")
 
 

@@ -85,6 +85,7 @@ def _recipe(
 ) -> "Recipe":
     from thalweg.recipes import load, load_run
     from thalweg.recipes.python_file import assigned
+    from thalweg.recipes.resume import with_data_at_hand
 
     if not subject.startswith(CASE) and run is None:
         return load(subject, assignments=assignments, data=data, seed=seed)
@@ -96,6 +97,7 @@ def _recipe(
         return case_recipe(subject.removeprefix(CASE), assignments, seed)
     recipe = load_run(run, recipe_of_case(run)).recipe
     assert recipe is not None
+    recipe = with_data_at_hand(recipe)
     for assignment in assignments:
         recipe = assigned(recipe, assignment)
     return recipe if seed is None else recipe.but(seed=seed)

@@ -153,15 +153,20 @@ def check_fields(instance: Any) -> None:
     check_arguments(type(instance), {field.name: getattr(instance, field.name) for field in fields(instance)})
 
 
-def at_fault(function: Callable[..., Any], arguments: Mapping[str, Any], said: str) -> str | None:
+def at_fault(
+    function: Callable[..., Any], arguments: Mapping[str, Any], said: str, chosen: Collection[str] = ()
+) -> str | None:
     """Which argument an error is about: one that the message names, else the one without which there is no error.
+
+    Of several that are named it is the first in the message that the user has `chosen`, else the first.
 
     >>> at_fault(int, {"base": 99}, "int() base must be >= 2 and <= 36, or 0")
     'base'
     """
-    named = [name for name in arguments if re.search(rf"'{re.escape(name)}'|\b{re.escape(name)}( is|=)", said)]
+    found = {name: re.search(rf"'{re.escape(name)}'|\b{re.escape(name)}( is|=)", said) for name in arguments}
+    named = sorted((name not in chosen, place.start(), name) for name, place in found.items() if place)
     spared = (name for name in arguments if _works(function, {key: arguments[key] for key in arguments if key != name}))
-    return next(iter(named), None) or next(spared, None)
+    return named[0][2] if named else next(spared, None)
 
 
 def _works(function: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:

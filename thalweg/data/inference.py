@@ -17,7 +17,7 @@ from thalweg.core.errors import DataError, RecipeError, did_you_mean
 from thalweg.core.notices import notice
 from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells, as_numbers, missing_cells
-from thalweg.data.columns import FEW_WORDS, Parsed, as_feature, check_numbers, is_text, mean_words, parse
+from thalweg.data.columns import FEW_WORDS, Parsed, as_feature, check_numbers, is_text, parse, words_of
 from thalweg.data.places import listed, where
 from thalweg.data.schema import Column, Kind, Schema, TargetKind
 from thalweg.data.targets import as_target, target_names
@@ -168,7 +168,7 @@ def _features(columns: list[Parsed], wanted: bool) -> tuple[list[Column], list[t
     left_out = [(name, reason) for name, reason in found.items() if isinstance(reason, str)]
     if kept:
         prose = [
-            one.name for one in columns if one.name in dict(left_out) and is_text(one) and mean_words(one) >= FEW_WORDS
+            one.name for one in columns if one.name in dict(left_out) and is_text(one) and words_of(one) >= FEW_WORDS
         ]
         told = {name: f"; --text {quote(name)} trains on them alone" for name in prose}
         return kept, [(name, reason + told.get(name, "")) for name, reason in left_out]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from thalweg.core.notices import notice
 from thalweg.core.wording import counted
-from thalweg.data.columns import FEW_WORDS
+from thalweg.data.columns import FEW_WORDS, usual_words
 from thalweg.data.holdout import PARTS
 from thalweg.data.pair_schema import SIDES, PairSchema
 from thalweg.data.pair_source import PairSource
@@ -29,14 +29,14 @@ def choose_units(frame: pd.DataFrame, names: tuple[str, str], alike: bool) -> tu
     ('characters', 'words')
     """
     step = max(1, len(frame) // SAMPLE)
-    means = [float(np.mean([len(text.split()) for text in texts_of(frame[::step], name)])) for name in names]
-    wordy = [mean >= FEW_WORDS for mean in means]
+    usual = [usual_words(texts_of(frame[::step], name)) for name in names]
+    wordy = [words >= FEW_WORDS for words in usual]
     if alike:
         wordy = [all(wordy)] * 2
     source, target = ("words" if many else "characters" for many in wordy)
     told = [
-        f"'{name}' has {mean:.1f} words a text: read as {unit}"
-        for name, mean, unit in zip(names, means, (source, target), strict=True)
+        f"'{name}' has {words:g} words a text, by the median: read as {unit}"
+        for name, words, unit in zip(names, usual, (source, target), strict=True)
     ]
     notice(f"{'; '.join(told)} (data.unit says words, characters or subwords, one or two).")
     return source, target
@@ -57,6 +57,21 @@ def announce_pairs(frame: pd.DataFrame, schema: PairSchema) -> None:
     if several := int((targets > 1).sum()):
         have = "has" if several == 1 else "have"
         notice(f"{several:,} of {counted(len(targets), 'source')} {have} several targets.")
+
+
+def say_empty(lines: pd.Index) -> None:
+    """Say which sources to predict from are empty, where there are such.
+
+    >>> from thalweg.core.notices import collecting
+    >>> with collecting() as said:
+    ...     say_empty(pd.Index([2, 5], name="line"))
+    >>> said
+    ['2 sources are empty (lines 2 and 5).']
+    """
+    if len(lines):
+        verb = "is" if len(lines) == 1 else "are"
+        shown = where(lines, np.ones(len(lines), dtype=bool), 3)
+        notice(f"{counted(len(lines), 'source')} {verb} empty ({shown}).")
 
 
 def announce_splits(splits: Sequence[PairSource | None], given: bool) -> None:
@@ -110,8 +125,8 @@ def _announce(split: PairSource, name: str) -> None:
     if beyond.any():
         is_longer = "pair is" if beyond.sum() == 1 else "pairs are"
         notice(
-            f"{beyond.sum():,} {is_longer} longer than tokens={split.tokens:,} in the {name} split: a batch each. "
-            "longest=N cuts them off."
+            f"{beyond.sum():,} {is_longer} longer than data.tokens={split.tokens:,} in the {name} split: a batch each. "
+            "data.longest=N cuts them off."
         )
 
 
@@ -122,7 +137,7 @@ def _say_cut(split: PairSource, i: int, own: Ragged, limit: int, name: str) -> N
     cut = sum(len(vocabulary.split(texts[place])) > limit for place in full)
     if cut:
         is_cut = f"{SIDES[i]} is" if cut == 1 else f"{SIDES[i]}s are"
-        notice(f"{cut:,} {is_cut} cut off after {limit:,} {vocabulary.unit} in the {name} split (longest).")
+        notice(f"{cut:,} {is_cut} cut off after {limit:,} {vocabulary.unit} in the {name} split (data.longest).")
 
 
 def _say_long(split: PairSource, side: str, own: Ragged, name: str) -> None:
@@ -131,5 +146,5 @@ def _say_long(split: PairSource, side: str, own: Ragged, name: str) -> None:
         at = where(split.rows.index, own.lengths == longest, 1)
         notice(
             f"The longest {side} of the {name} split has {longest:,} tokens ({at}), and the memory of attention grows "
-            "with the square: longest=N cuts it off."
+            "with the square: data.longest=N cuts it off."
         )

@@ -7,7 +7,7 @@ quote inside it doubled, is what a spreadsheet wrote, and is read as one reads i
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,15 @@ def numbered(count: int) -> pd.Index:
     [1, 2]
     """
     return pd.Index(range(1, count + 1), name=LINE)
+
+
+def lined(numbers: Iterable[int]) -> pd.Index:
+    """Some numbers of lines, from 1, as rows are called.
+
+    >>> lined([3, 5]).name
+    'line'
+    """
+    return pd.Index(list(numbers), name=LINE, dtype=int)
 
 
 def cells_in(name: str, text: str) -> Records:

@@ -15,7 +15,7 @@ from thalweg.core.notices import notice
 from thalweg.core.source import Splits
 from thalweg.core.wording import counted
 from thalweg.data.holdout import PARTS, hold_out
-from thalweg.data.pair_decisions import announce_pairs, announce_splits, choose_units
+from thalweg.data.pair_decisions import announce_pairs, announce_splits, choose_units, say_empty
 from thalweg.data.pair_encoding import PairEncoding
 from thalweg.data.pair_reading import is_file, partner, read_pairs
 from thalweg.data.pair_schema import PairSchema, both, check_missing
@@ -134,9 +134,7 @@ def judged_pairs(data: Any, encoding: PairEncoding, labelled: bool = True) -> Pa
         return PairSource.of(_like(data, encoding.schema), encoding)
     name = encoding.schema.names[0]
     frame = read_sources(data, name)
-    if (empty := frame[name].isna().to_numpy()).any():
-        verb = "is" if empty.sum() == 1 else "are"
-        notice(f"{counted(int(empty.sum()), 'source')} {verb} empty ({where(frame.index, empty, 3)}).")
+    say_empty(frame.index[frame[name].isna().to_numpy()])
     return PairSource.of(frame, encoding)
 
 
@@ -151,7 +149,7 @@ def _like(data: Any, schema: PairSchema) -> pd.DataFrame:
         if other is None:
             raise DataError(
                 f"Which file holds the targets of {data}? None beside it is called alike with '{schema.names[1]}' for "
-                f'\'{schema.names[0]}\'. Give both: ["{data}", "TARGETS"].'
+                f'\'{schema.names[0]}\'. Give both: ["{data}", "TARGETS"], or to thalweg evaluate --target TARGETS.'
             )
         frame, names = read_pairs(data, other)
     else:

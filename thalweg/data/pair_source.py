@@ -216,13 +216,12 @@ class PairSource:
         return {"group": self.groups[places], "row": self.frame.index.to_numpy()[places]}
 
     def fingerprint(self) -> str:
-        """A hash of the encoding, of the pairs as a model sees them, and of how they are batched."""
-        digest = hashlib.sha256(json.dumps([self.encoding.to_json(), self.tokens]).encode())
-        for side in self.encoded:
-            if side is not None:
-                own = side.take(self.ids)
-                digest.update(own.offsets.tobytes() + own.values.tobytes())
-        return digest.hexdigest()
+        """A hash of the encoding, of the texts, and of how they are batched.
+
+        Texts say more than their tokens do: what is unknown is copied, and outputs are judged, as it is written.
+        """
+        texts = [self.sources, self.targets if self.labelled else None]
+        return hashlib.sha256(json.dumps([self.encoding.to_json(), self.tokens, texts]).encode()).hexdigest()
 
     def _places(self, chunk: Int[Tensor, " some"]) -> Int[Tensor, " some"]:
         return torch.from_numpy(self.ids)[chunk]

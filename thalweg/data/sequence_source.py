@@ -244,8 +244,8 @@ class SequenceSource:
         if self.tokens is not None and (beyond := int((self.lengths > self.tokens).sum())):
             verb = "is" if beyond == 1 else "are"
             notice(
-                f"{counted(beyond, 'sequence')} of the {name} split {verb} longer than tokens={self.tokens:,}, up to "
-                f"{self.lengths.max():,}: a batch each. longest=N cuts them off."
+                f"{counted(beyond, 'sequence')} of the {name} split {verb} longer than data.tokens={self.tokens:,}, "
+                f"up to {self.lengths.max():,}: a batch each. data.longest=N cuts them off."
             )
 
     def announce_cut(self, whole: str) -> None:
@@ -254,7 +254,9 @@ class SequenceSource:
         if limit is not None and (cut := _cut_off(self, limit)):
             verb, mel = "is" if cut == 1 else "are", self.schema.mel
             one, unit = ("sequence", "positions") if mel is None else ("recording", f"frames ({limit * mel.hop:.3g} s)")
-            notice(f"{counted(cut, one)} of {whole} {verb} cut off after {limit:,} {unit}{' (longest)' * (not mel)}.")
+            notice(
+                f"{counted(cut, one)} of {whole} {verb} cut off after {limit:,} {unit}{' (data.longest)' * (not mel)}."
+            )
 
     @property
     def _tokens(self) -> Int[np.ndarray, " position"]:

@@ -3,7 +3,7 @@
 import gzip
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import unsaid
 from thalweg.data.audio import is_recording
 from thalweg.data.cells import distinct
-from thalweg.data.columns import MOSTLY_DIFFERENT, parse
+from thalweg.data.columns import FEW_WORDS, MOSTLY_DIFFERENT, parse, usual_words
 from thalweg.data.conll import holds_conll
 from thalweg.data.conll_loading import ENDINGS as CONLL
 from thalweg.data.graphs import graph_files
 from thalweg.data.image_sniffing import SNIFFED
 from thalweg.data.pair_columns import LANGUAGES
+from thalweg.data.pair_lines import lines_of
 from thalweg.data.pair_reading import is_file, read_pairs
 from thalweg.data.reading import read_table
 from thalweg.data.targets import MOST_INTEGER_CLASSES
@@ -73,7 +74,8 @@ def holds_pairs(path: Path, target: Any = None, text: Any = None, header: bool |
     """Whether a path holds pairs of texts: JSONL, a dictionary, a file whose targets have their own, or two columns.
 
     Columns are pairs where both are called by languages, or hold mostly different texts, and, where the target is
-    named, more of them than a class has labels. The first lines decide it.
+    named, more of them than a class has labels. Of three and more columns without names, several with sentences in them
+    are pairs, whose reader asks which two are meant. The first lines decide it.
 
     >>> holds_pairs(Path("pairs.jsonl")), holds_pairs(Path("missing.tsv"))
     (True, False)
@@ -87,7 +89,7 @@ def holds_pairs(path: Path, target: Any = None, text: Any = None, header: bool |
         with unsaid():
             frame, names = read_pairs(io.StringIO(first), target, text=text, header=header)
     except (DataError, RecipeError):
-        return False
+        return target is None and text is None and header is not True and _holds_sentences(first)
     columns = parse(frame, list(names)).values()
     if any(column.numeric for column in columns):
         return False
@@ -96,6 +98,20 @@ def holds_pairs(path: Path, target: Any = None, text: Any = None, header: bool |
     counts = [(len(distinct(column.cells)), int((~column.missing).sum())) for column in columns]
     few = target is not None and counts[1][0] <= MOST_INTEGER_CLASSES
     return not few and all(different > MOSTLY_DIFFERENT * held for different, held in counts)
+
+
+def _holds_sentences(first: str) -> bool:
+    """Whether lines hold several columns of mostly different sentences between tabs, from the first line on."""
+    rows = [line.split("\t") for line in lines_of(first) if line.strip()]
+    if len(rows) < 2 or len({len(row) for row in rows}) != 1:
+        return False
+    columns = [[cell for cell in column if cell.strip()] for column in zip(*rows, strict=True)]
+    return sum(map(_are_sentences, columns)) > 1
+
+
+def _are_sentences(cells: Sequence[str]) -> bool:
+    different = len(set(cells)) > MOSTLY_DIFFERENT * len(cells)
+    return different and min(usual_words(cells), usual_words(cells[:1])) >= FEW_WORDS
 
 
 def holds_text(path: Path, target: Any, header: bool, roles: Mapping[str, Any]) -> bool:

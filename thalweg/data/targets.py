@@ -38,6 +38,12 @@ def target_names(columns: Sequence[str], target: str | int | Sequence[str | int]
     """
     if target is None or target == "" or target == []:
         last = columns[-1]
+        if len(columns) == 1:
+            raise DataError(
+                f"There is a single column, {last!r}, and nothing beside it to predict. If each line is a text whose "
+                "target is the same line of another file, name that: --set data.target=FILE (target=). Otherwise check "
+                "what separates the cells: a comma, a semicolon, a tab or '|'."
+            )
         raise DataError(
             f"Which column is to be predicted? Columns: {listed(list(columns), 30)}. Name it: --target {_quoted(last)} "
             f"(target={last!r}) for the last."

@@ -15,7 +15,7 @@ from thalweg.core.notices import notice
 from thalweg.core.source import Splits
 from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells, as_texts
-from thalweg.data.columns import FEW_WORDS, SAMPLE, Parsed, as_feature, is_text, mean_words, parse
+from thalweg.data.columns import FEW_WORDS, SAMPLE, Parsed, as_feature, is_text, parse, usual_words, words_of
 from thalweg.data.decisions import announce_columns, announce_rows
 from thalweg.data.holdout import hold_out
 from thalweg.data.inference import Roles, infer_roles, without_missing
@@ -174,15 +174,18 @@ def _chosen(frame: pd.DataFrame, roles: Roles, text: str | None) -> str:
 
 def _candidates(parsed: dict[str, Parsed]) -> list[str]:
     """The columns of mostly different texts; where there are several, those of several words."""
-    found = {name: mean_words(column) for name, column in parsed.items() if is_text(column)}
+    found = {name: words_of(column) for name, column in parsed.items() if is_text(column)}
     wordy = [name for name, words in found.items() if words >= FEW_WORDS]
     return wordy if len(wordy) == 1 else list(found)
 
 
 def _unit(text: str, content: list[str]) -> str:
-    mean = float(np.mean([len(one.split()) for one in content[:SAMPLE]]))
-    unit = "words" if mean >= FEW_WORDS else "characters"
-    notice(f"'{text}' has {mean:.1f} words a text: read as {unit} (data.unit says words, characters or subwords).")
+    words = usual_words(content[:SAMPLE])
+    unit = "words" if words >= FEW_WORDS else "characters"
+    notice(
+        f"'{text}' has {words:g} words a text, by the median: read as {unit} (data.unit says words, characters or "
+        "subwords)."
+    )
     return unit
 
 

@@ -141,7 +141,9 @@ def _categories(given: Sequence[str] | str | None) -> tuple[str, ...]:
     wanted = [part.strip() for part in given.split(",")] if isinstance(given, str) else list(given)
     for name in wanted:
         if name not in CATEGORIES:
-            raise RecipeError(f"There is no category '{name}' of names.{did_you_mean(name, CATEGORIES)}")
+            near = did_you_mean(name, CATEGORIES)
+            near = f"{near} They" if near.startswith(" Did") else " They"
+            raise RecipeError(f"There is no category '{name}' of names.{near} are {', '.join(CATEGORIES)}.")
     if not wanted:
         raise RecipeError(f"categories is empty. Name some of {', '.join(CATEGORIES)}, or leave it out for all.")
     return tuple(category for category in CATEGORIES if category in wanted)

@@ -281,7 +281,8 @@ def check_heads(where: str, width: int, heads: int, positions: str | None) -> No
 
     >>> check_heads("encoder", 10, 4, None)
     Traceback (most recent call last):
-    thalweg.core.errors.RecipeError: encoder: width is 10, which 4 heads do not divide. Give for instance width=12.
+    thalweg.core.errors.RecipeError: encoder: heads is 4, which does not divide a width of 10. Give for instance
+    heads=5, or width=12.
     """
     check_count(where, "width", width)
     check_count(where, "heads", heads)
@@ -289,7 +290,10 @@ def check_heads(where: str, width: int, heads: int, positions: str | None) -> No
     parts = heads * 2 if positions == "rotary" else heads
     if width % parts:
         why = " into parts of an even size, as rotary positions need" if positions == "rotary" else ""
+        each = parts // heads
+        fitting = [count for count in range(1, width + 1) if width % (count * each) == 0]
+        near = f"heads={min(fitting, key=lambda count: (abs(count - heads), -count))}, or " if fitting else ""
         raise RecipeError(
-            f"{where}: width is {width}, which {heads} heads do not divide{why}. Give for instance "
-            f"width={math.ceil(width / parts) * parts}."
+            f"{where}: heads is {heads}, which does not divide a width of {width}{why}. Give for instance "
+            f"{near}width={math.ceil(width / parts) * parts}."
         )

@@ -81,6 +81,7 @@ def assemble(
     objective = objective_piece(settings)
     _check_objective(settings, kind, encoding)
     learned = getattr(objective, "variance", None) == "learned"
+    _check_asked(settings, kind, encoding)
     fields = fit_piece(settings, kind.metrics(encoding))
     _check_metrics(settings, kind, encoding, fields["metrics"])
     fields["metrics"] = kind.measured(fields["metrics"], encoding)
@@ -119,7 +120,7 @@ def _check_objective(settings: Settings, kind: DataKind, encoding: Any) -> None:
         name, held = kind.target(encoding)
         raise RecipeError(
             f"{settings.place('objective', 'kind')}the target {name} holds {held}, whose likelihood is '{due}', not "
-            f"'{said}'. Leave [objective] kind out, or say --task."
+            f"'{said}'. Leave [objective] kind out{_or_the_task(kind)}."
         )
 
 
@@ -131,8 +132,29 @@ def _check_metrics(settings: Settings, kind: DataKind, encoding: Any, metrics: M
             target, held = kind.target(encoding)
             raise RecipeError(
                 f"{settings.place('fit', 'metrics')}'{name}' does not measure the target {target}, which holds {held}. "
-                f"Name of {', '.join(fitting)}, or say --task."
+                f"Name of {', '.join(fitting)}{_or_the_task(kind)}.{_at_the_end(kind, encoding)}"
             )
+
+
+def _check_asked(settings: Settings, kind: DataKind, encoding: Any) -> None:
+    """Refuse to take in every epoch what is measured on outputs that are searched for, at the end."""
+    asked = settings["fit"].get("metrics") or []
+    for name in (asked,) if isinstance(asked, str) else asked if isinstance(asked, list) else ():
+        if name in kind.score_names(encoding):
+            raise RecipeError(
+                f"{settings.place('fit', 'metrics')}'{name}' is no metric of every epoch.{_at_the_end(kind, encoding)} "
+                "Leave it out."
+            )
+
+
+def _or_the_task(kind: DataKind) -> str:
+    return ", or say --task" if "task" in kind.parameters() else ""
+
+
+def _at_the_end(kind: DataKind, encoding: Any) -> str:
+    """What a kind of data measures without being asked."""
+    scores = kind.score_names(encoding)
+    return f" Unasked, {', '.join(scores)} are measured at the end, on what is put out then." if scores else ""
 
 
 def sizes(kind: DataKind, encoding: Any, model: str, learned_variance: bool = False) -> dict[str, Any]:

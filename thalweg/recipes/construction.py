@@ -68,7 +68,8 @@ def placed(
     try:
         yield
     except (RecipeError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        name = at_fault(factory, arguments, str(error))
+        chosen = [key for home, key in settings.where if home == section]
+        name = at_fault(factory, arguments, str(error), chosen)
         place = settings.place(section, name or "kind")
         if isinstance(error, RecipeError):
             raise RecipeError(f"{place}{error}") from error

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+from jaxtyping import Bool, Int
 from torch import nn
 
 from thalweg.core.decoder import check_decoder
@@ -82,12 +84,7 @@ def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
     No more than `MOST_READ` positions are read: attention grows with their square.
     """
     lengths = source.lengths[:, 0]
-    if (long := lengths > MOST_READ).any():
-        have = "source has" if long.sum() == 1 else "sources have"
-        notice(
-            f"{long.sum():,} {have} more than {MOST_READ:,} tokens ({where(source.rows.index, long, 3)}), up to "
-            f"{lengths.max():,}: what stands behind these is not read. Divide it at its sentences."
-        )
+    say_long(source.rows.index[is_long(lengths)], int(lengths.max(initial=0)))
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):
         longest = min(MOST_READ, max(1, int(lengths[order[start]])))
@@ -96,6 +93,33 @@ def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
         read = {name: each[:, :MOST_READ] for name, each in inputs.items() if name != "lengths"}
         yield places, read | {"lengths": inputs["lengths"].clamp(max=MOST_READ)}
         start += len(places)
+
+
+def is_long(lengths: Int[np.ndarray, " source"]) -> Bool[np.ndarray, " source"]:
+    """Which sources are read in part.
+
+    >>> is_long(np.array([3, 2001])).tolist()
+    [False, True]
+    """
+    return lengths > MOST_READ
+
+
+def say_long(lines: "pd.Index[Any]", longest: int) -> None:
+    """Say which sources are read in part, where there are such.
+
+    >>> from thalweg.core.notices import collecting
+    >>> with collecting() as said:
+    ...     say_long(pd.Index([7], name="line"), 2500)
+    >>> said
+    ['1 source has more than 2,000 tokens (line 7), up to 2,500: what stands behind these is not read. Divide it at its
+    sentences.']
+    """
+    if len(lines):
+        have = "source has" if len(lines) == 1 else "sources have"
+        notice(
+            f"{len(lines):,} {have} more than {MOST_READ:,} tokens ({where(lines, np.ones(len(lines), dtype=bool), 3)})"
+            f", up to {longest:,}: what stands behind these is not read. Divide it at its sentences."
+        )
 
 
 def _searched(model: nn.Module, inputs: Any, decoding: Decoding) -> list[list[Hypothesis]]:

@@ -12,12 +12,14 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError, RunError
 from thalweg.core.files import damaged, read_object
 from thalweg.core.finite import all_finite
-from thalweg.core.notices import notice
+from thalweg.core.notices import notice, unsaid
 from thalweg.core.source import Source
 from thalweg.data import judged_pairs
+from thalweg.data.pair_decisions import say_empty
+from thalweg.data.pair_lines import lined
 from thalweg.data.source_reading import numbered_sources
-from thalweg.recipes.data_kinds import DataKind, Outputs, kind_reading
-from thalweg.recipes.decoded import Decoding, Output, decoded
+from thalweg.recipes.data_kinds import DataKind, Outputs, kind_of_source, kind_reading
+from thalweg.recipes.decoded import Decoding, Output, decoded, is_long, say_long
 from thalweg.training import Run, evaluate
 from thalweg.training.evaluate import Scores
 
@@ -92,6 +94,8 @@ def translate(
 ) -> Iterator[list[Output]]:
     """The outputs for each line, as soon as some lines are there: the `nbest` of each, the best first.
 
+    What is odd about lines is said at the end, once for all of them.
+
     An iterable of lines is read as far as it is needed, so that what answers a pipe answers line by line; of a list
     many are decoded at once.
 
@@ -102,11 +106,21 @@ def translate(
         raise RunError(f"This run reads {kind.plural}; only one that was trained on pairs of texts puts out texts.")
     check_weights(run)
     outputs = outputs_on(run, resolve_device(device))
-    read = 0
-    for some in _chunks(lines):
-        source = judged_pairs(numbered_sources(some, encoding.schema.names[0], read), encoding, labelled=False)
-        yield from decoded(outputs.model, source, decoding, outputs.device)
-        read += len(some)
+    read, longest, empty, long = 0, 0, list[int](), list[int]()
+    try:
+        for some in _chunks(lines):
+            with unsaid():
+                source = judged_pairs(numbered_sources(some, encoding.schema.names[0], read), encoding, labelled=False)
+                found = decoded(outputs.model, source, decoding, outputs.device)
+            lines_of, lengths = source.frame.index, source.lengths[:, 0]
+            empty += [line for line, text in zip(lines_of, some, strict=True) if not text.strip()]
+            long += lines_of[is_long(lengths)].tolist()
+            longest = max(longest, int(lengths.max()))
+            yield from found
+            read += len(some)
+    finally:
+        say_empty(lined(empty))
+        say_long(lined(long), longest)
 
 
 def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -131,15 +145,24 @@ def writer_of(run: Run, rows: Any, output: Path | None, proba: bool) -> "Callabl
     return kind.writer(rows, encoding, output, proba)
 
 
-def judge_file(run: Run, file: str, device: str = "auto") -> Scores:
+def judge_file(run: Run, file: str, device: str = "auto", target: str | None = None) -> Scores:
     """The run's scores on a file that holds the target too: the loss, the metrics, and what its kind of data adds.
 
-    Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column.
+    Of pairs `target` may be a second file, whose lines are the targets of the first's.
+
+    Raises `RunError` for a run that was not trained on a table, `DataError` for a table that lacks a column,
+    `RecipeError` for a `target` of other data than pairs.
     """
     kind, encoding = _kind_of(run)
     check_weights(run)
-    source = kind.judged(file, encoding)
-    return evaluate(run, source, device=device) | kind.judge(source, outputs_on(run, resolve_device(device))).scores()
+    source = kind.judged(file, encoding) if target is None else kind.judged_beside(file, target, encoding)
+    return scores_on(run, source, device=device)
+
+
+def scores_on(run: Run, split: Any, *, device: str | torch.device = "auto") -> Scores:
+    """The loss and the metrics on a split, and what its kind of data adds: of pairs the scores of decoded outputs."""
+    scores, kind = evaluate(run, split, device=device), kind_of_source(split)
+    return scores if kind is None else scores | kind.judge(split, outputs_on(run, resolve_device(device))).scores()
 
 
 def check_weights(run: Run) -> None:

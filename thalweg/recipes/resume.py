@@ -45,14 +45,14 @@ def resume(
         raise RecipeError(f"resume was given {type(recipe).__name__}, but it goes on with a thalweg.Recipe.")
     folder = RunFolder.reopen(Path(path))
     try:
-        chosen = _loaded(recipe or _kept(folder.path))
+        chosen = with_data_at_hand(recipe or _kept(folder.path))
         return good(resumed(chosen, folder, device, progress, force))
     finally:
         folder.release()
 
 
-def _loaded(recipe: Recipe) -> Recipe:
-    """The recipe with its data at hand, so that they can be compared with those that the run began with."""
+def with_data_at_hand(recipe: Recipe) -> Recipe:
+    """The recipe with its data loaded, so that they are described and compared as those that a run began with are."""
     splits = {item.name: getattr(recipe.data, item.name) for item in fields(recipe.data)}
     if not any(isinstance(split, Deferred) for split in splits.values()):
         return recipe

@@ -186,12 +186,18 @@ class Circle:
         return dear
 
     def too_dear(self, remedy: Remedy, price: float) -> str:
-        """That no proof of a remedy can be paid for any more, and which budget would have held it."""
+        """That no proof of a remedy can be paid for any more, and which budget would have held it.
+
+        Of a larger budget the diagnosis takes more, up to its own bound: a proof is held where that leaves its price.
+        """
         says = f"what is left of the budget does not hold the {price:.3g} trainings that proving '{remedy.name}' costs"
         if self.budget.times < inf:
-            return f"{says}: a budget of {ceil(self.cost.times + price)} would"
+            more = self.unit * max(0.0, DIAGNOSIS - self.diary[-1].finding.cost.times)
+            return f"{says}: a budget of {max(ceil(ENOUGH), ceil(self.cost.times + more + price))} would"
         took = self.seconds(price)
-        return says if took is None else f"{says}: a budget of {ceil(self.spent_seconds + took)} s would"
+        if took is None:
+            return says
+        return f"{says}: a budget of {ceil(max(self.spent_seconds + took, took / HELD_BACK))} s would"
 
     def proved(self, remedy: Remedy, pairs: int, candidates: int, price: float, random: bool) -> Proof:
         """Put a remedy to proof, and write down what came of it."""

@@ -36,6 +36,8 @@ from thalweg.training.interrupts import announcing
 from thalweg.training.kept_runs import keeping
 from thalweg.training.train import good
 
+Score = Callable[..., dict[str, tuple[float, float, float]]]
+"""`(run, split, *, device) -> scores`, as `evaluate` gives them."""
 UNREAD = "the half of the test data that nothing else has read"
 LEFT = "; the gaps in its data are left, and the closing runs take them as they are"
 STOPPING = "The improvement stops after the step that runs, and keeps the rounds so far."
@@ -118,6 +120,7 @@ def improve(
     settle: Callable[[Recipe], Recipe] | None = None,
     allows: Callable[[Recipe], bool] = always,
     resume: str | Path | None = None,
+    score: Score = evaluate,
 ) -> Improvement:
     """Diagnose a recipe, prove remedies on paired seeds, adopt what helps, and go round until nothing stands out.
 
@@ -125,9 +128,9 @@ def improve(
     ("10m"); the circle goes round at most `rounds` times. `progress` is told of every stage, with the time that it
     takes; `keep` is given the diary after every finding and proof, so that an interrupt loses nothing; `allows` says
     whether a changed recipe may be adopted, `settle` has the last word on the one that comes out, before its closing
-    run. `resume` is a folder in which every run is kept that
-    has ended: where the circle was interrupted or killed, the same call goes on, trains none of them again, and ends as
-    if nothing had happened.
+    run; `score` gives the scores before and after, of a run on the data that judge at the end. `resume` is a folder in
+    which every run is kept that has ended: where the circle was interrupted or killed, the same call goes on, trains
+    none of them again, and ends as if nothing had happened.
 
     A recipe without a validation split is improved, and comes out, with a fifth of its train split held out as one.
 
@@ -159,7 +162,7 @@ def improve(
     with collecting(), announcing(stopping), nullcontext() if resume is None else keeping(resume):
         recipe = begun_with(recipe)
         circle = Circle(recipe, recipe, allowed, device, tell, keep_both, allows=allows, begun=known)
-        return _closed(circle, circle.turned(rounds), out, settle)
+        return _closed(circle, circle.turned(rounds), out, settle, score)
 
 
 def _begun(file: Path | None) -> int:
@@ -193,7 +196,7 @@ def begun_with(recipe: Recipe) -> Recipe:
 
 
 def _closed(
-    circle: Circle, ended: str, out: RunFolder | None, settle: Callable[[Recipe], Recipe] | None
+    circle: Circle, ended: str, out: RunFolder | None, settle: Callable[[Recipe], Recipe] | None, score: Score
 ) -> Improvement:
     """The closing runs, and the final half of the test split, read once.
 
@@ -215,7 +218,7 @@ def _closed(
     if circle.rewired and first.recipe is not None:  # its own loss may be what was repaired
         first = replace(first, recipe=judged_rightly(first.recipe, recipe))
     before, after = (
-        {} if final is None or not run.status.good else evaluate(run, final, device=device) for run in (first, run)
+        {} if final is None or not run.status.good else score(run, final, device=device) for run in (first, run)
     )
     cost = replace(circle.cost, runs=circle.cost.runs + CLOSING, seconds=circle.spent_seconds)
     return Improvement(recipe, run, tuple(circle.diary), before, after, judged_on, ended, cost)

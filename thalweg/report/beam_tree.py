@@ -12,7 +12,9 @@ from thalweg.report.wording import clean, number
 
 ACROSS, DOWN, WIDE, HIGH = 112, 44, 90, 34
 """From node to node, and a node."""
-LEFT, TOP = 56, 26
+LEFT, TOP, GAP = 56, 26, 22
+PER_ROW = 6
+"""Steps that stand side by side."""
 MOST_LEVELS, MOST_NODES, TAIL = 40, 24, 9
 """More is not what thalweg writes; and characters of a beginning that a node has room for."""
 
@@ -74,41 +76,69 @@ def path_of(levels: list[list[Leaf]], end: Any) -> set[tuple[int, int]]:
     return found
 
 
+@dataclass(frozen=True)
+class Row:
+    """Steps that stand side by side, and how far down; all but the first row begin with the last step of the one above.
+
+    >>> [(row.first, row.stop) for row in Row.of([[]] * 8)]
+    [(0, 6), (5, 8)]
+    """
+
+    first: int
+    stop: int
+    top: float
+
+    @classmethod
+    def of(cls, levels: list[list[Leaf]]) -> "list[Row]":
+        """The rows of a search."""
+        rows, top = [], 0.0
+        for first in range(0, max(1, len(levels) - 1), PER_ROW - 1):
+            stop = min(first + PER_ROW, len(levels))
+            rows.append(cls(first, stop, top))
+            top += TOP + DOWN * max(map(len, levels[first:stop])) + GAP
+        return rows
+
+    def corner(self, level: int, place: int) -> tuple[float, float]:
+        """The upper left corner of a node."""
+        return float(LEFT + ACROSS * (level - self.first)), self.top + TOP + DOWN * place
+
+
 def draw_tree(levels: list[list[Leaf]], best: set[tuple[int, int]], title: str, caption: str) -> Picture:
     """The picture: a column for each step, the likeliest beginning on top, those that were dropped below and dashed.
 
-    The way to the best output is drawn in colour. Text stays text, so that a page shows it in any script.
+    The way to the best output is drawn in colour. Text stays text, so that a page shows it in any script. Of many steps
+    a few stand in a row, so that a page is wide enough.
 
     >>> levels = read_levels([[{"token": "a<b", "parent": None, "log_likelihood": -0.1, "kept": True}]], False)
     >>> "a&lt;b" in draw_tree(levels, set(), "a search", "").svg
     True
     """
-    width = LEFT + ACROSS * len(levels) + 8
-    height = TOP + DOWN * max(map(len, levels)) + 4
+    rows = Row.of(levels)
+    width = LEFT + ACROSS * min(PER_ROW, len(levels)) + 8
+    height = rows[-1].top + TOP + DOWN * max(map(len, levels[rows[-1].first :])) + 4
     grown = {(i - 1, leaf.parent) for i, level in enumerate(levels) for leaf in level if leaf.parent is not None}
     parts = [_text(LEFT / 2, TOP + HIGH / 2 + 4, "START", "soft")]
-    for i, level in enumerate(levels):
-        parts.append(_text(LEFT + ACROSS * i + WIDE / 2, 13.0, f"step {i + 1}", "soft"))
-        parts += [_edge(i, place, leaf, (i, place) in best) for place, leaf in enumerate(level)]
-    for i, level in enumerate(levels):
-        last = i == len(levels) - 1
-        for place, leaf in enumerate(level):
-            alive = leaf.ended or last or (i, place) in grown
-            parts.append(_node(i, place, leaf, (i, place) in best, alive))
+    for row in rows:
+        for i, level in enumerate(levels[row.first : row.stop], row.first):
+            x, _ = row.corner(i, 0)
+            parts.append(_text(x + WIDE / 2, row.top + 13, f"step {i + 1}", "soft"))
+            if i > row.first or i == 0:
+                parts += [_edge(row, i, place, leaf, (i, place) in best) for place, leaf in enumerate(level)]
+        for i, level in enumerate(levels[row.first : row.stop], row.first):
+            last = i == len(levels) - 1
+            for place, leaf in enumerate(level):
+                alive = leaf.ended or last or (i, place) in grown
+                parts.append(_node(row.corner(i, place), leaf, (i, place) in best, alive))
     svg = (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" '
+        f'<svg viewBox="0 0 {width} {height:g}" role="img" aria-label="{escape(title)}" '
         f'style="stroke-width: 1">{"".join(parts)}</svg>'
     )
     return Picture(Markup(svg), caption, width=width)
 
 
-def _corner(level: int, place: int) -> tuple[float, float]:
-    return float(LEFT + ACROSS * level), float(TOP + DOWN * place)
-
-
-def _edge(level: int, place: int, leaf: Leaf, best: bool) -> str:
-    x, y = _corner(level, place)
-    from_x, from_y = _corner(level - 1, leaf.parent) if leaf.parent is not None else (LEFT - WIDE - 6.0, float(TOP))
+def _edge(row: Row, level: int, place: int, leaf: Leaf, best: bool) -> str:
+    x, y = row.corner(level, place)
+    from_x, from_y = row.corner(level - 1, leaf.parent) if leaf.parent is not None else (LEFT - WIDE - 6.0, float(TOP))
     x0, y0, y1 = from_x + WIDE, from_y + HIGH / 2, y + HIGH / 2
     middle = (x0 + x) / 2
     colour, wide = ("train", 2.5) if best else ("soft" if leaf.kept else "rule", 1)
@@ -118,8 +148,8 @@ def _edge(level: int, place: int, leaf: Leaf, best: bool) -> str:
     )
 
 
-def _node(level: int, place: int, leaf: Leaf, best: bool, alive: bool) -> str:
-    x, y = _corner(level, place)
+def _node(corner: tuple[float, float], leaf: Leaf, best: bool, alive: bool) -> str:
+    x, y = corner
     line = "train" if best else "ink" if leaf.kept and alive else "soft"
     dashed = "" if leaf.kept else "; stroke-dasharray: 4 3"
     fill = "paper" if not leaf.ended else "good-ground"

@@ -63,7 +63,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class Heat:
-    """Shares between 0 and 1 by row and column, the darker the larger; `beside` are shares of each row, with a name."""
+    """Shares between 0 and 1 by row and column as colours; `beside` are shares of each row, with a name.
+
+    The largest of `shares`, where there is one above 0, has the full colour; those beside have that of their share.
+    """
 
     title: str
     columns: list[str]
@@ -71,6 +74,11 @@ class Heat:
     shares: list[list[float]]
     beside: tuple[str, list[float]] | None = None
     kind: ClassVar[str] = "heat"
+
+    @property
+    def most(self) -> float:
+        """The largest share; 1 where all are 0."""
+        return max(map(max, self.shares), default=0.0) or 1.0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from thalweg.report.beam_tree import draw_tree, path_of, read_levels
+from thalweg.report.beam_tree import PER_ROW, draw_tree, path_of, read_levels
 from thalweg.report.blocks import Compared, Facts, Heading, Heat, Prose, Section, Table
 from thalweg.report.evidence import Evidence, mapping, mappings, texts
 from thalweg.report.wording import clean, number, spoken
@@ -11,8 +11,9 @@ MOST_WORST, MOST_MAPS, MOST_UNITS, LONGEST, SHORT = 20, 6, 64, 220, 60
 STEPS = ((0, 0, "none"), (1, 1, "1"), (2, 2, "2"), (3, 5, "3 to 5"), (6, 10, "6 to 10"), (11, None, "more than 10"))
 """Counts of edits that are told apart."""
 LOOKED = (
-    "A row for each token of the output, the first on top, and a column for each of the source: the darker, the more "
-    "of the attention lay there when that token was chosen. A row sums to 1. "
+    "A row for each token of the output, the first on top, and a column for each of the source: the stronger the "
+    "colour, the more of the attention lay there when that token was chosen. A row sums to 1. The strongest square of "
+    "a map is its own largest share: {most}. "
 )
 HEADS = "Of several heads it is their mean in the last layer. Attention shows where a model looked, not why it said so."
 KEPT = (
@@ -21,6 +22,7 @@ KEPT = (
     "dropped. ■ ends an output. Grey beginnings were kept, but nothing that went on from them was. The coloured way "
     "led to what came out."
 )
+ON = " A row of steps begins with the last step of the row above."
 
 
 def signatures(evidence: Evidence) -> list[Prose]:
@@ -104,14 +106,15 @@ def _pieces(value: Any) -> list[tuple[str, bool]]:
 
 def _attention(found: dict[str, Any], split: str) -> Section:
     blocks: list[Any] = []
-    copied = False
+    copied, most = False, list[str]()
     for item in mappings(found.get("attention"))[:MOST_MAPS]:
         if (heat := _heat(item)) is not None:
             blocks += [_heading(item), heat]
             copied |= heat.beside is not None
+            most.append(f"{heat.most:.2f}")
     if blocks:
         gate = "The column at the right is the share of a token that was copied from the source. " if copied else ""
-        blocks.append(Prose(LOOKED + gate + HEADS, quiet=True))
+        blocks.append(Prose(LOOKED.format(most=", ".join(most)) + gate + HEADS, quiet=True))
     lead = (
         f"A few sources of {split} that fit a page: a right output where there is one, one that is wrong by a middling "
         "share, and the worst."
@@ -175,7 +178,8 @@ def _search(found: dict[str, Any], split: str) -> Section:
         else ""
     )
     ranked = "Finished outputs are ranked by the mean of that logarithm over their tokens, the end included."
-    picture = draw_tree(levels, best, f"the beam search for {source}, step by step", KEPT + after)
+    on = ON if len(levels) > PER_ROW else ""
+    picture = draw_tree(levels, best, f"the beam search for {source}, step by step", KEPT + on + after)
     return Section(
         "search",
         "How the beam search found it",

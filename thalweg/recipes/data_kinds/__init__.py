@@ -1,6 +1,6 @@
 """Kinds of data: what a recipe in settings has to know of each, one object a kind."""
 
-from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs
+from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs, check_ending
 from thalweg.recipes.data_kinds.known import (
     BUILT_IN,
     KINDS,
@@ -18,6 +18,7 @@ __all__ = [
     "Concluded",
     "DataKind",
     "Outputs",
+    "check_ending",
     "data_parameters",
     "encoding_from",
     "is_built_in",

@@ -84,6 +84,27 @@ METRICS = {
 """For each kind of target its likelihood, and the metrics beside it."""
 MOST_TOLD_APART = 10
 """So many numbers to predict have metrics of their own."""
+OTHERWISE = (
+    *(".xlsx", ".xls", ".ods", ".parquet", ".feather", ".json", ".jsonl", ".ndjson", ".html", ".pdf", ".docx"),
+    *(".gz", ".zip", ".bz2", ".xz", ".zst", ".db", ".sqlite", ".pkl", ".npy", ".npz"),
+)
+"""Endings that promise what is not written."""
+
+
+def check_ending(output: Path | None) -> None:
+    """Refuse a file for predictions whose name promises another format than text.
+
+    >>> check_ending(Path("out.xlsx"))
+    Traceback (most recent call last):
+    thalweg.core.errors.RecipeError: --output out.xlsx: predictions are written as text, and .xlsx means something else.
+    Call it out.csv (a table, which spreadsheets open), .tsv, or of pairs .txt (a line for each source).
+    """
+    if output is not None and output.suffix.lower() in OTHERWISE:
+        raise RecipeError(
+            f"--output {output}: predictions are written as text, and {output.suffix} means something else. Call it "
+            f"{output.with_suffix('.csv').name} (a table, which spreadsheets open), .tsv, or of pairs .txt (a line for "
+            "each source)."
+        )
 
 
 class DataKind(ABC):
@@ -142,6 +163,16 @@ class DataKind(ABC):
     @abstractmethod
     def judged(self, file: str, encoding: Any) -> Source:
         """The examples of a file that holds targets too."""
+
+    def judged_beside(self, file: str, target: str, encoding: Any) -> Source:
+        """The examples of a file whose targets are the lines of a second one.
+
+        Raises `RecipeError` where targets have no file of their own.
+        """
+        raise RecipeError(
+            f"This run reads {self.plural}, whose targets stand with what they belong to. Leave --target {target} out: "
+            "only pairs of texts may have them in a file of their own."
+        )
 
     def parameters(self) -> dict[str, Parameter]:
         """The keys of [data]: the arguments of the loaders, some by plainer names."""
@@ -248,8 +279,12 @@ class DataKind(ABC):
         return prediction_frame(source.rows, source.encoding, torch.cat(outputs), **shown)
 
     def writer(self, rows: Any, encoding: Any, output: Path | None, all_probabilities: bool) -> Callable[[Any], bytes]:
-        """What turns the frame of predictions on `rows`, as `opened` gave them, into the bytes of a file: CSV."""
-        return lambda frame: frame.to_csv(index=False).encode()
+        """What turns the frame of predictions on `rows`, as `opened` gave them, into the bytes of a file: CSV, with
+        tabs where it is called so. Raises `RecipeError` for a file whose name promises another format.
+        """
+        check_ending(output)
+        between = "\t" if output is not None and output.suffix.lower() in (".tsv", ".tab") else ","
+        return lambda frame: frame.to_csv(index=False, sep=between).encode()
 
     def check_model(self, settings: Settings, encoding: Any) -> None:
         """Refuse a built-in network that cannot read such data.

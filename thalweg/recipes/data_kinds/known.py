@@ -16,7 +16,7 @@ from thalweg.recipes.data_kinds.kind import DataKind
 from thalweg.recipes.data_kinds.pairs import Pairs
 from thalweg.recipes.data_kinds.sequences import Recordings, Tags, Text
 from thalweg.recipes.data_kinds.table import Table
-from thalweg.recipes.settings import Settings
+from thalweg.recipes.settings import Section, Settings
 
 TABLE, IMAGES = Table(), Images()
 KINDS: tuple[DataKind, ...] = (TABLE, IMAGES, Text(), Pairs(), Tags(), Recordings(), Graph())
@@ -34,7 +34,7 @@ def kind_at(settings: Settings, folder: Path | None = None) -> DataKind:
 
     Raises `RecipeError` for keys of [data] that are for other kinds alone.
     """
-    options = settings["data"]
+    options = _with_target_found(settings["data"], folder)
     source = str(options["source"])
     path = found_from(folder, source)
     named = (kind for kind in KINDS if kind.built_in(source))
@@ -79,7 +79,7 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
     _check_source(settings)
     kind = kind_at(settings, folder)
     check_data(settings, kind)
-    options = settings["data"]
+    options = _with_target_found(settings["data"], folder)
     source = str(options.pop("source"))
     if isinstance(options.get("features"), str):
         options["features"] = [name.strip() for name in options["features"].split(",")]
@@ -87,9 +87,11 @@ def load_splits(settings: Settings, folder: Path | None = None) -> Splits:
     for key in PATHS:
         argument = spelled.get(key, key)
         if options.get(key) is not None and (argument.endswith("_path") or key == "edges"):
-            options[key] = found_from(folder, options[key])
+            files = [options[key]] if isinstance(options[key], str) else options[key]
+            found = [found_from(folder, file) for file in files]
+            options[key] = found[0] if isinstance(options[key], str) else found
             if key == "test":
-                _say_where_it_is_tested(options[key], found_from(folder, source))
+                _say_where_it_is_tested(found[0], found_from(folder, source))
     arguments = {spelled.get(key, key): value for key, value in options.items()}
     return kind.load(source if kind.built_in(source) else found_from(folder, source), arguments, settings)
 
@@ -112,6 +114,14 @@ def found_from(folder: Path | None, name: str) -> Path:
     'work/houses.csv'
     """
     return Path(name) if folder is None else folder / name
+
+
+def _with_target_found(options: Section, folder: Path | None) -> Section:
+    """The keys of [data] with a target that is a file beside the recipe found there; any other names a column."""
+    target = options.get("target")
+    if folder is None or not isinstance(target, str) or not (folder / target).is_file():
+        return options
+    return options | {"target": str(folder / target)}
 
 
 def _check_source(settings: Settings) -> None:

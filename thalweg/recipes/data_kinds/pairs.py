@@ -72,7 +72,7 @@ class Pairs(DataKind):
     def changed(self, parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
         paths = {name: parameters[name].replace(annotation=str | list[str] | None) for name in ("validation", "test")}
         return paths | {
-            "target": parameters["target"].replace(annotation=str | None),
+            "target": parameters["target"].replace(annotation=str | int | None),
             "tokens": parameters["tokens"].replace(default=TOKENS),
             "copying": named_parameters(names_splits)["copying"],
             "categories": named_parameters(names_splits)["categories"],
@@ -159,6 +159,9 @@ class Pairs(DataKind):
 
     def judged(self, file: str, encoding: Any) -> Source:
         return judged_pairs(self.opened(file, encoding), encoding)
+
+    def judged_beside(self, file: str, target: str, encoding: Any) -> Source:
+        return judged_pairs([self.opened(file, encoding), Path(target)], encoding)
 
     def judge(self, source: Any, outputs: Outputs) -> Concluded:
         return Translated(source, outputs)

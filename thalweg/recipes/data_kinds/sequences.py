@@ -157,7 +157,7 @@ class Tags(Sequences):
             verb = "has" if beyond == 1 else "have"
             notice(
                 f"{counted(beyond, 'word')} behind position {encoding.schema.longest} of their sentence, where it is "
-                f"cut off (longest), {verb} no prediction."
+                f"cut off (data.longest), {verb} no prediction."
             )
         return frame
 
