@@ -4,7 +4,7 @@ Factories are opaque (`lambda p: Adam(p, lr=3e-4)`), so a learning rate is chang
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import inf, isclose, isfinite
@@ -138,70 +138,104 @@ def _rates(recipe: Recipe) -> list[float]:
 
 
 def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]]:
-    """The promising first: rates in decades while they help, half a decade, no schedule, Adam, longer, further arms."""
-    seed = [lab.recipe.seed]
-    losses: dict[float, float] = {0: control.score.value}
+    """The promising first: rates in decades while they help, what inputs and depth ask for, half decades, no schedule,
+    layers anew, Adam, longer, further arms.
+    """
+    rates, stopped = Rates(lab, control), lab.known_so_far.stopped_at
+    if stopped is not None and stopped.kind in (Kind.SADDLE, Kind.LOCAL_MAXIMUM):
+        yield from _affordable(lab, [(ESCAPING, lab.recipe.but(optimizer=EscapingSaddles(lab.recipe)))])
+    yield from rates.in_decades()
+    yield from _affordable(lab, _for_inputs_and_depth(lab, *rates.tuned))
+    yield from rates.in_halves()
+    yield from _affordable(lab, _usual_changes(lab, rates))
+    adam = lab.kept.get((ADAM, lab.recipe.seed))
+    helped = adam is not None and rates.loss_of(ADAM, usual_adam(lab.recipe)) < rates.losses[rates.best]
+    tried = Tried(*rates.tuned, rates.at(rates.best + 0.5)[1], rates.higher_harm, helped)
+    yield from further_arms(lab, control, first_batch(lab.train), tried)
 
-    def at(decades: float) -> tuple[str, Recipe]:
+
+class Rates:
+    """The learning rates that were tried, by their decades from the recipe's own, and the train losses there."""
+
+    def __init__(self, lab: Laboratory, control: Arm) -> None:
+        self.lab, self.seed = lab, [lab.recipe.seed]
+        self.losses: dict[float, float] = {0: control.score.value}
+
+    def at(self, decades: float) -> tuple[str, Recipe]:
+        """Name and recipe of a rate."""
         factor = float(f"{10**decades:.3g}")
-        return f"learning rate x {factor:g}", at_rate(lab.recipe, factor)
+        return f"learning rate x {factor:g}", at_rate(self.lab.recipe, factor)
 
-    stopped = lab.known_so_far.stopped_at
-    if (
-        stopped is not None
-        and stopped.kind in (Kind.SADDLE, Kind.LOCAL_MAXIMUM)
-        and lab.affords(lab.recipe, seed, ESCAPING)
-    ):
-        yield ESCAPING, lab.recipe.but(optimizer=EscapingSaddles(lab.recipe))
-    stands = isfinite(losses[0]) and losses[0] > (1 - HARDLY) * untrained(lab, lab.train, float("inf"))
-    for step in (1, -1) if isfinite(losses[0]) else (-1, 1):
-        for decades in range(step, step * (DECADES + 1), step):
-            if not lab.affords(lab.recipe, seed, at(decades)[0]):
-                break
-            yield at(decades)
-            before, now = losses[decades - step], lab.arm(*at(decades), seed, lab.train).score.value
-            losses[decades] = now
-            least = -HARDLY if stands and step > 0 else HARDLY  # what has hardly left its beginning gains in proportion
-            if before - now < least * abs(now) if isfinite(now) else step > 0:  # a smaller rate may still be finite
-                break
+    def loss_of(self, name: str, recipe: Recipe) -> float:
+        """The train loss of an arm, which is not trained again."""
+        return self.lab.arm(name, recipe, self.seed, self.lab.train).score.value
 
-    def tuned_so_far() -> tuple[float, str, Recipe]:
-        best = min(losses, key=losses.__getitem__)
-        if isfinite(losses[0]) and losses[0] - losses[best] < HARDLY * abs(losses[0]):
-            best = 0
-        return best, *(at(best) if best else ("", lab.recipe))
+    @property
+    def best(self) -> float:
+        """The rate of the lowest train loss; the recipe's own where that is hardly lower."""
+        best, own = min(self.losses, key=self.losses.__getitem__), self.losses[0]
+        return 0 if isfinite(own) and own - self.losses[best] < HARDLY * abs(own) else best
 
-    best, name, tuned = tuned_so_far()
-    even = evened(tuned, lab.train)
-    if even is not None and lab.affords(even, seed, behind(EVENED, name)):
-        yield behind(EVENED, name), even
-        if not is_usual_adam(lab.recipe) and lab.affords(even, seed, EVENED_ADAM):
+    @property
+    def tuned(self) -> tuple[str, Recipe]:
+        """Name and recipe of the best rate, without a name where it is the recipe's own."""
+        return self.at(self.best) if self.best else ("", self.lab.recipe)
+
+    @property
+    def higher_harm(self) -> bool:
+        """Whether a rate of up to ten times the best was tried and trained worse."""
+        losses, best = self.losses, self.best
+        return any(loss > losses[best] for decades, loss in losses.items() if best < decades <= best + 1)
+
+    def in_decades(self) -> Iterator[tuple[str, Recipe]]:
+        """Rates up and down, while they help."""
+        lab, losses = self.lab, self.losses
+        stands = isfinite(losses[0]) and losses[0] > (1 - HARDLY) * untrained(lab, lab.train, inf)
+        for step in (1, -1) if isfinite(losses[0]) else (-1, 1):
+            for decades in range(step, step * (DECADES + 1), step):
+                if not lab.affords(lab.recipe, self.seed, self.at(decades)[0]):
+                    break
+                yield self.at(decades)
+                before, now = losses[decades - step], self.loss_of(*self.at(decades))
+                losses[decades] = now
+                least = -HARDLY if stands and step > 0 else HARDLY  # what has hardly begun gains in proportion
+                if before - now < least * abs(now) if isfinite(now) else step > 0:  # a smaller one may still be finite
+                    break
+
+    def in_halves(self) -> Iterator[tuple[str, Recipe]]:
+        """Half a decade above the best of the decades, and below it."""
+        best = self.best
+        for half in (best + 0.5, best - 0.5):
+            if self.lab.affords(self.at(half)[1], self.seed, self.at(half)[0]):
+                yield self.at(half)
+                now = self.loss_of(*self.at(half))
+                self.losses[half] = now if isfinite(now) else inf
+
+
+def _affordable(lab: Laboratory, arms: Iterable[tuple[str, Recipe]]) -> Iterator[tuple[str, Recipe]]:
+    return ((name, recipe) for name, recipe in arms if lab.affords(recipe, [lab.recipe.seed], name))
+
+
+def _for_inputs_and_depth(lab: Laboratory, rate: str, tuned: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """Unlike inputs standardized, with Adam too, for the old rate was theirs; a deep network with fewer layers."""
+    if (even := evened(tuned, lab.train)) is not None:
+        yield behind(EVENED, rate), even
+        if not is_usual_adam(lab.recipe):
             yield EVENED_ADAM, usual_adam(even)
     for part, shallow in with_fewer_layers(tuned, first_batch(lab.train)):
-        if lab.affords(shallow, seed, behind(part, name)):
-            yield behind(part, name), shallow
-    for half in (best + 0.5, best - 0.5):
-        if lab.affords(at(half)[1], seed, at(half)[0]):
-            yield at(half)
-            now = lab.arm(*at(half), seed, lab.train).score.value
-            losses[half] = now if isfinite(now) else inf
-    best, name, tuned = tuned_so_far()
-    others = list[tuple[str, Recipe]]()
+        yield behind(part, rate), shallow
+
+
+def _usual_changes(lab: Laboratory, rates: Rates) -> Iterator[tuple[str, Recipe]]:
+    """No schedule, layers anew, Adam, three times as long."""
+    rate, tuned = rates.tuned
     if tuned.schedule is not None:
-        others.append((behind(UNSCHEDULED, name), tuned.but(schedule=None)))
+        yield behind(UNSCHEDULED, rate), tuned.but(schedule=None)
     if (anew := reinitialized(tuned, first_batch(lab.train))) is not None:
-        others.append((behind(ANEW, name), anew))
-    if not any(is_usual_adam(at(decades)[1]) for decades in losses):
-        others.append((ADAM, usual_adam(lab.recipe)))
-    others.append((behind(LONGER, name), tuned.but(epochs=3 * lab.recipe.epochs)))
-    for other, recipe in others:
-        if lab.affords(recipe, seed, other):
-            yield other, recipe
-    adam = lab.kept.get((ADAM, seed[0]))
-    helped = adam is not None and lab.arm(ADAM, usual_adam(lab.recipe), seed, lab.train).score.value < losses[best]
-    too_high = any(loss > losses[best] for decades, loss in losses.items() if best < decades <= best + 1)
-    tried = Tried(name, tuned, at(best + 0.5)[1], too_high, helped)
-    yield from further_arms(lab, control, first_batch(lab.train), tried)
+        yield behind(ANEW, rate), anew
+    if not any(is_usual_adam(rates.at(decades)[1]) for decades in rates.losses):
+        yield ADAM, usual_adam(lab.recipe)
+    yield behind(LONGER, rate), tuned.but(epochs=3 * lab.recipe.epochs)
 
 
 def with_fewer_layers(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]:
