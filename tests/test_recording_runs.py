@@ -151,6 +151,14 @@ def test_train_and_validation_of_recordings_can_be_joined_and_dealt_anew(sounds:
     assert split_by_group(recipe.but(data=anew)).data is anew
 
 
+def test_recordings_that_are_packed_are_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "all.tar.gz").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"holds no recordings \(.*\). Unpack 'all.tar.gz' first. Give a folder that does"
+    ):
+        recording_splits(tmp_path, pattern="{label}_{index}")
+
+
 def _speakers(splits: thalweg.Splits) -> dict[str, set[str]]:
     return {name: set(getattr(splits, name).rows["speaker"]) for name in ("train", "validation", "test")}
 

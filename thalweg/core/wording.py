@@ -16,12 +16,13 @@ def counted(count: int, thing: str) -> str:
 
 
 def lowered(sentence: str) -> str:
-    """A sentence as it stands inside of another one, with a small first letter.
+    """A sentence as it stands inside of another one, with a small first letter, unless it is of a name such as L2.
 
-    >>> lowered("The loss falls")
-    'the loss falls'
+    >>> lowered("The loss falls"), lowered("A penalty"), lowered("L2 penalty of 0.01"), lowered("SGD helps")
+    ('the loss falls', 'a penalty', 'L2 penalty of 0.01', 'SGD helps')
     """
-    return sentence[:1].lower() + sentence[1:]
+    named = sentence[1:2].isdigit() or sentence[1:2].isupper()
+    return sentence if named else sentence[:1].lower() + sentence[1:]
 
 
 def capitalized(sentence: str) -> str:

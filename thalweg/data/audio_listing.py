@@ -26,6 +26,7 @@ from thalweg.data.reading import read_table
 
 RULE = re.compile(r"\s*(.+?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
 """A column, a sign, a value."""
+PACKED = {".gz", ".tgz", ".tar", ".zip", ".bz2", ".xz", ".7z"}
 PART = re.compile(r"\{(\w*)\}")
 
 
@@ -60,7 +61,11 @@ def list_sounds(path: Path) -> Listing:
     inside = [item for item in inside if not any(part.startswith(".") for part in item.relative_to(path).parts)]
     sounds = [item for item in inside if is_recording(item) and item.is_file()]
     if not sounds:
-        raise DataError(f"{path} holds no recordings ({', '.join(ENDINGS)}). Give a folder that does, or a recording.")
+        packed = [item.name for item in inside if item.suffix.lower() in PACKED]
+        first = f"Unpack {listed(packed, 3)} first. " if packed else ""
+        raise DataError(
+            f"{path} holds no recordings ({', '.join(ENDINGS)}). {first}Give a folder that does, or a recording."
+        )
     root = path if path.is_dir() else path.parent
     others = [str(item.relative_to(root)) for item in inside if item.is_file() and not is_recording(item)]
     if others:

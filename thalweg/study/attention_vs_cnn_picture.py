@@ -35,5 +35,5 @@ def draw_curves(sizes: Sequence[int], scores: dict[str, Float[np.ndarray, "size 
     ax.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
     ax.minorticks_off()
     ax.set_title(title, fontsize=10)
-    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    ax.legend(frameon=False, fontsize=8, loc="center right")
     return ax
