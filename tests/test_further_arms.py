@@ -9,7 +9,16 @@ from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
 from thalweg import Recipe, Splits
-from thalweg.diagnosis.arms import ADAM, EVENED, EVENED_ADAM, at_rate, better_trained, is_usual_adam, with_fewer_layers
+from thalweg.diagnosis.arms import (
+    ADAM,
+    EVENED,
+    EVENED_ADAM,
+    at_rate,
+    better_trained,
+    for_inputs_and_depth,
+    is_usual_adam,
+    with_fewer_layers,
+)  # fmt: skip
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.further_arms import (
     BEGUN,
@@ -184,6 +193,19 @@ def test_unlike_inputs_are_standardized_for_a_rate_that_does_not_depend_on_their
     usual = lab.recipe.but(optimizer=torch.optim.Adam)
     lab = lay_out(usual, torch.device("cpu"), Budget.of(60.0), lambda stage: None)
     assert EVENED_ADAM not in dict(better_trained(lab, lab.arm(CONTROL, usual, [0], lab.train)))
+
+
+def test_unlike_inputs_with_adam_are_no_second_arm_of_the_same_and_have_the_recipes_own_schedule() -> None:
+    x = X * torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 1000.0])
+    data = Splits(train=(x, Y), validation=(x + 0.1, Y))
+    low = lab_of(shallow, data=data, optimizer=partial(torch.optim.Adam, lr=1e-4))
+    arms = dict(for_inputs_and_depth(low, "learning rate x 10", at_rate(low.recipe, 10.0)))
+    assert list(arms) == [f"{EVENED}, learning rate x 10"]
+    own = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3, total_steps=10)
+    cycled = lab_of(shallow, data=data, schedule=own)
+    arms = dict(for_inputs_and_depth(cycled, "learning rate x 10", at_rate(cycled.recipe, 10.0)))
+    assert list(arms) == [f"{EVENED}, learning rate x 10", EVENED_ADAM]
+    assert arms[EVENED_ADAM].schedule is own
 
 
 def test_what_follows_half_decades_has_the_best_of_their_rates() -> None:

@@ -145,7 +145,7 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     if stopped is not None and stopped.kind in (Kind.SADDLE, Kind.LOCAL_MAXIMUM):
         yield from _affordable(lab, [(ESCAPING, lab.recipe.but(optimizer=EscapingSaddles(lab.recipe)))])
     yield from rates.in_decades()
-    yield from _affordable(lab, _for_inputs_and_depth(lab, *rates.tuned))
+    yield from _affordable(lab, for_inputs_and_depth(lab, *rates.tuned))
     yield from rates.in_halves()
     yield from _affordable(lab, _usual_changes(lab, rates))
     adam = lab.kept.get((ADAM, lab.recipe.seed))
@@ -216,12 +216,12 @@ def _affordable(lab: Laboratory, arms: Iterable[tuple[str, Recipe]]) -> Iterator
     return ((name, recipe) for name, recipe in arms if lab.affords(recipe, [lab.recipe.seed], name))
 
 
-def _for_inputs_and_depth(lab: Laboratory, rate: str, tuned: Recipe) -> Iterator[tuple[str, Recipe]]:
+def for_inputs_and_depth(lab: Laboratory, rate: str, tuned: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Unlike inputs standardized, with Adam too, for the old rate was theirs; a deep network with fewer layers."""
     if (even := evened(tuned, lab.train)) is not None:
         yield behind(EVENED, rate), even
-        if not is_usual_adam(lab.recipe):
-            yield EVENED_ADAM, usual_adam(even)
+        if not (is_usual_adam(lab.recipe) or is_usual_adam(tuned)):
+            yield EVENED_ADAM, usual_adam(even).but(schedule=lab.recipe.schedule)  # not one that a rate has scaled
     for part, shallow in with_fewer_layers(tuned, first_batch(lab.train)):
         yield behind(part, rate), shallow
 
