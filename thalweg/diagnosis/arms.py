@@ -19,7 +19,7 @@ from thalweg.core.randomness import untouched
 from thalweg.diagnosis.beginnings import is_deep
 from thalweg.diagnosis.escaping import EscapingSaddles
 from thalweg.diagnosis.finding import Arm
-from thalweg.diagnosis.further_arms import Tried, further_arms
+from thalweg.diagnosis.further_arms import Tried, behind, further_arms
 from thalweg.diagnosis.growth import reinitialized, shallower
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
 from thalweg.diagnosis.regrouped import ScaledRate
@@ -249,15 +249,6 @@ def with_fewer_layers(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe
         part = None if part is None else shallower(part, batch)
         if part is not None:
             yield name, part
-
-
-def behind(change: str, rate: str) -> str:
-    """The name of a change at a rate that was found, which may be the recipe's own.
-
-    >>> behind("Adam", "learning rate x 10"), behind("Adam", "")
-    ('Adam, learning rate x 10', 'Adam')
-    """
-    return ", ".join(filter(None, (change, rate)))
 
 
 def is_usual_adam(recipe: Recipe) -> bool:
