@@ -419,7 +419,8 @@ def test_groups_and_times_of_a_table(tmp_path: Path) -> None:
 
 
 def test_validation_of_known_groups_is_not_called_a_mistake_where_test_has_new_ones(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"size": normal(300, 1)[:, 0], "y": np.arange(300) % 2, "who": np.arange(300) // 100})
+    group = np.arange(300) // 100
+    frame = pd.DataFrame({"size": normal(300, 1)[:, 0], "y": np.arange(300) % 2, "who": group, "who is it": group})
     frame.to_csv(tmp_path / "t.csv", index=False)
     shares = {"validation_share": 0, "test_share": 0}
     whole = load_table(tmp_path / "t.csv", target="y", features=["size"], group="who", **shares).train
@@ -435,6 +436,10 @@ def test_validation_of_known_groups_is_not_called_a_mistake_where_test_has_new_o
     assert flaw.mend.startswith(
         "Where new groups count, hold whole groups out for validation too (--set data.group=who)"
     )
+    again = load_table(tmp_path / "t.csv", target="y", features=["size"], group="who is it", **shares).train
+    train, validation, new = (read_rows(again.take(parts[name]), name) for name in ("train", "validation", "new"))
+    (flaw,) = splits_overlap.shared_groups(train, validation, new)  # type: ignore[arg-type]
+    assert "(--set 'data.group=who is it')" in flaw.mend
 
 
 # --- classes ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,16 @@ from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
 from thalweg import Recipe, Splits
-from thalweg.diagnosis.arms import ADAM, EVENED, EVENED_ADAM, at_rate, better_trained, is_usual_adam, with_fewer_layers
+from thalweg.diagnosis.arms import (
+    ADAM,
+    EVENED,
+    EVENED_ADAM,
+    at_rate,
+    better_trained,
+    for_inputs_and_depth,
+    is_usual_adam,
+    with_fewer_layers,
+)  # fmt: skip
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.further_arms import (
     BEGUN,
@@ -106,6 +115,51 @@ def test_a_recurrent_network_is_asked_about_its_memory(kind: Any) -> None:
     assert repr(changed.model).endswith("its recurrence begun to remember")
 
 
+class Derived(nn.LSTM):
+    """A layer of the user's own, which is begun with a scale, and is given its input by name."""
+
+    def reset_parameters(self, scale: float | None = None) -> None:
+        for own in self.parameters():
+            nn.init.uniform_(own, -(scale or 0.1), scale or 0.1)
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return super().forward(*inputs, **named)
+
+
+class Reading(Recurrent):
+    """Both directions of two layers, packed."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x[..., None], torch.full((len(x),), 5), batch_first=True)
+        read: torch.Tensor = self.head(self.layer(input=packed)[1][0][-1])
+        return read
+
+
+def test_the_memory_of_every_layer_and_direction_is_as_long_as_what_it_is_given() -> None:
+    model = partial(Reading, Derived, num_layers=2, bidirectional=True)
+    changed = remembering((lab := lab_of(model)).recipe, first_batch(lab.train))
+    assert changed is not None
+    assert changed.model.names == (("layer", 5),)
+    made = changed.model().layer
+    biases = [own for name, own in made.named_parameters() if name.startswith("bias_ih")]
+    assert len(biases) == 4
+    assert all(torch.equal(own[:16], -own[16:32]) and bool((own[16:32] > 0).any()) for own in biases)
+
+
+class Lazy(Recurrent):
+    """Its head is built at its first pass."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.head = nn.LazyLinear(1)
+
+
+def test_a_projected_layer_has_no_square_recurrence_and_a_lazy_network_has_one() -> None:
+    batch = (X, Y)
+    assert remembering(lab_of(Lazy).recipe, batch) is not None
+    assert remembering(lab_of(partial(Lazy, proj_size=8)).recipe, batch) is None
+
+
 def test_a_recurrence_of_rectified_units_begins_as_the_identity() -> None:
     changed = remembering(
         (lab := lab_of(partial(Recurrent, nn.RNN, nonlinearity="relu"))).recipe, first_batch(lab.train)
@@ -139,6 +193,19 @@ def test_unlike_inputs_are_standardized_for_a_rate_that_does_not_depend_on_their
     usual = lab.recipe.but(optimizer=torch.optim.Adam)
     lab = lay_out(usual, torch.device("cpu"), Budget.of(60.0), lambda stage: None)
     assert EVENED_ADAM not in dict(better_trained(lab, lab.arm(CONTROL, usual, [0], lab.train)))
+
+
+def test_unlike_inputs_with_adam_are_no_second_arm_of_the_same_and_have_the_recipes_own_schedule() -> None:
+    x = X * torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 1000.0])
+    data = Splits(train=(x, Y), validation=(x + 0.1, Y))
+    low = lab_of(shallow, data=data, optimizer=partial(torch.optim.Adam, lr=1e-4))
+    arms = dict(for_inputs_and_depth(low, "learning rate x 10", at_rate(low.recipe, 10.0)))
+    assert list(arms) == [f"{EVENED}, learning rate x 10"]
+    own = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3, total_steps=10)
+    cycled = lab_of(shallow, data=data, schedule=own)
+    arms = dict(for_inputs_and_depth(cycled, "learning rate x 10", at_rate(cycled.recipe, 10.0)))
+    assert list(arms) == [f"{EVENED}, learning rate x 10", EVENED_ADAM]
+    assert arms[EVENED_ADAM].schedule is own
 
 
 def test_what_follows_half_decades_has_the_best_of_their_rates() -> None:

@@ -25,14 +25,16 @@ def test_a_loss_far_above_the_floor_is_not_said_to_reach_it(level: float, reache
     assert "the floor lies in [0, 0.1] (boosted trees)" in finding.mechanism
 
 
-@pytest.mark.parametrize(("best", "named"), [(2.3, True), (2.28, True), (1.9, False)])
-def test_where_no_sibling_beats_the_best_constant_the_data_are_named(best: float, named: bool) -> None:
+@pytest.mark.parametrize(("best", "named"), [(2.31, True), (2.28, True), (1.9, False)])
+def test_where_no_sibling_does_better_than_untrained_the_data_are_named(best: float, named: bool) -> None:
     floor = replace(FLOOR, high=best, siblings=True)
     losses = ExampleLosses(np.full(40, 2.3), np.ones(40), None)
     finding = nothing_before(Finding(Cause.UNDECIDED, ""), None, floor, None, (Score(0.0, -0.1, 0.1), losses))
     assert finding.cause is Cause.UNDECIDED
     assert [ranked.cause for ranked in finding.ranked] == [Cause.DATA] * named
+    assert all("the 2.3 on validation that it has before its first step" in each.sentence for each in finding.ranked)
     assert not at_chance(replace(floor, siblings=False))
+    assert not at_chance(replace(floor, null=best))  # it has no finite loss before its first step
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,12 @@ def test_a_sibling_that_leaves_far_less_of_a_small_loss_is_told(
     finding = nothing_before(Finding(Cause.UNDECIDED, ""), None, floor, None, (Score(0.05, 0.04, 0.06), losses))
     assert finding.cause is Cause.UNDECIDED
     assert [ranked.cause for ranked in finding.ranked] == causes
+    assert finding.mechanism.endswith("by much of the way from where it begins" if causes else "the validation loss")
+
+
+def test_a_negative_loss_is_not_said_to_be_small() -> None:
+    """Of the likelihood of a density: that -1.1 lies below half of -1 says nothing."""
+    floor = replace(FLOOR, low=float("-inf"), high=-1.1, siblings=True, best=Cause.OPTIMIZATION)
+    losses = ExampleLosses(np.full(40, -1.0), np.ones(40), None)
+    finding = nothing_before(Finding(Cause.UNDECIDED, ""), None, floor, None, (Score(0.1, 0.05, 0.15), losses))
+    assert not finding.ranked

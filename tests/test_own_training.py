@@ -66,6 +66,41 @@ class Failing(Plain):
         return super().forward(x)
 
 
+class Always(Plain):
+    """It draws in evaluation too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + torch.randn_like(x))
+
+
+class Keeping(Plain):
+    """It keeps something from pass to pass."""
+
+    passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return super().forward(self.passes * x)
+
+
+class Norm(nn.BatchNorm1d):
+    """A norm of the user's own, derived of torch's: the statistics of a batch are those of a norm."""
+
+
+class Deciding(Plain):
+    """It gives scores in training, and decisions in evaluation: those have no gradient, and another type."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return scores if self.training else scores > 0
+
+
+class Detached(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return scores if self.training else 2 * scores.detach()
+
+
 def of(model: Any, **changes: Any) -> Recipe:
     made = Recipe(
         data=Splits(train=(X[:160], Y[:160]), validation=(X[160:], Y[160:])), model=model,
@@ -78,7 +113,8 @@ def of(model: Any, **changes: Any) -> Recipe:
     ("model", "changes"),
     [
         (Turning, True), (Dropping, True), (Rarely, True), (lambda: nn.Sequential(Turning(), nn.Linear(2, 2)), True),
-        (Plain, False), (lambda: Plain().net, False), (Failing, False),
+        (Plain, False), (lambda: Plain().net, False), (Failing, False), (Always, False), (Keeping, False),
+        (lambda: nn.Sequential(nn.Linear(4, 2), Norm(2)), False), (Deciding, False),
     ],
 )  # fmt: skip
 def test_what_own_modules_do_in_training_alone_is_seen(model: Any, changes: bool) -> None:
@@ -86,6 +122,19 @@ def test_what_own_modules_do_in_training_alone_is_seen(model: Any, changes: bool
     assert changes_in_training(recipe, (X[:9], Y[:9])) is changes
     assert (as_evaluated(recipe, (X[:9], Y[:9])) is not None) is changes
     assert [name for name, *_ in exchanged(recipe, (X[:9], Y[:9]), ())] == [AS_EVALUATED] * changes
+
+
+def test_what_cannot_be_trained_as_it_is_evaluated_is_no_arm() -> None:
+    recipe = of(Detached)
+    assert changes_in_training(recipe, (X[:9], Y[:9]))
+    assert as_evaluated(recipe, (X[:9], Y[:9])) is None
+
+
+def test_what_is_looked_for_draws_from_no_stream() -> None:
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    assert as_evaluated(of(Turning), (X[:9], Y[:9])) is not None
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_only_own_modules_are_set_to_evaluate() -> None:

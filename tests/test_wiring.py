@@ -76,7 +76,7 @@ def test_a_clip_far_below_every_gradient_is_seen_after_the_run() -> None:
 @pytest.mark.parametrize(
     ("falls", "causes", "says"),
     [
-        (7, ("WIRING", "OPTIMIZATION"), "stays there, as many as there are epochs: what counts epochs is stepped at"),
+        (7, ("WIRING", "OPTIMIZATION"), "stays there, within as many as there are epochs (10): what counts epochs is"),
         (3, ("OPTIMIZATION", "WIRING"), "stays there: 97% of the run trains next to nothing"),
     ],
 )

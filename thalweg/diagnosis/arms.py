@@ -19,7 +19,7 @@ from thalweg.core.randomness import untouched
 from thalweg.diagnosis.beginnings import is_deep
 from thalweg.diagnosis.escaping import EscapingSaddles
 from thalweg.diagnosis.finding import Arm
-from thalweg.diagnosis.further_arms import Tried, further_arms
+from thalweg.diagnosis.further_arms import Tried, behind, further_arms
 from thalweg.diagnosis.growth import reinitialized, shallower
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
 from thalweg.diagnosis.regrouped import ScaledRate
@@ -145,7 +145,7 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     if stopped is not None and stopped.kind in (Kind.SADDLE, Kind.LOCAL_MAXIMUM):
         yield from _affordable(lab, [(ESCAPING, lab.recipe.but(optimizer=EscapingSaddles(lab.recipe)))])
     yield from rates.in_decades()
-    yield from _affordable(lab, _for_inputs_and_depth(lab, *rates.tuned))
+    yield from _affordable(lab, for_inputs_and_depth(lab, *rates.tuned))
     yield from rates.in_halves()
     yield from _affordable(lab, _usual_changes(lab, rates))
     adam = lab.kept.get((ADAM, lab.recipe.seed))
@@ -216,12 +216,12 @@ def _affordable(lab: Laboratory, arms: Iterable[tuple[str, Recipe]]) -> Iterator
     return ((name, recipe) for name, recipe in arms if lab.affords(recipe, [lab.recipe.seed], name))
 
 
-def _for_inputs_and_depth(lab: Laboratory, rate: str, tuned: Recipe) -> Iterator[tuple[str, Recipe]]:
+def for_inputs_and_depth(lab: Laboratory, rate: str, tuned: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Unlike inputs standardized, with Adam too, for the old rate was theirs; a deep network with fewer layers."""
     if (even := evened(tuned, lab.train)) is not None:
         yield behind(EVENED, rate), even
-        if not is_usual_adam(lab.recipe):
-            yield EVENED_ADAM, usual_adam(even)
+        if not (is_usual_adam(lab.recipe) or is_usual_adam(tuned)):
+            yield EVENED_ADAM, usual_adam(even).but(schedule=lab.recipe.schedule)  # not one that a rate has scaled
     for part, shallow in with_fewer_layers(tuned, first_batch(lab.train)):
         yield behind(part, rate), shallow
 
@@ -249,15 +249,6 @@ def with_fewer_layers(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe
         part = None if part is None else shallower(part, batch)
         if part is not None:
             yield name, part
-
-
-def behind(change: str, rate: str) -> str:
-    """The name of a change at a rate that was found, which may be the recipe's own.
-
-    >>> behind("Adam", "learning rate x 10"), behind("Adam", "")
-    ('Adam, learning rate x 10', 'Adam')
-    """
-    return ", ".join(filter(None, (change, rate)))
 
 
 def is_usual_adam(recipe: Recipe) -> bool:

@@ -61,7 +61,7 @@ class Floor:
     """The interval, the learner that set its upper end, and that learner's losses on each source (None: not known).
 
     `siblings` says that no reference could speak, and the network's own siblings do; `null` is what the best constant
-    prediction reaches: the loss of a model that reads no input.
+    prediction reaches: the loss of a model that reads no input; of siblings, the network's before its first step.
 
     >>> Floor(0.0, 0.2, "boosted trees", (None, None), (0.2, 0.1, 0.3), null=2.2).material(0.5)
     0.05

@@ -89,7 +89,7 @@ def _spoken_for(lab: Laboratory, control: Arm, batch: Nest, tried: Tried) -> Ite
     tuned, deep = tried.tuned, is_deep(lab.recipe)
 
     def at_the_rate(name: str) -> str:
-        return ", ".join(filter(None, (name, tried.name)))
+        return behind(name, tried.name)
 
     if (deep and tried.too_high) or not isfinite(control.score.value):
         for name, recipe in ((at_the_rate(WARMED), tuned), (at_the_rate(WARMED_HIGHER), tried.higher)):
@@ -105,6 +105,15 @@ def _spoken_for(lab: Laboratory, control: Arm, batch: Nest, tried: Tried) -> Ite
         yield MOMENTUM, lab.recipe.but(optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9))
     if (median := _median_with_spikes(lab)) is not None:
         yield at_the_rate(CLIPPED), tuned.but(clip_norm=median)
+
+
+def behind(change: str, rate: str) -> str:
+    """The name of a change at a rate that was found, which may be the recipe's own.
+
+    >>> behind("Adam", "learning rate x 10"), behind("Adam", "")
+    ('Adam, learning rate x 10', 'Adam')
+    """
+    return ", ".join(filter(None, (change, rate)))
 
 
 def warmed_up(recipe: Recipe) -> Recipe | None:

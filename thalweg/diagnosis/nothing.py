@@ -62,9 +62,11 @@ def nothing_before(
     """
     experiments: tuple[Experiment, ...] = () if mismatch is None else (mismatch.experiment,)
     if floor.siblings:
+        far = _far_better(floor, validation[1].mean()[0])
+        lowers = "by much of the way from where it begins" if far else ""
         return finding.but(
-            mechanism="neither training it better nor a bigger sibling lowers the validation loss",
-            ranked=(*at_chance(floor), *_far_better(floor, validation[1].mean()[0])),
+            mechanism=f"neither training it better nor a bigger sibling lowers the validation loss {lowers}".rstrip(),
+            ranked=(*at_chance(floor), *far),
             experiments=experiments,
             would_decide="A reference to say how small the loss could be: no learner known here reads these inputs and "
             "this loss.",
@@ -111,22 +113,22 @@ def left_untold(gaps: Gaps) -> tuple[Ranked, ...]:
 
 
 def at_chance(floor: Floor) -> tuple[Ranked, ...]:
-    """What may be where no sibling does better than the best constant, and no reference can say more."""
-    if not floor.siblings or floor.null - floor.high > SHARE_OF_WAY * abs(floor.null):
-        return ()
+    """What may be where no sibling does better than before its first step, and no reference can say more."""
+    if not floor.siblings or floor.null == floor.high or floor.null - floor.high > SHARE_OF_WAY * abs(floor.null):
+        return ()  # where a network has no finite loss before its first step, what the siblings reach stands for it
     says = (
-        f"neither this network nor a sibling comes clearly below the best constant's {floor.null:.3g} on "
-        "validation: the inputs may not tell the targets, or lack what does"
+        f"neither this network nor a sibling comes clearly below the {floor.null:.3g} on validation that it has before "
+        "its first step: the inputs may not tell the targets, or lack what does"
     )
     return (Ranked(Cause.DATA, None, says),)
 
 
 def _far_better(floor: Floor, level: float) -> tuple[Ranked, ...]:
     """The cause that the best sibling speaks for where it leaves less than half of a loss that is small already."""
-    if floor.best is None or not floor.high < FAR * level:
+    if floor.best is None or not 0 <= floor.high < FAR * level:
         return ()
     says = f"{floor.by} comes to a validation loss of {floor.high:.3g}, from {level:.3g}, which is little beside "
-    return (Ranked(floor.best, None, f"{says}the best constant's {floor.null:.3g}"),)
+    return (Ranked(floor.best, None, f"{says}the {floor.null:.3g} before the first step"),)
 
 
 def doubted(finding: Finding) -> Finding:

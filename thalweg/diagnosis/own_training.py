@@ -16,14 +16,17 @@ from thalweg.core.description import describe_piece
 from thalweg.core.nest import Nest
 from thalweg.core.objective import apply, pair
 from thalweg.core.randomness import seed_everything, untouched
+from thalweg.core.step import Step
 from thalweg.diagnosis.cause import Cause
 from thalweg.diagnosis.flaw import Flaw, Sure
 from thalweg.diagnosis.mechanism import Mechanism
-from thalweg.diagnosis.tracing import tensors
+from thalweg.diagnosis.tracing import forward, tensors
 from thalweg.training import Recipe
 
 AS_EVALUATED = "its own modules as in evaluation"
 LIBRARIES = ("torch.", "thalweg.")
+TORCHS = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+"""What stays as it is, also where a class of the user's own is derived of it."""
 TIMES = 3
 """What is done at random is looked for so often."""
 
@@ -53,6 +56,7 @@ class AsEvaluated:
     >>> class Noisy(nn.Linear):
     ...     def forward(self, x: Tensor) -> Tensor:
     ...         return super().forward(x + torch.randn_like(x) if self.training else x)
+    >>> Noisy.__module__ = "program"  # a user's own
     >>> model, x = AsEvaluated(lambda: nn.Sequential(Noisy(3, 2), nn.Dropout()))().train(), torch.ones(5, 3)
     >>> model.model[0].training, model.model[1].training
     (False, True)
@@ -68,16 +72,22 @@ class AsEvaluated:
 
 
 def own_modules(model: nn.Module) -> list[nn.Module]:
-    """The modules whose forward pass is the user's own."""
-    return [module for module in model.modules() if not f"{type(module).__module__}.".startswith(LIBRARIES)]
+    """The modules whose forward pass is the user's own, norms and dropout left out."""
+    others = (module for module in model.modules() if not f"{type(module).__module__}.".startswith(LIBRARIES))
+    return [module for module in others if not isinstance(module, TORCHS)]
 
 
 def as_evaluated(recipe: Recipe, batch: Nest) -> tuple[str, Recipe, Flaw] | None:
     """The recipe without what its own modules do in training alone, and the flaw that this is if it trains better then.
 
-    None where they do the same in training and in evaluation.
+    None where they do the same in training and in evaluation, or cannot be trained by what they do in evaluation.
     """
     if not changes_in_training(recipe, batch):
+        return None
+    changed = recipe.but(model=AsEvaluated(recipe.model))
+    with untouched():
+        minimized = forward(Step(changed.model(), recipe.objective), batch, training=True)
+    if minimized is None or not minimized.requires_grad:
         return None
     flaw = Flaw(
         Cause.WIRING,
@@ -92,25 +102,33 @@ def as_evaluated(recipe: Recipe, batch: Nest) -> tuple[str, Recipe, Flaw] | None
         Sure.MEASURED,
         also=Cause.DATA,
     )
-    return AS_EVALUATED, recipe.but(model=AsEvaluated(recipe.model)), flaw
+    return AS_EVALUATED, changed, flaw
 
 
 def changes_in_training(recipe: Recipe, batch: Nest) -> bool:
-    """Whether the outputs of a new model on a batch change where its own modules alone are set to train."""
+    """Whether the outputs of a new model on a batch change where its own modules alone are set to train.
+
+    Not where they change from one evaluation to the next: what is drawn there, or kept from pass to pass, is another.
+    """
     try:
         x, _ = pair(batch)
         with untouched(), torch.no_grad():
             seed_everything(recipe.seed, "model")
             model = recipe.model().eval()
             own = own_modules(model)
-            before = list(tensors(apply(model, x))) if own else []
+            before, again = (list(tensors(apply(model, x))) if own else [] for _ in range(2))
             for module in own:
                 module.training = True
             after = [list(tensors(apply(model, x))) for _ in range(TIMES if own else 0)]
     except Exception:  # a user's own code
         return False
-    return any(_differ(one, other) for each in after for one, other in zip(before, each, strict=False))
+    return not _differ(before, again) and any(_differ(before, each) for each in after)
 
 
-def _differ(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and not torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)
+def _differ(outputs: list[Tensor], others: list[Tensor]) -> bool:
+    """Whether tensors of the same shape and type have other values; those of others are outputs of another kind."""
+    alike = [(one, other) for one, other in zip(outputs, others, strict=False) if one.shape == other.shape]
+    return any(
+        one.dtype == other.dtype and not torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True)
+        for one, other in alike
+    )

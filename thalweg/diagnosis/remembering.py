@@ -56,7 +56,7 @@ def remember(layer: Any, steps: int) -> None:
     >>> bool((forget >= 0).all() and (forget < 4.6).all() and forget.std() > 0.4)
     True
     """
-    layer.reset_parameters()
+    nn.RNNBase.reset_parameters(layer)  # one derived of torch's may have its own, with arguments
     size = layer.hidden_size
     for name, own in layer.named_parameters():
         if name.startswith("weight_hh"):
@@ -101,7 +101,10 @@ def remembering(recipe: Recipe, batch: Nest) -> Recipe | None:
         layers = {layer: name for name, layer in model.named_modules() if isinstance(layer, nn.RNNBase)}
         handles = [
             layer.register_forward_pre_hook(
-                lambda layer, given: seen.update({layers[layer]: max(_steps(layer, given), seen.get(layers[layer], 0))})
+                lambda layer, given, named: seen.update(
+                    {layers[layer]: max(_steps(layer, given or (named["input"],)), seen.get(layers[layer], 0))}
+                ),
+                with_kwargs=True,
             )
             for layer in layers
             if not getattr(layer, "proj_size", 0)
@@ -114,8 +117,6 @@ def remembering(recipe: Recipe, batch: Nest) -> Recipe | None:
 
 def _steps(layer: Any, given: tuple[Any, ...]) -> int:
     """The steps of the longest input."""
-    if not given:
-        return 0
     if isinstance(given[0], PackedSequence):
         return len(given[0].batch_sizes)
     return int(given[0].shape[1 if layer.batch_first and given[0].dim() == 3 else 0])

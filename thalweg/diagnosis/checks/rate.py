@@ -83,12 +83,12 @@ def _spent(rates: list[float], largest: float, unit: str, epochs: int) -> Flaw:
     first = next(i for i in range(len(rates)) if max(rates[i:]) < SPENT * largest)
     mistaken = unit == "steps" and LASTS * epochs <= first <= epochs
     causes = (Cause.WIRING, Cause.OPTIMIZATION) if mistaken else (Cause.OPTIMIZATION, Cause.WIRING)
-    counts = ", as many as there are epochs: what counts epochs is stepped at every batch" if mistaken else ""
+    counts = f", within as many as there are epochs ({epochs}): what counts epochs is stepped at every batch"
     return Flaw(
         causes[0],
         Mechanism.LEARNING_RATE_SPENT_EARLY,
         f"The learning rate falls below 1 % of its largest after {first} of {len(rates)} {unit} and stays there"
-        f"{counts}: {1 - first / len(rates):.0%} of the run trains next to nothing",
+        f"{counts if mistaken else ''}: {1 - first / len(rates):.0%} of the run trains next to nothing",
         first / len(rates),
         "a rate that falls over the whole run",
         "Step the schedule once an epoch where it counts epochs, or let it fall by a smaller factor for each step",

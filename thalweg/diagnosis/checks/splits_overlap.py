@@ -6,6 +6,7 @@ where neither explains it is it said.
 """
 
 import math
+import shlex
 
 import numpy as np
 
@@ -225,7 +226,7 @@ def shared_groups(train: Rows, judged: Rows, test: Rows | None = None) -> list[F
             ", while every group of test is new: the validation loss is of groups that the model knows, so it flatters "
             "beside that of test, and it chooses the epoch"
         )
-        setting = "" if called is None else f" (--set data.group={called})"
+        setting = "" if called is None else f" (--set {shlex.quote(f'data.group={called}')})"
         mend = f"Where new groups count, hold whole groups out for validation too{setting}; test stays as it is"
     return [
         Flaw(
