@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset
 import thalweg
 from thalweg import RecipeError, Splits
 from thalweg.core.device import available
+from thalweg.core.nodes import NodeSource
 from thalweg.training import finders
 
 
@@ -96,6 +97,21 @@ def test_the_largest_batch_is_what_the_memory_holds(monkeypatch: pytest.MonkeyPa
     assert thalweg.largest_batch_size(chosen) == 1
 
 
+def test_a_sparse_tensor_that_is_kept_counts_by_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mixing(nn.Linear):
+        mix: Tensor
+
+        def __init__(self) -> None:
+            super().__init__(5, 2)
+            self.register_buffer("mix", torch.eye(5).to_sparse())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.sparse.mm(self.mix, x.T.tanh() * self.weight.sum()).T)
+
+    monkeypatch.setattr(finders, "available", lambda: 10**12)
+    assert thalweg.largest_batch_size(recipe(model=Mixing, data=Splits(train=examples(60)))) == 60
+
+
 def test_free_memory_is_read() -> None:
     assert 10**6 < available() < 10**14
 
@@ -136,6 +152,10 @@ class Rows(IterableDataset[Any]):
         (
             lambda: thalweg.largest_batch_size(recipe(data=Splits(train=Rows()))),
             "The train split is a stream, whose examples cannot be put together.",
+        ),
+        (
+            lambda: thalweg.largest_batch_size(recipe(data=Splits(train=NodeSource(*examples(), torch.ones(96))))),
+            "The train split is one batch, as a graph is: there is no size to look for. Leave batch_size at None",
         ),
         (
             lambda: thalweg.find_learning_rate(line(objective=lambda output, target: output.mean() * float("nan"))),

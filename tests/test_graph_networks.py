@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, elu, leaky_relu
 import thalweg
 from thalweg import Losses, Recipe, Splits
 from thalweg.core.errors import RecipeError
+from thalweg.measure import hessian
 from thalweg.nn import arcs, gat, gcn
 from thalweg.nn import graph as graph_networks
 
@@ -134,6 +135,14 @@ def test_sparse_features_are_features(name: str, layout: torch.layout) -> None:
     for mine, right in zip(ours, theirs, strict=True):
         assert torch.allclose(mine, right, atol=1e-10)
     assert torch.isfinite(model.train()(sparse, edges)).all()
+
+
+def test_sparse_features_have_the_same_curvature() -> None:
+    torch.manual_seed(0)
+    model, (_, edges) = gcn(INPUTS, 3, width=2).double(), graph()
+    x, y = (torch.rand(NODES, INPUTS) < 0.3).double(), torch.arange(NODES) % 3
+    ours, theirs = (hessian(model, cross_entropy, ((each, edges), y)) for each in (x.to_sparse(), x))
+    assert torch.allclose(ours, theirs, atol=1e-10)
 
 
 def test_dropout_of_words_draws_for_those_that_are_there() -> None:
