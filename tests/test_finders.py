@@ -14,7 +14,6 @@ from torch.utils.data import IterableDataset
 import thalweg
 from thalweg import RecipeError, Splits
 from thalweg.core.device import available
-from thalweg.core.nodes import NodeSource
 from thalweg.training import finders
 
 
@@ -152,10 +151,6 @@ class Rows(IterableDataset[Any]):
         (
             lambda: thalweg.largest_batch_size(recipe(data=Splits(train=Rows()))),
             "The train split is a stream, whose examples cannot be put together.",
-        ),
-        (
-            lambda: thalweg.largest_batch_size(recipe(data=Splits(train=NodeSource(*examples(), torch.ones(96))))),
-            "The train split is one batch, as a graph is: there is no size to look for. Leave batch_size at None",
         ),
         (
             lambda: thalweg.find_learning_rate(line(objective=lambda output, target: output.mean() * float("nan"))),
