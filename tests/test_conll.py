@@ -81,6 +81,10 @@ def test_line_ends_compression_and_a_byte_order_mark(tmp_path: Path) -> None:
             "".join("\t".join([str(number), word, *"_" * 8]) + "\n" for word in "abc" for number in (1, 2)),
             "line 3, counts its words from 1 again, so that a sentence begins there, but no blank line stands",
         ),
+        (
+            "".join("\t".join([str(number), word, *"_" * 8]) + "\n" for word in "abc" for number in (0, 1)),
+            "line 3, counts its words from 0 again",
+        ),
         ("a DET\n" * 20_000, "has no blank line at all, so that 20,000 words would be one sentence"),
         ("a DET\n\n" + "a DET\n" * 20_000, "has no blank line behind line 3, so that 20,000 words"),
         ("", "is empty"),

@@ -96,6 +96,21 @@ def test_the_largest_batch_is_what_the_memory_holds(monkeypatch: pytest.MonkeyPa
     assert thalweg.largest_batch_size(chosen) == 1
 
 
+def test_a_sparse_tensor_that_is_kept_counts_by_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mixing(nn.Linear):
+        mix: Tensor
+
+        def __init__(self) -> None:
+            super().__init__(5, 2)
+            self.register_buffer("mix", torch.eye(5).to_sparse())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.sparse.mm(self.mix, x.T.tanh() * self.weight.sum()).T)
+
+    monkeypatch.setattr(finders, "available", lambda: 10**12)
+    assert thalweg.largest_batch_size(recipe(model=Mixing, data=Splits(train=examples(60)))) == 60
+
+
 def test_free_memory_is_read() -> None:
     assert 10**6 < available() < 10**14
 

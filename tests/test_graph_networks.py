@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy, elu, leaky_relu
 import thalweg
 from thalweg import Losses, Recipe, Splits
 from thalweg.core.errors import RecipeError
+from thalweg.core.nodes import NodeSource
+from thalweg.measure import hessian
 from thalweg.nn import arcs, gat, gcn
 from thalweg.nn import graph as graph_networks
 
@@ -136,6 +138,14 @@ def test_sparse_features_are_features(name: str, layout: torch.layout) -> None:
     assert torch.isfinite(model.train()(sparse, edges)).all()
 
 
+def test_sparse_features_have_the_same_curvature() -> None:
+    torch.manual_seed(0)
+    model, (_, edges) = gcn(INPUTS, 3, width=2).double(), graph()
+    x, y = (torch.rand(NODES, INPUTS) < 0.3).double(), torch.arange(NODES) % 3
+    ours, theirs = (hessian(model, cross_entropy, ((each, edges), y)) for each in (x.to_sparse(), x))
+    assert torch.allclose(ours, theirs, atol=1e-10)
+
+
 def test_dropout_of_words_draws_for_those_that_are_there() -> None:
     torch.manual_seed(0)
     x = torch.zeros(500, 211).scatter(1, torch.randint(0, 211, (500, 3)), 2.0)
@@ -197,6 +207,16 @@ def test_under_bfloat16_and_stacked(name: str) -> None:
 def node_loss(model: nn.Module, batch: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Losses:
     (features, edges), (labels, mask) = batch
     return Losses(cross_entropy(model(features, edges), labels, reduction="none"), weight=mask)
+
+
+def test_a_graph_is_one_batch_with_no_size_to_look_for() -> None:
+    x, edges = graph()
+    nodes = NodeSource((x.detach().float(), edges), torch.arange(NODES) % 3, torch.ones(NODES))
+    recipe = Recipe(data=Splits(train=nodes), model=partial(gcn, INPUTS, 3), objective=node_loss)
+    with pytest.raises(
+        RecipeError, match="is one batch, as a graph is: there is no size to look for. Leave batch_size"
+    ):
+        thalweg.largest_batch_size(recipe, device="cpu")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

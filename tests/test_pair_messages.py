@@ -91,6 +91,9 @@ def test_columns_of_sentences_are_pairs_whose_two_columns_are_asked_for(folder: 
     Path("table.tsv").write_text("id\treview\tits answer\n" + "".join(rows))  # a header is no sentence
     with pytest.raises(DataError, match="Which column is to be predicted"):
         thalweg.load("table.tsv")
+    Path("asked.tsv").write_text("Who wrote all this\tWhat was the answer\tsource\n" + "".join(rows))
+    with pytest.raises(DataError, match="If it is a table, name the column to predict and no text: data.target=NAME"):
+        thalweg.load("asked.tsv")
 
 
 def test_a_single_column_is_told_of_two_parallel_files(folder: Path) -> None:

@@ -155,12 +155,15 @@ def _check_numbering(found: Lines) -> None:
     """Refuse CoNLL-U whose words are counted anew within what would be one sentence."""
     if not found.universal:
         return
-    begins = set(found.begins)
+    begins, first = set(found.begins), 1
     for place, (row, line) in enumerate(zip(found.cells, found.lines, strict=True)):
-        if place not in begins and row[0] == "1":
+        number = int(row[0]) if NUMBER.fullmatch(row[0]) else None
+        if place in begins:
+            first = 1 if number is None else number
+        elif number is not None and number <= first:
             raise DataError(
-                f"{found.name}, line {line}, counts its words from 1 again, so that a sentence begins there, but no "
-                "blank line stands before it. Put a blank line behind every sentence."
+                f"{found.name}, line {line}, counts its words from {number} again, so that a sentence begins there, "
+                "but no blank line stands before it. Put a blank line behind every sentence."
             )
 
 

@@ -213,7 +213,8 @@ def _sides(
         raise DataError(
             f"{name}, line {records.lines[0]}, has {len(names)} cells, and a pair has two: {shown!r}. Name the columns "
             "by their places, data.text=0 data.target=1 (text=0, target=1), or by the names of the first line: "
-            "data.text=NAME data.target=NAME."
+            "data.text=NAME data.target=NAME. If it is a table, name the column to predict and no text: "
+            "data.target=NAME."
         )
     return choose_columns(names, text, target, name, prefer)
 

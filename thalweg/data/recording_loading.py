@@ -169,12 +169,15 @@ def _say_grouped(found: Recordings, group: str, test: str, apart: bool) -> None:
     tested = found.part == PARTS.index("test")
     held, rest = (found.frame[group][chosen].nunique() for chosen in (tested, ~tested))
     alone = f" Test has one {group} alone, so no interval tells how another would fare." if held == 1 else ""
-    other = f"--set data.group={group} holds whole ones out, " if rest > 1 else ""
+    mend = (
+        f" (--set data.group={group} holds whole ones out, --set data.validation='{group}=...' those that you name)"
+        if rest > 1
+        else ""
+    )
     validation = (
         f"validation is held out by '{group}' as well"
         if apart
-        else f"validation is held out of the recordings of each '{group}' that is trained on ({other}"
-        f"--set data.validation='{group}=...' those that you name)"
+        else f"validation is held out of the recordings of each '{group}' that is trained on{mend}"
     )
     notice(f"The test rule '{test}' holds out by '{group}', the group of a recording; {validation}.{alone}")
 

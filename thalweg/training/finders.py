@@ -19,7 +19,7 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import to_device
 from thalweg.core.randomness import generator, untouched
-from thalweg.core.source import Indexed, Splits
+from thalweg.core.source import Batched, Indexed, Splits
 from thalweg.core.threads import fitting_threads
 from thalweg.training.build import Training, prepare
 from thalweg.training.loop import steps
@@ -182,7 +182,7 @@ def largest_batch_size(recipe: Recipe, *, device: str | torch.device = "auto") -
     >>> thalweg.largest_batch_size(recipe)
     50
 
-    Raises `RecipeError` for a split that is a stream.
+    Raises `RecipeError` for a split that is a stream, or one batch.
     """
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"largest_batch_size was given {type(recipe).__name__}, but it looks at a thalweg.Recipe.")
@@ -191,6 +191,10 @@ def largest_batch_size(recipe: Recipe, *, device: str | torch.device = "auto") -
         source = training.source
         if not isinstance(source, Indexed):
             raise RecipeError("The train split is a stream, whose examples cannot be put together. Try sizes by hand.")
+        if not isinstance(source, Batched):
+            raise RecipeError(
+                "The train split is one batch, as a graph is: there is no size to look for. Leave batch_size at None."
+            )
         if training.device.type == "cpu":
             return _reckoned(training, source)
         return _tried(training, source)

@@ -12,6 +12,7 @@ from thalweg.core.explain import is_out_of_memory
 from thalweg.core.nest import count_examples, map_tensors, to_device
 from thalweg.core.objective import Moment
 from thalweg.core.randomness import generator, untouched
+from thalweg.core.storage import storages
 from thalweg.core.wording import counted
 from thalweg.training.build import Training
 
@@ -90,9 +91,7 @@ def saved_bytes(training: Training, batch: Any) -> int:
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        kept.update({address: size for address, size in storages(tensor).items() if address not in own})
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

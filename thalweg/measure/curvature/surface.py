@@ -22,6 +22,7 @@ from thalweg.core.nest import Nest
 from thalweg.core.objective import Moment
 from thalweg.core.randomness import generator
 from thalweg.core.step import Step
+from thalweg.core.storage import storages
 from thalweg.measure.curvature.evaluation import Part, cut, shares
 
 PIECES = 16
@@ -282,10 +283,10 @@ class Saved(torch.autograd.graph.saved_tensors_hooks):
         self.seen: set[int] = set()
 
         def count(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in self.seen:
-                self.seen.add(storage.data_ptr())
-                self.bytes += storage.nbytes()
+            for address, size in storages(tensor).items():
+                if address not in self.seen:
+                    self.seen.add(address)
+                    self.bytes += size
             return tensor.detach()  # the tensor itself would be a cycle of an output with its own graph, never freed
 
         super().__init__(count, lambda tensor: tensor)
