@@ -272,7 +272,7 @@ class Once(nn.Module):
 
 @pytest.mark.parametrize("make", [LocationAttention, MonotonicAttention, ChunkwiseAttention])
 def test_many_at_once(make: Any) -> None:
-    """Inside vmap, as runs of several seeds are stacked."""
+    """Inside vmap."""
     modules = [Once(make(4, 6, 5)).eval() for _ in range(2)]
     weights, _ = torch.func.stack_module_state(modules)
     together = torch.func.vmap(lambda own: torch.func.functional_call(modules[0], own, ()))(weights)
