@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import PADDING
 from thalweg.decode import beam_search
-from thalweg.nn import chunkwise_weights, expected_alignment, monotonic_alignment, rnn_seq2seq
+from thalweg.nn import chunkwise_weights, expected_alignment, lighter, monotonic_alignment, rnn_seq2seq
 from thalweg.nn.additive_attention import Read
 from thalweg.nn.location_attention import LocationAttention
 from thalweg.nn.monotonic_attention import ChunkwiseAttention, MonotonicAttention, stops
@@ -165,15 +165,33 @@ def test_a_row_is_as_it_is_alone(make: Any) -> None:
     torch.testing.assert_close(found, context[5:])
 
 
-def test_sixteen_bits_are_summed_in_thirty_two() -> None:
-    attention = ChunkwiseAttention(4, 6, 5)
-    values = torch.randn(2, 300, 6)
-    with torch.autocast("cpu", torch.bfloat16):
+@pytest.mark.parametrize("make", [LocationAttention, MonotonicAttention, ChunkwiseAttention])
+@pytest.mark.parametrize("whole", [True, False])
+def test_in_sixteen_bits(make: Any, whole: bool) -> None:
+    """All of it, or by autocast; alignments are summed in 32."""
+    torch.manual_seed(0)
+    kind = torch.bfloat16 if whole else torch.float32
+    attention, values = make(4, 6, 5).to(kind), torch.randn(2, 300, 6, dtype=kind)
+    with torch.autocast("cpu", torch.bfloat16, enabled=not whole):
         memory = attention.read(values, None)
-        context, weights, _ = attention(torch.randn(2, 4), memory, attention.begin(memory))
-    assert weights.dtype == torch.float32
-    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+        state = attention.begin(memory)
+        for _ in range(3):
+            context, weights, state = attention(torch.randn(2, 4, dtype=kind), memory, state)
+        context.float().square().sum().backward()
     assert bool(context.isfinite().all())
+    torch.testing.assert_close(weights.float().sum(1), torch.ones(2), atol=0.02, rtol=0)
+    assert make is LocationAttention or (weights.dtype == state.dtype == torch.float32)
+    assert all(bool(one.grad.isfinite().all()) for one in attention.parameters())
+
+
+@pytest.mark.parametrize("name", ["location", "chunkwise"])
+def test_a_lighter_copy_says_almost_the_same(name: str) -> None:
+    model, x = MODELS[name](dtype=torch.float32), batch()
+    with torch.no_grad():
+        light, plain = lighter(model, "bfloat16")(**x), model(**x)
+    there = x["prefix"] != PADDING
+    off = (light - plain)[there]
+    assert 0 < float(off.square().mean().sqrt()) < 0.1 * float(plain[there].std())
 
 
 # --- in a model ---
