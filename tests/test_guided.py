@@ -7,6 +7,7 @@ from typing import Any
 import naive
 import pytest
 import torch
+from resuming import bits, broken_off
 from sequence_pairs import LENGTHS, batch, recurrent, small
 from torch import Tensor, nn
 
@@ -178,3 +179,13 @@ def test_from_a_recipe(attention: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert second["validation_loss"] < 10  # and nothing added to it
     smoother = recipes[1].but(objective=Tagging(0.2, guided=5.0, guide_width=0.1))
     assert expressed(smoother, recipes[1]) is not smoother
+
+
+def test_a_run_with_noise_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pairs.tsv").write_text("".join(f"ab{i}\tAB{i}\n" for i in range(30)), encoding="utf-8")
+    said = ["model.kind=rnn-seq2seq", "model.width=5", "model.attention=chunkwise", "objective.guided=5", "epochs=2"]
+    recipe = thalweg.load("pairs.tsv", data={"unit": "characters", "tokens": 80}, assignments=said)
+    whole = thalweg.train(recipe, device="cpu")
+    again = thalweg.resume(broken_off(recipe, tmp_path / "runs", step=2))
+    assert bits(again) == bits(whole)
