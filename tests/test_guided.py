@@ -19,7 +19,7 @@ from thalweg.core.tokens import END, NO_TARGET, PADDING, START
 from thalweg.loss import Tagging, guided_attention
 from thalweg.measure import monotony
 from thalweg.nn import rnn_seq2seq
-from thalweg.recipes.express import expressed
+from thalweg.recipes.express import as_toml, expressed
 from thalweg.training.judging import without_smoothing
 
 TRAINING, JUDGING = Moment(training=True), Moment()
@@ -178,7 +178,11 @@ def test_from_a_recipe(attention: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert first["validation_loss"] != second["validation_loss"]  # other weights
     assert second["validation_loss"] < 10  # and nothing added to it
     smoother = recipes[1].but(objective=Tagging(0.2, guided=5.0, guide_width=0.1))
-    assert expressed(smoother, recipes[1]) is not smoother
+    out = expressed(smoother, recipes[1])
+    assert out is not smoother
+    (tmp_path / "smoother.toml").write_text(as_toml(out, tmp_path) or "", encoding="utf-8")
+    again = thalweg.load(tmp_path / "smoother.toml").objective
+    assert (again.label_smoothing, again.guided, again.guide_width) == (0.2, 5, 0.1)
 
 
 def test_a_run_with_noise_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
