@@ -167,3 +167,47 @@ def copied(
         if token:
             p[token] += (1 - generates) * weight
     return p
+
+
+def expected_alignment(stopping: Sequence[Vector]) -> list[Vector]:
+    """Of each step the probability to stop at j: the sum over where the step before stopped of all that it passes."""
+    source, found = len(stopping[0]), []
+    before = [1.0] + [0.0] * (source - 1)
+    for p in stopping:
+        after = []
+        for j in range(source):
+            ways = 0.0
+            for k in range(j + 1):
+                ways += before[k] * math.prod(1 - p[between] for between in range(k, j))
+            after.append(p[j] * ways)
+        found.append(before := after)
+    return found
+
+
+def walk(energies: Sequence[Vector]) -> list[int]:
+    """Where reading stops at each step: the first energy above 0 from where it stopped before, else the last place."""
+    at, stops = 0, []
+    for energy in energies:
+        while at < len(energy) - 1 and energy[at] <= 0:
+            at += 1
+        stops.append(at)
+    return stops
+
+
+def chunkwise_weights(alignment: Vector, scores: Vector, chunk: int) -> Vector:
+    """Each place that reading may stop at gives its probability to its chunk, by a softmax there."""
+    weights = [0.0] * len(scores)
+    for k, probability in enumerate(alignment):
+        members = range(max(0, k - chunk + 1), k + 1)
+        for j, share in zip(members, softmax([scores[m] for m in members]), strict=True):
+            weights[j] += probability * share
+    return weights
+
+
+def guided_attention(weights: Sequence[Vector], width: float) -> float:
+    """The mean over steps t and places n of A_tn (1 - exp(-(n / N - t / T)^2 / 2 g^2))."""
+    steps, source, total = len(weights), len(weights[0]), 0.0
+    for t, row in enumerate(weights):
+        for n, weight in enumerate(row):
+            total += weight * (1 - math.exp(-((n / source - t / steps) ** 2) / (2 * width**2)))
+    return total / (steps * source)

@@ -69,6 +69,16 @@ class AttentiveDecoder(Decoder, Protocol):
         """
 
 
+@runtime_checkable
+class AlignedModel(Protocol):
+    """A model that says, for a whole prefix, where in the source it looked at each step."""
+
+    def aligned(
+        self, **inputs: Any
+    ) -> tuple[Float[Tensor, "batch length token"], Float[Tensor, "batch length source"], Bool[Tensor, "batch source"]]:
+        """Its output, the weights of each position of the source, and which positions are there."""
+
+
 def check_decoder(model: Any) -> None:
     """Refuse a model that cannot be decoded from.
 

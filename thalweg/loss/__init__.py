@@ -1,8 +1,20 @@
 """Losses: likelihoods of the data and penalties on the weights."""
 
+from thalweg.loss.guided import guided_attention
 from thalweg.loss.likelihood import Bernoulli, Categorical, Gaussian
 from thalweg.loss.penalty import L1, L2, Sum
 from thalweg.loss.tagging import Tagging
 from thalweg.loss.weighted import WeightedLoss, balanced_weights
 
-__all__ = ["L1", "L2", "Bernoulli", "Categorical", "Gaussian", "Sum", "Tagging", "WeightedLoss", "balanced_weights"]
+__all__ = [
+    "L1",
+    "L2",
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "Sum",
+    "Tagging",
+    "WeightedLoss",
+    "balanced_weights",
+    "guided_attention",
+]

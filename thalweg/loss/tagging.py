@@ -1,5 +1,6 @@
 r"""A class for each position of a sequence, as words have tags."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.nest import describe
 from thalweg.core.objective import Losses, Moment, apply, pair
 from thalweg.core.tokens import NEVER, NO_TARGET
+from thalweg.loss.guided import aligned_outputs, guided_attention
 from thalweg.loss.likelihood import Categorical
 
 
@@ -29,11 +31,15 @@ class Tagging(nn.Module):
     have, whose score is `core.tokens.NEVER` or minus infinity, have no part in it: what other examples of the batch can
     copy is not smoothed over.
 
+    `guided` times the loss of `thalweg.loss.guided`, whose g is `guide_width`, is added to a sequence's value in
+    training, of a model that says where it looked (`thalweg.core.decoder.AlignedModel`); where it judges it is not.
+
     >>> batch = (torch.tensor([[[0.0, 0.0], [3.0, 0.0]]]), torch.tensor([[0, -100]]))
     >>> Tagging()(nn.Identity(), batch, Moment())
     Losses(value=tensor([0.6931]), weight=tensor([1.]), unit=None)
 
-    Raises `RecipeError` for shapes that do not agree and class numbers outside of the logits.
+    Raises `RecipeError` for shapes that do not agree, class numbers outside of the logits, a negative `guided`, a width
+    that is not above 0, and in training with `guided` a model that does not say where it looked.
     """
 
     thalweg_objective = True
@@ -43,18 +49,28 @@ class Tagging(nn.Module):
         self,
         label_smoothing: float = 0.0,
         class_weights: Float[Tensor, " classes"] | Sequence[float] | None = None,
+        *,
+        guided: float = 0.0,
+        guide_width: float = 0.2,
     ) -> None:
         super().__init__()
         checked = Categorical(label_smoothing, class_weights)
+        _check_guide(guided, guide_width)
+        self.guided, self.guide_width = guided, guide_width
         self.label_smoothing = checked.label_smoothing
         self.register_buffer("class_weights", checked.class_weights)
 
     def forward(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
         x, y = pair(batch)
-        return self.of_output(apply(model, x), y, moment)
+        if not self.guided or not moment.training:
+            return self.of_output(apply(model, x), y, moment)
+        output, weights, sources = aligned_outputs(model, x)
+        losses = self.of_output(output, y, moment)
+        cost = guided_attention(weights, (y != NO_TARGET).sum(1), sources, self.guide_width)
+        return losses._replace(value=losses.value + self.guided * cost.to(losses.value.dtype))
 
     def of_output(self, output: Any, y: Any, moment: Moment) -> Losses:
-        """The same of a batch whose output is known."""
+        """The same of a batch whose output is known; without what is guided, which an output does not say."""
         _check(output, y, self.class_weights)
         smoothing = self.label_smoothing if moment.training else 0.0
         weights = None if self.class_weights is None else self.class_weights.to(output.dtype)
@@ -72,7 +88,8 @@ class Tagging(nn.Module):
 
     def extra_repr(self) -> str:
         weights = "" if self.class_weights is None else f", class_weights={self.class_weights.tolist()}"
-        return f"label_smoothing={self.label_smoothing}{weights}"
+        guide = f", guided={self.guided}, guide_width={self.guide_width}" if self.guided else ""
+        return f"label_smoothing={self.label_smoothing}{weights}{guide}"
 
 
 def _cross_entropy(
@@ -99,6 +116,16 @@ def _may_hold_never(scores: Tensor) -> bool:
         return bool(scores.detach().amin() <= NEVER)
     except RuntimeError:
         return True
+
+
+def _check_guide(guided: float, width: float) -> None:
+    for name, value, fine in (("guided", guided, guided >= 0), ("guide_width", width, width > 0)):
+        if not (fine and math.isfinite(value)):
+            least = "at least 0" if name == "guided" else "above 0"
+            raise RecipeError(
+                f"Tagging: {name} is {value!r}, but it must be finite and {least}. Give for instance guided=10.0, or "
+                "0.0 for none, with guide_width=0.2."
+            )
 
 
 def _check(output: Any, y: Any, weights: Float[Tensor, " classes"] | None) -> None:

@@ -1,5 +1,6 @@
 """Measures: numbers of a model at a point; nothing trains here."""
 
+from thalweg.measure.alignment import Monotony, Return, monotony
 from thalweg.measure.calibration import (
     Reliability,
     advised_temperature,
@@ -61,10 +62,12 @@ __all__ = [
     "Lines",
     "Maximized",
     "Metric",
+    "Monotony",
     "Passage",
     "Plane",
     "ReceptiveField",
     "Reliability",
+    "Return",
     "Smoothness",
     "Threshold",
     "Trace",
@@ -92,6 +95,7 @@ __all__ = [
     "learning_curve",
     "mae",
     "maximize",
+    "monotony",
     "occlusion",
     "plane",
     "r2",

@@ -1,6 +1,7 @@
 """Networks and what wraps them."""
 
 from thalweg.nn.additive_attention import AdditiveAttention, DotAttention
+from thalweg.nn.alignment import chunkwise_weights, expected_alignment, monotonic_alignment
 from thalweg.nn.attend import attend
 from thalweg.nn.attention import MultiHeadAttention, SelfAttention
 from thalweg.nn.cnn import cnn
@@ -15,8 +16,10 @@ from thalweg.nn.light import lighter
 from thalweg.nn.linear_attention import LinearAttention, LinearState, linear_attention
 from thalweg.nn.local import LocallyConnected2d, same_outputs, unshared
 from thalweg.nn.local_attention import local_attention
+from thalweg.nn.location_attention import LocationAttention
 from thalweg.nn.masks import band_mask, causal_mask, edge_mask, padding_mask, present
 from thalweg.nn.mlp import mlp
+from thalweg.nn.monotonic_attention import ChunkwiseAttention, MonotonicAttention
 from thalweg.nn.normalization import normalization
 from thalweg.nn.pooling import pool_over
 from thalweg.nn.positions import LearnedPositions, RelativeBias, SinusoidalPositions, rotated, sinusoidal
@@ -31,6 +34,7 @@ from thalweg.nn.word_features import WordFeatures
 
 __all__ = [
     "AdditiveAttention",
+    "ChunkwiseAttention",
     "ConvolutionAsAttention",
     "DecoderLayer",
     "DotAttention",
@@ -44,6 +48,8 @@ __all__ = [
     "LinearAttention",
     "LinearState",
     "LocallyConnected2d",
+    "LocationAttention",
+    "MonotonicAttention",
     "MultiHeadAttention",
     "NoisyInputs",
     "Pointer",
@@ -67,9 +73,11 @@ __all__ = [
     "attend",
     "band_mask",
     "causal_mask",
+    "chunkwise_weights",
     "cnn",
     "edge_mask",
     "encoder",
+    "expected_alignment",
     "gat",
     "gcn",
     "lighter",
@@ -78,6 +86,7 @@ __all__ = [
     "localization_net",
     "mixture",
     "mlp",
+    "monotonic_alignment",
     "normalization",
     "padding_mask",
     "pool_over",

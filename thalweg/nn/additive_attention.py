@@ -117,9 +117,3 @@ def mean_by(
     lowest = torch.finfo(scores.dtype).min
     weights = scores.masked_fill(~there, lowest).softmax(2).masked_fill(~there, 0.0)
     return (weights @ memory.values).flatten(0, 1), weights.flatten(0, 1)
-
-
-ATTENTIONS: dict[str, type[AdditiveAttention] | type[DotAttention]] = {
-    "additive": AdditiveAttention,
-    "dot": DotAttention,
-}

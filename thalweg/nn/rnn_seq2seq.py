@@ -10,6 +10,7 @@ a linear map. With `copying` the attention also says what is copied (`thalweg.nn
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,14 +21,25 @@ from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import map_tensors
 from thalweg.core.tokens import PADDING, UNKNOWN
-from thalweg.nn.additive_attention import ATTENTIONS, Read
+from thalweg.nn.additive_attention import AdditiveAttention, DotAttention, Read
 from thalweg.nn.copying import Copies, Gate, check_copies, copies_of, mixture, with_a_place
 from thalweg.nn.embedding import TokenEmbedding
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
+from thalweg.nn.location_attention import LocationAttention
 from thalweg.nn.masks import lengths_of, present, without_padding
+from thalweg.nn.monotonic_attention import ChunkwiseAttention, MonotonicAttention
 from thalweg.nn.recurrent import LAYERS, Recurrent
 
 CELLS: dict[str, Callable[[int, int], nn.Module]] = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
+ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
+    "additive": AdditiveAttention,
+    "dot": DotAttention,
+    "location": LocationAttention,
+    "cumulative": partial(LocationAttention, cumulative=True),
+    "monotonic": MonotonicAttention,
+    "chunkwise": ChunkwiseAttention,
+}
+"""By content alone; by where it looked too, at the step before or so far; forward alone, to a position or a chunk."""
 
 
 class Running(NamedTuple):
@@ -102,9 +114,24 @@ class RecurrentSeq2Seq(nn.Module):
         copies: Int[Tensor, "batch source"] | None = None,
     ) -> Float[Tensor, "batch length tokens"]:
         """The scores of what comes after each token of the prefix; log-probabilities where the model copies."""
+        return self.aligned(source, lengths, prefix, copies)[0]
+
+    @no_type_check
+    def aligned(
+        self,
+        source: Shaped[Tensor, "batch source ..."],
+        lengths: Int[Tensor, " batch"] | None,
+        prefix: Int[Tensor, "batch length"],
+        copies: Int[Tensor, "batch source"] | None = None,
+    ) -> tuple[
+        Float[Tensor, "batch length tokens"], Float[Tensor, "batch length source"], Bool[Tensor, "batch source"]
+    ]:
+        """The scores, where in the source each step looked, and what of the source is no padding."""
         state, found, fed = self._followed(source, lengths, prefix, copies)
         there = present(lengths_of(prefix), prefix.shape[1])[..., None]
-        return self._scored(fed.masked_fill(~there, 0.0), found, state.copies)
+        scores = self._scored(fed.masked_fill(~there, 0.0), found, state.copies)
+        width = source.shape[1]
+        return scores, found.weights[..., :width].masked_fill(~there, 0.0), state.memory.there[:, :width]
 
     @no_type_check
     def encode(
@@ -158,9 +185,7 @@ class RecurrentSeq2Seq(nn.Module):
         copies: Int[Tensor, "batch source"] | None = None,
     ) -> list[Float[Tensor, "batch 1 length source"]]:
         """Where in the source each step looked, as of one layer with one head; 0 at padding."""
-        _, found, _ = self._followed(source, lengths, prefix, copies)
-        there = present(lengths_of(prefix), prefix.shape[1])[..., None]
-        return [found.weights[..., : source.shape[1]].masked_fill(~there, 0.0)[:, None]]
+        return [self.aligned(source, lengths, prefix, copies)[1][:, None]]
 
     @no_type_check
     def copied(
@@ -245,12 +270,15 @@ def rnn_seq2seq(
     attention: str = "additive",
     dropout: float = 0.0,
     copying: bool = False,
+    chunk: int | None = None,
 ) -> RecurrentSeq2Seq:
     """A recurrent encoder, in both directions, and decoder with attention, of `depth` layers of `width` units each.
 
     The target is tokens of a vocabulary of `outputs`; the source tokens `(batch, length)` of a `vocabulary`, or vectors
-    `(batch, length, inputs)`. `cell` is "gru", "lstm" or "rnn", `attention` "additive" or "dot"; `dropout` is before
-    every layer but the encoder's first, and before the last. With `copying` the model takes `copies`, too, and gives
+    `(batch, length, inputs)`. `cell` is "gru", "lstm" or "rnn". `attention` is by content
+    ("additive", "dot"), also by where it looked before ("location", "cumulative"), or goes forward alone ("monotonic",
+    "chunkwise", which reads `chunk` positions at once, 4 where that is None). `dropout` is before every layer but the
+    encoder's first, and before the last. With `copying` the model takes `copies`, too, and gives
     log-probabilities of an extended vocabulary (`thalweg.nn.copying`). Raises `RecipeError` for a knob out of its
     range.
 
@@ -265,13 +293,19 @@ def rnn_seq2seq(
             f"rnn_seq2seq: inputs is {inputs!r} and vocabulary is {vocabulary!r}, but it is one of them: give "
             "vocabulary= the number of the source's tokens, or inputs= the features of its positions."
         )
-    knobs = {"outputs": outputs, "inputs": inputs, "vocabulary": vocabulary, "width": width, "depth": depth}
+    knobs = {"outputs": outputs, "inputs": inputs, "vocabulary": vocabulary, "width": width, "depth": depth,
+             "chunk": chunk}  # fmt: skip
     for knob, value in knobs.items():
         if value is not None:
             check_count("rnn_seq2seq", knob, value, least=2 if knob in ("outputs", "vocabulary") else 1)
     check_choice("rnn_seq2seq", "cell", cell, LAYERS)
     check_choice("rnn_seq2seq", "attention", attention, ATTENTIONS)
     check_dropout("rnn_seq2seq", dropout)
+    if chunk is not None and attention != "chunkwise":
+        raise RecipeError(
+            f'rnn_seq2seq: chunk is {chunk!r}, but attention is "{attention}", which reads no chunks. Give '
+            'attention="chunkwise", or leave chunk out.'
+        )
     first = nn.Identity() if vocabulary is None else nn.Embedding(vocabulary, width, padding_idx=PADDING)
     layers = LAYERS[cell](
         inputs or width, width, depth, batch_first=True, bidirectional=True, dropout=dropout if depth > 1 else 0.0
@@ -280,7 +314,7 @@ def rnn_seq2seq(
         Recurrent(first, layers, nn.Identity(), "position"),
         TokenEmbedding(outputs, width),
         [CELLS[cell](2 * width if layer == 0 else width, width) for layer in range(depth)],
-        ATTENTIONS[attention](width, 2 * width, width),
+        ATTENTIONS[attention](width, 2 * width, width, **({} if chunk is None else {"chunk": chunk})),
         nn.Linear(width, outputs),
         gate=Gate(2 * width, width, width) if copying else None,
         dropout=dropout,

@@ -220,8 +220,10 @@ def _objective(loss: Any) -> Section | None:
     plain = type(loss) is Categorical and loss.reduction in ("mean", "none")
     if not plain and type(loss) is not Tagging:
         return None
-    weights = {} if loss.class_weights is None else {"class_weights": loss.class_weights.tolist()}
-    return {"kind": "categorical" if plain else "tagging", "label_smoothing": loss.label_smoothing, **weights}
+    said = {} if loss.class_weights is None else {"class_weights": loss.class_weights.tolist()}
+    if not plain and loss.guided:
+        said |= {"guided": loss.guided, "guide_width": loss.guide_width}
+    return {"kind": "categorical" if plain else "tagging", "label_smoothing": loss.label_smoothing, **said}
 
 
 def _bound(factory: Any, table: Mapping[str, Callable[..., Any]], leave_out: tuple[str, ...] = ()) -> Section | None:
