@@ -308,7 +308,7 @@ def test_it_is_trained_by_a_recipe() -> None:
         (lambda: encoder(2), "inputs is None, vocabulary None and patch None, but it takes tokens"),
         (lambda: encoder(2, inputs=3, vocabulary=5), "inputs is 3, vocabulary 5"),
         (lambda: encoder(2, vocabulary=5, patch=2), "vocabulary 5 and patch 2"),
-        (lambda: encoder(2, inputs=3, width=10), "encoder: width is 10, which 4 heads"),
+        (lambda: encoder(2, inputs=3, width=10), "encoder: heads is 4, which does not divide a width of 10"),
         (lambda: encoder(2, inputs=3, depth=-1), "depth is -1"),
         (lambda: encoder(0, inputs=3), "outputs is 0"),
         (lambda: encoder(2, inputs=3, norm="group"), "norm is 'group'"),

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -223,13 +224,11 @@ def test_what_comes_after_the_circle_does_not_undo_its_end(
 
 
 def test_an_interrupt_after_the_closing_run_keeps_its_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    circle = sys.modules["thalweg.remedy.improve"]
-
     def scored(run: Any, split: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(circle, "evaluate", scored)
+    monkeypatch.setattr(import_module("thalweg.recipes.predict"), "scores_on", scored)
     assert main(["improve", "iris", "--set", "epochs=2", "--budget", "1", "--quiet"]) == 130
     (history,) = Path("runs").glob("*/metrics.jsonl")
     assert len(history.read_text().splitlines()) == of_the_run("run.json")["epochs"] == 2

@@ -125,7 +125,7 @@ TABLES: dict[str, tuple[Any, ...]] = {
         "Write a number",
         "empty the cell",
     ),
-    "infinite": (rows(but(5, "inf,3,n")), {}, "Column 'a' is infinite", "line 5", "must be finite", "--missing drop"),
+    "infinite": (rows(but(5, "inf,3,n")), {}, "Column 'a' is infinite", "line 5", "must be finite", "(--missing)"),
     "too large": (rows(but(5, "1e999,3,n")), {}, "Column 'a' is infinite, or too large", "line 5", "must be finite"),
     "infinite target": (
         rows(lambda i: f"{i}.5,{i % 3},{i}.5" if i else "1.5,2,-inf"),
