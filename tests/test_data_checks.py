@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from rows import rows_of
+from rows import rows_in, rows_of
 from sklearn import datasets
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -426,19 +426,19 @@ def test_validation_of_known_groups_is_not_called_a_mistake_where_test_has_new_o
     whole = load_table(tmp_path / "t.csv", target="y", features=["size"], group="who", **shares).train
     ids = np.random.default_rng(0).permutation(200)
     parts = {"train": ids[:150], "validation": ids[150:], "new": np.arange(200, 300), "mixed": np.arange(150, 300)}
-    rows = {name: read_rows(whole.take(places), name) for name, places in parts.items()}
-    (alone,) = splits_overlap.shared_groups(rows["train"], rows["validation"])  # type: ignore[arg-type]
-    (mixed,) = splits_overlap.shared_groups(rows["train"], rows["validation"], rows["mixed"])  # type: ignore[arg-type]
+    rows = {name: rows_in(whole.take(places), name) for name, places in parts.items()}
+    (alone,) = splits_overlap.shared_groups(rows["train"], rows["validation"])
+    (mixed,) = splits_overlap.shared_groups(rows["train"], rows["validation"], rows["mixed"])
     assert "Split by group" in alone.mend == mixed.mend
-    (flaw,) = splits_overlap.shared_groups(rows["train"], rows["validation"], rows["new"])  # type: ignore[arg-type]
+    (flaw,) = splits_overlap.shared_groups(rows["train"], rows["validation"], rows["new"])
     assert flaw.number == alone.number == 1
     assert "2 groups of 'who', such as '0', '1'), while every group of test is new: the validation loss is" in flaw.says
     assert flaw.mend.startswith(
         "Where new groups count, hold whole groups out for validation too (--set data.group=who)"
     )
     again = load_table(tmp_path / "t.csv", target="y", features=["size"], group="who is it", **shares).train
-    train, validation, new = (read_rows(again.take(parts[name]), name) for name in ("train", "validation", "new"))
-    (flaw,) = splits_overlap.shared_groups(train, validation, new)  # type: ignore[arg-type]
+    train, validation, new = (rows_in(again.take(parts[name]), name) for name in ("train", "validation", "new"))
+    (flaw,) = splits_overlap.shared_groups(train, validation, new)
     assert "(--set 'data.group=who is it')" in flaw.mend
 
 

@@ -15,6 +15,7 @@ from thalweg.cases import CASES
 from thalweg.cases.catalogue import digits
 from thalweg.core.arrays import ArraySource
 from thalweg.core.convert import as_source
+from thalweg.core.source import Indexed
 from thalweg.diagnosis import Finding
 from thalweg.diagnosis.arms import ScaledRate, at_rate
 from thalweg.diagnosis.compare import higher_on, lower_by
@@ -137,8 +138,9 @@ def test_what_is_held_out_leaves_every_class_an_example_to_train_on() -> None:
     y = torch.tensor([0] * 12 + [1] * 2 + [2])
     recipe = Recipe(data=Splits(train=(torch.arange(15.0)[:, None], y)), model=nn.Identity, objective=nn.MSELoss())
     whole = as_source(recipe.data.train, "train")
+    assert isinstance(whole, Indexed)
     for seed in range(8):
-        train, held = hold_out(recipe.but(seed=seed), whole)  # type: ignore[arg-type]
+        train, held = hold_out(recipe.but(seed=seed), whole)
         kept = next(train.batches(0, 0, None))
         assert set(kept[1].tolist()) == {0, 1, 2}
         assert len(held) == 3

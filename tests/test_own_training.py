@@ -13,7 +13,7 @@ from thalweg.diagnosis.exchanges import exchanged
 from thalweg.diagnosis.fitting import explain_train_loss
 from thalweg.diagnosis.floor import Floor, reference_floor
 from thalweg.diagnosis.laboratory import lay_out
-from thalweg.diagnosis.own_training import AS_EVALUATED, Unchanged, as_evaluated, changes_in_training
+from thalweg.diagnosis.own_training import AS_EVALUATED, InEvaluation, as_evaluated, changes_in_training
 
 DRAWN = torch.Generator().manual_seed(0)
 X = torch.randn(240, 4, generator=DRAWN)
@@ -139,7 +139,7 @@ def test_what_is_looked_for_draws_from_no_stream() -> None:
 
 def test_only_own_modules_are_set_to_evaluate() -> None:
     torch.manual_seed(0)
-    model = Unchanged(Turning()).train()
+    model = InEvaluation(Turning()).train()
     norm, drop = model.model.net[1], model.model.net[3]
     assert (model.training, model.model.training, norm.training, drop.training) == (True, False, True, True)
     model.eval()

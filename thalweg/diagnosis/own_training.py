@@ -31,14 +31,14 @@ TIMES = 3
 """What is done at random is looked for so often."""
 
 
-class Unchanged(nn.Module):
+class InEvaluation(nn.Module):
     """A model whose own modules do in training what they do in evaluation."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def train(self, mode: bool = True) -> "Unchanged":
+    def train(self, mode: bool = True) -> "InEvaluation":
         """Set the mode of all modules that are torch's."""
         super().train(mode)
         for module in own_modules(self.model):
@@ -65,7 +65,7 @@ class AsEvaluated:
     factory: Callable[[], nn.Module]
 
     def __call__(self) -> nn.Module:
-        return Unchanged(self.factory()).train()
+        return InEvaluation(self.factory()).train()
 
     def __repr__(self) -> str:
         return f"{describe_piece(self.factory)} with {AS_EVALUATED}"
@@ -100,7 +100,6 @@ def as_evaluated(recipe: Recipe, batch: Nest) -> tuple[str, Recipe, Flaw] | None
         "noise, too many units dropped",
         "a training without it that is no better",
         Sure.MEASURED,
-        also=Cause.DATA,
     )
     return AS_EVALUATED, changed, flaw
 

@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from thalweg.core.randomness import untouched
 from thalweg.core.source import Splits
+from thalweg.core.storage import kept_for_backward
 from thalweg.core.tokens import NO_TARGET
 from thalweg.loss import Tagging
 from thalweg.nn import Encoder, encoder
@@ -158,21 +159,8 @@ def costs_of(windows: Sequence[int | None], length: int, seed: int) -> dict[int 
 
 
 def kept(net: nn.Module, tokens: Tensor, target: Tensor) -> int:
-    """The bytes that a forward pass holds for the backward one, each piece of memory once, weights left out."""
-    weights = {weight.untyped_storage().data_ptr() for weight in net.parameters()}
-    pieces: dict[int, int] = {}
-    alive = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        alive.append(tensor)
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            pieces[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        _loss(net, tokens, target)
-    return sum(pieces.values())
+    """The bytes that a forward pass holds for the backward one."""
+    return kept_for_backward(lambda: _loss(net, tokens, target), net.parameters())
 
 
 def _loss(net: nn.Module, tokens: Tensor, target: Tensor) -> Tensor:

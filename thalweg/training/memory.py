@@ -12,7 +12,7 @@ from thalweg.core.explain import is_out_of_memory
 from thalweg.core.nest import count_examples, map_tensors, to_device
 from thalweg.core.objective import Moment
 from thalweg.core.randomness import generator, untouched
-from thalweg.core.storage import storages
+from thalweg.core.storage import kept_for_backward
 from thalweg.core.wording import counted
 from thalweg.training.build import Training
 
@@ -87,16 +87,8 @@ def goes_through(training: Training, batch: Any) -> bool:
 
 def saved_bytes(training: Training, batch: Any) -> int:
     """The bytes that a forward pass keeps for the backward pass beside the weights, and as much again for gradients."""
-    own = {weight.untyped_storage().data_ptr() for weight in training.step.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.update({address: size for address, size in storages(tensor).items() if address not in own})
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        training.step.train()(batch, Moment(training=True, generator=generator(0, "trial")))
-    return 2 * sum(kept.values())
+    moment = Moment(training=True, generator=generator(0, "trial"))
+    return 2 * kept_for_backward(lambda: training.step.train()(batch, moment), training.step.parameters())
 
 
 def next_batch(training: Training) -> Any:
