@@ -70,7 +70,7 @@ def sources(batch: int) -> dict[str, Tensor]:
 def search(model: Any, x: dict[str, Tensor], width: int) -> object:
     """What thalweg.decode finds, all of the same length: the last token is END."""
     said: dict[str, Any] = {"shortest": TARGET - 1, "longest": TARGET - 1}
-    return beam_search(model, x, width=width, **said) if width > 1 else greedy(model, x, **said)
+    return beam_search(model, x, width=width, length_penalty=1.0, **said) if width > 1 else greedy(model, x, **said)
 
 
 def generate(model: Any, x: dict[str, Tensor], width: int) -> object:

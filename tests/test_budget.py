@@ -1,6 +1,7 @@
 """What experiments may cost, how long they take, and what an interrupt leaves of them."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ from thalweg import Cause, Recipe, RecipeError, Splits
 from thalweg.cli import main
 from thalweg.cli.stages import Stages
 from thalweg.diagnosis import Budget, Cost, Interrupted, Progress, Stage, plan, tree
+from thalweg.diagnosis.arms import ADAM, ANEW, UNSCHEDULED
 from thalweg.diagnosis.budget import DEAR
 from thalweg.diagnosis.checking import PROBE
 from thalweg.diagnosis.compare import loss_over_runs, student
+from thalweg.diagnosis.fitting import BIGGER, SAME
+from thalweg.diagnosis.further_arms import BEGUN, CLIPPED, MOMENTUM, NORMED, REMEMBERING, WARMED
 from thalweg.diagnosis.pace import Pace, timed_step
 
 
@@ -186,6 +190,28 @@ def test_a_plan_prices_every_arm_and_trains_nothing() -> None:
     assert learners.times == 0
     assert (learners.seconds or 0) > 1  # they take longer than a short training, and are listed
     assert arms["checks of wiring and dynamics"].times == PROBE
+
+
+def test_a_plan_names_what_the_recipe_can_have() -> None:
+    small = thalweg.cases.get("too-small")
+    arms = {arm.arm for arm in plan(small)}
+    assert {"inputs standardized", ADAM, WARMED, MOMENTUM, CLIPPED} <= arms
+    assert not arms & {ANEW, REMEMBERING, BEGUN, NORMED, UNSCHEDULED}  # no such layers, too few of them, no schedule
+    constant = small.but(schedule=lambda step, steps: 1.0, clip_norm=1.0, optimizer=partial(torch.optim.Adam, lr=1e-3))
+    arms = {arm.arm for arm in plan(constant)}
+    assert UNSCHEDULED in arms
+    assert not arms & {ADAM, CLIPPED, "inputs standardized, and Adam at its usual rate"}
+
+
+@pytest.mark.battery
+@pytest.mark.parametrize("case", ["too-small", "rate-too-low", "vanishing-gradient"])
+def test_what_a_diagnosis_trains_stands_in_its_plan(case: str) -> None:
+    recipe = thalweg.cases.get(case)
+    arms = {arm.arm for arm in plan(recipe)}
+    asked = [one for one in thalweg.diagnose(recipe).experiments if one.question in (SAME, BIGGER)]
+    names = [arm.name.partition(", learning rate")[0] for one in asked for arm in one.arms]
+    assert names
+    assert set(names) <= arms
 
 
 @pytest.mark.battery

@@ -69,7 +69,8 @@ def take(inputs: dict[str, Tensor], examples: list[int]) -> dict[str, Tensor]:
     ("options", "alpha", "gnmt"),
     [
         ({"length_penalty": 0.0}, 0.0, False),
-        ({}, 1.0, False),
+        ({}, 0.6, False),
+        ({"length_penalty": 1.0}, 1.0, False),
         ({"length_penalty": 2.5}, 2.5, False),
         ({"length_penalty": -0.7, "groups": 1}, -0.7, False),
         ({"length_penalty": 0.6, "normalization": "gnmt"}, 0.6, True),
@@ -90,7 +91,7 @@ def test_shortest_and_longest(shortest: int, longest: int):
     model, inputs = recaller()
     found = beam_search(model, inputs, width=ALL, nbest=ALL, shortest=shortest, longest=longest)
     for example, own in enumerate(found):
-        same(own, ranked(everything(logs_of(model, inputs, example), longest, shortest), plain_score(1.0)))
+        same(own, ranked(everything(logs_of(model, inputs, example), longest, shortest), plain_score(0.6)))
 
 
 @BOTH
@@ -98,7 +99,7 @@ def test_each_example_has_a_longest_of_its_own(made: Any):
     model, inputs = made()
     found = beam_search(model, inputs, width=ALL, nbest=ALL, longest=torch.tensor([3, 0, 2]))
     for example, longest in enumerate((3, 0, 2)):
-        same(found[example], ranked(everything(logs_of(model, inputs, example), longest), plain_score(1.0)))
+        same(found[example], ranked(everything(logs_of(model, inputs, example), longest), plain_score(0.6)))
 
 
 @BOTH
@@ -109,7 +110,7 @@ def test_banned_tokens_never_come(made: Any, banned: Any):
     allowed = [token for token in WRITTEN if token not in [int(one) for one in banned]]
     for example, own in enumerate(found):
         outputs = everything(logs_of(model, inputs, example), LONGEST, tokens=allowed)
-        same(own, ranked(outputs, plain_score(1.0)))
+        same(own, ranked(outputs, plain_score(0.6)))
 
 
 @BOTH
@@ -120,7 +121,7 @@ def test_outputs_begin_with_the_prefix(made: Any, prefix: Any):
     for example, begun in enumerate([(5,)] * 3 if prefix == [5] else [(4,), (5, 1), ()]):
         outputs = everything(logs_of(model, inputs, example), LONGEST)
         kept = [one for one in outputs if one[0][: len(begun)] == begun]
-        same(found[example], ranked(kept, plain_score(1.0)))
+        same(found[example], ranked(kept, plain_score(0.6)))
 
 
 @BOTH
@@ -148,7 +149,7 @@ def test_required_tokens_and_phrases_all_come(made: Any, required: Any):
         phrases = [one if isinstance(one, tuple) else (one,) for one in wanted]
         outputs = everything(logs_of(model, inputs, example), LONGEST)
         kept = [one for one in outputs if all(holds(one[0], phrase) for phrase in phrases)]
-        same(own, ranked(kept, plain_score(1.0)))
+        same(own, ranked(kept, plain_score(0.6)))
 
 
 def test_all_rules_at_once():
@@ -385,7 +386,7 @@ def test_rows_of_minus_infinity_end_unfinished():
     assert [one.tokens for one in found[2]] == [(4, 4, 4, 4), (4, 4, 4, 5)]  # END is impossible
     likely = torch.tensor([1.0, 0.0]).log_softmax(0).double()
     assert found[2][1].log_likelihood == pytest.approx(float(3 * likely[0] + likely[1]), abs=1e-6)
-    assert found[2][1].score == pytest.approx(found[2][1].log_likelihood / 4)
+    assert found[2][1].score == pytest.approx(found[2][1].log_likelihood / 4**0.6)
     assert not found[2][0].finished
     single = greedy(model, inputs, longest=4)
     assert single[0] == Hypothesis((), 0.0, 0.0, finished=False)
@@ -513,7 +514,7 @@ def test_a_beam_is_shared_among_banks(width: int, phrases: list[tuple[int, ...]]
     found = beam_search(model, inputs, width=width, nbest=width, required=required, longest=5)
     for example, own in enumerate(found):
         finished = searched_by_banks(logs_of(model, inputs, example), width, 5, phrases)
-        same(own, ranked(finished, plain_score(1.0))[:width])
+        same(own, ranked(finished, plain_score(0.6))[:width])
 
 
 def test_an_end_that_must_wait_takes_no_place_among_the_best():
@@ -553,7 +554,7 @@ def test_groups_search_in_turn(made: Any, width: int, groups: int, diversity: fl
         by_group = searched(logs, width, 5, shortest=5, groups=groups, diversity=diversity)
         expected = {}
         for group, finished in enumerate(by_group):
-            for tokens, score, _ in ranked(finished, plain_score(1.0)):
+            for tokens, score, _ in ranked(finished, plain_score(0.6)):
                 expected.setdefault(tokens, (score, group))
         assert {one.tokens for one in own} <= set(expected)
         best = {tokens: score for tokens, (score, _) in expected.items()}

@@ -58,7 +58,7 @@ def predict(
     nbest
         Of a run on pairs: how many outputs of each source are given (1), each after the score it is ranked by.
     length_penalty
-        Of a run on pairs: 1 ranks outputs by their mean log-likelihood a token, 0 by its sum (1).
+        Of a run on pairs: 1 ranks outputs by their mean log-likelihood a token, 0 by its sum (0.6).
     longest
         Of a run on pairs: the most tokens of an output (twice those of its source, and 20).
     out

@@ -44,7 +44,7 @@ def beam_search(
     *,
     width: int = 5,
     nbest: int = 1,
-    length_penalty: float = 1.0,
+    length_penalty: float = 0.6,
     normalization: str = "power",
     coverage_penalty: float = 0.0,
     groups: int = 1,

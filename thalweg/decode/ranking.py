@@ -26,7 +26,7 @@ class Ranking:
     Raises `RecipeError` for an unknown normalization, and penalties that are not finite or, of coverage, negative.
     """
 
-    length_penalty: float = 1.0
+    length_penalty: float = 0.6
     normalization: str = "power"
     coverage_penalty: float = 0.0
 

@@ -19,7 +19,7 @@ from thalweg.core.randomness import untouched
 from thalweg.diagnosis.beginnings import is_deep
 from thalweg.diagnosis.escaping import EscapingSaddles
 from thalweg.diagnosis.finding import Arm
-from thalweg.diagnosis.further_arms import Tried, behind, further_arms
+from thalweg.diagnosis.further_arms import Tried, behind, could_be, further_arms
 from thalweg.diagnosis.growth import reinitialized, shallower
 from thalweg.diagnosis.laboratory import Laboratory, first_batch
 from thalweg.diagnosis.regrouped import ScaledRate
@@ -147,11 +147,22 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     yield from rates.in_decades()
     yield from _affordable(lab, for_inputs_and_depth(lab, *rates.tuned))
     yield from rates.in_halves()
-    yield from _affordable(lab, _usual_changes(lab, rates))
+    adams = any(is_usual_adam(rates.at(decades)[1]) for decades in rates.losses)
+    yield from _affordable(lab, _usual_changes(lab.recipe, *rates.tuned, first_batch(lab.train), not adams))
     adam = lab.kept.get((ADAM, lab.recipe.seed))
     helped = adam is not None and rates.loss_of(ADAM, usual_adam(lab.recipe)) < rates.losses[rates.best]
     tried = Tried(*rates.tuned, rates.at(rates.best + 0.5)[1], rates.higher_harm, helped)
     yield from further_arms(lab, control, first_batch(lab.train), tried)
+
+
+def could_be_better_trained(lab: Laboratory) -> Iterator[str]:
+    """The names of all that `better_trained` may come to, at the recipe's own rate."""
+    recipe, batch = lab.recipe, first_batch(lab.train)
+    yield from (f"learning rate x {factor:g}" for factor in (10, 0.1, 100, 0.01, 3.16, 0.316))
+    yield ESCAPING
+    yield from (name for name, _ in for_inputs_and_depth(lab, "", recipe))
+    yield from (name for name, _ in _usual_changes(recipe, "", recipe, batch))
+    yield from could_be(recipe, batch)
 
 
 class Rates:
@@ -226,16 +237,17 @@ def for_inputs_and_depth(lab: Laboratory, rate: str, tuned: Recipe) -> Iterator[
         yield behind(part, rate), shallow
 
 
-def _usual_changes(lab: Laboratory, rates: Rates) -> Iterator[tuple[str, Recipe]]:
-    """No schedule, layers anew, Adam, three times as long."""
-    rate, tuned = rates.tuned
+def _usual_changes(
+    recipe: Recipe, rate: str, tuned: Recipe, batch: Nest, adam: bool | None = None
+) -> Iterator[tuple[str, Recipe]]:
+    """No schedule, layers anew, Adam where that is another, three times as long."""
     if tuned.schedule is not None:
         yield behind(UNSCHEDULED, rate), tuned.but(schedule=None)
-    if (anew := reinitialized(tuned, first_batch(lab.train))) is not None:
+    if (anew := reinitialized(tuned, batch)) is not None:
         yield behind(ANEW, rate), anew
-    if not any(is_usual_adam(rates.at(decades)[1]) for decades in rates.losses):
-        yield ADAM, usual_adam(lab.recipe)
-    yield behind(LONGER, rate), tuned.but(epochs=3 * lab.recipe.epochs)
+    if not is_usual_adam(recipe) if adam is None else adam:
+        yield ADAM, usual_adam(recipe)
+    yield behind(LONGER, rate), tuned.but(epochs=3 * recipe.epochs)
 
 
 def with_fewer_layers(recipe: Recipe, batch: Nest) -> Iterator[tuple[str, Recipe]]:

@@ -39,7 +39,6 @@ WARMED, WARMED_HIGHER = "a warm-up over the first tenth", "a warm-up, and learni
 MOMENTUM, CLIPPED = "SGD with momentum", "its gradient clipped at the median"
 BEGUN, NORMED = "weights drawn for depth and activation", "batch norm behind its hidden layers"
 REMEMBERING = "a recurrence that begins with a long memory"
-FURTHER = (WARMED, WARMED_HIGHER, BEGUN, NORMED, REMEMBERING, MOMENTUM, CLIPPED)
 WARM = 0.1
 SPIKES, FEWEST_NORMS = 10.0, 3
 """Clipping is worth an arm where a gradient is so many times the median of those before it, at least so many."""
@@ -105,6 +104,20 @@ def _spoken_for(lab: Laboratory, control: Arm, batch: Nest, tried: Tried) -> Ite
         yield MOMENTUM, lab.recipe.but(optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9))
     if (median := _median_with_spikes(lab)) is not None:
         yield at_the_rate(CLIPPED), tuned.but(clip_norm=median)
+
+
+def could_be(recipe: Recipe, batch: Nest) -> Iterator[str]:
+    """The names of the arms that could be made of a recipe, whatever speaks for them."""
+    if warmed_up(recipe) is not None:
+        yield from (WARMED, WARMED_HIGHER)
+    if is_deep(recipe):
+        yield from (name for name, make in ((BEGUN, initialized), (NORMED, batch_normed)) if make(recipe, batch))
+    if remembering(recipe, batch) is not None:
+        yield REMEMBERING
+    if _adaptive(recipe):
+        yield MOMENTUM
+    if recipe.clip_norm is None:
+        yield CLIPPED
 
 
 def behind(change: str, rate: str) -> str:

@@ -8,14 +8,14 @@ from thalweg.core.device import resolve_device
 from thalweg.core.nest import leaves
 from thalweg.core.nodes import NodeSource
 from thalweg.core.notices import collecting
-from thalweg.diagnosis.arms import ADAM, ANEW, ESCAPING, LONGER, SHALLOWER, UNSCHEDULED
+from thalweg.diagnosis.arms import LONGER, could_be_better_trained
 from thalweg.diagnosis.budget import Budget
 from thalweg.diagnosis.checking import PROBE
+from thalweg.diagnosis.exchanges import exchanged
 from thalweg.diagnosis.fitting import BIGGER, SAME, bigger_arms
-from thalweg.diagnosis.further_arms import FURTHER
 from thalweg.diagnosis.generalizing import DIVISORS, FEEDS, RESTRAINS, SHRINKS, STARVES, STRENGTHS
 from thalweg.diagnosis.generalizing import SEEDS as PAIR
-from thalweg.diagnosis.growth import NARROWER, reinitialized
+from thalweg.diagnosis.growth import NARROWER
 from thalweg.diagnosis.laboratory import CONTROL, Laboratory, first_batch, lay_out
 from thalweg.diagnosis.screening import FRESH
 from thalweg.diagnosis.stage import Planned
@@ -25,6 +25,7 @@ from thalweg.training import Recipe
 
 FIRST = "How large are the losses?"
 BESIDE = "How small could they be, and what do the checks see?"
+MENDED = "what the checks ask for, mended"
 BEGIN, EACH, EACH_NUMBER = 1.1, 2.1e-3, 2.5e-5
 """Seconds of processor time that reference learners and the checks of data take, that each example adds, and that each
 of its numbers adds (docs/log.md)."""
@@ -67,13 +68,9 @@ def planned(lab: Laboratory) -> list[Planned]:
     arms = [like_it(FIRST, CONTROL)]
     arms.append(Planned(BESIDE, "reference learners and checks of the data, which train no network", 0.0, beside(lab)))
     arms.append(like_it(BESIDE, "checks of wiring and dynamics", PROBE))
-    arms += [like_it(SAME, f"learning rate x {factor:g}") for factor in (10, 0.1, 100, 0.01, 3.16, 0.316)]
-    if lab.recipe.schedule is not None:
-        arms.append(like_it(SAME, UNSCHEDULED))
-    if reinitialized(lab.recipe, first_batch(lab.train)) is not None:
-        arms.append(like_it(SAME, ANEW))
-    arms += [like_it(SAME, ESCAPING), like_it(SAME, ADAM), like_it(SAME, LONGER, 3.0)]
-    arms += [like_it(SAME, name) for name in (*SHALLOWER, *FURTHER)]
+    parts = exchanged(lab.recipe, first_batch(lab.train), ())
+    arms += [like_it(SAME, name) for name in (MENDED, *(name for name, *_ in parts))]
+    arms += [like_it(SAME, name, 3.0 if name == LONGER else 1.0) for name in could_be_better_trained(lab)]
     arms.append(like_it(SAME, f"the best of these, and the recipe as it is, on {FRESH} fresh seeds", 2.0 * FRESH))
     bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.affords_once(arm[1])]
     arms += [Planned(BIGGER, name, lab.price_of(recipe), lab.seconds_of(recipe)) for name, recipe in bigger]

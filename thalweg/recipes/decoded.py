@@ -36,7 +36,7 @@ class Decoding:
 
     beam: int = 5
     nbest: int = 1
-    length_penalty: float = 1.0
+    length_penalty: float = 0.6
     longest: int | None = None
 
     def __post_init__(self) -> None:
