@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from thalweg.core.tokens import END, PADDING, START
+from thalweg.decode import Hypothesis
 
 VOCABULARY = 6
 WRITTEN = (1, 4, 5)
@@ -250,3 +252,65 @@ def searched(
             finished[group] += [(written, total) for _, _, token, written, total in kept if token == END]
             beams[group] = [((*written, token), total) for _, _, token, written, total in kept if token != END]
     return finished
+
+
+LONGEST = 3
+ALL = sum(len(WRITTEN) ** length for length in range(LONGEST + 1))
+"""As many beams as there are beginnings of outputs of `LONGEST` tokens: 40."""
+Scored = tuple[tuple[int, ...], float, float]
+
+
+def grams(kinds: int = 3, **options: Any) -> tuple[Grams, dict[str, Tensor]]:
+    return Grams(kinds, **options), {"source": torch.arange(kinds)}
+
+
+def recaller(**options: Any) -> tuple[Recaller, dict[str, Tensor]]:
+    """Three sources, of which one is empty."""
+    source = torch.tensor([[4, 7, 9, 5], [6, 2, 0, 0], [0, 0, 0, 0]])
+    return Recaller(**options).eval(), {"source": source, "lengths": torch.tensor([4, 2, 0])}
+
+
+BOTH = pytest.mark.parametrize("made", [grams, recaller], ids=["tensors", "own-state"])
+
+
+def same(found: list[Hypothesis], expected: list[Scored]) -> None:
+    """Tokens in the same order, scores and log-likelihoods to the last digits of double precision."""
+    assert [one.tokens for one in found] == [tokens for tokens, _, _ in expected]
+    scores, totals = [score for _, score, _ in expected], [total for _, _, total in expected]
+    torch.testing.assert_close([one.score for one in found], scores, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close([one.log_likelihood for one in found], totals, rtol=1e-12, atol=1e-12)
+    assert all(one.finished for one in found)
+
+
+def take(inputs: dict[str, Tensor], examples: list[int]) -> dict[str, Tensor]:
+    return {name: value[examples] for name, value in inputs.items()}
+
+
+class Fixed:
+    """The same scores at each step, for each row its own."""
+
+    def __init__(self, scores: Tensor) -> None:
+        self.scores = scores
+        self.rows: list[int] = []
+
+    def encode(self, source: Tensor) -> Tensor:
+        return source
+
+    def step(self, state: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        self.rows.append(len(tokens))
+        return self.scores[state], state
+
+
+def fixed(*rows: list[float], dtype: torch.dtype = torch.float32) -> tuple[Fixed, dict[str, Tensor]]:
+    return Fixed(torch.tensor(rows, dtype=dtype)), {"source": torch.arange(len(rows))}
+
+
+NEVER = -float("inf")
+
+
+def same_outputs(found: list[Hypothesis], expected: list[Hypothesis]) -> None:
+    assert [(one.tokens, one.finished, one.group) for one in found] == [
+        (one.tokens, one.finished, one.group) for one in expected
+    ]
+    scores, others = [one.score for one in found], [one.score for one in expected]
+    torch.testing.assert_close(scores, others, rtol=1e-12, atol=1e-12)
