@@ -5,8 +5,8 @@ Networks" (2015, section 2.4), for step $i$:
 
 $$ \max(\epsilon, 1 - c i), \qquad k^i, \qquad \frac{k}{k + e^{i / k}} $$
 
-Their $c$ and $k$ depend on how long one trains. Here the probability at the last of $n$ steps is said, $\epsilon$, and
-they follow from it: $c = (1 - \epsilon) / n$, $k = \epsilon^{1 / n}$, and the $k$ with $k / (k + e^{n / k}) = \epsilon$.
+Their $c$ and $k$ depend on how long one trains. Here the probability $\epsilon$ at the end of $n$ steps is said, and
+they follow from it: $c = (1 - \epsilon) / n$, $k = \epsilon^{1 / n}$, the last $k$ by $k / (k + e^{n / k}) = \epsilon$.
 """
 
 import math

@@ -86,7 +86,7 @@ class ScheduledSampling(nn.Module):
         """The prefix that the model is given at this moment of training."""
         own, prefix = 1 - self.gold(moment), x["prefix"]
         if not (self.wrong_inputs or own):
-            return prefix  # type: ignore[no-any-return]
+            return prefix
         replacing = Replacing.of(
             prefix, self.wrong_inputs, own, confusable=self.confusable, top_k=self.own_top_k, generator=moment.generator
         )
@@ -167,7 +167,7 @@ def _check(of: ScheduledSampling) -> None:
         )
     if of.least_gold == 0 and of.own_inputs not in (None, "linear"):
         raise RecipeError(
-            f'least_gold is 0, which a decay that is {of.own_inputs} never reaches. Give for instance 0.05, or '
+            f"least_gold is 0, which a decay that is {of.own_inputs} never reaches. Give for instance 0.05, or "
             'own_inputs="linear".'
         )
     if of.own_top_k is not None and (type(of.own_top_k) is not int or of.own_top_k < 1):

@@ -1,14 +1,14 @@
 r"""What a prefix does to what comes after it: the edits that a continuation adds.
 
 An output $y = (p, c)$, a prefix of $l$ tokens and how it goes on, is compared with a reference $r$. Its prefix is
-already off by $\min_j d(p, r_{\le j})$ edits, wherever in the reference it may have come to; what its continuation adds,
+already off by $\min_j d(p, r_{\le j})$ edits, wherever in the reference it may have come to; its continuation adds
 
 $$ a = d(y, r) - \min_j d(p, r_{\le j}) \ge 0, $$
 
-is as far as it misses the rest, from there. For a prefix of the reference itself it is $d(c, r_{> l})$. So a decoder's
-continuations of gold prefixes and of its own can be compared: one that made a mistake, and then goes on as if nothing
-had happened, adds nothing. That they are worse after own prefixes of the same length is exposure bias (He et al.,
-"Exposure Bias versus Self-Recovery", 2021, compare qualities of continuations so, of text without a reference).
+edits, as far as it misses the rest from there. For a prefix of the reference itself it is $d(c, r_{> l})$. So
+continuations of gold prefixes and of a decoder's own can be compared: one that made a mistake, and then goes on as if
+nothing had happened, adds nothing. That they are worse after own prefixes of the same length is exposure bias (He et
+al., "Exposure Bias versus Self-Recovery", 2021, compare qualities of continuations so, of text without a reference).
 """
 
 from collections.abc import Sequence

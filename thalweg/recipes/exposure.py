@@ -3,7 +3,7 @@ r"""Exposure bias of a trained decoder: how much worse it goes on after its own 
 Each example's target is begun with its first tokens as they should be, and as the model puts them out itself; both go
 on greedily. The edits that the continuations add (`thalweg.measure.exposure`), over the tokens that were left,
 
-$$ \sum_i \big( \min(a_i^\mathrm{own}, n_i - l_i) - \min(a_i^\mathrm{gold}, n_i - l_i) \big) \Big/ \sum_i (n_i - l_i), $$
+$$ \sum_i \big( \min(a_i^\mathrm{own}, n_i - l_i) - \min(a_i^\mathrm{gold}, n_i - l_i) \big) / \sum_i (n_i - l_i), $$
 
 differ by what mistakes lead to mistakes: the examples are the same, and so are the lengths of the prefixes. Of an
 example no more edits count than tokens were left: one that runs away is no worse than one that says nothing.
@@ -33,7 +33,7 @@ NOT_COMPARED: Row = (float("nan"),) * 4
 
 
 class Continued(NamedTuple):
-    """Of each example, as its source deals them: the edits added after a gold prefix and after its own, the tokens left.
+    """Of each example, as a source deals them: edits added after a gold prefix and after its own, and tokens left.
 
     `wrong` is 1 where its own prefix is not the gold one. All are NaN where it cannot be compared: its target has one
     token, or its own output ended within the prefix.
@@ -88,8 +88,8 @@ def exposure_bias(run: Run | nn.Module, source: Any = None, *, share: float = 0.
         )
     gold, own, left, wrong = (part[there] for part in found)
     value, low, high = mean_interval((own - gold) / left, left)
-    totals = [float(each.sum() / left.sum()) for each in (gold, own)]
-    return ExposureBias(value, low, high, *totals, float(wrong.mean()), len(left), int((~there).sum()))
+    after_gold, after_own = (float(each.sum() / left.sum()) for each in (gold, own))
+    return ExposureBias(value, low, high, after_gold, after_own, float(wrong.mean()), len(left), len(there) - len(left))
 
 
 def continued(model: nn.Module, source: Any, share: float = 0.5) -> Continued:
@@ -136,9 +136,7 @@ def _parts(batch: Any) -> tuple[list[list[int]], Mapping[str, Any]]:
     return targets, {name: part for name, part in x.items() if name != "prefix"}
 
 
-def _compared(
-    model: nn.Module, inputs: Mapping[str, Any], targets: list[list[int]], share: float
-) -> Iterator[Row]:
+def _compared(model: nn.Module, inputs: Mapping[str, Any], targets: list[list[int]], share: float) -> Iterator[Row]:
     lengths = [max(1, int(share * len(target))) for target in targets]
     limits = [PER_TOKEN * len(target) + BESIDE for target in targets]
     begun = [target[:length] for target, length in zip(targets, lengths, strict=True)]
@@ -150,5 +148,5 @@ def _compared(
         if left < 1 or len(own) < length:
             yield NOT_COMPARED
             continue
-        added = (min(left, added_edits(output, target, length)) for output in (gold, own))
-        yield (*added, left, own[:length] != target[:length])
+        after_gold, after_own = (min(left, added_edits(output, target, length)) for output in (gold, own))
+        yield after_gold, after_own, left, own[:length] != target[:length]

@@ -13,7 +13,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 
 from thalweg.data import PairSource
@@ -51,7 +51,7 @@ class Judged(NamedTuple):
     own: Float[np.ndarray, " name"]
     left: Float[np.ndarray, " name"]
     edits: Float[np.ndarray, " name"]
-    length: Float[np.ndarray, " name"]
+    length: Int[np.ndarray, " name"]
     loss: Float[np.ndarray, " fold"]
 
     @property
@@ -216,9 +216,12 @@ def _judged(runs: Sequence[Run], tests: Sequence[PairSource], share: float) -> J
     ]
     losses = [evaluate(run, test)["loss"][0] for run, test in zip(runs, tests, strict=True)]
     return Judged(
-        *(np.concatenate([getattr(each, part) for each in added]) for part in ("gold", "own", "left")),
-        *(np.concatenate([getattr(each, part) for each in edited]).astype(float) for part in ("distance", "length")),
-        np.array(losses),
+        gold=np.concatenate([each.gold for each in added]),
+        own=np.concatenate([each.own for each in added]),
+        left=np.concatenate([each.left for each in added]),
+        edits=np.concatenate([each.distance for each in edited]).astype(float),
+        length=np.concatenate([each.length for each in edited]),
+        loss=np.array(losses),
     )
 
 
