@@ -1,4 +1,4 @@
-"""Exposure bias: added edits against all ways of cutting a reference, and models whose bias is known."""
+"""Exposure bias: edits of continuations against all ways of cutting a reference, and models whose bias is known."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import thalweg
+from thalweg.core.convert import Deferred
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.tokens import END, NO_TARGET, PADDING, START
-from thalweg.measure.exposure import added_edits
+from thalweg.measure.exposure import continuation_edits
 from thalweg.recipes.exposure import continued, exposure_bias
 
 
@@ -23,13 +24,14 @@ def distance(first: Sequence[int], second: Sequence[int]) -> int:
     return min(changed, distance(first[1:], second) + 1, distance(first, second[1:]) + 1)
 
 
-def test_added_edits_are_those_of_the_whole_but_for_the_nearest_beginning() -> None:
+def test_a_continuation_is_compared_with_what_is_left_from_the_nearest_beginning() -> None:
     random = np.random.default_rng(0)
     for _ in range(40):
         output, reference = (random.integers(3, size=random.integers(0, 6)).tolist() for _ in range(2))
         for length in range(len(output) + 1):
-            before = min(distance(output[:length], reference[:j]) for j in range(len(reference) + 1))
-            assert added_edits(output, reference, length) == distance(output, reference) - before
+            ways = [(distance(output[:length], reference[:j]), abs(j - length), j) for j in range(len(reference) + 1)]
+            place = min(ways)[2]
+            assert continuation_edits(output, reference, length) == distance(output[length:], reference[place:])
 
 
 def test_after_a_gold_prefix_they_are_the_edits_of_the_rest() -> None:
@@ -37,14 +39,14 @@ def test_after_a_gold_prefix_they_are_the_edits_of_the_rest() -> None:
     for _ in range(40):
         reference = random.integers(3, size=random.integers(1, 7)).tolist()
         length, rest = int(random.integers(0, len(reference))), random.integers(3, size=random.integers(0, 5)).tolist()
-        assert added_edits([*reference[:length], *rest], reference, length) == distance(rest, reference[length:])
+        assert continuation_edits([*reference[:length], *rest], reference, length) == distance(rest, reference[length:])
 
 
 def test_an_output_that_is_shorter_than_its_prefix() -> None:
     with pytest.raises(
         RecipeError, match="length=3, but the output has 2 tokens.* Leave out outputs that ended before"
     ):
-        added_edits("ab", "abc", 3)
+        continuation_edits("ab", "abc", 3)
 
 
 class Walker(nn.Module):
@@ -115,6 +117,17 @@ def test_an_output_that_runs_away_is_as_bad_as_none() -> None:
     loop = Walker(14, COUNTING | {14: 14})
     found = continued(loop, Held(TARGET))
     assert (found.gold.tolist(), found.own.tolist(), found.left.tolist()) == ([0], [3], [3])
+
+
+def test_a_split_that_is_loaded_when_it_is_used() -> None:
+    found = exposure_bias(Walker(4, COUNTING), Deferred(lambda: Held(TARGET)))
+    assert (found.value, found.examples) == (0.0, 1)
+
+
+def test_a_mistake_that_makes_the_prefix_longer_is_no_mistake_of_the_rest() -> None:
+    stutters = Walker(4, {4: 14, 14: 5, **{token: token + 1 for token in range(5, 9)}})
+    found = continued(stutters, Held(TARGET))  # 4 14 5 | 6 7 8 9: one behind, and right from there
+    assert (found.own.tolist(), found.wrong.tolist()) == ([0], [1])
 
 
 def test_what_cannot_be_compared() -> None:

@@ -1,7 +1,7 @@
 r"""Exposure bias of a trained decoder: how much worse it goes on after its own prefixes than after gold ones.
 
 Each example's target is begun with its first tokens as they should be, and as the model puts them out itself; both go
-on greedily. The edits that the continuations add (`thalweg.measure.exposure`), over the tokens that were left,
+on greedily. The edits of the continuations (`thalweg.measure.exposure`), over the tokens that were left,
 
 $$ \sum_i \big( \min(a_i^\mathrm{own}, n_i - l_i) - \min(a_i^\mathrm{gold}, n_i - l_i) \big) / \sum_i (n_i - l_i), $$
 
@@ -17,12 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from thalweg.core.convert import as_source
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.nest import describe, to_device
 from thalweg.core.objective import pair
 from thalweg.core.tokens import PADDING
 from thalweg.decode import greedy
-from thalweg.measure.exposure import added_edits
+from thalweg.measure.exposure import continuation_edits
 from thalweg.training import Run
 from thalweg.training.interval import mean_interval
 
@@ -33,7 +34,7 @@ NOT_COMPARED: Row = (float("nan"),) * 4
 
 
 class Continued(NamedTuple):
-    """Of each example, as a source deals them: edits added after a gold prefix and after its own, and tokens left.
+    """Of each example, as a source deals them: edits after a gold prefix and after its own, and tokens left.
 
     `wrong` is 1 where its own prefix is not the gold one. All are NaN where it cannot be compared: its target has one
     token, or its own output ended within the prefix.
@@ -93,7 +94,7 @@ def exposure_bias(run: Run | nn.Module, source: Any = None, *, share: float = 0.
 
 
 def continued(model: nn.Module, source: Any, share: float = 0.5) -> Continued:
-    """What continuations add after both prefixes, for each example of a source.
+    """The edits of continuations after both prefixes, for each example of a source.
 
     Raises `RecipeError` for a share that is not between 0 and 1, a model that cannot be decoded from, and batches
     without a prefix.
@@ -114,14 +115,14 @@ def _opened(run: Run | nn.Module, source: Any) -> tuple[nn.Module, Any]:
             raise RecipeError(
                 "A model alone has no data. Give exposure_bias(model, source), for instance splits.test, or a run."
             )
-        return run, source
+        return run, as_source(source, "test")
     if source is None:
         assert run.recipe is not None
         splits = run.recipe.data
         source = splits.test if splits.test is not None else splits.validation
     if source is None:
         raise RecipeError("The run has neither a test nor a validation split. Give exposure_bias(run, source).")
-    return run.model, source
+    return run.model, as_source(source, "test")
 
 
 def _parts(batch: Any) -> tuple[list[list[int]], Mapping[str, Any]]:
@@ -148,5 +149,5 @@ def _compared(model: nn.Module, inputs: Mapping[str, Any], targets: list[list[in
         if left < 1 or len(own) < length:
             yield NOT_COMPARED
             continue
-        after_gold, after_own = (min(left, added_edits(output, target, length)) for output in (gold, own))
+        after_gold, after_own = (min(left, continuation_edits(output, target, length)) for output in (gold, own))
         yield after_gold, after_own, left, own[:length] != target[:length]

@@ -28,7 +28,7 @@ from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run, evaluate
 from thalweg.training.interval import mean_interval
 
-SEEDS = 4
+SEEDS = 3
 LOCALE = "de"
 TOKENS = 1024
 GOLD, WRONG, CONFUSABLE, OWN = "gold", "wrong", "confusable", "own"
@@ -41,7 +41,7 @@ HEADS = 4
 
 
 class Judged(NamedTuple):
-    """Of every name, tested once by a network of an arm: edits that continuations add, tokens left, edits in all.
+    """Of every name, tested once by a network of an arm: edits of its continuations, tokens left, edits in all.
 
     The first three are NaN where its own output ended within the prefix. `loss` is the plain one, in nats a token, a
     number for each fold.
@@ -64,7 +64,7 @@ def study(
     seeds: Sequence[int],
     progress: Progress,
     *,
-    epochs: int = 16,
+    epochs: int = 10,
     width: int = 48,
     rate: float = 0.15,
     decay: str = "inverse-sigmoid",
@@ -106,7 +106,7 @@ def study(
         f"{len(seeds)} folds. A recurrent encoder and decoder with attention, {width} units, and a Transformer of one "
         f"layer, {epochs} epochs of AdamW; given gold inputs, {rate:g} wrong ones (of the batch, or confusable), or "
         f"own ones ({decay} to {least_gold:g} gold). Prefixes of {share:g} of each name, gold or own; both go on "
-        "greedily. Edits that this adds over characters left; intervals by resampling the names.",
+        "greedily. Edits of the continuations over characters left; intervals by resampling the names.",
         seeds=tuple(seeds),
         columns=("network and inputs", "names compared", "continuation error after gold prefixes",
                  "after own prefixes", "exposure bias", "character error", "loss [nats a token]"),
@@ -142,9 +142,9 @@ def exposure(
 ) -> Check:
     """A check of the exposure bias of an arm, or of that minus another's, over the names that all of them compare."""
     there = judged.there if less is None else judged.there & less.there
-    added = judged.own - judged.gold if less is None else judged.own - judged.gold - (less.own - less.gold)
+    worse = judged.own - judged.gold if less is None else judged.own - judged.gold - (less.own - less.gold)
     left = judged.left[there]
-    value, low, high = mean_interval(added[there] / left, left)
+    value, low, high = mean_interval(worse[there] / left, left)
     return Check(quantity, value, low, high, int(there.sum()), above, below)
 
 
@@ -168,7 +168,7 @@ def draw_continuations(judged: Mapping[str, Judged], ax: Axes) -> Axes:
             for each in judged.values()
         ]
         _points(found, offset, color, f"after {after} prefixes", ax)
-    ax.set(ylabel="edits added / characters left")
+    ax.set(ylabel="edits of the rest / characters left")
     _named(judged, ax)
     ax.legend(frameon=False, fontsize=8)
     return ax
@@ -210,15 +210,15 @@ def _recipe(
 
 def _judged(runs: Sequence[Run], tests: Sequence[PairSource], share: float) -> Judged:
     """Each fold by the network that was trained without it."""
-    added = [continued(run.last, test, share) for run, test in zip(runs, tests, strict=True)]
+    after = [continued(run.last, test, share) for run, test in zip(runs, tests, strict=True)]
     edited = [
         mistakes([each.text for each in outputs(run.last, test)], test) for run, test in zip(runs, tests, strict=True)
     ]
     losses = [evaluate(run, test)["loss"][0] for run, test in zip(runs, tests, strict=True)]
     return Judged(
-        gold=np.concatenate([each.gold for each in added]),
-        own=np.concatenate([each.own for each in added]),
-        left=np.concatenate([each.left for each in added]),
+        gold=np.concatenate([each.gold for each in after]),
+        own=np.concatenate([each.own for each in after]),
+        left=np.concatenate([each.left for each in after]),
         edits=np.concatenate([each.distance for each in edited]).astype(float),
         length=np.concatenate([each.length for each in edited]),
         loss=np.array(losses),
