@@ -1,13 +1,16 @@
 """Batches of sequence pairs, models that read them, and the protocol of decoding by the shortest loops there are."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from thalweg.core.decoder import follow, spread
-from thalweg.core.tokens import END, NEVER, PADDING, START
+from thalweg.core.objective import Moment
+from thalweg.core.tokens import END, NEVER, NO_TARGET, PADDING, START
 from thalweg.nn import rnn_seq2seq, transformer
 
 SOURCES, TARGETS = 11, 13
@@ -31,6 +34,21 @@ def batch(copying: bool = False, seed: int = 0) -> Batch:
         x["copies"] = copies.masked_fill(source == PADDING, PADDING)
         x["prefix"][0, 2] = TARGETS + 1
     return x
+
+
+def in_training(step: int = 99, steps: int | None = 100, seed: int = 0) -> Moment:
+    """A moment near the end, with a stream of its own."""
+    return Moment(step=step, steps=steps, training=True, generator=torch.Generator().manual_seed(seed))
+
+
+def pairs(copying: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+    """A batch whose targets are its prefixes, one place earlier, and END."""
+    x = batch(copying)
+    prefix = x["prefix"]
+    y = torch.cat([prefix[:, 1:], prefix.new_zeros(len(prefix), 1)], 1)
+    ends = (prefix != PADDING).sum(1) - 1
+    y[torch.arange(len(y)), ends] = END
+    return x, y.masked_fill(y == PADDING, NO_TARGET)
 
 
 def read(x: Batch) -> Batch:
@@ -59,6 +77,19 @@ def small(**settings: Any) -> nn.Module:
 def recurrent(**settings: Any) -> nn.Module:
     """The recurrent one, of width 7."""
     return made(rnn_seq2seq, **({"width": 7} | settings))
+
+
+DECODERS = [
+    pytest.param(partial(make, **settings), settings.get("copying", False), id=" ".join([make.__name__, *settings]))
+    for make, settings in [
+        (small, {}),
+        (small, {"positions": "rotary", "copying": True}),
+        (recurrent, {}),
+        (recurrent, {"copying": True, "attention": "location"}),
+    ]
+]
+each_decoder = pytest.mark.parametrize(("make", "copying"), DECODERS)
+"""Both families, with and without copying."""
 
 
 def stepped(model: Any, x: Batch) -> Tensor:

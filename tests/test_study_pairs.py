@@ -9,8 +9,8 @@ import pytest
 from thalweg.core.errors import RecipeError
 from thalweg.data import names_frame
 from thalweg.measure.texts import edits
-from thalweg.recipes import decoded
-from thalweg.study import beam, copy, copy_span, run_study, spelling
+from thalweg.recipes import decoded, exposure
+from thalweg.study import beam, copy, copy_span, run_study, scheduled_sampling, spelling
 from thalweg.study.beam import LIKELIHOOD, MEAN, Scores
 from thalweg.study.copy import COPYING, GENERATING, Judged
 from thalweg.study.copy_span import NEW, SEEN, Words
@@ -34,6 +34,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spelling, "names_frame", lambda locale, categories=None: frames[locale])
     monkeypatch.setattr(decoded, "PER_UNIT", 0)
     monkeypatch.setattr(decoded, "BESIDE", 3)
+    monkeypatch.setattr(exposure, "PER_TOKEN", 1)
+    monkeypatch.setattr(exposure, "BESIDE", 0)
 
 
 # --- what they measure ------------------------------------------------------------------------------------------------
@@ -156,6 +158,63 @@ def test_beam_decides_by_likelihood_cost_length_and_error() -> None:
     assert passed(beam.decide(widths, longer)) == [True, True, False, False, True, True]
     better = held | {MEAN: scores(0.5, 1.0, (0.4, 0.4, 0.2))}
     assert passed(beam.decide(widths, better)) == [True, True, True, True, False, False]
+
+
+def test_scheduled_sampling_is_false_where_all_inputs_are_gold(few: None) -> None:
+    gold = {f"{network}, gold" for network in (scheduled_sampling.RECURRENT, scheduled_sampling.TRANSFORMER)}
+    standing = {name: f"{name.split(', ')[0]}, gold" for name in scheduled_sampling.ARMS if name not in gold}
+    study = run_study("scheduled-sampling", seeds=2, epochs=1, width=4, arms=standing)
+    assert [check.value for check in study.checks[1:]] == [0.0] * 6
+    assert not any(passed(study.checks[1:]))
+    assert [row[0] for row in study.rows] == list(scheduled_sampling.ARMS)
+    with pytest.raises(RecipeError, match="no arm 'recurrent, own inputs'.* Did you mean 'recurrent, own'"):
+        run_study("scheduled-sampling", arms={"recurrent, own inputs": "recurrent, gold"})
+
+
+def test_scheduled_sampling_trains_each_arm_on_its_own_inputs(few: None) -> None:
+    ((train, _), *_) = spelling.name_folds("de", False, 2, 0)
+    inputs: dict[str, dict[str, Any]] = {"gold": {}, "own": {"own_inputs": "linear"}}
+    recipes = {
+        name: scheduled_sampling._recipe(name, inputs, train, width=4, epochs=1, seed=0)
+        for name in ("recurrent, gold", "recurrent, own", "Transformer, own")
+    }
+    assert [type(recipe.objective).__name__ for recipe in recipes.values()] == [
+        "Tagging",
+        "ScheduledSampling",
+        "ScheduledSampling",
+    ]
+    assert [type(recipe.model()).__name__ for recipe in recipes.values()] == [
+        "RecurrentSeq2Seq",
+        "RecurrentSeq2Seq",
+        "Transformer",
+    ]
+    assert recipes["recurrent, own"].objective.loss.label_smoothing == spelling.SMOOTHING
+
+
+def test_scheduled_sampling_decides_by_what_is_added_after_own_prefixes() -> None:
+    def judged(bias: float, error: float, missing: int = 0) -> scheduled_sampling.Judged:
+        left = np.full(80, 5.0)
+        left[:missing] = np.nan
+        return scheduled_sampling.Judged(
+            gold=around(1.0, 80), own=around(1.0, 80) + 5 * around(bias, 80), left=left, edits=10 * around(error, 80),
+            length=np.full(80, 10), loss=np.ones(4),
+        )  # fmt: skip
+
+    def decided(**others: scheduled_sampling.Judged) -> list[bool]:
+        arms = dict.fromkeys(scheduled_sampling.ARMS, judged(0.0, 0.3, missing=7))
+        arms |= {"recurrent, gold": judged(0.2, 0.5), "Transformer, gold": judged(0.1, 0.4)}
+        return passed(
+            scheduled_sampling.decide(arms | {name.replace("_", ", "): each for name, each in others.items()})
+        )
+
+    assert decided() == [True] * 7
+    assert decided(recurrent_gold=judged(0.0, 0.5)) == [False, False, False, False, True, True, True]
+    assert decided(recurrent_wrong=judged(0.3, 0.3)) == [True, False, True, True, True, True, True]
+    assert decided(recurrent_confusable=judged(0.2, 0.3)) == [True, True, False, True, True, True, True]
+    assert decided(recurrent_own=judged(0.2, 0.6)) == [True, True, True, False, True, False, True]
+    assert decided(Transformer_own=judged(0.2, 0.6)) == [True, True, True, True, False, True, False]
+    check = scheduled_sampling.exposure("bias", judged(0.2, 0.5, missing=3), judged(0.0, 0.3, missing=7))
+    assert (check.n, check.value) == (73, pytest.approx(0.2, abs=0.01))
 
 
 def test_mistakes_are_those_of_the_nearest_target() -> None:

@@ -70,6 +70,15 @@ class AttentiveDecoder(Decoder, Protocol):
 
 
 @runtime_checkable
+class RecurrentDecoder(Decoder, Protocol):
+    """A decoder that says `recurrent = True`: in training, too, it goes step by step, so that to be given its own
+    outputs step by step costs it no more than all at once.
+    """
+
+    recurrent: bool
+
+
+@runtime_checkable
 class AlignedModel(Protocol):
     """A model that says, for a whole prefix, where in the source it looked at each step."""
 
@@ -114,6 +123,15 @@ def is_attentive(model: Any) -> bool:
     False
     """
     return callable(getattr(model, "attended", None))
+
+
+def is_recurrent(model: Any) -> bool:
+    """Whether it is a `RecurrentDecoder` that says so.
+
+    >>> is_recurrent(None)
+    False
+    """
+    return getattr(model, "recurrent", False) is True
 
 
 def spread(model: Any, state: Any, beams: int, longest: int) -> Any:

@@ -1,17 +1,21 @@
 """Losses: likelihoods of the data and penalties on the weights."""
 
+from thalweg.loss.decays import DECAYS
 from thalweg.loss.guided import guided_attention
 from thalweg.loss.likelihood import Bernoulli, Categorical, Gaussian
 from thalweg.loss.penalty import L1, L2, Sum
+from thalweg.loss.scheduled_sampling import ScheduledSampling
 from thalweg.loss.tagging import Tagging
 from thalweg.loss.weighted import WeightedLoss, balanced_weights
 
 __all__ = [
+    "DECAYS",
     "L1",
     "L2",
     "Bernoulli",
     "Categorical",
     "Gaussian",
+    "ScheduledSampling",
     "Sum",
     "Tagging",
     "WeightedLoss",

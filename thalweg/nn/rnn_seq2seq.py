@@ -86,6 +86,8 @@ class RecurrentSeq2Seq(nn.Module):
     torch.Size([2, 9])
     """
 
+    recurrent = True
+
     def __init__(
         self,
         encoder: Recurrent,

@@ -17,6 +17,7 @@ from thalweg.recipes.settings import Settings
 
 BESIDE = {
     "model": ("pretrained", "input_noise", "standardize_examples"),
+    "objective": ("wrong_inputs", "confusable", "own_inputs", "least_gold", "own_top_k", "own_steps"),
     "optimizer": ("lr_factors", "decay_norms_and_biases"),
 }
 """Keys that are no argument of what `kind` names: weights to begin with, what happens to inputs, groups."""
@@ -40,7 +41,8 @@ def named(
             'Your own is named by its module: kind = "mypackage.nets:Net".'
         )
     for name in arguments:
-        check_name(factory, name, f"{settings.place(section, name)}the {section} '{kind}'", withheld)
+        owner = f"{settings.place(section, name)}the {section} '{kind}'"
+        check_name(factory, name, owner, withheld, BESIDE.get(section, ()))
     return factory, arguments
 
 

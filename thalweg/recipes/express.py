@@ -20,7 +20,7 @@ from thalweg.data import Augment, Augmented, Masked, SpecAugment
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.diagnosis.regrouped import Decayed
-from thalweg.loss import Categorical, Tagging, WeightedLoss
+from thalweg.loss import Categorical, ScheduledSampling, Tagging, WeightedLoss
 from thalweg.nn import Prepared
 from thalweg.optim import OPTIMIZERS, SCHEDULES, Grouped
 from thalweg.recipes.augmenting import augmentation_parameters
@@ -215,6 +215,9 @@ def _augmentation(train: Any) -> Section:
 
 def _objective(loss: Any) -> Section | None:
     """The likelihood of classes, which remedies smooth; the others stay what they are."""
+    if type(loss) is ScheduledSampling:
+        own = _objective(loss.loss)
+        return None if own is None else own | loss.said()
     if type(loss) is WeightedLoss:
         loss = loss.likelihood
     plain = type(loss) is Categorical and loss.reduction in ("mean", "none")

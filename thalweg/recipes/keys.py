@@ -10,6 +10,7 @@ from typing import Any
 
 from thalweg.core.kinds import kind_of
 from thalweg.core.signature import named_parameters
+from thalweg.loss import ScheduledSampling
 from thalweg.optim import AVERAGES, OPTIMIZERS, SCHEDULES, Grouped
 from thalweg.recipes.augmenting import augmentation_parameters
 from thalweg.recipes.build import DEFAULTS
@@ -71,7 +72,8 @@ def keys() -> Iterator[Key]:
             continue
         usual = str(DEFAULTS.get(section, {}).get("kind", "by the data" if section == "objective" else "needed"))
         yield Key(section, "", "kind", "text", usual)
-        beside = (*named_parameters(model_around).items(), *named_parameters(Grouped).items())
+        around = (model_around, Grouped, ScheduledSampling)
+        beside = [item for factory in around for item in named_parameters(factory).items()]
         yield from (_key(section, "", parameter, name) for name, parameter in beside if name in BESIDE.get(section, ()))
         for kind, factory in NAMED[section].items():
             for name, parameter in named_parameters(factory).items():

@@ -11,7 +11,7 @@ from torch import nn
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.kinds import check_arguments, check_name
 from thalweg.core.signature import argument_names
-from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian, Tagging
+from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian, ScheduledSampling, Tagging
 from thalweg.measure.metrics import METRICS
 from thalweg.nn import Prepared, cnn, encoder, gat, gcn, mlp, rnn, rnn_seq2seq, transformer
 from thalweg.nn import pretrained as with_weights
@@ -80,8 +80,10 @@ def model_around(
 
 
 def objective_piece(settings: Settings) -> nn.Module:
-    """The likelihood that is trained."""
-    return built(settings, "objective", *named(settings, "objective", OBJECTIVES, WITHHELD))
+    """The likelihood that is trained, of a decoder that is not always given gold inputs where that is said."""
+    likelihood: nn.Module = built(settings, "objective", *named(settings, "objective", OBJECTIVES, WITHHELD))
+    inputs = _beside(settings, "objective")
+    return built(settings, "objective", partial(ScheduledSampling, likelihood), inputs) if inputs else likelihood
 
 
 def penalty_piece(settings: Settings) -> Any:
