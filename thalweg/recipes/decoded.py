@@ -14,7 +14,7 @@ from thalweg.core.decoder import check_decoder
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import to_device
 from thalweg.core.notices import notice
-from thalweg.data import PairSource
+from thalweg.data import PairSource, SpeechSource
 from thalweg.data.places import where
 from thalweg.decode import Hypothesis, beam_search, greedy
 
@@ -60,7 +60,10 @@ class Output(NamedTuple):
 
 
 def decoded(
-    model: nn.Module, source: PairSource, decoding: Decoding | None = None, device: torch.device | None = None
+    model: nn.Module,
+    source: PairSource | SpeechSource,
+    decoding: Decoding | None = None,
+    device: torch.device | None = None,
 ) -> list[list[Output]]:
     """For each source its `nbest` outputs, the best first; fewer where it has no more.
 
@@ -78,7 +81,7 @@ def decoded(
     return found
 
 
-def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
+def _batches(source: PairSource | SpeechSource) -> Iterator[tuple[torch.Tensor, Any]]:
     """The places and inputs of each batch, the longest sources first: each batch begins with its own longest.
 
     No more than `MOST_READ` positions are read: attention grows with their square.

@@ -232,4 +232,5 @@ def batch_outputs(run: Run, source: Source) -> list[Tensor]:
 def outputs_on(run: Run, device: torch.device | None = None) -> Outputs:
     """What asks the best model of a run, on a device; by default where it is."""
     device = next(run.model.parameters()).device if device is None else device
-    return Outputs(run.model.to(device).eval(), device)
+    guided = run.recipe is not None and getattr(run.recipe.objective, "guided", 0.0) > 0
+    return Outputs(run.model.to(device).eval(), device, guided)

@@ -36,10 +36,14 @@ Score = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a trained model, in evaluation mode on a device, says of batches of inputs, on the CPU."""
+    """What a trained model, in evaluation mode on a device, says of batches of inputs, on the CPU.
+
+    `guided` says that its attention was guided in training.
+    """
 
     model: nn.Module
     device: torch.device
+    guided: bool = False
 
     def __call__(self, batches: Iterable[Nest]) -> list[Tensor]:
         """The outputs of each batch."""
