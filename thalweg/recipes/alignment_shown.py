@@ -23,8 +23,8 @@ from thalweg.nn.monotonic_attention import ChunkwiseAttention, MonotonicAttentio
 AnySource = PairSource | SpeechSource
 MOMENTS = 32
 """Positions of a recording that a picture shows at most."""
-SLACK = 1.5
-"""Strides of an even pace that are let pass: outputs are short beside recordings, and a stride is all of a word."""
+SLACK, OF_SPEECH = 3.0, 1.0
+"""Strides of an even pace that are let pass, and those of recordings, of which a stride may be all of a word."""
 MOST, AT_ONCE, NAMED = 1000, 64, 5
 """Outputs whose alignments are read, so many of them at once, and those that are told of in words."""
 
@@ -49,6 +49,11 @@ def stacked_by(model: nn.Module) -> int:
     1
     """
     return int(getattr(model, "stack", 1))
+
+
+def slack_of(source: AnySource) -> float:
+    """The strides of an even pace that alignments of such sources may go back or pass over."""
+    return OF_SPEECH if isinstance(source, SpeechSource) else SLACK
 
 
 def positions_of(model: nn.Module, source: AnySource, place: int) -> list[str]:
@@ -85,17 +90,20 @@ def in_order_shown(
     ]
     odd = sorted((place for place in found if not found[place].monotonic), key=lambda place: distances[place] == 0)
     told = [
-        {"row": place, "right": distances[place] == 0, "says": found[place].says(_names(model, source, place))}
+        {"row": place, "right": distances[place] == 0, "says": _said(found[place], model, source, place)}
         for place in odd[:NAMED]
     ]
-    return {"slack": SLACK, "kinds": rows, "told": told}
+    return {"slack": slack_of(source), "kinds": rows, "told": told}
 
 
 @torch.no_grad()
 def alignments(
     model: Any, source: AnySource, texts: Sequence[str], places: Sequence[int], device: torch.device
 ) -> list[tuple[int, Monotony | None]]:
-    """What each alignment of these places does, of the output with its `END`; None for a source without positions."""
+    """What each alignment of these places does, without the step of `END`, which may look anywhere.
+
+    None for a source without positions, and an output without tokens.
+    """
     prefixes, _ = begun_and_ended(source.encoding.target.encode_all([texts[place] for place in places]), None)
     found: list[tuple[int, Monotony | None]] = []
     for first in range(0, len(places), AT_ONCE):
@@ -104,10 +112,10 @@ def alignments(
         prefix = prefixes.padded(torch.arange(first, first + len(own))).to(device)
         _, weights, there = model.aligned(**inputs, prefix=prefix)
         for row, place in enumerate(own):
-            steps, count = int(prefixes.lengths[first + row]), int(there[row].sum())
+            steps, count = int(prefixes.lengths[first + row]) - 1, int(there[row].sum())
             read = weights[row, :steps, :count].double().cpu()
-            known = count > 0 and bool((read.sum(1) > 0).all())
-            found.append((place, monotony(read, slack=SLACK) if known else None))
+            known = read.numel() > 0 and bool((read.sum(1) > 0).all())
+            found.append((place, monotony(read, slack=slack_of(source)) if known else None))
     return found
 
 
@@ -122,6 +130,9 @@ def _by_kind(found: dict[int, Monotony]) -> dict[str, list[int]]:
     }
 
 
-def _names(model: nn.Module, source: AnySource, place: int) -> list[str] | None:
-    """The units by which an alignment is told, None of a recording, whose positions are told by number."""
-    return None if isinstance(source, SpeechSource) else positions_of(model, source, place)
+def _said(found: Monotony, model: nn.Module, source: AnySource, place: int) -> str:
+    """What an alignment does, by the units of its source, or by the seconds of a recording."""
+    if not isinstance(source, SpeechSource):
+        return found.says(positions_of(model, source, place), " " if source.schema.unit[0] == "words" else "")
+    width = stacked_by(model) * source.schema.mel.hop
+    return found.says(seconds=[width * position for position in range(found.positions + 1)])

@@ -20,7 +20,7 @@ from thalweg.data import SpeechSource
 from thalweg.decode import BeamTree, Hypothesis, beam_search
 from thalweg.measure.texts import Edits, aligned, edits
 from thalweg.recipes.alignment_shown import AnySource, in_order_shown, pooled, positions_of, stacked_by
-from thalweg.recipes.decoded import BESIDE, PER_UNIT
+from thalweg.recipes.decoded import most_tokens
 
 WORST, LONGEST = 10, 200
 """Worst examples that are kept, and units of a text that are compared unit by unit."""
@@ -151,7 +151,7 @@ class Looks:
     def searched(self, places: Sequence[int]) -> list[tuple[list[Hypothesis], BeamTree]]:
         """The outputs for some sources, by the beam that predictions have, and the trees of the search."""
         inputs, trees = self.inputs(places), list[BeamTree]()
-        longest = inputs["lengths"] * PER_UNIT + BESIDE
+        longest = most_tokens(inputs)
         found = beam_search(self.model, inputs, width=BEAMS, nbest=BEAMS, longest=longest, trees=trees)
         return list(zip(found, trees, strict=True))
 

@@ -58,5 +58,8 @@ STUDIES: dict[str, str] = {
     "beam": "A wider beam finds likelier outputs, at a price; ranked by likelihood alone they are shorter the wider "
     "the beam, which the mean over the tokens mends; and the widest beam makes no fewer mistakes than one of four, "
     "though four make fewer than one.",
+    "guided-attention": "Where source and target go along together, attention by content that is guided along the "
+    "diagonal learns sooner and looks in the right places more; location-aware attention, which finds them by itself, "
+    "gains less by it; and where the target is said backwards, guidance delays what is learned.",
 }
 """Name -> claim."""

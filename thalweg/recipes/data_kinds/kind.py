@@ -116,8 +116,8 @@ class DataKind(ABC):
 
     `holds` is what a source of the kind holds ("a table"), `plural` what its keys are for ("tables"); `models` are the
     built-in networks that read it, the first by default; `named` are its built-in data; `decodes` says that outputs are
-    sequences, which are searched for; `spelled` are the keys of [data] that the loader calls otherwise; `augmentation`
-    makes what [augmentation] says, None where nothing does.
+    sequences, which are searched for, and `of_lines` that sources are lines of text; `spelled` are the keys of [data]
+    that the loader calls otherwise; `augmentation` makes what [augmentation] says, None where nothing does.
     """
 
     name: ClassVar[str]
@@ -126,6 +126,7 @@ class DataKind(ABC):
     models: ClassVar[tuple[str, ...]]
     named: ClassVar[tuple[str, ...]] = ()
     decodes: ClassVar[bool] = False
+    of_lines: ClassVar[bool] = False
     spelled: ClassVar[Mapping[str, str]] = {"test": "test_path", "split_seed": "seed"}
 
     @abstractmethod

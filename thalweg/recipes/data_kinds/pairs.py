@@ -66,6 +66,7 @@ class Pairs(DataKind):
     plural = "pairs of texts"
     models: ClassVar[tuple[str, ...]] = ("transformer", "rnn-seq2seq")
     decodes = True
+    of_lines: ClassVar[bool] = True
     spelled: ClassVar[Mapping[str, str]] = {
         "test": "test_path",
         "validation": "validation_path",
@@ -227,10 +228,13 @@ class Translated(Concluded):
         return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(names, found, strict=True))}
 
     def shown(self) -> dict[str, Any]:
+        return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | self.looked()
+
+    def looked(self) -> dict[str, Any]:
+        """The same without what says how BLEU and chrF are computed."""
         model, device = self.outputs.model, self.outputs.device
         in_order = is_in_order(model, self.source, self.outputs.guided)
-        found = decoding_shown(model, self.source, self.compared, device, self.unit, in_order)
-        return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | found
+        return decoding_shown(model, self.source, self.compared, device, self.unit, in_order)
 
 
 def check_lengths(split: PairSource, name: str) -> None:

@@ -23,7 +23,7 @@ from thalweg.data import (
 )
 from thalweg.data.speech_manifest import SAID
 from thalweg.measure.texts import exact
-from thalweg.recipes.data_kinds.kind import Concluded, Outputs, Score
+from thalweg.recipes.data_kinds.kind import Concluded, Outputs, Score, check_ending
 from thalweg.recipes.data_kinds.pairs import Pairs, Translated, edit_rate, output_frame
 from thalweg.recipes.decoded import decoded
 from thalweg.recipes.settings import Section, Settings
@@ -36,6 +36,8 @@ UPDATES, FEWEST_EPOCHS, MOST_EPOCHS = 2500, 10, 200
 """So many updates at least, in 10 to 200 epochs."""
 OF_TEXTS = ("unit", "vocabulary", "fewest", "lower")
 """Keys of [data] that say that a target is text."""
+TABLES = (".csv", ".tsv", ".tab")
+"""Endings of an output that is a table."""
 SCORES = ("exact_match", "word_error", "character_error")
 
 
@@ -43,6 +45,7 @@ class Speech(Pairs):
     """A table of recordings and their transcripts."""
 
     name = "speech"
+    of_lines: ClassVar[bool] = False
     holds = "recordings and what they say"
     plural = "recordings and what they say"
     models: ClassVar[tuple[str, ...]] = ("rnn-seq2seq",)
@@ -100,6 +103,13 @@ class Speech(Pairs):
         source = judged_speech(data, encoding, labelled=False)
         return output_frame(source, decoded(outputs.model, source, shown.get("decoding"), outputs.device))
 
+    def writer(self, rows: Any, encoding: Any, output: Path | None, all_probabilities: bool) -> Callable[[Any], bytes]:
+        """CSV, or into a file that is not called like a table a line for each recording, in their order."""
+        if output is None or output.suffix.lower() in TABLES:
+            return super().writer(rows, encoding, output, all_probabilities)
+        check_ending(output)
+        return lambda frame: "".join(f"{line}\n" for line in said_in(frame)).encode()
+
     def judged(self, file: str, encoding: Any) -> Source:
         return judged_speech(file, encoding)
 
@@ -113,6 +123,17 @@ class Speech(Pairs):
 
     def score_names(self, encoding: Any) -> tuple[str, ...]:
         return SCORES
+
+
+def said_in(frame: pd.DataFrame) -> list[str]:
+    """What was heard, a line each; where recordings have several outputs, each after its score and a tab.
+
+    >>> said_in(pd.DataFrame({"prediction": ["one", "two"], "score": [-0.25, -0.5]}))
+    ['one', 'two']
+    """
+    several = frame.index.duplicated().any()
+    found = zip(frame["prediction"], frame["score"], strict=True)
+    return [f"{score:.4f}\t{text}" if several else str(text) for text, score in found]
 
 
 @dataclass(frozen=True)
@@ -138,4 +159,4 @@ class Transcribed(Concluded):
         return dict(zip(SCORES, [wilson(int(right.sum()), len(right)), *rates], strict=True))
 
     def shown(self) -> dict[str, Any]:
-        return self.translated.shown()
+        return self.translated.looked()
