@@ -17,6 +17,7 @@ from thalweg.core.notices import collecting
 from thalweg.core.tokens import END, NO_TARGET, START
 from thalweg.data import Masked, SpecAugment, SpeechEncoding, judged_speech, speech_splits
 from thalweg.recipes.data_kinds.known import kind_at
+from thalweg.recipes.data_kinds.speech import Speech
 from thalweg.recipes.predict import scores_on, translate
 from thalweg.recipes.settings import Settings
 from thalweg.recipes.subject import load
@@ -174,8 +175,8 @@ def test_quotes_between_tabs_are_text(songs: Path) -> None:
 
 
 def test_from_a_manifest_to_texts(songs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = manifest("\n".join(songs.read_text().splitlines()[:25]) + "\n", "some.tsv")
-    sets = ["data.target=said", "data.unit=words", "data.fewest=1", "data.test=part=test", "epochs=2", "model.width=8"]
+    few = manifest("\n".join(songs.read_text().splitlines()[:15]) + "\n", "some.tsv")
+    sets = ["data.target=said", "data.unit=words", "data.fewest=1", "data.test=part=test", "epochs=1", "model.width=8"]
     given = [part for item in (*sets, "augmentation.time_masks=1") for part in ("--set", item)]
     assert main(["train", str(few), *given, "--quiet", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -188,19 +189,23 @@ def test_from_a_manifest_to_texts(songs: Path, capsys: pytest.CaptureFixture[str
     page = (path / "report.html").read_text()
     assert "Was the source read once, in order?" in page
     assert "under the second at which it begins" in page
-    assert main(["predict", str(path), "0.wav", "-o", "out.txt"]) == 0
-    assert len(Path("out.txt").read_text().splitlines()) == 1
-    assert set(Path("out.txt").read_text().split()) <= {*PITCHES, "<unknown>"}
     Path("two").mkdir()
     for name in ("1.flac", "2.wav"):
         Path(name).rename(f"two/{name}")
-    assert main(["predict", str(path), "two", "--nbest", "2", "-o", "two.txt"]) == 0
-    lines = [line.split("\t") for line in Path("two.txt").read_text().splitlines()]
-    assert [float(score) <= 0 for score, _ in lines] == [True] * 4
-    assert main(["predict", str(path), "two"]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "path,seconds,prediction,score"
+    assert main(["predict", str(path), "two", "-o", "two.txt"]) == 0
+    lines = Path("two.txt").read_text().splitlines()
+    run = thalweg.load_run(path)
+    said = thalweg.predict(run, "two")
+    assert said["path"].tolist() == ["1.flac", "2.wav"]
+    assert said["prediction"].tolist() == lines
     with pytest.raises(RunError, match="This run reads recordings and what they say; only one that was trained on"):
-        next(translate(thalweg.load_run(path), ["a"]))
+        next(translate(run, ["a"]))
+
+
+def test_several_outputs_stand_behind_their_scores() -> None:
+    frame = pd.DataFrame({"prediction": ["a b", "a"], "score": [-0.5, -1.25]}, index=[3, 3])
+    assert Speech().writer(None, None, Path("two.txt"), False)(frame) == b"-0.5000\ta b\n-1.2500\ta\n"
+    assert Speech().writer(None, None, None, False)(frame).startswith(b"prediction,score")
 
 
 @pytest.mark.battery

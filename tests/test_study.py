@@ -52,7 +52,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "copy": {"seeds": 2, "epochs": 1, "width": 4, "categories": "scripts"},
     "copy-span": {"seeds": 2, "epochs": 1, "train": 64, "width": 4},
     "beam": {"seeds": 2, "epochs": 1, "width": 4, "widths": (1, 4), "categories": "scripts"},
-    "guided-attention": {"seeds": 2, "epochs": 1, "train": 16, "width": 4},
+    "guided-attention": {"seeds": 2, "epochs": 1, "train": 8, "width": 4},
 }
 
 

@@ -62,9 +62,9 @@ def test_it_decides_by_what_guidance_does() -> None:
 
 
 def test_it_is_false_where_nothing_is_guided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guided_attention, "JUDGED", 8)
+    monkeypatch.setattr(guided_attention, "JUDGED", 4)
     arms: dict[str, Any] = {name + GUIDED: name for name in (CONTENT, LOCATION, BACKWARDS)}
-    study = run_study("guided-attention", seeds=2, epochs=1, train=16, width=4, arms=arms)
+    study = run_study("guided-attention", seeds=2, epochs=1, train=8, width=4, arms=arms)
     assert not study.held
     assert [check.value for check in study.checks] == [0.0] * 4
     with pytest.raises(RecipeError, match="The study has no arm 'by contents'"):

@@ -194,7 +194,7 @@ def draw_place(found: Mapping[str, Judged], ax: Axes) -> Axes:
 def draw_map(run: Run, test: Spoken, ax: Axes) -> Axes:
     """The attention of one text that was guided by content; a line is around the frames of each token."""
     row = int(test.x["lengths"].argmax())
-    weights = _weights(run, test)[row]
+    weights = _weights(run, test)[row].numpy()
     steps, count = int((test.y[row] >= 0).sum()), int(test.x["lengths"][row])
     ax.imshow(weights[:steps, :count], aspect="auto", cmap="Blues", interpolation="nearest")
     for step in range(steps - 1):
