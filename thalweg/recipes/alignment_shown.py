@@ -32,8 +32,10 @@ MOST, AT_ONCE, NAMED = 1000, 64, 5
 def is_in_order(model: nn.Module, source: AnySource, guided: bool) -> bool:
     """Whether alignments are to go forward: of speech, where attention was guided, knows its place or only goes on.
 
+    >>> import pandas as pd
+    >>> from thalweg.data import PairSchema
     >>> from thalweg.nn import rnn_seq2seq
-    >>> pairs: Any = None
+    >>> pairs = PairSource.unfitted(pd.DataFrame({"source": ["ab"], "target": ["AB"]}), PairSchema())
     >>> [is_in_order(rnn_seq2seq(9, vocabulary=7, attention=each), pairs, False) for each in ("dot", "location")]
     [False, True]
     """

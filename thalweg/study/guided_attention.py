@@ -10,7 +10,7 @@ advice is wrong.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ def study(
         strength = guided if arm.endswith(GUIDED) else 0.0
         attention = "location" if arm.startswith(LOCATION) else "additive"
         recipes[name] = [
-            _recipe(*each, attention, strength, width=width, epochs=epochs, rate=rate, seed=seed)
+            _recipe(each[0], each[1], attention, strength, width=width, epochs=epochs, rate=rate, seed=seed)
             for each, seed in zip(read, seeds, strict=True)
         ]
         tests[name] = [each[1] for each in read]
@@ -185,7 +185,7 @@ def draw_place(found: Mapping[str, Judged], ax: Axes) -> Axes:
     for place, each in enumerate(found.values()):
         ax.bar(place, each.there.mean(), 0.7, color=COLORS[place // 2], alpha=0.9 if place % 2 else 0.45)
         ax.plot([place] * len(each.there), each.there, "o", color="0.2", markersize=3, alpha=0.6)
-    ax.set_xticks(range(len(found)), [name.replace(", ", ",\n") for name in found], fontsize=7)
+    ax.set_xticks(range(len(found)), [name.replace(", ", ",\n") for name in found], fontsize=6)
     ax.set(ylabel="attention in its place", ylim=(0, 1.05))
     ax.set_title("a dot a seed", fontsize=10)
     return ax
@@ -234,7 +234,8 @@ def _recipe(
 @torch.no_grad()
 def _weights(run: Run, test: Spoken) -> Float[Tensor, "text token frame"]:
     """Where each step looked, along the right text."""
-    weights: Tensor = run.last.eval().aligned(**test.x)[1]
+    model: Any = run.last.eval()
+    weights: Tensor = model.aligned(**test.x)[1]
     return weights
 
 
