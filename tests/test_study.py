@@ -53,6 +53,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "copy-span": {"seeds": 2, "epochs": 1, "train": 64, "width": 4},
     "beam": {"seeds": 2, "epochs": 1, "width": 4, "widths": (1, 4), "categories": "scripts"},
     "scheduled-sampling": {"seeds": 2, "epochs": 1, "width": 4, "categories": "scripts"},
+    "guided-attention": {"seeds": 2, "epochs": 1, "train": 8, "width": 4},
 }
 
 
@@ -83,6 +84,7 @@ ELSEWHERE = (
     "copy-span",
     "beam",
     "scheduled-sampling",
+    "guided-attention",
 )
 """Studies that tests of their own run each time."""
 DEAR = ("optimizer", "local-optima", "depth", "receptive-field", "position", *ELSEWHERE)

@@ -37,7 +37,8 @@ def predict(
     """Predict the rows of a file, images, words, recordings or nodes; the result is CSV: own columns, then prediction.
 
     Of words with tags it is the file itself with other tags, where --output ends in .conllu or .conll; of pairs a line
-    for each source, or a table where --output ends in .csv or .tsv.
+    for each source, or a table where --output ends in .csv or .tsv; of speech a line for each recording where it ends
+    in .txt.
 
     Parameters
     ----------
@@ -72,13 +73,13 @@ def predict(
     from thalweg.recipes import load_run
     from thalweg.recipes import predict as predict_table
     from thalweg.recipes.decoded import Decoding
-    from thalweg.recipes.predict import decodes, open_rows, writer_of
+    from thalweg.recipes.predict import open_rows, translates, writer_of
 
     if output is not None:
         check_writable(output)
     decoding = decoding_of(beam=beam, nbest=nbest, length_penalty=length_penalty, longest=longest)
     loaded = load_run(find_run(run, out))
-    if decodes(loaded) and not (proba or calibrated) and (output is None or output.suffix.lower() not in TABLES):
+    if translates(loaded) and not (proba or calibrated) and (output is None or output.suffix.lower() not in TABLES):
         return write_lines(loaded, file, output, decoding or Decoding(), device)
     rows = open_rows(loaded, file)
     written = writer_of(loaded, rows, output, proba)

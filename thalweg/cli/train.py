@@ -18,7 +18,8 @@ def train(subject: str, /, *, options: TrainingOptions | None = None) -> int:
     ----------
     subject
         Built-in data (digits, karate, names:de), a data file, a file of pairs (with data.target=FILE where the targets
-        have their own), a folder of images, recordings or a graph, a recipe (recipe.toml, recipe.py), a case, or a run.
+        have their own), a table of recordings and what they say, a folder of images, recordings or a graph, a recipe
+        (recipe.toml, recipe.py), a case, or a run.
     options
         How it is trained, and what is said of it.
     """

@@ -41,6 +41,10 @@ from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
 from thalweg.data.sequence_source import SequenceSource
 from thalweg.data.sequences import frame_splits, sequences_of
 from thalweg.data.sniffing import holds_graph, holds_pairs, holds_recordings, holds_tags, holds_text
+from thalweg.data.speech_encoding import SpeechEncoding, SpeechSchema
+from thalweg.data.speech_loading import judged_speech, speech_splits
+from thalweg.data.speech_manifest import holds_speech
+from thalweg.data.speech_source import SpeechSource
 from thalweg.data.table import Table, read_features, read_rows
 from thalweg.data.table_source import TableSource
 from thalweg.data.tag_predictions import tag_frame
@@ -82,6 +86,9 @@ __all__ = [
     "SequenceSchema",
     "SequenceSource",
     "SpecAugment",
+    "SpeechEncoding",
+    "SpeechSchema",
+    "SpeechSource",
     "Table",
     "TableSource",
     "Target",
@@ -101,6 +108,7 @@ __all__ = [
     "holds_images",
     "holds_pairs",
     "holds_recordings",
+    "holds_speech",
     "holds_tags",
     "holds_text",
     "image_inputs",
@@ -109,6 +117,7 @@ __all__ = [
     "judged_images",
     "judged_pairs",
     "judged_recordings",
+    "judged_speech",
     "karate",
     "load_graph",
     "load_image_splits",
@@ -129,6 +138,7 @@ __all__ = [
     "recording_splits",
     "retagged",
     "sequences_of",
+    "speech_splits",
     "tag_frame",
     "text_column",
     "text_splits",

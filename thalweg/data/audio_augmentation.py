@@ -152,7 +152,7 @@ def _between(size: Tensor, begin: Tensor, most: Tensor, whole: Tensor, places: i
 @no_type_check
 @dataclass(frozen=True, repr=False)
 class Masked(NumberedExamples):
-    """A source of frames, `((frames, lengths), y)`, masked while it is trained on, and plain where it is judged.
+    """A source of frames, `((frames, lengths), y)` or speech, masked while it is trained on, plain where it is judged.
 
     What an example gets depends on the seed, the epoch and the example alone: it is the same in batches of any size,
     and an example keeps it in folds and subsets. `numbers` are the examples' own where this is a subset.
@@ -194,10 +194,10 @@ class Masked(NumberedExamples):
         with untouched():
             chunks = self.source.ordered(epoch, generator.clone_state())[start:]
         for chunk, batch in zip(chunks, self.source.batches(epoch, start, generator), strict=True):
-            (frames, lengths), y = _frames_of(batch)
+            frames, lengths = _frames_of(batch)
             ids = self.numbered(chunk)
             frames, lengths = self.masks.spoken_otherwise(frames, lengths, key, ids)
-            yield (self.masks(frames, lengths, key, ids), lengths), y
+            yield _with_frames(batch, self.masks(frames, lengths, key, ids), lengths)
 
     def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
         """The examples of each batch of an epoch."""
@@ -228,10 +228,19 @@ def mask_frames(splits: Splits, masks: SpecAugment | None = None, **settings: An
     return replace(splits, train=Masked(loaded(splits.train), chosen))
 
 
-def _frames_of(batch: Nest) -> Any:
-    fits = isinstance(batch, tuple | list) and len(batch) == 2
-    if fits and isinstance(batch[0], tuple | list) and len(batch[0]) == 2:
-        frames = batch[0][0]
-        if isinstance(frames, Tensor) and frames.dim() == 3 and frames.is_floating_point():
-            return batch
-    raise DataError(f"A batch is {describe(batch)}, but masks are for ((frames, lengths), y). Leave them out.")
+def _frames_of(batch: Any) -> tuple[Tensor, Tensor]:
+    x = batch[0] if isinstance(batch, tuple | list) and len(batch) == 2 else None
+    found = (x.get("source"), x.get("lengths")) if isinstance(x, dict) else x
+    if isinstance(found, tuple | list) and len(found) == 2:
+        frames, lengths = found
+        if isinstance(frames, Tensor) and frames.dim() == 3 and frames.is_floating_point() and lengths is not None:
+            return frames, lengths
+    raise DataError(
+        f"A batch is {describe(batch)}, but masks are for ((frames, lengths), y), or frames as the source of a "
+        "transcript. Leave them out."
+    )
+
+
+def _with_frames(batch: Any, frames: Tensor, lengths: Tensor) -> Nest:
+    x, y = batch
+    return (x | {"source": frames, "lengths": lengths} if isinstance(x, dict) else (frames, lengths)), y

@@ -41,7 +41,7 @@ def list_recordings(
     Raises `DataError` for a path without recordings, names that do not fit the pattern, folders that are no classes.
     """
     if path.is_file() and not is_recording(path):
-        listing = _of_table(path, header)
+        listing = listed_in(read_table(path, header=header), path)
     elif pattern is None:
         return _of_folders(path, classes)
     else:
@@ -213,8 +213,11 @@ def suggested(names: Sequence[str]) -> str:
     return ""
 
 
-def _of_table(path: Path, header: bool) -> Listing:
-    frame = read_table(path, header=header)
+def listed_in(frame: pd.DataFrame, path: Path) -> Listing:
+    """The recordings that a column of a table names, which was read from a path and stands in its folder.
+
+    Raises `DataError` for a table without such a column, and for recordings that are not there.
+    """
     texts = {str(name): [text for text in frame[name] if isinstance(text, str)] for name in frame.columns}
     column = next((name for name, held in texts.items() if held and all(is_recording(Path(one)) for one in held)), None)
     if column is None:

@@ -114,11 +114,7 @@ class PairEncoding:
         if targets is None:
             return EncodedPairs(read, None, None, copies)
         y = self.target.encode_all(targets) if extras is None else self._extended(self.target, targets, extras)
-        most = None if self.schema.longest[1] is None else self.schema.longest[1] + 1
-        lengths = y.lengths + 1
-        prefix = Ragged.cut(np.insert(y.values, y.offsets[:-1], START), lengths)
-        ended = Ragged.cut(np.insert(y.values, y.offsets[1:], END), lengths)
-        return EncodedPairs(read, _shortened(prefix, most), _shortened(ended, most), copies)
+        return EncodedPairs(read, *begun_and_ended(y, self.schema.longest[1]), copies)
 
     def inputs(self, sources: Sequence[str]) -> Inputs:
         """Sources as a model reads them to be decoded."""
@@ -189,6 +185,20 @@ class PairEncoding:
             own = {unit: first + k for k, unit in enumerate(others)}
             found.append([numbers.get(unit) or own.get(unit, UNKNOWN) for unit in vocabulary.split(text)])
         return Ragged.of(found, np.int64)
+
+
+def begun_and_ended(tokens: Ragged, longest: int | None) -> tuple[Ragged, Ragged]:
+    """Targets as the prefix that is read, behind `START`, and as what comes next, with `END`; cut off, without it.
+
+    >>> prefix, y = begun_and_ended(Ragged.of([[5, 6], [7]], np.int64), 2)
+    >>> prefix[0].tolist(), y[0].tolist(), y[1].tolist()
+    ([2, 5, 6], [5, 6, 3], [7, 3])
+    """
+    lengths = tokens.lengths + 1
+    prefix = Ragged.cut(np.insert(tokens.values, tokens.offsets[:-1], START), lengths)
+    ended = Ragged.cut(np.insert(tokens.values, tokens.offsets[1:], END), lengths)
+    most = None if longest is None else longest + 1
+    return _shortened(prefix, most), _shortened(ended, most)
 
 
 def inputs_of(encoded: EncodedPairs, places: Int[Tensor, " some"]) -> Inputs:

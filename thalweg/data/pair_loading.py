@@ -76,7 +76,7 @@ def pair_splits(
                 f"stress=False takes the digits of stress from sounds, and '{names[1]}' has none. Leave it out."
             )
         frame = without_stress(frame, names)
-    frame = _complete(frame, names, missing)
+    frame = complete(frame, names, missing)
     units = choose_units(frame, names, shared or copying) if unit is None else both("unit", unit)
     sized: dict[str, Any] = {
         "size": both("size", size),
@@ -155,10 +155,10 @@ def _like(data: Any, schema: PairSchema) -> pd.DataFrame:
     else:
         frame, names = read_pairs(data, header=schema.header, prefer=schema.names)
     frame = frame if schema.stress else without_stress(frame, names)
-    return _complete(frame, names, schema.missing).rename(columns=dict(zip(names, schema.names, strict=True)))
+    return complete(frame, names, schema.missing).rename(columns=dict(zip(names, schema.names, strict=True)))
 
 
-def _complete(frame: pd.DataFrame, names: tuple[str, str], missing: str) -> pd.DataFrame:
+def complete(frame: pd.DataFrame, names: tuple[str, str], missing: str) -> pd.DataFrame:
     """The pairs that are used: without those that lack a text where these are dropped."""
     gaps = frame[list(names)].isna().to_numpy(dtype=bool)
     lacking = gaps.any(axis=1)

@@ -71,8 +71,11 @@ class Monotony:
         """Whether it goes forward through all of its source."""
         return self.aligned and not self.returns and not self.passed_over
 
-    def says(self, units: Sequence[str] | None = None, between: str = " ") -> str:
-        """What it does in words, of `units` of the source, else of its positions.
+    def says(
+        self, units: Sequence[str] | None = None, between: str = " ", *, seconds: Sequence[float] | None = None
+    ) -> str:
+        """What it does in words, of `units` of the source, of `seconds` at which its positions begin and the last ends,
+        else of its positions.
 
         >>> monotony(torch.eye(6)).says()
         'It goes forward through the source.'
@@ -81,6 +84,8 @@ class Monotony:
         'It reads "a b c d e" again at step 5.'
         >>> monotony(torch.eye(9)[[0, 1, 2, 8, 8, 8, 8, 8, 8]]).says()
         'It passes over positions 3 to 7.'
+        >>> monotony(torch.eye(9)[[0, 1, 2, 8, 8, 8, 8, 8, 8]]).says(seconds=[0.04 * i for i in range(10)])
+        'It passes over 0.12 to 0.32 s.'
         """
         if not self.aligned:
             return f"It looks at {self.spread:.0%} of the source at every step: nothing is aligned."
@@ -88,6 +93,8 @@ class Monotony:
         def named(first: int, last: int) -> str:
             if units is not None:
                 return f'"{between.join(units[first : last + 1])}"'
+            if seconds is not None:
+                return f"{seconds[first]:.2f} to {seconds[last + 1]:.2f} s"
             return f"positions {first} to {last}" if last > first else f"position {first}"
 
         lines = [

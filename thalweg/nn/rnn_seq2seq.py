@@ -29,6 +29,7 @@ from thalweg.nn.location_attention import LocationAttention
 from thalweg.nn.masks import lengths_of, present, without_padding
 from thalweg.nn.monotonic_attention import ChunkwiseAttention, MonotonicAttention
 from thalweg.nn.recurrent import LAYERS, Recurrent
+from thalweg.nn.stacking import stacked
 
 CELLS: dict[str, Callable[[int, int], nn.Module]] = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
 ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
@@ -74,8 +75,9 @@ class RecurrentSeq2Seq(nn.Module):
     """A recurrent encoder and decoder: `model(source, lengths, prefix) -> (batch, length, tokens)`.
 
     Made by `rnn_seq2seq`. What comes out where the prefix is padded is that of zeros. `attention` is a module as
-    `thalweg.nn.additive_attention` describes, `gate` copies (None: nothing is copied). `maps` shows where in the source
-    each token came from. Raises `RecipeError` for copies that it has no use for, or lacks.
+    `thalweg.nn.additive_attention` describes, `gate` copies (None: nothing is copied), and `stack` neighbours of the
+    source are read as one position (`thalweg.nn.stacking`). `maps` shows where in the source each token came from.
+    Raises `RecipeError` for copies that it has no use for, or lacks.
 
     >>> model = rnn_seq2seq(9, vocabulary=7, width=8)
     >>> x = {"source": torch.tensor([[4, 5, 6], [6, 0, 0]]), "lengths": torch.tensor([3, 1])}
@@ -98,8 +100,10 @@ class RecurrentSeq2Seq(nn.Module):
         *,
         gate: Gate | None = None,
         dropout: float = 0.0,
+        stack: int = 1,
     ) -> None:
         super().__init__()
+        self.stack = stack
         width, memory = output.in_features, 2 * encoder.layers.hidden_size
         self.encoder, self.embedding = encoder, embedding
         self.attention: Any = attention
@@ -132,7 +136,7 @@ class RecurrentSeq2Seq(nn.Module):
         state, found, fed = self._followed(source, lengths, prefix, copies)
         there = present(lengths_of(prefix), prefix.shape[1])[..., None]
         scores = self._scored(fed.masked_fill(~there, 0.0), found, state.copies)
-        width = source.shape[1]
+        width = -(-source.shape[1] // self.stack)
         return scores, found.weights[..., :width].masked_fill(~there, 0.0), state.memory.there[:, :width]
 
     @no_type_check
@@ -218,6 +222,8 @@ class RecurrentSeq2Seq(nn.Module):
         check_copies(self.gate is not None, copies)
         if isinstance(source, Tensor) and source.dim() > 1 and source.shape[1] == 0:
             source, lengths, copies = with_a_place(source, copies)
+        if self.stack > 1 and source.dim() == 3:  # what else it may be, the encoder refuses
+            source, lengths = stacked(source, lengths, self.stack)
         values, last = self.encoder.states(without_padding(source, lengths), lengths)
         memory = self.attention.read(self.dropout(without_padding(values, lengths)), lengths)
         hidden = torch.tanh(self.bridge(last)).chunk(len(self.cells), 1)
@@ -273,6 +279,7 @@ def rnn_seq2seq(
     dropout: float = 0.0,
     copying: bool = False,
     chunk: int | None = None,
+    stack: int = 1,
 ) -> RecurrentSeq2Seq:
     """A recurrent encoder, in both directions, and decoder with attention, of `depth` layers of `width` units each.
 
@@ -281,8 +288,8 @@ def rnn_seq2seq(
     ("additive", "dot"), also by where it looked before ("location", "cumulative"), or goes forward alone ("monotonic",
     "chunkwise", which reads `chunk` positions at once, 4 where that is None). `dropout` is before every layer but the
     encoder's first, and before the last. With `copying` the model takes `copies`, too, and gives
-    log-probabilities of an extended vocabulary (`thalweg.nn.copying`). Raises `RecipeError` for a knob out of its
-    range.
+    log-probabilities of an extended vocabulary (`thalweg.nn.copying`). Of vectors, such as the frames of a recording,
+    `stack` neighbours are read as one (`thalweg.nn.stacking`). Raises `RecipeError` for a knob out of its range.
 
     >>> x = {"source": torch.tensor([[4, 5, 6], [6, 0, 0]]), "lengths": torch.tensor([3, 0])}
     >>> model = rnn_seq2seq(9, vocabulary=7, width=16, cell="lstm", copying=True)
@@ -296,7 +303,7 @@ def rnn_seq2seq(
             "vocabulary= the number of the source's tokens, or inputs= the features of its positions."
         )
     knobs = {"outputs": outputs, "inputs": inputs, "vocabulary": vocabulary, "width": width, "depth": depth,
-             "chunk": chunk}  # fmt: skip
+             "chunk": chunk, "stack": stack}  # fmt: skip
     for knob, value in knobs.items():
         if value is not None:
             check_count("rnn_seq2seq", knob, value, least=2 if knob in ("outputs", "vocabulary") else 1)
@@ -308,9 +315,17 @@ def rnn_seq2seq(
             f'rnn_seq2seq: chunk is {chunk!r}, but attention is "{attention}", which reads no chunks. Give '
             'attention="chunkwise", or leave chunk out.'
         )
+    if stack > 1 and (vocabulary is not None or copying):
+        why = "a source of tokens" if vocabulary is not None else "copying, which takes one position at a time,"
+        raise RecipeError(f"rnn_seq2seq: stack is {stack}, but {why} is not stacked. Leave stack out.")
     first = nn.Identity() if vocabulary is None else nn.Embedding(vocabulary, width, padding_idx=PADDING)
     layers = LAYERS[cell](
-        inputs or width, width, depth, batch_first=True, bidirectional=True, dropout=dropout if depth > 1 else 0.0
+        width if inputs is None else inputs * stack,
+        width,
+        depth,
+        batch_first=True,
+        bidirectional=True,
+        dropout=dropout if depth > 1 else 0.0,
     )
     return RecurrentSeq2Seq(
         Recurrent(first, layers, nn.Identity(), "position"),
@@ -320,4 +335,5 @@ def rnn_seq2seq(
         nn.Linear(width, outputs),
         gate=Gate(2 * width, width, width) if copying else None,
         dropout=dropout,
+        stack=stack,
     )

@@ -14,7 +14,7 @@ from thalweg.core.decoder import check_decoder
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import to_device
 from thalweg.core.notices import notice
-from thalweg.data import PairSource
+from thalweg.data import PairSource, SpeechSource
 from thalweg.data.places import where
 from thalweg.decode import Hypothesis, beam_search, greedy
 
@@ -24,6 +24,8 @@ MOST_READ = 2000
 """Tokens of a source that are read to be decoded: more take minutes, and are no sentence."""
 PER_UNIT, BESIDE = 2, 20
 """An output has at most so many tokens for each of its source, and so many more."""
+FRAMES = 4
+"""Of a recording: one for so many frames, 25 for a second."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class Output(NamedTuple):
 
 
 def decoded(
-    model: nn.Module, source: PairSource, decoding: Decoding | None = None, device: torch.device | None = None
+    model: nn.Module,
+    source: PairSource | SpeechSource,
+    decoding: Decoding | None = None,
+    device: torch.device | None = None,
 ) -> list[list[Output]]:
     """For each source its `nbest` outputs, the best first; fewer where it has no more.
 
@@ -78,20 +83,23 @@ def decoded(
     return found
 
 
-def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
+def _batches(source: PairSource | SpeechSource) -> Iterator[tuple[torch.Tensor, Any]]:
     """The places and inputs of each batch, the longest sources first: each batch begins with its own longest.
 
-    No more than `MOST_READ` positions are read: attention grows with their square.
+    No more than `MOST_READ` tokens are read: attention grows with their square.
     """
     lengths = source.lengths[:, 0]
-    say_long(source.rows.index[is_long(lengths)], int(lengths.max(initial=0)))
+    most = int(lengths.max(initial=1))
+    if isinstance(source, PairSource):  # of a recording its own encoding says how much is read
+        say_long(source.rows.index[is_long(lengths)], most)
+        most = MOST_READ
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):
-        longest = min(MOST_READ, max(1, int(lengths[order[start]])))
+        longest = min(most, max(1, int(lengths[order[start]])))
         places = torch.from_numpy(order[start : start + min(AT_ONCE, max(1, POSITIONS // longest))])
         inputs = source.inputs(places)
-        read = {name: each[:, :MOST_READ] for name, each in inputs.items() if name != "lengths"}
-        yield places, read | {"lengths": inputs["lengths"].clamp(max=MOST_READ)}
+        read = {name: each[:, :most] for name, each in inputs.items() if name != "lengths"}
+        yield places, read | {"lengths": inputs["lengths"].clamp(max=most)}
         start += len(places)
 
 
@@ -122,12 +130,22 @@ def say_long(lines: "pd.Index[Any]", longest: int) -> None:
         )
 
 
+def most_tokens(inputs: Any) -> Int[torch.Tensor, " source"]:
+    """How many tokens the output of each source has at most, by how long it is.
+
+    >>> lengths = torch.tensor([100])
+    >>> most_tokens({"source": torch.ones(1, 100, dtype=torch.int64), "lengths": lengths})
+    tensor([220])
+    >>> most_tokens({"source": torch.ones(1, 100, 40), "lengths": lengths})
+    tensor([45])
+    """
+    lengths: torch.Tensor = inputs["lengths"]
+    recorded = inputs["source"].is_floating_point()
+    return (lengths // FRAMES if recorded else lengths * PER_UNIT) + BESIDE
+
+
 def _searched(model: nn.Module, inputs: Any, decoding: Decoding) -> list[list[Hypothesis]]:
-    longest = (
-        inputs["lengths"] * PER_UNIT + BESIDE
-        if decoding.longest is None
-        else torch.full_like(inputs["lengths"], decoding.longest)
-    )
+    longest = most_tokens(inputs) if decoding.longest is None else torch.full_like(inputs["lengths"], decoding.longest)
     if decoding.beam == 1:
         return [[each] for each in greedy(model, inputs, longest=longest)]
     return beam_search(

@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from thalweg.core.decoder import is_attentive
 from thalweg.core.errors import ThalwegError
 from thalweg.core.nest import map_tensors, to_device
 from thalweg.core.tokens import END, PADDING, START
-from thalweg.data import PairSource
+from thalweg.data import SpeechSource
 from thalweg.decode import BeamTree, Hypothesis, beam_search
 from thalweg.measure.texts import Edits, aligned, edits
-from thalweg.recipes.decoded import BESIDE, PER_UNIT
+from thalweg.recipes.alignment_shown import AnySource, in_order_shown, pooled, positions_of, stacked_by
+from thalweg.recipes.decoded import most_tokens
 
 WORST, LONGEST = 10, 200
 """Worst examples that are kept, and units of a text that are compared unit by unit."""
@@ -30,15 +32,16 @@ TRIED = 8
 
 def decoding_shown(
     model: nn.Module,
-    source: PairSource,
+    source: AnySource,
     compared: tuple[Sequence[str], Sequence[Sequence[str]]],
     device: torch.device,
     unit: str,
+    in_order: bool = False,
 ) -> dict[str, Any]:
     """The counts of edits, the worst examples, and of a few what the model looked at and how it searched.
 
     `compared` are the output for each source and all its targets, in the form of `encoding.formed`; `unit` is what
-    edits count.
+    edits count. `in_order` says that alignments are to go forward, so that it is kept how many did.
     """
     texts, references = compared
     found = edits(texts, references, unit)
@@ -49,12 +52,14 @@ def decoding_shown(
     }
     looks = Looks(model, source, device)
     try:
-        chosen = _telling(source, found)
+        chosen = _telling(looks.shape, found)
         shown["attention"] = [
             {"row": place, "right": bool(found.distance[place] == 0), **looks.attention(place, best)}
             for place, ((best, *_), _) in zip(chosen, looks.searched(chosen) if chosen else [], strict=True)
         ]
         shown["tree"] = looks.tree(found)
+        if in_order:
+            shown["in_order"] = in_order_shown(model, source, texts, found.distance.tolist(), device)
     except (ThalwegError, RuntimeError, ValueError, TypeError, AttributeError):
         pass  # a model of someone's own may refuse what is asked
     return shown
@@ -72,7 +77,7 @@ def worst(found: Edits) -> list[int]:
 
 
 def _compared(
-    source: PairSource, texts: Sequence[str], references: Sequence[Sequence[str]], found: Edits, place: int, unit: str
+    source: AnySource, texts: Sequence[str], references: Sequence[Sequence[str]], found: Edits, place: int, unit: str
 ) -> dict[str, Any]:
     """An output beside its nearest reference, both in runs of text that an edit touches, or none."""
     each = edits([texts[place]] * len(references[place]), [[one] for one in references[place]], unit)
@@ -113,9 +118,8 @@ def _runs(text: str, kept: Sequence[bool], unit: str) -> list[list[Any]]:
     return runs
 
 
-def _telling(source: PairSource, found: Edits) -> list[int]:
+def _telling(lengths: Int[np.ndarray, "example side"], found: Edits) -> list[int]:
     """A right output of many units, one that is wrong by a middling share, and the worst; of those that fit a page."""
-    lengths = source.lengths
     fits = (lengths.max(1) <= MOST_UNITS) & (lengths[:, 0] > 0)
     right = np.flatnonzero(fits & (found.distance == 0))
     wrong = np.flatnonzero(fits & (found.distance > 0))
@@ -127,9 +131,18 @@ def _telling(source: PairSource, found: Edits) -> list[int]:
 class Looks:
     """A model that is asked about the sources of a split, one at a time."""
 
-    def __init__(self, model: nn.Module, source: PairSource, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, source: AnySource, device: torch.device) -> None:
         self.model: Any = model
         self.source, self.encoding, self.device = source, source.encoding, device
+
+    @property
+    def shape(self) -> Int[np.ndarray, "example side"]:
+        """What a map of each example has of columns and rows; a recording fits in any case, for it is pooled."""
+        lengths = self.source.lengths
+        if not isinstance(self.source, SpeechSource):
+            return lengths
+        moments = np.minimum(-(-lengths[:, 0] // stacked_by(self.model)), MOST_UNITS)
+        return np.stack([moments, lengths[:, 1]], axis=1)
 
     def inputs(self, places: Sequence[int]) -> Any:
         """Some sources as a batch of the model."""
@@ -138,7 +151,7 @@ class Looks:
     def searched(self, places: Sequence[int]) -> list[tuple[list[Hypothesis], BeamTree]]:
         """The outputs for some sources, by the beam that predictions have, and the trees of the search."""
         inputs, trees = self.inputs(places), list[BeamTree]()
-        longest = inputs["lengths"] * PER_UNIT + BESIDE
+        longest = most_tokens(inputs)
         found = beam_search(self.model, inputs, width=BEAMS, nbest=BEAMS, longest=longest, trees=trees)
         return list(zip(found, trees, strict=True))
 
@@ -148,23 +161,27 @@ class Looks:
             return "END"
         return self.encoding.text([token], self.source.sources[place]) or self.encoding.target.tokens[token]
 
-    def sources(self, place: int) -> list[str]:
-        """The units of a source, as far as it is read."""
-        vocabulary, longest = self.encoding.source, self.encoding.schema.longest[0]
-        return [vocabulary.join([unit]) or unit for unit in vocabulary.split(self.source.sources[place])[:longest]]
-
     @torch.no_grad()
     def attention(self, place: int, best: Hypothesis) -> dict[str, Any]:
         """What the model looked at in the source for each token of its output, and how far each was a copy."""
-        tokens, units = list(best.tokens)[: MOST_UNITS - 1], self.sources(place)
+        tokens, units = list(best.tokens)[: MOST_UNITS - 1], positions_of(self.model, self.source, place)
         told = [*tokens, END] if len(tokens) == len(best.tokens) and best.finished else tokens
-        maps: list[list[float]] = []
+        maps: list[Tensor] = []
         state = self.model.encode(**self.inputs([place]))
         if is_attentive(self.model):
             for token in [START, *tokens][: len(told)]:
                 _, state = self.model.step(state, torch.tensor([token], device=self.device))
-                maps.append(_rounded(self.model.attended(state)[0][0, : len(units)]))
-        shown = {"source": units, "output": [self.unit(token, place) for token in told], "weights": maps}
+                maps.append(self.model.attended(state)[0][0, : len(units)])
+        units, weights = (
+            pooled(units, torch.stack(maps)) if maps and isinstance(self.source, SpeechSource) else (units, maps)
+        )
+        shown = {
+            "source": units,
+            "output": [self.unit(token, place) for token in told],
+            "weights": [_rounded(row) for row in weights],
+        }
+        if isinstance(self.source, SpeechSource):
+            shown["recording"] = self.source.sources[place]
         if self.encoding.schema.copying and callable(getattr(self.model, "copied", None)):
             prefix = torch.tensor([[START, *tokens]], device=self.device)
             shown["copied"] = _rounded(1 - self.model.copied(**self.inputs([place]), prefix=prefix)[1][0, : len(told)])
@@ -173,8 +190,10 @@ class Looks:
     @torch.no_grad()
     def tree(self, found: Edits) -> dict[str, Any] | None:
         """The search of one short example: where the best output was not always the best beginning, if there is one."""
-        lengths = self.source.lengths
-        fitting = np.flatnonzero((lengths.max(1) <= DEEPEST) & (lengths[:, 0] > 0))
+        lengths = self.shape
+        fitting = np.flatnonzero(
+            (lengths[:, int(isinstance(self.source, SpeechSource)) :].max(1) <= DEEPEST) & (lengths[:, 0] > 0)
+        )
         order = fitting[np.lexsort((-lengths[fitting, 1], found.distance[fitting] > 0))][:TRIED].tolist()
         if not order:
             return None

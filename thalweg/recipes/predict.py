@@ -84,9 +84,9 @@ def predict(
     return kind.predicted(rows, encoding, outputs, **shown)
 
 
-def decodes(run: Run) -> bool:
-    """Whether a run's outputs are sequences, which are searched for."""
-    return _kind_of(run)[0].decodes
+def translates(run: Run) -> bool:
+    """Whether a run's sources are lines of text, and its outputs sequences, which are searched for."""
+    return _kind_of(run)[0].of_lines
 
 
 def translate(
@@ -102,7 +102,7 @@ def translate(
     Raises `RunError` for a run whose outputs are not texts.
     """
     kind, encoding = _kind_of(run)
-    if not kind.decodes:
+    if not kind.of_lines:
         raise RunError(f"This run reads {kind.plural}; only one that was trained on pairs of texts puts out texts.")
     check_weights(run)
     outputs = outputs_on(run, resolve_device(device))
@@ -232,4 +232,5 @@ def batch_outputs(run: Run, source: Source) -> list[Tensor]:
 def outputs_on(run: Run, device: torch.device | None = None) -> Outputs:
     """What asks the best model of a run, on a device; by default where it is."""
     device = next(run.model.parameters()).device if device is None else device
-    return Outputs(run.model.to(device).eval(), device)
+    guided = run.recipe is not None and getattr(run.recipe.objective, "guided", 0.0) > 0
+    return Outputs(run.model.to(device).eval(), device, guided)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from thalweg.report.alignments import in_order
 from thalweg.report.beam_tree import PER_ROW, draw_tree, path_of, read_levels
 from thalweg.report.blocks import Compared, Facts, Heading, Heat, Prose, Section, Table
 from thalweg.report.evidence import Evidence, mapping, mappings, texts
@@ -15,6 +16,7 @@ LOOKED = (
     "colour, the more of the attention lay there when that token was chosen. A row sums to 1. The strongest square of "
     "a map is its own largest share: {most}. "
 )
+HEARD = "Of a recording a column is a moment, under the second at which it begins. "
 HEADS = "Of several heads it is their mean in the last layer. Attention shows where a model looked, not why it said so."
 KEPT = (
     "A box is a beginning of an output with the logarithm of its probability. From left to right each step adds one "
@@ -39,7 +41,7 @@ def decoded_texts(evidence: Evidence) -> list[Section]:
     """What was said in the place of what was wanted, where the model looked, and how a beam search got there."""
     found = evidence.decoding
     split = clean(found.get("split", "held-out data"), 20)
-    return [_worst(found, split), _attention(found, split), _search(found, split)]
+    return [_worst(found, split), _attention(found, split), in_order(found, split), _search(found, split)]
 
 
 def _worst(found: dict[str, Any], split: str) -> Section:
@@ -106,15 +108,16 @@ def _pieces(value: Any) -> list[tuple[str, bool]]:
 
 def _attention(found: dict[str, Any], split: str) -> Section:
     blocks: list[Any] = []
-    copied, most = False, list[str]()
+    copied, heard, most = False, False, list[str]()
     for item in mappings(found.get("attention"))[:MOST_MAPS]:
         if (heat := _heat(item)) is not None:
             blocks += [_heading(item), heat]
             copied |= heat.beside is not None
+            heard |= isinstance(item.get("recording"), str)
             most.append(f"{heat.most:.2f}")
     if blocks:
         gate = "The column at the right is the share of a token that was copied from the source. " if copied else ""
-        blocks.append(Prose(LOOKED.format(most=", ".join(most)) + gate + HEADS, quiet=True))
+        blocks.append(Prose(LOOKED.format(most=", ".join(most)) + HEARD * heard + gate + HEADS, quiet=True))
     lead = (
         f"A few sources of {split} that fit a page: a right output where there is one, one that is wrong by a middling "
         "share, and the worst."
@@ -130,7 +133,8 @@ def _heading(item: dict[str, Any]) -> Heading:
         text for text in output if text != "END"
     )
     mark, tone = ("right", "good") if item.get("right") is True else ("wrong", "bad")
-    return Heading(clean(joint.join(source), SHORT), mark, tone, clean(said, SHORT) or "nothing at all")
+    named = item["recording"] if isinstance(item.get("recording"), str) else joint.join(source)
+    return Heading(clean(named, SHORT), mark, tone, clean(said, SHORT) or "nothing at all")
 
 
 def _heat(item: dict[str, Any]) -> Heat | None:

@@ -61,5 +61,8 @@ STUDIES: dict[str, str] = {
     "scheduled-sampling": "A decoder that is trained after gold prefixes alone goes on worse after its own than after "
     "gold ones; less so where it was given wrong, confusable or its own inputs in training, a recurrent one step by "
     "step, a Transformer in two passes; and own inputs make it spell names with fewer mistakes.",
+    "guided-attention": "Where source and target go along together, attention by content that is guided along the "
+    "diagonal learns sooner and looks in the right places more; location-aware attention, which finds them by itself, "
+    "gains less by it; and where the target is said backwards, guidance delays what is learned.",
 }
 """Name -> claim."""

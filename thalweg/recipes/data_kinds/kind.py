@@ -36,10 +36,14 @@ Score = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a trained model, in evaluation mode on a device, says of batches of inputs, on the CPU."""
+    """What a trained model, in evaluation mode on a device, says of batches of inputs, on the CPU.
+
+    `guided` says that its attention was guided in training.
+    """
 
     model: nn.Module
     device: torch.device
+    guided: bool = False
 
     def __call__(self, batches: Iterable[Nest]) -> list[Tensor]:
         """The outputs of each batch."""
@@ -112,8 +116,8 @@ class DataKind(ABC):
 
     `holds` is what a source of the kind holds ("a table"), `plural` what its keys are for ("tables"); `models` are the
     built-in networks that read it, the first by default; `named` are its built-in data; `decodes` says that outputs are
-    sequences, which are searched for; `spelled` are the keys of [data] that the loader calls otherwise; `augmentation`
-    makes what [augmentation] says, None where nothing does.
+    sequences, which are searched for, and `of_lines` that sources are lines of text; `spelled` are the keys of [data]
+    that the loader calls otherwise; `augmentation` makes what [augmentation] says, None where nothing does.
     """
 
     name: ClassVar[str]
@@ -122,6 +126,7 @@ class DataKind(ABC):
     models: ClassVar[tuple[str, ...]]
     named: ClassVar[tuple[str, ...]] = ()
     decodes: ClassVar[bool] = False
+    of_lines: ClassVar[bool] = False
     spelled: ClassVar[Mapping[str, str]] = {"test": "test_path", "split_seed": "seed"}
 
     @abstractmethod

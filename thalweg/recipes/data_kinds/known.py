@@ -15,11 +15,12 @@ from thalweg.recipes.data_kinds.images import Images
 from thalweg.recipes.data_kinds.kind import DataKind
 from thalweg.recipes.data_kinds.pairs import Pairs
 from thalweg.recipes.data_kinds.sequences import Recordings, Tags, Text
+from thalweg.recipes.data_kinds.speech import Speech
 from thalweg.recipes.data_kinds.table import Table
 from thalweg.recipes.settings import Section, Settings
 
 TABLE, IMAGES = Table(), Images()
-KINDS: tuple[DataKind, ...] = (TABLE, IMAGES, Text(), Pairs(), Tags(), Recordings(), Graph())
+KINDS: tuple[DataKind, ...] = (TABLE, IMAGES, Text(), Pairs(), Tags(), Recordings(), Speech(), Graph())
 """In the order in which pages list them."""
 LOOKED_FOR = (*KINDS[:3:-1], IMAGES, KINDS[3], KINDS[2], TABLE)
 """In the order in which a path is recognized: what has files of its own first, a table last, which is anything."""

@@ -14,12 +14,22 @@ from thalweg.core.errors import DataError
 from thalweg.core.kinds import check_name
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Source, Splits
-from thalweg.data import PairEncoding, PairSource, holds_pairs, judged_pairs, names_splits, pair_splits
+from thalweg.data import (
+    PairEncoding,
+    PairSource,
+    SpeechEncoding,
+    SpeechSource,
+    holds_pairs,
+    judged_pairs,
+    names_splits,
+    pair_splits,
+)
 from thalweg.data.pair_reading import is_file
 from thalweg.data.places import where
 from thalweg.data.sniffing import beginning
 from thalweg.measure import tag_accuracy
 from thalweg.measure.texts import CorpusScore, bleu, chrf, edits, exact
+from thalweg.recipes.alignment_shown import is_in_order
 from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs, Score
 from thalweg.recipes.decoded import Decoding, Output, decoded
 from thalweg.recipes.decoding_shown import decoding_shown
@@ -54,8 +64,9 @@ class Pairs(DataKind):
     name = "pairs"
     holds = "pairs of texts"
     plural = "pairs of texts"
-    models = ("transformer", "rnn-seq2seq")
+    models: ClassVar[tuple[str, ...]] = ("transformer", "rnn-seq2seq")
     decodes = True
+    of_lines: ClassVar[bool] = True
     spelled: ClassVar[Mapping[str, str]] = {
         "test": "test_path",
         "validation": "validation_path",
@@ -155,7 +166,7 @@ class Pairs(DataKind):
 
     def predicted(self, data: Any, encoding: Any, outputs: Outputs, **shown: Any) -> pd.DataFrame:
         source = judged_pairs(data, encoding, labelled=False)
-        return _frame(source, decoded(outputs.model, source, shown.get("decoding"), outputs.device))
+        return output_frame(source, decoded(outputs.model, source, shown.get("decoding"), outputs.device))
 
     def judged(self, file: str, encoding: Any) -> Source:
         return judged_pairs(self.opened(file, encoding), encoding)
@@ -174,7 +185,7 @@ class Pairs(DataKind):
 class Translated(Concluded):
     """A split of pairs beside what the model puts out for its sources, decoded once."""
 
-    source: PairSource
+    source: PairSource | SpeechSource
     outputs: Outputs
 
     @cached_property
@@ -183,7 +194,7 @@ class Translated(Concluded):
         return decoded(self.outputs.model, self.source, Decoding(), self.outputs.device)
 
     def frame(self) -> pd.DataFrame:
-        return _frame(self.source, self.texts)
+        return output_frame(self.source, self.texts)
 
     @cached_property
     def compared(self) -> tuple[list[str], list[list[str]]]:
@@ -212,13 +223,18 @@ class Translated(Concluded):
     def scores(self) -> dict[str, Score]:
         """The share that is exactly right, the edit rate and scores of all texts, against every known target."""
         right = exact(*self.counted)
-        found = [_edit_rate(*self.counted, self.unit), *(score[:3] for score in self.corpus.values())]
+        found = [edit_rate(*self.counted, self.unit), *(score[:3] for score in self.corpus.values())]
         names = EDITS[self.unit == "words"]
         return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(names, found, strict=True))}
 
     def shown(self) -> dict[str, Any]:
-        found = decoding_shown(self.outputs.model, self.source, self.compared, self.outputs.device, self.unit)
-        return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | found
+        return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | self.looked()
+
+    def looked(self) -> dict[str, Any]:
+        """The same without what says how BLEU and chrF are computed."""
+        model, device = self.outputs.model, self.outputs.device
+        in_order = is_in_order(model, self.source, self.outputs.guided)
+        return decoding_shown(model, self.source, self.compared, device, self.unit, in_order)
 
 
 def check_lengths(split: PairSource, name: str) -> None:
@@ -260,12 +276,13 @@ def _distinct(sources: Sequence[str]) -> list[int]:
     return list(first.values())
 
 
-def _in_words(encoding: PairEncoding) -> bool:
+def _in_words(encoding: PairEncoding | SpeechEncoding) -> bool:
     """Whether targets are sequences of words, and not of characters."""
-    return encoding.schema.unit[1] != "characters"
+    unit = encoding.schema.unit
+    return (unit if isinstance(unit, str) else unit[1]) != "characters"
 
 
-def _edit_rate(texts: Sequence[str], wanted: Sequence[Sequence[str]], unit: str) -> Score:
+def edit_rate(texts: Sequence[str], wanted: Sequence[Sequence[str]], unit: str) -> Score:
     """The edit rate and its interval, by resamples of the sources."""
     found = edits(texts, wanted, unit)
     distance, length = found.distance.astype(float), found.length.astype(float)
@@ -273,7 +290,7 @@ def _edit_rate(texts: Sequence[str], wanted: Sequence[Sequence[str]], unit: str)
     return (found.rate, *draws_interval(draws))
 
 
-def _frame(source: PairSource, outputs: Sequence[Sequence[Output]]) -> pd.DataFrame:
+def output_frame(source: PairSource | SpeechSource, outputs: Sequence[Sequence[Output]]) -> pd.DataFrame:
     """The pairs with `prediction` and `score` beside them, a row for each output."""
     counts = [len(several) for several in outputs]
     rows = source.rows.iloc[np.repeat(np.arange(len(counts)), counts)]
