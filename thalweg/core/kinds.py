@@ -136,8 +136,12 @@ def check_kinds(owner: str, parameters: Mapping[str, inspect.Parameter], argumen
             raise RecipeError(f"{owner} needs {name}, {kind.one}.{_mend(name, parameter)}")
 
 
-def check_name(function: Callable[..., Any], name: str, owner: str, withheld: Collection[str] = ()) -> None:
+def check_name(
+    function: Callable[..., Any], name: str, owner: str, withheld: Collection[str] = (), beside: Collection[str] = ()
+) -> None:
     """Refuse the name of an argument that `function` does not have; `owner` begins the message.
+
+    What is known `beside` its arguments may have been meant too.
 
     >>> check_name(lambda width: None, "widht", "The model 'net'")
     Traceback (most recent call last):
@@ -145,7 +149,7 @@ def check_name(function: Callable[..., Any], name: str, owner: str, withheld: Co
     """
     known = [option for option in argument_names(function) if option not in withheld]
     if name not in known and not takes_any_name(function):
-        raise RecipeError(f"{owner} has no argument '{name}'.{did_you_mean(name, known)}")
+        raise RecipeError(f"{owner} has no argument '{name}'.{did_you_mean(name, [*known, *beside])}")
 
 
 def check_fields(instance: Any) -> None:

@@ -3,6 +3,7 @@
 from thalweg.loss.guided import guided_attention
 from thalweg.loss.likelihood import Bernoulli, Categorical, Gaussian
 from thalweg.loss.penalty import L1, L2, Sum
+from thalweg.loss.reward import Reward, Rewarded
 from thalweg.loss.tagging import Tagging
 from thalweg.loss.weighted import WeightedLoss, balanced_weights
 
@@ -12,6 +13,8 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Gaussian",
+    "Reward",
+    "Rewarded",
     "Sum",
     "Tagging",
     "WeightedLoss",

@@ -17,9 +17,10 @@ from thalweg.recipes.settings import Settings
 
 BESIDE = {
     "model": ("pretrained", "input_noise", "standardize_examples"),
+    "objective": ("reward", "method", "samples", "temperature", "sharpness", "gold", "likelihood_weight"),
     "optimizer": ("lr_factors", "decay_norms_and_biases"),
 }
-"""Keys that are no argument of what `kind` names: weights to begin with, what happens to inputs, groups."""
+"""Keys that are no argument of what `kind` names: weights to begin with, what happens to inputs, a reward, groups."""
 
 
 def named(
@@ -40,17 +41,30 @@ def named(
             'Your own is named by its module: kind = "mypackage.nets:Net".'
         )
     for name in arguments:
-        check_name(factory, name, f"{settings.place(section, name)}the {section} '{kind}'", withheld)
+        near = BESIDE.get(section, ())
+        check_name(factory, name, f"{settings.place(section, name)}the {section} '{kind}'", withheld, near)
     return factory, arguments
 
 
 def kind_and_arguments(settings: Settings, section: str) -> tuple[str, dict[str, Any]]:
     """A section as its kind and the arguments of what that names."""
-    arguments = {key: value for key, value in settings[section].items() if key not in BESIDE.get(section, ())}
+    others = beside(settings, section)
+    arguments = {key: value for key, value in settings[section].items() if key not in others}
     kind = arguments.pop("kind", None)
     if not isinstance(kind, str):
         raise RecipeError(f'{settings.place(section)}[{section}] needs a kind, a name in quotes: kind = "...".')
     return kind, arguments
+
+
+def beside(settings: Settings, section: str) -> dict[str, Any]:
+    """What a section says beside the arguments of what its kind names.
+
+    An objective of your own may have arguments that are called as those of a reward, where it has none.
+    """
+    own = settings[section]
+    if section == "objective" and "reward" not in own and ":" in str(own.get("kind")):
+        return {}
+    return {key: value for key, value in own.items() if key in BESIDE.get(section, ())}
 
 
 def built(settings: Settings, section: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

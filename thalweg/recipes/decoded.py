@@ -122,12 +122,18 @@ def say_long(lines: "pd.Index[Any]", longest: int) -> None:
         )
 
 
+def longest_of(lengths: Int[torch.Tensor, " source"]) -> Int[torch.Tensor, " source"]:
+    """The most tokens of an output for sources of these lengths.
+
+    >>> longest_of(torch.tensor([0, 5]))
+    tensor([20, 30])
+    """
+    return lengths * PER_UNIT + BESIDE
+
+
 def _searched(model: nn.Module, inputs: Any, decoding: Decoding) -> list[list[Hypothesis]]:
-    longest = (
-        inputs["lengths"] * PER_UNIT + BESIDE
-        if decoding.longest is None
-        else torch.full_like(inputs["lengths"], decoding.longest)
-    )
+    lengths = inputs["lengths"]
+    longest = longest_of(lengths) if decoding.longest is None else torch.full_like(lengths, decoding.longest)
     if decoding.beam == 1:
         return [[each] for each in greedy(model, inputs, longest=longest)]
     return beam_search(

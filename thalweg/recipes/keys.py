@@ -23,6 +23,7 @@ from thalweg.recipes.pieces import (
     fit,
     model_around,
 )
+from thalweg.recipes.rewarding import reward_around
 from thalweg.recipes.settings import SECTIONS
 from thalweg.training import EarlyStopping
 
@@ -71,7 +72,8 @@ def keys() -> Iterator[Key]:
             continue
         usual = str(DEFAULTS.get(section, {}).get("kind", "by the data" if section == "objective" else "needed"))
         yield Key(section, "", "kind", "text", usual)
-        beside = (*named_parameters(model_around).items(), *named_parameters(Grouped).items())
+        around = (model_around, reward_around, Grouped)
+        beside = [item for function in around for item in named_parameters(function).items()]
         yield from (_key(section, "", parameter, name) for name, parameter in beside if name in BESIDE.get(section, ()))
         for kind, factory in NAMED[section].items():
             for name, parameter in named_parameters(factory).items():
