@@ -59,7 +59,7 @@ def reading(x: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def worth(row: Row, wanted: Row) -> float:
     """Any numbers that differ from row to row and from example to example."""
-    return math.sin(sum((place + 2) * token for place, token in enumerate(row)) + 3 * len(wanted))
+    return math.sin(sum((place + 2) * token for place, token in enumerate(row)) + 3 * len(wanted)) + 3 * row.count(4)
 
 
 def score(rows: Sequence[Row], wanted: Row) -> list[float]:
@@ -153,15 +153,18 @@ def test_what_a_source_adds_can_be_chosen() -> None:
 # --- self-critical ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "temperature"), [("recurrent", 1.0), ("transformer", 0.6)])
+@pytest.mark.parametrize(("kind", "temperature"), [("recurrent", 1.0), ("transformer", 1.6)])
 def test_the_mean_of_its_estimates_is_the_gradient_of_the_risk(kind: str, temperature: float) -> None:
     model, loss = made(kind), Rewarded(Tagging(), Drawn(), score, samples=150, temperature=temperature)
     random = torch.Generator().manual_seed(3)
     moment = Moment(training=True, generator=random)
     found = torch.stack([gradient(model, loss(model, batch(), moment).mean()) for _ in range(20)])
     exact, error = exact_gradient(model, temperature), found.std(0) / len(found) ** 0.5
-    assert exact.abs().max() > 7 * error[exact.abs().argmax()]  # there is something to find
     assert bool(((found.mean(0) - exact).abs() <= 5 * error + 1e-9).all())
+    along = found @ exact / exact.square().sum()  # the share of it that each estimate finds
+    unsure = along.std().item() / len(along) ** 0.5
+    assert unsure < 0.08
+    assert along.mean().item() == pytest.approx(1, abs=4 * unsure)
 
 
 def test_its_estimate_is_reinforce_with_the_likeliest_as_baseline() -> None:
