@@ -58,5 +58,8 @@ STUDIES: dict[str, str] = {
     "beam": "A wider beam finds likelier outputs, at a price; ranked by likelihood alone they are shorter the wider "
     "the beam, which the mean over the tokens mends; and the widest beam makes no fewer mistakes than one of four, "
     "though four make fewer than one.",
+    "reward": "Trained further for BLEU as its reward, self-critically or by minimum risk, a trained network spells "
+    "the German names of the world with a higher BLEU than before, and than as many updates of its likelihood give "
+    "it; its likelihood is the lower for it.",
 }
 """Name -> claim."""
