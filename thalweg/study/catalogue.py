@@ -60,6 +60,6 @@ STUDIES: dict[str, str] = {
     "though four make fewer than one.",
     "reward": "Trained further for BLEU as its reward, self-critically or by minimum risk, a trained network spells "
     "the German names of the world with a higher BLEU than before, and than as many updates of its likelihood give "
-    "it; its likelihood is the lower for it.",
+    "it; self-critically its likelihood is the lower for it.",
 }
 """Name -> claim."""

@@ -30,7 +30,7 @@ from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import example_losses
 
-SEEDS = 5
+SEEDS = 3
 BEFORE, LIKELIHOOD, CRITICAL, RISK = "before", "likelihood", "self-critical", "minimum-risk"
 ARMS = (LIKELIHOOD, CRITICAL, RISK)
 REWARD, UNIT = "bleu", "characters"
@@ -61,8 +61,8 @@ def study(
     progress: Progress,
     *,
     locale: str = "de",
-    epochs: int = 20,
-    further: int = 4,
+    epochs: int = 15,
+    further: int = 3,
     width: int = 48,
     rate: float = 6e-3,
     rewarded_rate: float = 3e-4,
@@ -163,10 +163,8 @@ def decide(judged: Mapping[str, Judged]) -> tuple[Check, ...]:
             over_sources(f"BLEU, {name} - before", own.bleu - before.bleu, one, above=0.0),
             over_sources(f"BLEU, {name} - likelihood", own.bleu - likelihood.bleu, one, above=0.0),
         ]
-    worse = [judged[name].nats - likelihood.nats for name in (CRITICAL, RISK)]
-    tokens = before.tokens.astype(np.int64)
-    checks.append(over_sources(f"nats a token, {CRITICAL} - likelihood", worse[0], tokens, above=0.0))
-    checks.append(over_sources(f"nats a token, {RISK} - likelihood", worse[1], tokens, above=0.0))
+    worse, tokens = judged[CRITICAL].nats - likelihood.nats, before.tokens.astype(np.int64)
+    checks.append(over_sources(f"nats a token, {CRITICAL} - likelihood", worse, tokens, above=0.0))
     return tuple(checks)
 
 
