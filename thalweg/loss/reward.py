@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.nest import describe
 from thalweg.core.objective import Losses, Moment, name_of, pair
-from thalweg.core.tokens import END, NO_TARGET, PADDING, START
+from thalweg.core.tokens import NO_TARGET, PADDING, START
 
 Row = tuple[int, ...]
 """An output as it was chosen: its tokens, and `END` behind them where that was chosen too."""
@@ -240,8 +240,7 @@ def log_likelihoods(
     longest = max(1, *map(len, rows))
     padded = [[*row, *[NO_TARGET] * (longest - len(row))] for row in rows]
     targets = torch.tensor(padded, device=examples.device)
-    before = targets[:, :-1].masked_fill((targets[:, :-1] == END) | (targets[:, :-1] == NO_TARGET), PADDING)
-    prefix = F.pad(before, (1, 0), value=START)
+    prefix = F.pad(targets[:, :-1].masked_fill(targets[:, :-1] == NO_TARGET, PADDING), (1, 0), value=START)
     repeated = {name: part.index_select(0, examples) for name, part in inputs.items()}
     scores = model(**repeated, prefix=prefix)
     scores = scores if scores.dtype == torch.float64 else scores.float()
