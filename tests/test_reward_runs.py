@@ -56,6 +56,12 @@ def started(run: Path, *more: str, **options: Any) -> thalweg.Recipe:
     return thalweg.load("pairs.tsv", start=run, assignments=["epochs=2", *more], **options)
 
 
+def loaded_validation(path: str) -> Any:
+    recipe = thalweg.load_run(path).recipe
+    assert recipe is not None
+    return loaded(recipe.data.validation)
+
+
 # --- rewards ----------------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +287,11 @@ def test_from_the_command_line(run: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["train", "pairs.tsv", "--start", "last", *said, "--json", "--quiet"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert set(told["metrics"]["validation"]) >= {"loss", "reward", "chrf", "character_error"}
+    before = thalweg.evaluate(
+        thalweg.load_run(run, thalweg.load_run(told["path"]).recipe), loaded_validation(told["path"])
+    )
+    assert told["metrics"]["validation"]["reward_before"]["value"] == pytest.approx(before["reward"][0])
+    assert "reward_before" not in told["metrics"]["train"]
     page = (Path(told["path"]) / "report.html").read_text(encoding="utf-8")
     assert "Reward by epoch" in page
     assert "1 - reward" in page
