@@ -141,7 +141,7 @@ def check_name(
 ) -> None:
     """Refuse the name of an argument that `function` does not have; `owner` begins the message.
 
-    What is known `beside` its arguments may have been meant too.
+    What is known `beside` its arguments is said too where it is near.
 
     >>> check_name(lambda width: None, "widht", "The model 'net'")
     Traceback (most recent call last):
@@ -149,7 +149,10 @@ def check_name(
     """
     known = [option for option in argument_names(function) if option not in withheld]
     if name not in known and not takes_any_name(function):
-        raise RecipeError(f"{owner} has no argument '{name}'.{did_you_mean(name, [*known, *beside])}")
+        near = did_you_mean(name, [*known, *beside])
+        raise RecipeError(
+            f"{owner} has no argument '{name}'.{near if near.startswith(' Did') else did_you_mean(name, known)}"
+        )
 
 
 def check_fields(instance: Any) -> None:
