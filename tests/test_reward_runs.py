@@ -108,6 +108,7 @@ def test_a_reward_from_a_recipe(run: Path) -> None:
     loss = recipe.objective
     assert isinstance(loss, Rewarded)
     assert (loss.method, loss.samples, loss.sharpness, loss.gold) == ("minimum-risk", 2, 0.5, False)
+    assert recipe.optimizer.keywords["lr"] == 3e-4  # a tenth of the usual
     assert (loss.likelihood_weight, loss.temperature, loss.likelihood.label_smoothing) == (0.25, 0.9, 0.1)
     ended = thalweg.train(recipe, out="runs", device="cpu")
     assert set(ended.history[0]["metrics"]) == {"accuracy", "reward"}

@@ -46,7 +46,7 @@ RATES = {RECURRENT: 3e-3, TRANSFORMER: 1e-3}
 UPDATES = {RECURRENT: 2500, TRANSFORMER: 3000}
 """So many updates at least, in 10 to 200 epochs."""
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 200
-REWARDED_UPDATES, REWARDED_EPOCHS, SLOWER = 500, 2, 0.1
+REWARDED_UPDATES, REWARDED_EPOCHS, REWARDED_RATES = 500, 2, {RECURRENT: 3e-4, TRANSFORMER: 1e-4}
 """The same of a training for a reward, which goes on from one that has ended, at a tenth of its rate."""
 
 
@@ -118,7 +118,7 @@ class Pairs(DataKind):
         return {
             "model": {"kind": model, **DEFAULTS.get(model, {}), **(FOR_FEW.get(model, {}) if few else {})},
             "objective": {"kind": "tagging", "label_smoothing": 0.1},
-            "optimizer": {"kind": "adamw", "lr": RATES[known] * (SLOWER if rewarded else 1)},
+            "optimizer": {"kind": "adamw", "lr": (REWARDED_RATES if rewarded else RATES)[known]},
             "schedule": {"kind": "warm_up", "length": 0.1, "then": "cosine"},
             "fit": {"epochs": epochs, "clip_norm": 1.0},
         }
