@@ -51,6 +51,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "rnn-vs-attention": {"seeds": 2, "steps": 4, "distances": (2, 3, 4), "lengths": (8, 16), "rates": (0.01,)},
     "copy": {"seeds": 2, "epochs": 1, "width": 4, "categories": "scripts"},
     "copy-span": {"seeds": 2, "epochs": 1, "train": 64, "width": 4},
+    "reward": {"seeds": 2, "epochs": 1, "further": 1, "width": 4, "samples": 2, "categories": "scripts"},
     "beam": {"seeds": 2, "epochs": 1, "width": 4, "widths": (1, 4), "categories": "scripts"},
     "scheduled-sampling": {"seeds": 2, "epochs": 1, "width": 4, "categories": "scripts"},
     "guided-attention": {"seeds": 2, "epochs": 1, "train": 8, "width": 4},

@@ -10,10 +10,12 @@ from thalweg.core.errors import RecipeError
 from thalweg.data import names_frame
 from thalweg.measure.texts import edits
 from thalweg.recipes import decoded, exposure
-from thalweg.study import beam, copy, copy_span, run_study, scheduled_sampling, spelling
+from thalweg.study import beam, copy, copy_span, reward, run_study, scheduled_sampling, spelling
 from thalweg.study.beam import LIKELIHOOD, MEAN, Scores
 from thalweg.study.copy import COPYING, GENERATING, Judged
 from thalweg.study.copy_span import NEW, SEEN, Words
+from thalweg.study.reward import ARMS, BEFORE, CRITICAL, RISK
+from thalweg.study.reward import LIKELIHOOD as FURTHER
 
 LENGTH = np.full(60, 10)
 
@@ -221,3 +223,43 @@ def test_mistakes_are_those_of_the_nearest_target() -> None:
     (_, test), *_ = spelling.name_folds("de", False, 5, 0, "scripts")
     found = spelling.mistakes(test.sources, test)
     assert found.rate == edits(test.sources, [[target] for target in test.targets]).rate
+
+
+def test_reward_is_false_where_no_arm_has_one(few: None) -> None:
+    study = run_study("reward", seeds=2, epochs=1, further=1, width=4, arms={CRITICAL: FURTHER, RISK: FURTHER})
+    assert [check.value for check in study.checks if "likelihood" in check.quantity] == [0.0] * 3
+    assert not any(check.passed for check in study.checks if "likelihood" in check.quantity)
+    assert not study.held
+
+
+def test_reward_trains_what_was_trained_before(few: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[dict[str, Any]] = []
+    plain = reward.train_arms
+
+    def seen(arms: Any, *rest: Any) -> Any:
+        begun.extend({name: own[0].model().state_dict() for name, own in arms.items()} for _ in [0])
+        return plain(arms, *rest)
+
+    monkeypatch.setattr(reward, "train_arms", seen)
+    ended = run_study("reward", seeds=2, epochs=1, further=1, width=4, samples=2)
+    first, arms = begun
+    assert tuple(arms) == ARMS
+    for name in arms:
+        for key, weight in arms[name].items():
+            assert weight.equal(arms[FURTHER][key])
+    assert any(not weight.equal(arms[FURTHER][key]) for key, weight in first[BEFORE].items())
+    assert [row[0] for row in ended.rows] == [BEFORE, *ARMS]
+
+
+def test_reward_decides_by_bleu_and_by_nats() -> None:
+    def judged(bleu: float, nats: float) -> reward.Judged:
+        one = np.ones(60)
+        return reward.Judged(around(bleu, 60), around(nats, 60, 0.02), one, one, 10 * one)
+
+    def found(critical: tuple[float, float], risk: tuple[float, float]) -> list[bool]:
+        arms = {BEFORE: judged(0.6, 1.0), FURTHER: judged(0.62, 1.0)}
+        return passed(reward.decide(arms | {CRITICAL: judged(*critical), RISK: judged(*risk)}))
+
+    assert found((0.7, 1.1), (0.7, 1.0)) == [True] * 5
+    assert found((0.61, 0.9), (0.7, 0.9)) == [True, False, True, True, False]
+    assert found((0.5, 1.1), (0.6, 1.1)) == [False, False, False, False, True]

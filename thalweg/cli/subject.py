@@ -26,6 +26,7 @@ def open_subject(
     words: tuple[str, ...] = ("status",),
     kind: str = "train",
     trial: "Callable[[Recipe], Recipe] | None" = None,
+    start: str | None = None,
 ) -> "tuple[Recipe, RunFolder]":
     """The recipe of a subject and its run folder, which is made once the options and the data are understood.
 
@@ -39,7 +40,7 @@ def open_subject(
     from thalweg.training import RunFolder
     from thalweg.training.train import ready
 
-    recipe, name = understood(subject, options, words)
+    recipe, name = understood(subject, options, words, start)
     if trial is not None:
         with untouched(), unsaid():
             ready(trainable(trial(recipe)), options.device)
@@ -51,7 +52,9 @@ def open_subject(
     return recipe, folder
 
 
-def understood(subject: str, options: TrainingOptions, words: tuple[str, ...] = ("status",)) -> "tuple[Recipe, str]":
+def understood(
+    subject: str, options: TrainingOptions, words: tuple[str, ...] = ("status",), start: str | None = None
+) -> "tuple[Recipe, str]":
     """The recipe of a subject and the name that its run will have, all that is asked checked and nothing written.
 
     What takes long, the data, comes last. A `--fail-if` is refused where it names neither a score of the recipe nor one
@@ -66,9 +69,10 @@ def understood(subject: str, options: TrainingOptions, words: tuple[str, ...] = 
     resolve_device(options.device)
     RunFolder.check_place(options.out)
     run = find_run(subject, options.out) if _is_run(subject, options.out) else None
+    begun = None if start is None else find_run(start, options.out)
     told = f"while {subject} was loaded: nothing was trained."
     with interrupt_says(told), collecting(), decoding_shown(options.quiet):
-        recipe = _recipe(subject, options.assignments(), options.data(), options.seed, run)
+        recipe = _recipe(subject, options.assignments(), options.data(), options.seed, run, begun)
         check_conditions(options.fail_if, [*scored_names(recipe), *words])
     return recipe, _name(subject, run)
 
@@ -81,14 +85,24 @@ def read_subject(subject: str, options: TrainingOptions) -> "Recipe":
 
 
 def _recipe(
-    subject: str, assignments: tuple[str, ...], data: Mapping[str, Any], seed: int | None, run: Path | None
+    subject: str,
+    assignments: tuple[str, ...],
+    data: Mapping[str, Any],
+    seed: int | None,
+    run: Path | None,
+    start: Path | None = None,
 ) -> "Recipe":
     from thalweg.recipes import load, load_run
     from thalweg.recipes.python_file import assigned
     from thalweg.recipes.resume import with_data_at_hand
 
     if not subject.startswith(CASE) and run is None:
-        return load(subject, assignments=assignments, data=data, seed=seed)
+        return load(subject, assignments=assignments, data=data, seed=seed, start=start)
+    if start is not None:
+        raise RecipeError(
+            f"'{subject}' brings its own network, so --start {start.name} cannot give it weights. Give the data "
+            "themselves, such as names:de or pairs.tsv, or a recipe.toml."
+        )
     if data:
         raise RecipeError(
             f"'{subject}' brings its own data: {', '.join(f'--{name}' for name in data)} cannot change it."

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from thalweg.training import Run
 
 
-def train(subject: str, /, *, options: TrainingOptions | None = None) -> int:
+def train(subject: str, /, *, start: str | None = None, options: TrainingOptions | None = None) -> int:
     """Train a subject, judge it on every split, and keep the run.
 
     Parameters
@@ -20,6 +20,8 @@ def train(subject: str, /, *, options: TrainingOptions | None = None) -> int:
         Built-in data (digits, karate, names:de), a data file, a file of pairs (with data.target=FILE where the targets
         have their own), a table of recordings and what they say, a folder of images, recordings or a graph, a recipe
         (recipe.toml, recipe.py), a case, or a run.
+    start
+        A run with whose best weights the model begins, on the same data and with the same network.
     options
         How it is trained, and what is said of it.
     """
@@ -28,7 +30,7 @@ def train(subject: str, /, *, options: TrainingOptions | None = None) -> int:
     from thalweg.training import train as run_recipe
 
     own = options or TrainingOptions()
-    recipe, folder = open_subject(subject, own)
+    recipe, folder = open_subject(subject, own, start=start)
     told = f"outside the epochs: see {folder.path / 'run.json'}."
     with interrupt_says(told), Progress(recipe.epochs, own.quiet) as progress:
         run = run_recipe(recipe, out=folder, device=own.device, progress=progress)

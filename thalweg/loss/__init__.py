@@ -4,6 +4,7 @@ from thalweg.loss.decays import DECAYS
 from thalweg.loss.guided import guided_attention
 from thalweg.loss.likelihood import Bernoulli, Categorical, Gaussian
 from thalweg.loss.penalty import L1, L2, Sum
+from thalweg.loss.reward import Reward, Rewarded
 from thalweg.loss.scheduled_sampling import ScheduledSampling
 from thalweg.loss.tagging import Tagging
 from thalweg.loss.weighted import WeightedLoss, balanced_weights
@@ -15,6 +16,8 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Gaussian",
+    "Reward",
+    "Rewarded",
     "ScheduledSampling",
     "Sum",
     "Tagging",

@@ -24,6 +24,7 @@ from thalweg.recipes.pieces import (
     schedule_piece,
     stopping_piece,
 )
+from thalweg.recipes.rewarding import objective_of, reward_metric
 from thalweg.recipes.settings import Settings
 from thalweg.training import Recipe
 
@@ -84,13 +85,14 @@ def assemble(
     _check_asked(settings, kind, encoding)
     fields = fit_piece(settings, kind.metrics(encoding))
     _check_metrics(settings, kind, encoding, fields["metrics"])
-    fields["metrics"] = kind.measured(fields["metrics"], encoding)
+    trained = objective_of(settings, kind.objective(objective, encoding), kind, encoding)
+    fields["metrics"] = {**kind.measured(fields["metrics"], encoding), **reward_metric(trained)}
     kind.check_model(settings, encoding)
     model = sizes(kind, encoding, str(settings["model"].get("kind")), learned)
     return Recipe(
         data=augmented_splits(settings, splits, kind, encoding),
         model=model_piece(settings, model, folder),
-        objective=kind.objective(objective, encoding),
+        objective=trained,
         optimizer=optimizer_piece(settings),
         schedule=schedule_piece(settings),
         penalty=penalty_piece(settings),

@@ -7,19 +7,28 @@ from typing import Any
 from torch import Tensor
 
 from thalweg.core.convert import Batching, as_source, loaded
+from thalweg.core.device import resolve_device
+from thalweg.core.errors import RecipeError
 from thalweg.core.files import own_folder, write_json, write_own
+from thalweg.core.randomness import untouched
 from thalweg.core.source import Source, plain_of
 from thalweg.data import ImageSource
+from thalweg.loss import Rewarded
 from thalweg.measure.calibration import advised_temperature, expected_calibration_error
 from thalweg.recipes.augmenting import augmented_examples
 from thalweg.recipes.data_kinds import Concluded, kind_of_source, kind_reading
 from thalweg.recipes.inside import look_inside
 from thalweg.recipes.pairs import Pairs, pairs_of
 from thalweg.recipes.predict import batch_outputs, outputs_on
+from thalweg.recipes.restore import unloaded
 from thalweg.recipes.shown import keep_shown
 from thalweg.training import Recipe, Run, evaluate
+from thalweg.training.evaluate import evaluate_model
+from thalweg.training.factories import build_model
 
 SPLITS = ("train", "validation", "test")
+BEFORE = "reward_before"
+"""A score of what was trained for a reward: that of the weights it began with."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ def scored_names(recipe: Recipe) -> list[str]:
     splits = [split for split in SPLITS if getattr(recipe.data, split) is not None]
     told = [f"{split}.{name}" for split in splits for name in quantities(recipe)]
     more = added_names(getattr(plain_of(loaded(recipe.data.train)), "encoding", None))
+    more = (*more, BEFORE) if is_rewarded(recipe) else more
     return told + [f"{split}.{name}" for split in splits if split != "train" for name in more]
 
 
@@ -81,6 +91,8 @@ def conclude(run: Run, device: str = "auto") -> Conclusion:
         else:
             judged[name] = kind.judge(of, outputs_on(run))
             scores[name] |= judged[name].scores()
+    for name, before in rewards_before(run, held_out, device).items():
+        scores[name][BEFORE] = before
     known = [of for of in pairs.values() if of is not None]
     conclusion = Conclusion(scores, calibrate(run, sources, pairs), known[-1].about() if known else None)
     if run.path is not None:
@@ -88,6 +100,32 @@ def conclude(run: Run, device: str = "auto") -> Conclusion:
         write_json(run.path / "evaluation.json", conclusion.to_json())
         _keep_looks(run, held_out, judged)
     return conclusion
+
+
+def rewards_before(run: Run, sources: Mapping[str, Source], device: str) -> dict[str, tuple[float, float, float]]:
+    """The reward that the weights had with which a training for it began, on each split; nothing of any other run.
+
+    Nothing either where these weights are gone.
+    """
+    recipe = run.recipe
+    assert recipe is not None
+    if not is_rewarded(recipe):
+        return {}
+    try:
+        with untouched():
+            model = build_model(recipe.model).eval()
+    except RecipeError:
+        return {}
+    place = resolve_device(device)
+    return {
+        name: evaluate_model(model.to(place), recipe, source, place, 0.95)[Rewarded.chosen_by]
+        for name, source in sources.items()
+    }
+
+
+def is_rewarded(recipe: Recipe) -> bool:
+    """Whether a recipe trains a reward, beginning with weights from a file."""
+    return isinstance(recipe.objective, Rewarded) and unloaded(recipe.model) is not recipe.model
 
 
 def calibrate(

@@ -15,12 +15,14 @@ from thalweg.core.kinds import at_fault, check_arguments, check_name
 from thalweg.core.objective import name_of
 from thalweg.recipes.settings import Settings
 
+INPUTS = ("wrong_inputs", "confusable", "own_inputs", "least_gold", "own_top_k", "own_steps")
+REWARD = ("reward", "method", "samples", "temperature", "sharpness", "gold", "likelihood_weight")
 BESIDE = {
     "model": ("pretrained", "input_noise", "standardize_examples"),
-    "objective": ("wrong_inputs", "confusable", "own_inputs", "least_gold", "own_top_k", "own_steps"),
+    "objective": (*INPUTS, *REWARD),
     "optimizer": ("lr_factors", "decay_norms_and_biases"),
 }
-"""Keys that are no argument of what `kind` names: weights to begin with, what happens to inputs, groups."""
+"""Keys that are no argument of what `kind` names: weights to begin with, what happens to inputs, a reward, groups."""
 
 
 def named(
@@ -41,18 +43,30 @@ def named(
             'Your own is named by its module: kind = "mypackage.nets:Net".'
         )
     for name in arguments:
-        owner = f"{settings.place(section, name)}the {section} '{kind}'"
-        check_name(factory, name, owner, withheld, BESIDE.get(section, ()))
+        near = BESIDE.get(section, ())
+        check_name(factory, name, f"{settings.place(section, name)}the {section} '{kind}'", withheld, near)
     return factory, arguments
 
 
 def kind_and_arguments(settings: Settings, section: str) -> tuple[str, dict[str, Any]]:
     """A section as its kind and the arguments of what that names."""
-    arguments = {key: value for key, value in settings[section].items() if key not in BESIDE.get(section, ())}
+    others = beside(settings, section)
+    arguments = {key: value for key, value in settings[section].items() if key not in others}
     kind = arguments.pop("kind", None)
     if not isinstance(kind, str):
         raise RecipeError(f'{settings.place(section)}[{section}] needs a kind, a name in quotes: kind = "...".')
     return kind, arguments
+
+
+def beside(settings: Settings, section: str) -> dict[str, Any]:
+    """What a section says beside the arguments of what its kind names.
+
+    An objective of your own may have arguments that are called as those of a reward, where there is none.
+    """
+    own, names = settings[section], BESIDE.get(section, ())
+    if section == "objective" and "reward" not in own and ":" in str(own.get("kind")):
+        names = INPUTS
+    return {key: value for key, value in own.items() if key in names}
 
 
 def built(settings: Settings, section: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

@@ -20,13 +20,14 @@ from thalweg.data import Augment, Augmented, Masked, SpecAugment
 from thalweg.diagnosis.arms import ScaledRate
 from thalweg.diagnosis.generalizing import Restraint
 from thalweg.diagnosis.regrouped import Decayed
-from thalweg.loss import Categorical, ScheduledSampling, Tagging, WeightedLoss
+from thalweg.loss import Categorical, Rewarded, ScheduledSampling, Tagging, WeightedLoss
 from thalweg.nn import Prepared
 from thalweg.optim import OPTIMIZERS, SCHEDULES, Grouped
 from thalweg.recipes.augmenting import augmentation_parameters
 from thalweg.recipes.build import assemble
 from thalweg.recipes.data_kinds import kind_reading
 from thalweg.recipes.pieces import MODELS, PENALTIES
+from thalweg.recipes.rewarding import said_of
 from thalweg.recipes.settings import Section, Settings
 from thalweg.training import EarlyStopping, Recipe
 
@@ -218,6 +219,9 @@ def _objective(loss: Any) -> Section | None:
     if type(loss) is ScheduledSampling:
         own = _objective(loss.loss)
         return None if own is None else own | loss.said()
+    if type(loss) is Rewarded:
+        own, said = _objective(loss.likelihood), said_of(loss)
+        return None if own is None or said is None else own | said
     if type(loss) is WeightedLoss:
         loss = loss.likelihood
     plain = type(loss) is Categorical and loss.reduction in ("mean", "none")

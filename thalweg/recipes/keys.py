@@ -24,6 +24,7 @@ from thalweg.recipes.pieces import (
     fit,
     model_around,
 )
+from thalweg.recipes.rewarding import reward_around
 from thalweg.recipes.settings import SECTIONS
 from thalweg.training import EarlyStopping
 
@@ -72,7 +73,7 @@ def keys() -> Iterator[Key]:
             continue
         usual = str(DEFAULTS.get(section, {}).get("kind", "by the data" if section == "objective" else "needed"))
         yield Key(section, "", "kind", "text", usual)
-        around = (model_around, Grouped, ScheduledSampling)
+        around = (model_around, ScheduledSampling, reward_around, Grouped)
         beside = [item for factory in around for item in named_parameters(factory).items()]
         yield from (_key(section, "", parameter, name) for name, parameter in beside if name in BESIDE.get(section, ()))
         for kind, factory in NAMED[section].items():

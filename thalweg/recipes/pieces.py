@@ -16,7 +16,7 @@ from thalweg.measure.metrics import METRICS
 from thalweg.nn import Prepared, cnn, encoder, gat, gcn, mlp, rnn, rnn_seq2seq, transformer
 from thalweg.nn import pretrained as with_weights
 from thalweg.optim import AVERAGES, Grouped, optimizer_by_name, schedule_by_name
-from thalweg.recipes.construction import BESIDE, built, imported, kind_and_arguments, named, placed
+from thalweg.recipes.construction import INPUTS, beside, built, imported, kind_and_arguments, named, placed
 from thalweg.recipes.settings import Settings
 from thalweg.training import EarlyStopping
 from thalweg.training.recipe import check_counts, check_step
@@ -59,7 +59,7 @@ def model_piece(settings: Settings, given: Mapping[str, Any], folder: Path | Non
         if factory in MODELS.values():
             factory(**arguments)  # builds nothing, and finds a knob out of its range now
     model = partial(factory, **arguments)
-    return built(settings, "model", partial(model_around, model, folder), _beside(settings, "model"))
+    return built(settings, "model", partial(model_around, model, folder), beside(settings, "model"))
 
 
 def model_around(
@@ -82,7 +82,7 @@ def model_around(
 def objective_piece(settings: Settings) -> nn.Module:
     """The likelihood that is trained, of a decoder that is not always given gold inputs where that is said."""
     likelihood: nn.Module = built(settings, "objective", *named(settings, "objective", OBJECTIVES, WITHHELD))
-    inputs = _beside(settings, "objective")
+    inputs = {key: value for key, value in beside(settings, "objective").items() if key in INPUTS}
     return built(settings, "objective", partial(ScheduledSampling, likelihood), inputs) if inputs else likelihood
 
 
@@ -110,7 +110,7 @@ def optimizer_piece(settings: Settings) -> Callable[..., Any]:
         check_arguments(trial, arguments)
         if not own:
             trial(**arguments)
-    groups = _beside(settings, "optimizer")
+    groups = beside(settings, "optimizer")
     return built(settings, "optimizer", partial(Grouped, factory), groups) if groups else factory
 
 
@@ -166,8 +166,3 @@ def fit(
     step = {"clip_norm": clip_norm, "accumulate": accumulate}
     speed = {"precision": precision, "compile": compile, "channels_last": channels_last}
     return {"batch_size": batch_size, "epochs": epochs, "seed": seed, "metrics": chosen, **step, **speed}
-
-
-def _beside(settings: Settings, section: str) -> dict[str, Any]:
-    """What the section says beside the arguments of what its kind names."""
-    return {key: value for key, value in settings[section].items() if key in BESIDE[section]}

@@ -1,6 +1,7 @@
 """load_run: a run folder -> Run, with weights, history, labels and preprocessing as they were."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from thalweg.core.files import damaged, read_object
 from thalweg.core.lock import is_locked
 from thalweg.core.notices import notice
 from thalweg.core.randomness import untouched
+from thalweg.nn import Prepared, Pretrained
 from thalweg.recipes.build import Loaded, assemble
 from thalweg.recipes.data_kinds import encoding_from
 from thalweg.recipes.python_file import load_python
@@ -40,7 +42,8 @@ def load_run(path: str | Path, recipe: Recipe | None = None) -> Run:
     encoding = kept_encoding(folder)
     recipe = recipe or kept_recipe(folder, encoding)
     with untouched():
-        best, last = build_model(recipe.model), build_model(recipe.model)
+        factory = unloaded(recipe.model)
+        best, last = build_model(factory), build_model(factory)
     load_weights(best, folder / "checkpoints" / "best.safetensors")
     load_weights(last, folder / "checkpoints" / "last.safetensors")
     return Run(
@@ -54,6 +57,18 @@ def load_run(path: str | Path, recipe: Recipe | None = None) -> Run:
         path=folder,
         preprocessing=encoding,
     )
+
+
+def unloaded(factory: Any) -> Any:
+    """A model factory without the file of weights that its models begin with: these are replaced, and it may be gone.
+
+    >>> from torch import nn
+    >>> unloaded(Pretrained(nn.Identity, "gone.safetensors"))
+    <class 'torch.nn.modules.linear.Identity'>
+    """
+    if isinstance(factory, Pretrained):
+        return unloaded(factory.factory)
+    return replace(factory, factory=unloaded(factory.factory)) if isinstance(factory, Prepared) else factory
 
 
 def _status(about: dict[str, Any], folder: Path) -> Outcome:

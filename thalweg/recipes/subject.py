@@ -15,6 +15,7 @@ from thalweg.recipes.build import recipe_from
 from thalweg.recipes.data_kinds import BUILT_IN, is_built_in
 from thalweg.recipes.python_file import load_python
 from thalweg.recipes.settings import Settings, read_settings
+from thalweg.recipes.starting import check_encoding, started
 from thalweg.training import Recipe
 
 DATA_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz", ".conllu", ".conll")
@@ -26,10 +27,12 @@ def load(
     assignments: Iterable[str] = (),
     data: Mapping[str, Any] | None = None,
     seed: int | None = None,
+    start: str | Path | None = None,
 ) -> Recipe:
     """The recipe of a subject: a built-in name, a data file, a folder of images, `recipe.toml` or `recipe.py`.
 
     `assignments` lie over it as `--set` does, `["epochs=5", "optimizer.lr=0.01"]`, and `data` over its keys of [data].
+    `start` is the folder of a run with whose best weights the model begins, on its data and with its network.
 
     >>> import thalweg
     >>> recipe = thalweg.load("iris", assignments=["epochs=5", "model.width=16"])
@@ -37,15 +40,20 @@ def load(
     (5, 'FINISHED')
 
     Raises `RecipeError` for a subject that is nowhere and for an unknown key (with file and line), `DataError` for data
-    that cannot be used.
+    that cannot be used, `RunError` for a `start` without weights.
     """
     with collecting() as notices:
-        recipe = _loaded(str(subject), Path(subject), assignments, data, seed)
+        recipe = _loaded(str(subject), Path(subject), assignments, data, seed, None if start is None else Path(start))
     return recipe.but(origin=dict(recipe.origin or {}) | {"notices": tuple(notices)})
 
 
 def _loaded(
-    text: str, path: Path, assignments: Iterable[str], data: Mapping[str, Any] | None, seed: int | None
+    text: str,
+    path: Path,
+    assignments: Iterable[str],
+    data: Mapping[str, Any] | None,
+    seed: int | None,
+    start: Path | None,
 ) -> Recipe:
     changes = [*assignments, *([] if seed is None else [f"fit.seed={seed}"])]
     elsewhere = path.suffix and path.parent != Path() and path.parent.is_dir()  # whose own error names its neighbours
@@ -53,12 +61,32 @@ def _loaded(
         raise RecipeError(_nowhere(text))
     if path.suffix == ".py":
         _refuse_data(text, data)
+        if start is not None:
+            raise RecipeError(
+                f"{text} builds its model itself, so --start cannot give it weights. In the file say "
+                "model=thalweg.nn.pretrained(factory, 'RUN/checkpoints/best.safetensors')."
+            )
         return load_python(path, changes)
     if not is_built_in(text) and path.suffix == ".toml":
         given = {"file": "recipe.toml", "text": _text(path)}
-        return recipe_from(_over(read_settings(path), data, changes), path.stem, given, path.parent)
+        return _built(_over(read_settings(path), data, changes), path.stem, start, given, path.parent)
     name = text.replace(":", "-") if is_built_in(text) else path.absolute().name.split(".")[0]
-    return recipe_from(_over(Settings({"data": {"source": text}}), data, changes), name)
+    return _built(_over(Settings({"data": {"source": text}}), data, changes), name, start)
+
+
+def _built(
+    settings: Settings,
+    name: str,
+    start: Path | None,
+    given: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Recipe:
+    """The recipe of settings, which may start from a run."""
+    if start is None:
+        return recipe_from(settings, name, given, folder)
+    recipe = recipe_from(started(settings, start, folder), name, given, folder)
+    check_encoding(recipe, start)
+    return recipe
 
 
 def _text(path: Path) -> str:

@@ -45,6 +45,33 @@ def learning_curves(history: list[dict[str, Any]], ax: "Axes | None" = None, bes
     return ax
 
 
+def reward_curves(history: list[dict[str, Any]], ax: "Axes | None" = None, best_epoch: int | None = None) -> "Axes":
+    """The reward by epoch, of what was drawn from train and of the likeliest outputs for validation.
+
+    Rows have "reward", by "train" (None where it is not told apart from a likelihood) and "validation".
+
+    >>> rows = [{"epoch": e, "reward": {"train": None, "validation": 0.5 + e / 9}} for e in (1, 2, 3)]
+    >>> reward_curves(rows, best_epoch=3).get_ylabel()
+    'reward'
+    """
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    ax = axes(ax)
+    epochs = [row["epoch"] for row in history]
+    for split, of in (("train", "train, drawn"), ("validation", "validation, likeliest")):
+        values = [row["reward"][split] for row in history]
+        if any(value is not None for value in values):
+            shown = [float("nan") if value is None else value for value in values]
+            ax.plot(epochs, shown, color=PALETTE[split], label=of, marker="o" if len(epochs) == 1 else None)
+    if best_epoch:
+        ax.axvline(best_epoch, color=PALETTE["soft"], linewidth=0.8, linestyle="--", label=f"best epoch {best_epoch}")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True) if len(epochs) > 1 else FixedLocator(epochs))
+    ax.set(xlabel="epoch", ylabel="reward")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return ax
+
+
 def curves_image(history: list[dict[str, Any]], best_epoch: int | None = None, form: str = "svg") -> bytes:
     """The learning curves as the bytes of a picture, "svg" or "png".
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from thalweg.report.blocks import Beside, Facts, Folded, Picture, Prose, Section, Table, picture
-from thalweg.report.curves import learning_curves
+from thalweg.report.curves import learning_curves, reward_curves
 from thalweg.report.decoded_texts import signatures
 from thalweg.report.evidence import Evidence, mapping, texts
 from thalweg.report.images import gallery, gallery_height, image_columns
@@ -48,21 +48,64 @@ def curves(evidence: Evidence) -> Section:
         return Section("curves", "Learning curves")
     found = number(evidence.run.get("best_epoch"))
     best = int(found) if 0 < found <= len(history) else None
+    if (rewards := _rewards(evidence)) is not None:
+        rewarded = [row | {"reward": reward} for row, reward in zip(history, rewards, strict=True)]
+        return _reward_section(rewarded, best, str(_objective(evidence)["reward"]))
     chart = picture(lambda ax: learning_curves(history, ax, best), "loss by epoch", 270)
-    rows = []
-    for name, place in [
-        ("first epoch", 1),
-        *([(f"best epoch ({best})", best)] if best else []),
-        ("last epoch", len(history)),
-    ]:
-        row = history[place - 1]
-        rows.append([name, quantity(row["train_loss"]), quantity(row["validation_loss"])])
+    rows = [
+        [name, quantity(row["train_loss"]), quantity(row["validation_loss"])] for name, row in _marks(history, best)
+    ]
     note = "The train loss of an epoch is the mean over weights that were still changing, so that it lags a little."
     return Section(
         "curves",
         "Learning curves",
         [Beside([chart], [Table(["loss", "train", "validation"], rows), Prose(note, True)])],
     )
+
+
+def _marks(history: list[dict[str, Any]], best: int | None) -> list[tuple[str, dict[str, Any]]]:
+    """The first, the best and the last epoch."""
+    best_row = [(f"best epoch ({best})", history[best - 1])] if best else []
+    return [("first epoch", history[0]), *best_row, ("last epoch", history[-1])]
+
+
+def _objective(evidence: Evidence) -> dict[str, Any]:
+    """What [objective] said."""
+    return mapping(mapping(mapping(evidence.recipe.get("origin")).get("settings")).get("objective"))
+
+
+def _rewards(evidence: Evidence) -> list[dict[str, float | None]] | None:
+    """The reward of each epoch, where one was trained for; on train 1 minus the loss, if that is of it alone."""
+    if _objective(evidence).get("reward") is None:
+        return None
+    alone = not number(_objective(evidence).get("likelihood_weight", 0))
+    found: list[dict[str, float | None]] = []
+    for row in evidence.history:
+        loss = _loss(row, "train_loss")
+        drawn = None if loss is None or not alone else 1 - loss
+        found.append({"train": drawn, "validation": _loss(mapping(row.get("metrics")), "reward")})
+    return found
+
+
+def _reward_section(history: list[dict[str, Any]], best: int | None, reward: str) -> Section:
+    """The course of a reward, and beside it that of the likelihood, which is judged and not trained."""
+    charts = [
+        picture(lambda ax: reward_curves(history, ax, best), "reward by epoch", 270),
+        picture(lambda ax: learning_curves([row | {"train_loss": None} for row in history], ax, best),
+                "likelihood on validation by epoch", 270),
+    ]  # fmt: skip
+    rows = [
+        [name, quantity(row["reward"]["train"]), quantity(row["reward"]["validation"]),
+         quantity(row["train_loss"]), quantity(row["validation_loss"])]
+        for name, row in _marks(history, best)
+    ]  # fmt: skip
+    head = ["", "reward, drawn from train", "reward, validation", "trained loss", "likelihood, validation"]
+    note = (
+        f"Trained for the reward '{clean(reward, 60)}': what is made small is 1 - reward of what is drawn, and a share "
+        "of the likelihood where the recipe says so. The best epoch is that of the largest reward of the likeliest "
+        "outputs for validation. The likelihood, in nats a token, is lower where it is better; it may get worse."
+    )
+    return Section("curves", "Reward by epoch", [Beside(charts, [Table(head, rows), Prose(note, True)])])
 
 
 def _loss(row: dict[str, Any], key: str) -> float | None:

@@ -15,6 +15,8 @@ TERMS: dict[str, str] = {
     "word_error": "The same of words; where these are sounds, the phoneme error rate.",
     "bleu": "How many runs of one to four words outputs share with their targets, 0 to 100 (sacrebleu).",
     "chrf": "The same of runs of one to six characters, 0 to 100, what is missing counted twice.",
+    "reward": "What the model was trained for, the mean over the likeliest outputs; 1 is the most, larger is better.",
+    "reward_before": "The same of the weights that the training for it began with.",
     "r2": "The share of the target's variance that is explained; 0 is no better than its mean, 1 is perfect.",
 }
 """A quantity of evaluation.json -> what it is."""

@@ -64,5 +64,8 @@ STUDIES: dict[str, str] = {
     "guided-attention": "Where source and target go along together, attention by content that is guided along the "
     "diagonal learns sooner and looks in the right places more; location-aware attention, which finds them by itself, "
     "gains less by it; and where the target is said backwards, guidance delays what is learned.",
+    "reward": "Trained further for BLEU as its reward, self-critically or by minimum risk, a trained network spells "
+    "the German names of the world with a higher BLEU than before, and than as many updates of its likelihood give "
+    "it; self-critically its likelihood is the lower for it.",
 }
 """Name -> claim."""

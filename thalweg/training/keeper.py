@@ -35,8 +35,8 @@ class Keeper:
             self.trajectory.keep(0)
 
     def keep(self, row: dict[str, Any]) -> None:
-        """Add an epoch's row; a lower validation loss makes its weights the best."""
-        loss = row["validation_loss"]
+        """Add an epoch's row; a lower loss of validation, or what is compared instead, makes its weights the best."""
+        loss = self._compared(row)
         if loss is None:
             self.best_epoch = row["epoch"]
         elif loss < self.best_loss:
@@ -47,6 +47,11 @@ class Keeper:
         self._add(row)
         if self.trajectory is not None:
             self.trajectory.keep(row["epoch"])
+
+    def _compared(self, row: dict[str, Any]) -> float | None:
+        """The validation loss, or minus the metric that the objective is `chosen_by`, so that the least is the best."""
+        metric = row["metrics"].get(getattr(self.training.step.objective.inner, "chosen_by", None))
+        return row["validation_loss"] if metric is None else -metric
 
     def keep_unfinished(self, loss: float) -> None:
         """Add the row of an epoch that was broken off, for this loss of it is not finite."""
@@ -77,7 +82,11 @@ class Keeper:
         if self._diverged(row):
             return Outcome.DIVERGED
         rule = self.training.recipe.stopping
-        return Outcome.STOPPED_EARLY if rule is not None and rule(self.history) else None
+        if rule is None:
+            return None
+        chosen_by = hasattr(self.training.step.objective.inner, "chosen_by")
+        compared = [each | {"validation_loss": self._compared(each)} for each in self.history]
+        return Outcome.STOPPED_EARLY if rule(compared if chosen_by else self.history) else None
 
     def _diverged(self, row: dict[str, Any]) -> bool:
         """Whether the loss, or a weight behind an infinite gradient, is no longer finite."""

@@ -56,6 +56,8 @@ RATES = {RECURRENT: 3e-3, TRANSFORMER: 1e-3}
 UPDATES = {RECURRENT: 2500, TRANSFORMER: 3000}
 """So many updates at least, in 10 to 200 epochs."""
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 200
+REWARDED_UPDATES, REWARDED_EPOCHS, REWARDED_RATES = 500, 2, {RECURRENT: 3e-4, TRANSFORMER: 1e-4}
+"""The same of a training for a reward, which goes on from one that has ended, at a tenth of its rate."""
 
 
 class Pairs(DataKind):
@@ -121,11 +123,13 @@ class Pairs(DataKind):
         few = len(train) < FEW
         model = said if isinstance(said, str) else RECURRENT if few else TRANSFORMER
         known = model if model in DEFAULTS else TRANSFORMER
-        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, -(-UPDATES[known] // max(1, train.count_batches()))))
+        rewarded = settings["objective"].get("reward") is not None
+        updates, fewest = (REWARDED_UPDATES, REWARDED_EPOCHS) if rewarded else (UPDATES[known], FEWEST_EPOCHS)
+        epochs = min(MOST_EPOCHS, max(fewest, -(-updates // max(1, train.count_batches()))))
         return {
             "model": {"kind": model, **DEFAULTS.get(model, {}), **(FOR_FEW.get(model, {}) if few else {})},
             "objective": {"kind": "tagging", "label_smoothing": 0.1},
-            "optimizer": {"kind": "adamw", "lr": RATES[known]},
+            "optimizer": {"kind": "adamw", "lr": (REWARDED_RATES if rewarded else RATES)[known]},
             "schedule": {"kind": "warm_up", "length": 0.1, "then": "cosine"},
             "fit": {"epochs": epochs, "clip_norm": 1.0},
         }

@@ -1,0 +1,330 @@
+r"""Reward in place of a loss that cannot be differentiated: the decoder is an agent that chooses token by token.
+
+The risk is what is minimized, $1 - \mathbb{E}_{y \sim p(\cdot \mid x)}\, r(y)$, for a reward $r$ such as BLEU. With
+samples $y_1, \dots, y_K$ and the likeliest output $\hat y$, which is what decodes, self-critical training (Rennie et
+al., "Self-Critical Sequence Training for Image Captioning", 2017, equation 8) follows REINFORCE's estimate (Williams
+1992) of its gradient,
+
+$$ -\frac{1}{K} \sum_k \big(r(y_k) - r(\hat y)\big) \nabla \log p(y_k \mid x). $$
+
+Minimum-risk training (Shen et al., "Minimum Risk Training for Neural Machine Translation", 2016, equations 11 to 13)
+takes the distinct samples, and the gold output where that is asked for, as the subset $S$ of all outputs, and has
+
+$$ \sum_{y \in S} Q(y)\, (1 - r(y)), \qquad Q(y) = p(y \mid x)^\alpha \Big/ \sum_{y' \in S} p(y' \mid x)^\alpha. $$
+
+The agent is the decoder as it decodes: without dropout, and never choosing `PADDING` or `START`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.nest import describe
+from thalweg.core.objective import Losses, Moment, name_of, pair
+from thalweg.core.tokens import NO_TARGET, PADDING, START
+
+Row = tuple[int, ...]
+"""An output as it was chosen: its tokens, and `END` behind them where that was chosen too."""
+Sample = Callable[[nn.Module, Mapping[str, Any], int, float, torch.Generator | None], list[list[Row]]]
+"""`(model, inputs, draws, temperature, generator)`: so many outputs for each example; 0 draws are the likeliest one."""
+Score = Callable[[Sequence[Row], Row], list[float]]
+"""`(outputs, wanted)`: the reward of each output of one example."""
+
+
+class Candidates(NamedTuple):
+    """Distinct outputs of the examples of a batch, one behind the other: whose each is, its reward, how often drawn."""
+
+    rows: list[Row]
+    examples: Int[Tensor, " row"]
+    rewards: Float[Tensor, " row"]
+    counts: Float[Tensor, " row"]
+
+    def take(self, kept: Tensor) -> "Candidates":
+        """Some of them; the first where there would be none."""
+        places = kept.nonzero()[:, 0] if bool(kept.any()) else kept.new_zeros(1, dtype=torch.int64)
+        return Candidates([self.rows[place] for place in places.tolist()], *(part[places] for part in self[1:]))
+
+
+class Rewarded(nn.Module):
+    r"""A likelihood that is judged by, and a reward that is trained for: an objective over batches `(x, y)`.
+
+    `value` is $(1 - w) \cdot \text{risk} + w \cdot \text{likelihood}$ for the `likelihood_weight` $w$, one for each
+    example; the likelihood's mean over all positions is kept. Where it judges it is the likelihood. `sample` and
+    `score` are as `Sample` and `Score` say. `method` is "self-critical" or "minimum-risk", of `samples` outputs for
+    each example. The policy of the first is the model's at `temperature`; of the second that is what the subset is
+    drawn at, `sharpness` is its $\alpha$, and `gold` puts the wanted output among it. Its numbers come from
+    `moment.generator`. The gradient is made by one pass over the distinct samples that can change something.
+
+    >>> from thalweg.loss import Tagging
+    >>> class Coin(nn.Module):  # heads (4) or tails (5), then END
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.heads = nn.Parameter(torch.zeros(()))
+    ...     def forward(self, source, prefix):
+    ...         first = torch.stack([self.heads, torch.zeros(())]).expand(len(prefix), 1, 2)
+    ...         return F.pad(first, (4, 0), value=-torch.inf)
+    >>> def sample(model, inputs, draws, temperature, generator):
+    ...     return [[(4,), (5,)] if draws else [(5,)]]
+    >>> def heads(outputs, wanted):
+    ...     return [float(4 in output) for output in outputs]
+    >>> model, batch = Coin(), ({"source": torch.zeros(1), "prefix": torch.tensor([[2]])}, torch.tensor([[4]]))
+    >>> loss = Rewarded(Tagging(), sample, heads, samples=2)(model, batch, Moment(training=True)).mean()
+    >>> loss.backward()  # half of the samples: a reward of 1 over the likeliest's 0, of which log p rises by 1 - 1/2
+    >>> loss.item(), model.heads.grad
+    (0.5, tensor(-0.2500))
+
+    Raises `RecipeError` for knobs out of their range, batches of another form, and rewards that are not finite.
+    """
+
+    thalweg_objective = True
+    chosen_by = "reward"
+    """The metric by which the best epoch is chosen, the largest being the best: the likelihood is not trained."""
+
+    def __init__(
+        self,
+        likelihood: nn.Module,
+        sample: Sample,
+        score: Score,
+        *,
+        method: str = "self-critical",
+        samples: int = 5,
+        temperature: float = 1.0,
+        sharpness: float = 0.005,
+        gold: bool = True,
+        likelihood_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check(method, samples, temperature=temperature, sharpness=sharpness, likelihood_weight=likelihood_weight)
+        self.likelihood, self.sample, self.score = likelihood, sample, score
+        self.method, self.samples, self.temperature = method, samples, temperature
+        self.sharpness, self.gold, self.likelihood_weight = sharpness, gold, likelihood_weight
+
+    def forward(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
+        if not moment.training:
+            judged: Losses = self.likelihood(model, batch, moment)
+            return judged
+        x, y = pair(batch)
+        risk = self.risk(model, x, y, moment.generator)
+        if not self.likelihood_weight:
+            return Losses(risk, weight=torch.ones_like(risk))
+        value, weight, _ = self.likelihood(model, batch, moment)
+        counted = weight / weight.mean() if isinstance(weight, Tensor) else 1.0
+        mixed = (1 - self.likelihood_weight) * risk + self.likelihood_weight * counted * value
+        return Losses(mixed, weight=torch.ones_like(mixed))
+
+    def of_output(self, output: Any, y: Any, moment: Moment) -> Losses:
+        """The likelihood of a batch whose output is known; no reward is, where nothing is drawn."""
+        likelihood: Any = self.likelihood
+        losses: Losses = likelihood.of_output(output, y, moment)
+        return losses
+
+    def risk(
+        self, model: nn.Module, x: Any, y: Any, generator: torch.Generator | None = None
+    ) -> Float[Tensor, " batch"]:
+        """1 minus the expected reward of each example, as it is estimated; its gradient is the method's."""
+        inputs, wanted = _read(x, y)
+        with as_decoded(model):
+            drawn = self.sample(model, inputs, self.samples, self.temperature, generator)
+            if self.method == "self-critical":
+                likeliest = [rows[0] for rows in self.sample(model, inputs, 0, self.temperature, generator)]
+                found = self._scored(drawn, wanted, likeliest, y.device)
+                return self_critical(model, inputs, *found, self.temperature)
+            among = wanted if self.gold else None
+            return minimum_risk(model, inputs, self._scored(drawn, wanted, among, y.device)[0], self.sharpness)
+
+    def _scored(
+        self, drawn: list[list[Row]], wanted: list[Row], beside: list[Row] | None, device: torch.device
+    ) -> tuple[Candidates, Float[Tensor, " batch"]]:
+        """The distinct outputs of each example, one that stands `beside` them too; and that one's reward."""
+        rows: list[Row] = []
+        owners, rewards, others = [], [], []
+        counts: list[int] = []
+        for example, own in enumerate(drawn):
+            counted = Counter(own)
+            if beside is not None:
+                counted[beside[example]] += 0
+            found = self._rewards(list(counted), wanted[example])
+            rows += counted
+            owners += [example] * len(counted)
+            rewards += found
+            counts += counted.values()
+            others.append(0.0 if beside is None else found[list(counted).index(beside[example])])
+        kind = torch.get_default_dtype()
+        numbers = [torch.tensor(each, dtype=kind, device=device) for each in (rewards, counts, others)]
+        return Candidates(rows, torch.tensor(owners, device=device), *numbers[:2]), numbers[2]
+
+    def _rewards(self, outputs: list[Row], wanted: Row) -> list[float]:
+        found = self.score(outputs, wanted)
+        for reward in found:
+            if not isinstance(reward, int | float) or not math.isfinite(reward):
+                raise RecipeError(
+                    f"The reward {name_of(self.score)} gave {reward!r}, but it is a finite number, larger for a better "
+                    "output. Return a float for every output, the empty one too."
+                )
+        return found
+
+    def extra_repr(self) -> str:
+        beside = (
+            f"temperature={self.temperature}"
+            if self.method == "self-critical"
+            else f"temperature={self.temperature}, sharpness={self.sharpness}, gold={self.gold}"
+        )
+        weight = f", likelihood_weight={self.likelihood_weight}" if self.likelihood_weight else ""
+        return f"{self.score!r}, method={self.method!r}, samples={self.samples}, {beside}{weight}"
+
+
+METHODS = ("self-critical", "minimum-risk")
+
+
+def self_critical(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    found: Candidates,
+    baseline: Float[Tensor, " batch"],
+    temperature: float = 1.0,
+) -> Float[Tensor, " batch"]:
+    """1 minus the mean reward of what was drawn, with REINFORCE's gradient against the reward of the likeliest output.
+
+    A row that was never drawn, or whose reward is the baseline, adds nothing and is not computed.
+    """
+    drawn = found.counts / torch.zeros_like(baseline).index_add(0, found.examples, found.counts)[found.examples]
+    risk = 1 - torch.zeros_like(baseline).index_add(0, found.examples, drawn * found.rewards)
+    ahead = drawn * (found.rewards - baseline[found.examples])
+    some = found._replace(counts=ahead).take(ahead != 0)
+    surrogate = -some.counts * log_likelihoods(model, inputs, some.rows, some.examples, temperature)
+    surrogate = torch.zeros_like(risk, dtype=surrogate.dtype).index_add(0, some.examples, surrogate)
+    return risk + surrogate - surrogate.detach()
+
+
+def minimum_risk(
+    model: nn.Module, inputs: Mapping[str, Any], found: Candidates, sharpness: float = 0.005
+) -> Float[Tensor, " batch"]:
+    """1 minus the expected reward over the subset that was found, renormalized.
+
+    An example all of whose candidates have one reward has that whatever the model says, and is not computed.
+    """
+    count = int(found.examples.max()) + 1
+    low, high = (
+        found.rewards.new_zeros(count).scatter_reduce(0, found.examples, found.rewards, how, include_self=False)
+        for how in ("amin", "amax")
+    )
+    some = found.take((low != high)[found.examples])
+    present, owner = some.examples.unique(return_inverse=True)
+    place = torch.arange(len(owner), device=owner.device) - torch.searchsorted(owner, owner)
+    shape = len(present), int(place.max()) + 1
+    sharpened = sharpness * log_likelihoods(model, inputs, some.rows, some.examples)
+    table = sharpened.new_full(shape, -torch.inf).index_put((owner, place), sharpened)
+    worth = sharpened.new_zeros(shape).index_put((owner, place), some.rewards.to(sharpened.dtype))
+    return (1 - low).to(table.dtype).index_put((present,), 1 - (table.softmax(1) * worth).sum(1))
+
+
+def log_likelihoods(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    rows: Sequence[Row],
+    examples: Int[Tensor, " row"],
+    temperature: float = 1.0,
+) -> Float[Tensor, " row"]:
+    """The log-probability of choosing each row for its example, in nats: all by one pass, as in training.
+
+    A row without its `END` is one at whose end nothing was left to choose. `PADDING` and `START` cannot be chosen.
+    """
+    longest = max(1, *map(len, rows))
+    padded = [[*row, *[NO_TARGET] * (longest - len(row))] for row in rows]
+    targets = torch.tensor(padded, device=examples.device)
+    prefix = F.pad(targets[:, :-1].masked_fill(targets[:, :-1] == NO_TARGET, PADDING), (1, 0), value=START)
+    repeated = {name: part.index_select(0, examples) for name, part in inputs.items()}
+    scores = model(**repeated, prefix=prefix)
+    scores = scores if scores.dtype == torch.float64 else scores.float()
+    never = torch.tensor([PADDING, START], device=scores.device)
+    policy = scores.index_fill(2, never, -torch.inf).flatten(0, 1) / temperature
+    return -F.cross_entropy(policy, targets.flatten(), reduction="none").view(targets.shape).sum(1)
+
+
+@contextmanager
+def as_decoded(model: nn.Module) -> Iterator[None]:
+    """With all of the model in evaluation mode, as it decodes; recurrent layers without dropout, and gradients kept.
+
+    Those cannot be differentiated in evaluation mode on a GPU.
+
+    >>> model = nn.Sequential(nn.Dropout(0.5), nn.GRU(3, 3, 2, dropout=0.5))
+    >>> with as_decoded(model):
+    ...     model[0].training, model[1].training, model[1].dropout
+    (False, True, 0.0)
+    >>> model[0].training, model[1].dropout
+    (True, 0.5)
+    """
+    training = [part for part in model.modules() if part.training]
+    dropped = [(part, part.dropout) for part in training if isinstance(part, nn.RNNBase)]
+    for part in training:
+        part.training = isinstance(part, nn.RNNBase)
+    for layers, _ in dropped:
+        layers.dropout = 0.0
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+        for layers, share in dropped:
+            layers.dropout = share
+
+
+class Reward:
+    """The reward of the likeliest output of each example, as a metric: an objective over batches `(x, y)`.
+
+    >>> found = Reward(lambda model, inputs, *_: [[(4, 3)]], lambda outputs, wanted: [float(wanted == outputs[0])])
+    >>> found(nn.Identity(), ({"source": torch.zeros(1)}, torch.tensor([[4, 3, -100]])), Moment()).value
+    tensor([1.])
+    """
+
+    thalweg_objective = True
+
+    def __init__(self, sample: Sample, score: Score) -> None:
+        self.sample, self.score = sample, score
+
+    def __call__(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
+        x, y = pair(batch)
+        inputs, wanted = _read(x, y)
+        likeliest = self.sample(model, inputs, 0, 1.0, None)
+        found = [self.score(rows[:1], own)[0] for rows, own in zip(likeliest, wanted, strict=True)]
+        return Losses(torch.tensor(found, dtype=torch.get_default_dtype(), device=y.device))
+
+    def __repr__(self) -> str:
+        return f"Reward({self.score!r})"
+
+
+def _read(x: Any, y: Any) -> tuple[dict[str, Any], list[Row]]:
+    """The inputs that are decoded, and the rows that are wanted."""
+    if not isinstance(x, Mapping) or not isinstance(y, Tensor) or y.dim() != 2 or y.is_floating_point():
+        raise RecipeError(
+            f"Rewarded: x is {describe(x)} and y {describe(y)}, but x is a dict with the inputs of model.encode and "
+            "prefix, and y the wanted tokens (batch, length), each with its END. Give batches as those of pairs are."
+        )
+    inputs = {name: part for name, part in x.items() if name != "prefix"}
+    return inputs, [tuple(token for token in row if token != NO_TARGET) for row in y.tolist()]
+
+
+def _check(method: str, samples: int, **numbers: float) -> None:
+    if method not in METHODS:
+        raise RecipeError(
+            f"Rewarded: method is {method!r}, but it is one of {', '.join(map(repr, METHODS))}."
+            f"{did_you_mean(method, METHODS)}"
+        )
+    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+        raise RecipeError(
+            f"Rewarded: samples is {samples!r}, but it is how many outputs are drawn for each example, a whole number "
+            "of at least 1. Give for instance samples=5."
+        )
+    for name, value in numbers.items():
+        fine = 0 <= value < 1 if name == "likelihood_weight" else 0 < value < math.inf
+        if not fine:
+            due = "at least 0 and below 1: all likelihood needs no reward" if "weight" in name else "finite and above 0"
+            raise RecipeError(f"Rewarded: {name} is {value!r}, but it must be {due}. Give for instance {name}=0.5.")
