@@ -17,6 +17,7 @@ from thalweg.core.notices import notice
 from thalweg.data import PairSource
 from thalweg.data.places import where
 from thalweg.decode import Hypothesis, beam_search, greedy
+from thalweg.recipes.output_forms import held_to_form, tokens_needed
 
 AT_ONCE, POSITIONS = 128, 2**13
 """The sources and the positions of a source that a batch may have."""
@@ -31,13 +32,15 @@ class Decoding:
     """How outputs are searched for: `beam` hypotheses side by side (1: greedily), of which `nbest` are given.
 
     `length_penalty` is that of `beam_search`; `longest` is the most tokens of an output, by default twice those of its
-    source and 20. Raises `RecipeError` for numbers out of their range.
+    source and 20, of trees four times its words and 20. With `constrained` an output is a tree or a set at every step
+    where targets are; without, it is made one at its end. Raises `RecipeError` for numbers out of their range.
     """
 
     beam: int = 5
     nbest: int = 1
     length_penalty: float = 1.0
     longest: int | None = None
+    constrained: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("beam", 1), ("nbest", 1), ("longest", 1)):
@@ -52,11 +55,14 @@ class Decoding:
 
 
 class Output(NamedTuple):
-    """A text that was put out, what it was ranked by, and its log-likelihood in nats."""
+    """A text that was put out, what it was ranked by, its log-likelihood in nats, and whether it was of the form that
+    targets have, a tree or a set, before it was repaired.
+    """
 
     text: str
     score: float
     log_likelihood: float
+    whole: bool = True
 
 
 def decoded(
@@ -71,11 +77,25 @@ def decoded(
     found: list[list[Output]] = [[] for _ in range(len(source))]
     for places, inputs in _batches(source):
         there = inputs if device is None else to_device(inputs, device)
-        for place, hypotheses in zip(places.tolist(), _searched(model, there, decoding), strict=True):
-            found[place] = [
-                Output(source.text(each.tokens, place), each.score, each.log_likelihood) for each in hypotheses
-            ]
+        longest = _longest(source, places, inputs["lengths"], decoding).to(there["lengths"].device)
+        held = held_to_form(model, source, longest, places) if decoding.constrained else model
+        for place, hypotheses in zip(places.tolist(), _searched(held, there, decoding, longest), strict=True):
+            found[place] = [_output(source, place, each) for each in hypotheses]
     return found
+
+
+def _output(source: PairSource, place: int, found: Hypothesis) -> Output:
+    whole = source.whole(found.tokens, place)
+    return Output(source.text(found.tokens, place), found.score, found.log_likelihood, whole)
+
+
+def _longest(
+    source: PairSource, places: Int[torch.Tensor, " some"], lengths: Int[torch.Tensor, " some"], decoding: Decoding
+) -> Int[torch.Tensor, " some"]:
+    if decoding.longest is not None:
+        return torch.full_like(lengths, decoding.longest)
+    needed = tokens_needed(source, places)
+    return (lengths * PER_UNIT if needed is None else needed) + BESIDE
 
 
 def _batches(source: PairSource) -> Iterator[tuple[torch.Tensor, Any]]:
@@ -122,12 +142,9 @@ def say_long(lines: "pd.Index[Any]", longest: int) -> None:
         )
 
 
-def _searched(model: nn.Module, inputs: Any, decoding: Decoding) -> list[list[Hypothesis]]:
-    longest = (
-        inputs["lengths"] * PER_UNIT + BESIDE
-        if decoding.longest is None
-        else torch.full_like(inputs["lengths"], decoding.longest)
-    )
+def _searched(
+    model: nn.Module, inputs: Any, decoding: Decoding, longest: Int[torch.Tensor, " some"]
+) -> list[list[Hypothesis]]:
     if decoding.beam == 1:
         return [[each] for each in greedy(model, inputs, longest=longest)]
     return beam_search(

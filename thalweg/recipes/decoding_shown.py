@@ -19,6 +19,7 @@ from thalweg.data import PairSource
 from thalweg.decode import BeamTree, Hypothesis, beam_search
 from thalweg.measure.texts import Edits, aligned, edits
 from thalweg.recipes.decoded import BESIDE, PER_UNIT
+from thalweg.recipes.output_forms import held_to_form, tokens_needed
 
 WORST, LONGEST = 10, 200
 """Worst examples that are kept, and units of a text that are compared unit by unit."""
@@ -138,20 +139,23 @@ class Looks:
     def searched(self, places: Sequence[int]) -> list[tuple[list[Hypothesis], BeamTree]]:
         """The outputs for some sources, by the beam that predictions have, and the trees of the search."""
         inputs, trees = self.inputs(places), list[BeamTree]()
-        longest = inputs["lengths"] * PER_UNIT + BESIDE
-        found = beam_search(self.model, inputs, width=BEAMS, nbest=BEAMS, longest=longest, trees=trees)
+        needed = tokens_needed(self.source, torch.tensor(places))
+        longest = (inputs["lengths"] * PER_UNIT if needed is None else needed.to(self.device)) + BESIDE
+        held = held_to_form(self.model, self.source, longest, torch.tensor(places))
+        found = beam_search(held, inputs, width=BEAMS, nbest=BEAMS, longest=longest, trees=trees)
         return list(zip(found, trees, strict=True))
 
     def unit(self, token: int, place: int) -> str:
         """A token as it is read."""
         if token == END:
             return "END"
-        return self.encoding.text([token], self.source.sources[place]) or self.encoding.target.tokens[token]
+        return self.encoding.unit_text(token, self.source.sources[place]) or self.encoding.target.tokens[token]
 
     def sources(self, place: int) -> list[str]:
         """The units of a source, as far as it is read."""
         vocabulary, longest = self.encoding.source, self.encoding.schema.longest[0]
-        return [vocabulary.join([unit]) or unit for unit in vocabulary.split(self.source.sources[place])[:longest]]
+        units = self.encoding.split(self.source.sources[place], 0)[:longest]
+        return [vocabulary.join([unit]) or unit for unit in units]
 
     @torch.no_grad()
     def attention(self, place: int, best: Hypothesis) -> dict[str, Any]:

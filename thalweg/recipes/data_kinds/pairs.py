@@ -23,6 +23,7 @@ from thalweg.measure.texts import CorpusScore, bleu, chrf, edits, exact
 from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs, Score
 from thalweg.recipes.decoded import Decoding, Output, decoded
 from thalweg.recipes.decoding_shown import decoding_shown
+from thalweg.recipes.output_forms import FORM_SCORES, form_scores
 from thalweg.recipes.settings import Section, Settings
 from thalweg.training.interval import draws_interval, resamples, wilson
 
@@ -79,7 +80,7 @@ class Pairs(DataKind):
         }
 
     def recognizes(self, path: Path, options: Mapping[str, Any]) -> bool:
-        if any(options.get(name) is not None for name in ("shared", "copying", "stress")):
+        if any(options.get(name) is not None for name in ("shared", "copying", "stress", "output")):
             return True
         if any(options.get(name) is not None for name in ("features", "layout", "group", "time", "weights")):
             return False
@@ -167,7 +168,7 @@ class Pairs(DataKind):
         return Translated(source, outputs)
 
     def score_names(self, encoding: Any) -> tuple[str, ...]:
-        return ("exact_match", *EDITS[_in_words(encoding)])
+        return ("exact_match", *FORM_SCORES.get(encoding.schema.output, EDITS[_in_words(encoding)]))
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,9 @@ class Translated(Concluded):
 
     @cached_property
     def corpus(self) -> dict[str, CorpusScore]:
-        """BLEU, where targets are words, and chrF."""
+        """BLEU, where targets are words, and chrF; nothing of trees and sets."""
+        if self.source.schema.output != "text":
+            return {}
         measures = {"bleu": bleu, "chrf": chrf} if self.unit == "words" else {"chrf": chrf}
         return {name: measure(*self.counted) for name, measure in measures.items()}
 
@@ -210,7 +213,12 @@ class Translated(Concluded):
         return "words" if _in_words(self.source.encoding) else "characters"
 
     def scores(self) -> dict[str, Score]:
-        """The share that is exactly right, the edit rate and scores of all texts, against every known target."""
+        """The share that is exactly right, the edit rate and scores of all texts, against every known target; of trees
+        and sets their own scores.
+        """
+        if self.source.schema.output != "text":
+            places = _distinct(self.source.sources)
+            return form_scores([self.texts[place][0].text for place in places], self.source, places)
         right = exact(*self.counted)
         found = [_edit_rate(*self.counted, self.unit), *(score[:3] for score in self.corpus.values())]
         names = EDITS[self.unit == "words"]
