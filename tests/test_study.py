@@ -52,6 +52,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "copy": {"seeds": 2, "epochs": 1, "width": 4, "categories": "scripts"},
     "copy-span": {"seeds": 2, "epochs": 1, "train": 64, "width": 4},
     "beam": {"seeds": 2, "epochs": 1, "width": 4, "widths": (1, 4), "categories": "scripts"},
+    "tree": {"seeds": 2, "epochs": 1, "train": 40, "width": 4, "judged": 5},
+    "multi-label": {"seeds": 2, "epochs": 1, "train": 40, "width": 4, "judged": 20},
 }
 
 
@@ -81,6 +83,8 @@ ELSEWHERE = (
     "copy",
     "copy-span",
     "beam",
+    "tree",
+    "multi-label",
 )
 """Studies that tests of their own run each time."""
 DEAR = ("optimizer", "local-optima", "depth", "receptive-field", "position", *ELSEWHERE)

@@ -1,9 +1,9 @@
 r"""Trees over the words of a sentence, written as one sequence of brackets: `(S (NP _ _ ) (VP _ ) )`.
 
 A bracket opens with its label and holds words and brackets; one bracket holds all. So a model that puts out sequences
-puts out trees (Vinyals et al., "Grammar as a Foreign Language", 2015, section 2.2). Its tokens are `(LABEL`, `)`, and `_`
-for a word, whichever it is: words are known from the source, one for each `_`. Any sequence of tokens is made a tree by
-`repaired`, and a tree is left as it is.
+puts out trees (Vinyals et al., "Grammar as a Foreign Language", 2015, section 2.2). Its tokens are `(LABEL`, `)`, and
+`_` for a word, whichever it is: words are known from the source, one for each `_`. Any sequence of tokens is made a
+tree by `repaired`, and a tree is left as it is.
 """
 
 import re
@@ -65,6 +65,8 @@ def tree_flaw(tokens: Sequence[str], words: int) -> str | None:
         if opens(token):
             roots += depth == 0
             depth += 1
+        elif token not in (LEAF, CLOSE):
+            return f"holds '{token}', which is neither a bracket nor a word"
         elif not depth:
             return f"has {'a bracket that nothing opened' if token == CLOSE else 'words outside of its brackets'}"
         elif token == CLOSE:

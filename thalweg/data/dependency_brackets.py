@@ -8,6 +8,7 @@ Parsing", 2005, section 2).
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,7 +158,7 @@ def _heads(found: Lines) -> list[list[int]]:
     """
     begins = [*found.begins, len(found.cells)]
     heads = []
-    for begin, end in zip(begins, begins[1:], strict=False):
+    for begin, end in pairwise(begins):
         own = []
         for row, line in zip(found.cells[begin:end], found.lines[begin:end], strict=True):
             cell = row[HEAD - 1]

@@ -1,11 +1,12 @@
 """Targets that are sets of labels, in one cell: `sci-fi;comedy`, put out one label after the other.
 
 The order in which labels are put out is that of training: the most frequent label first (Yang et al., "SGM: Sequence
-Generation Model for Multi-Label Classification", 2018, section 2.2), or as they stand in the cell. What a set is does not
-depend on it.
+Generation Model for Multi-Label Classification", 2018, section 2.2), or as they stand in the cell. What a set is does
+not depend on it.
 """
 
 from collections.abc import Iterable, Mapping
+
 
 def labels_in(text: str, separator: str = ";") -> list[str]:
     """The labels of a cell as they come; what is empty between separators is none.

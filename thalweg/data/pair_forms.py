@@ -171,6 +171,6 @@ def check_targets(frame: pd.DataFrame, schema: PairSchema) -> None:
     others = "" if wrong.sum() == 1 else f" {wrong.sum():,} targets are none ({lines})."
     shown = targets[first] if len(targets[first]) <= SHOWN else f"{targets[first][:SHOWN]}..."
     raise DataError(
-        f"The target of {place} is no {schema.output}: '{shown}' {flaws[first]}.{others} {MENDS[schema.output]}; or take "
-        "such pairs out."
+        f"The target of {place} is no {schema.output}: '{shown}' {flaws[first]}.{others} {MENDS[schema.output]}; or "
+        "take such pairs out."
     )

@@ -58,9 +58,9 @@ def pair_splits(
     So are `size`, `fewest` and `longest`, after how many units a text is cut off. `shared` makes one vocabulary of both
     sides, `copying` tells a model what it may copy (`pair_encoding`), `stress=False` takes the digits of stress from
     sounds. `tokens` is how many positions of source and target a training batch may have. `missing` says what becomes
-    of pairs that lack a text: "error", "drop", or "keep", which takes it as empty. `output` is what targets are: "text",
-    "tree" (brackets over the words of the source; CoNLL-U is read as such), or "set": labels between `separator`, put
-    out in the `label_order` of their "frequency" or as "given".
+    of pairs that lack a text: "error", "drop", or "keep", which takes it as empty. `output` is what targets are:
+    "text", "tree" (brackets over the words of the source; CoNLL-U is read as such), or "set": labels between
+    `separator`, put out in the `label_order` of their "frequency" or as "given".
 
     `validation_path` and `test_path` are files like the first; of parallel files the one of sources, whose partner is
     found by its name, or both. What they do not give is held out, the test split only where neither is given. All pairs

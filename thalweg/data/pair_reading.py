@@ -1,4 +1,4 @@
-"""Pairs of texts from files: two columns of TSV or CSV, keys of JSONL, parallel files, a pronouncing dictionary, CoNLL-U.
+"""Pairs of texts from files: two columns of TSV or CSV, keys of JSONL, parallel files, a dictionary, CoNLL-U.
 
 In a file that has a tab, cells stand between tabs, and quotes are text; else it is CSV. A file of JSON objects is known
 by its first sign, a dictionary by its sounds (`pronunciations`).

@@ -24,8 +24,8 @@ class PairSchema:
     units of the source it may copy. `missing` says what becomes of pairs that lack a text: "error", "drop", or "keep",
     which takes it as empty. `parallel` says that the targets have a file of their own, `header` is that of
     `read_pairs`, and without `stress` the digits of stress are taken from targets that are sounds. `output` is what
-    targets are: "text", "tree" (brackets over the words of the source), or "set" (labels between `separator`, put out in
-    a `label_order`, "frequency" or "given").
+    targets are: "text", "tree" (brackets over the words of the source), or "set" (labels between `separator`, put out
+    in a `label_order`, "frequency" or "given").
 
     >>> schema = PairSchema(("en", "de"), ("words", "words"), shared=True)
     >>> PairSchema.from_json(schema.to_json()) == schema

@@ -6,7 +6,7 @@ minus infinity, and what they were likely goes to `PADDING`, which no output has
 are those of the model, and outputs are ranked as if the grammar were not there.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,7 @@ from thalweg.core.nest import map_tensors
 from thalweg.core.tokens import END, MARKS, PADDING, START
 
 
+@runtime_checkable
 class Grammar(Protocol):
     """What may come next; the state is tensors whose axis 0 is the row, one for each example before the first token."""
 
@@ -111,9 +112,9 @@ class Bracketing:
 
     `opening` are the tokens that open a bracket, each with its label, `leaf` is that of a word, `closing` ends a
     bracket; `leaves` is how many words each example has, and `longest` how many tokens at most. A bracket opens only
-    where a word is left for it and room to close all, none is empty, and the outermost closes behind the last word. Where
-    `longest` is too short for one bracket around all leaves, an output may end before its tree does; of no leaves it is
-    empty.
+    where a word is left for it and room to close all, none is empty, and the outermost closes behind the last word.
+    Where `longest` is too short for one bracket around all leaves, an output may end before its tree does; of no leaves
+    it is empty.
 
     >>> grammar = Bracketing(7, opening=[4], leaf=5, closing=6, leaves=torch.tensor([1]), longest=torch.tensor([9]))
     >>> state, seen = grammar.begin(), []
@@ -142,7 +143,7 @@ class Bracketing:
         self.is_leaf, self.is_closing, self.is_end = place == leaf, place == closing, place == END
 
     def begin(self) -> Int[Tensor, "row number"]:
-        """Leaves that are left, tokens that there is room for, brackets that are open, whether the last one is empty."""
+        """Leaves that are left, tokens there is room for, brackets that are open, whether the last one is empty."""
         none = torch.zeros_like(self.leaves)
         return torch.stack([self.leaves, self.longest, none, none], 1)
 
@@ -160,7 +161,8 @@ class Bracketing:
 
     def after(self, state: Int[Tensor, "row number"], tokens: Int[Tensor, " row"]) -> Int[Tensor, "row number"]:
         left, room, depth, _ = state.unbind(1)
-        opens, leaf, closes = self.opening[tokens], tokens == self.leaf, tokens == self.closing
-        used = (tokens != START).to(left.dtype)
-        return torch.stack([left - leaf.to(left.dtype), room - used, depth + opens.to(left.dtype) - closes.to(left.dtype),
-                            opens.to(left.dtype)], 1)  # fmt: skip
+        opens, leaf, closes, used = (
+            part.to(left.dtype)
+            for part in (self.opening[tokens], tokens == self.leaf, tokens == self.closing, tokens != START)
+        )
+        return torch.stack([left - leaf, room - used, depth + opens - closes, opens], 1)

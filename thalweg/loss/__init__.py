@@ -1,6 +1,7 @@
 """Losses: likelihoods of the data and penalties on the weights."""
 
 from thalweg.loss.guided import guided_attention
+from thalweg.loss.independent_labels import IndependentLabels, in_set
 from thalweg.loss.likelihood import Bernoulli, Categorical, Gaussian
 from thalweg.loss.penalty import L1, L2, Sum
 from thalweg.loss.tagging import Tagging
@@ -12,9 +13,11 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Gaussian",
+    "IndependentLabels",
     "Sum",
     "Tagging",
     "WeightedLoss",
     "balanced_weights",
     "guided_attention",
+    "in_set",
 ]

@@ -5,9 +5,9 @@ $$ F_1^\text{micro} = \frac{2 \sum_l t_l}{\sum_l (g_l + w_l)}, \quad
    J = \frac{1}{n} \sum_i \frac{|G_i \cap W_i|}{|G_i \cup W_i|}, \quad
    H = \frac{1}{n L} \sum_i |G_i \triangle W_i| $$
 
-for the sets given $G_i$ and wanted $W_i$ of n examples, and $t_l$, $g_l$, $w_l$ examples in which a label is both, given,
-wanted, of L labels. Values are those of scikit-learn; intervals take the same formulas over draws of the examples, all
-draws at once.
+for the sets given $G_i$ and wanted $W_i$ of n examples, and $t_l$, $g_l$, $w_l$ examples in which a label is both,
+given, wanted, of L labels. Values are those of scikit-learn; intervals take the same formulas over draws of the
+examples, all draws at once.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ class LabelSets:
 
     def scores(self) -> dict[str, float]:
         """Of all examples: F1 over all decisions and as the mean of labels, Jaccard's index, the share of decisions
-        that are wrong. A label that is neither given nor wanted has an F1 of 0 and no part in the mean; of two empty sets
-        Jaccard's index is 1.
+        that are wrong. A label that is neither given nor wanted has an F1 of 0 and no part in the mean; of two empty
+        sets Jaccard's index is 1.
         """
         from sklearn.metrics import f1_score, hamming_loss, jaccard_score
 
