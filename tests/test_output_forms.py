@@ -250,7 +250,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (searching, shown):
         monkeypatch.setattr(module, "BESIDE", 4)  # untrained networks go on to the end
     draw = random.Random(0)
-    rows = [(" ".join(draw.choices("abcd", k=draw.randint(2, 5))), "") for _ in range(30)]
+    rows = [(" ".join(draw.choices("abcd", k=draw.randint(2, 5))), "") for _ in range(20)]
     trees = dict.fromkeys((source, f"(S (X {source}))") for source, _ in rows)
     Path("trees.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in trees))
     cells = dict.fromkeys((source, ";".join(sorted(set(source.split())))) for source, _ in rows)

@@ -9,6 +9,7 @@ import pytest
 
 from thalweg.core.errors import RecipeError
 from thalweg.data.bracketed import tree_flaw, tree_tokens
+from thalweg.recipes import decoded
 from thalweg.study import multi_label, run_study, tree
 from thalweg.study.expressions import expressions
 from thalweg.study.label_worlds import KEPT, SHARES, bundles_of, texts_with_labels
@@ -92,8 +93,11 @@ def test_tree_decides_by_brackets_by_trees_and_by_what_holding_brings() -> None:
     assert tree.decide(found(0.9, 0.99, 0.8))[0].value == pytest.approx(0.5, abs=0.02)  # ahead of the better side
 
 
-def test_tree_is_false_where_operators_decide_no_tree() -> None:
-    study = run_study("tree", seeds=2, epochs=2, train=80, width=6, judged=12, determined=False)
+def test_tree_is_false_where_operators_decide_no_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = dict(zip(LENGTHS, ((2, 4), (4, 5), (5, 6)), strict=True))
+    monkeypatch.setattr(tree, "LENGTHS", short)
+    monkeypatch.setattr(decoded, "BESIDE", 2)
+    study = run_study("tree", seeds=2, epochs=2, train=80, width=6, judged=8, determined=False)
     assert not study.held
     assert not study.checks[0].passed
     assert {row[:3] for row in study.rows} == {
