@@ -4,7 +4,7 @@
 the right, the others from the left.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -44,12 +44,8 @@ def random_tree(operators: Sequence[str], random: np.random.Generator) -> list[s
     return _joined(operators, int(random.integers(len(operators))), lambda part: random_tree(part, random))
 
 
-def expressions(
-    count: int, operators: tuple[int, int], seed: int, *, determined: bool = True, without: Collection[str] = ()
-) -> pd.DataFrame:
+def expressions(count: int, operators: tuple[int, int], seed: int, *, determined: bool = True) -> pd.DataFrame:
     """Expressions with so many operators, from and to, all different, and their trees: those of precedence, or any.
-
-    None is one of `without`.
 
     >>> expressions(2, (2, 3), seed=0)["source"].str.split().map(len).tolist()
     [5, 5]
@@ -61,8 +57,7 @@ def expressions(
         names = random.choice(list(NAMES), len(signs) + 1).tolist()
         words = [word for pair in zip(names, [*signs, ""], strict=True) for word in pair][:-1]
         tokens = tree_of(signs) if determined else random_tree(signs, random)
-        if (source := " ".join(words)) not in without:
-            rows[source] = with_words(tokens, words)
+        rows[" ".join(words)] = with_words(tokens, words)
     return pd.DataFrame(list(rows.items()), columns=["source", "target"])
 
 

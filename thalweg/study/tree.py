@@ -72,7 +72,8 @@ def study(
     runs = train_arms({"brackets": recipes}, progress, (0.0, 0.9))["brackets"]
     tests = {
         name: [
-            _new(source, judged, operators, 500 + seed, determined) for source, seed in zip(sources, seeds, strict=True)
+            PairSource.of(expressions(judged, operators, 500 + seed, determined=determined), source.encoding)
+            for source, seed in zip(sources, seeds, strict=True)
         ]
         for name, operators in LENGTHS.items()
     }
@@ -92,7 +93,7 @@ def study(
         question="Are the brackets that a network puts out trees, are they the right ones, and is it better to hold "
         "the search to trees than to repair what it found?",
         method=f"Expressions of names and + - * / ^, {train} of 2 to 5 operators to train on; a recurrent encoder and "
-        f"decoder with attention, {width} units, {epochs} epochs of AdamW at {rate:g}; {judged} new expressions each "
+        f"decoder with attention, {width} units, {epochs} epochs of AdamW at {rate:g}; {judged} drawn anew each "
         "of as many operators and of more, decoded greedily and by a beam, held to trees or repaired. F1 is that of "
         "brackets, over all expressions.",
         seeds=tuple(seeds),
@@ -137,6 +138,7 @@ def draw_f1(found: Found, ax: Axes) -> Axes:
         ax.plot(places, values, "--", color=color, linewidth=1, label=name)
     ax.set_xticks(places, list(LENGTHS))
     ax.set(xlabel="operators (2 to 5 in training)", ylabel="F1 of brackets, without labels", ylim=(0, 1.4))
+    ax.set_yticks(np.linspace(0, 1, 6))
     ax.legend(frameon=False, fontsize=7, ncols=2, loc="upper center")
     return ax
 
@@ -165,12 +167,6 @@ def _source(frame: pd.DataFrame) -> PairSource:
     """Pairs to train on, in their own vocabularies."""
     schema = PairSchema(unit=("words", "words"), output="tree")
     return PairSource.unfitted(frame, schema, tokens=TOKENS).fit(range(len(frame)))
-
-
-def _new(source: PairSource, count: int, operators: tuple[int, int], seed: int, determined: bool) -> PairSource:
-    """Pairs to judge, none of which was trained on."""
-    frame = expressions(count, operators, seed, determined=determined, without=set(source.sources))
-    return PairSource.of(frame, source.encoding)
 
 
 def _scores(models: Sequence[nn.Module], tests: Sequence[PairSource], decoding: Decoding) -> Scores:
