@@ -97,7 +97,7 @@ def test_tree_is_false_where_operators_decide_no_tree(monkeypatch: pytest.Monkey
     short = dict(zip(LENGTHS, ((2, 4), (4, 5), (5, 6)), strict=True))
     monkeypatch.setattr(tree, "LENGTHS", short)
     monkeypatch.setattr(decoded, "BESIDE", 2)
-    study = run_study("tree", seeds=2, epochs=2, train=80, width=6, judged=8, determined=False)
+    study = run_study("tree", seeds=2, epochs=1, train=40, width=6, judged=8, determined=False)
     assert not study.held
     assert not study.checks[0].passed
     assert {row[:3] for row in study.rows} == {

@@ -20,7 +20,11 @@ from thalweg.core.tokens import END, MARKS, PADDING, START
 
 @runtime_checkable
 class Grammar(Protocol):
-    """What may come next; the state is tensors whose axis 0 is the row, one for each example before the first token."""
+    """What may come next; the state is tensors whose axis 0 is the row, one for each example before the first token.
+
+    >>> isinstance(Distinct(6, 1), Grammar)
+    True
+    """
 
     def begin(self) -> Any:
         """The state before the first token."""

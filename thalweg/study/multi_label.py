@@ -65,10 +65,11 @@ def study(
     arms: Mapping[str, str] | None = None,
 ) -> Study:
     """Each seed draws its own bundles and texts; all arms read the same ones."""
-    standing = standing_in(ARMS, arms)
+    every = standing_in(ARMS, arms)
     setting: dict[str, Any] = {"width": width, "epochs": epochs, "rate": rate}
     found: dict[str, dict[str, Scores]] = {}
     for place, world in enumerate(WORLDS):
+        standing = {name: arm for name, arm in every.items() if world == INDEPENDENT or name != RANDOM}
         read = {
             name: [_source(world, seed, train, shuffled=arm == RANDOM) for seed in seeds]
             for name, arm in standing.items()
@@ -95,9 +96,9 @@ def study(
         question="Does it help to put labels out one after the other, where they depend on each other and where not?",
         method=f"{train} texts of 8 words with sets of 12 labels: of bundles, of which a text leaves open which one it "
         f"is, or apart, each likely by itself. A recurrent encoder of {width} units, and on it a decoder with "
-        "attention that puts out labels by their frequency or in a random order, decoded greedily, no label twice, or "
-        f"a linear layer and a sigmoid for each label, taken from .5 on; {epochs} epochs of AdamW at {rate:g}; "
-        f"{judged} new texts.",
+        "attention that puts out labels by their frequency or (apart) in a random order, decoded greedily, no label "
+        f"twice, or a linear layer and a sigmoid for each label, taken from .5 on; {epochs} epochs of AdamW at "
+        f"{rate:g}; {judged} new texts.",
         seeds=tuple(seeds),
         columns=("labels", "network", "sets right", "micro F1", "Hamming loss"),
         rows=tuple(
@@ -106,7 +107,7 @@ def study(
             for name, each in arms_of.items()
         ),
         checks=decide(found),
-        settings={"train": train, **setting, "judged": judged, "arms": standing},
+        settings={"train": train, **setting, "judged": judged, "arms": every},
         figure=figure,
     )
 
@@ -129,9 +130,11 @@ def draw(found: Found, what: str, label: str, ax: Axes) -> Axes:
     """A score by world and network: the mean, and a dot a seed."""
     for number, (color, name) in enumerate(zip((COLORS[0], COLORS[2], COLORS[1]), ARMS, strict=True)):
         for place, world in enumerate(WORLDS):
+            if name not in found[world]:
+                continue
             values = getattr(found[world][name], what)
             at = place + 0.27 * (number - 1)
-            ax.bar(at, values.mean(), 0.25, color=color, label=None if place else name)
+            ax.bar(at, values.mean(), 0.25, color=color, label=name if world == INDEPENDENT else None)
             ax.plot([at] * len(values), values, "o", color="0.2", markersize=3, alpha=0.6)
     ax.set_xticks(range(len(WORLDS)), ["labels in bundles", "labels apart"])
     ax.set(ylabel=label)
