@@ -228,6 +228,15 @@ def test_an_empty_tree_is_refused_and_an_empty_set_is_none() -> None:
     assert sum(len(split) for split in (splits.train, splits.validation, splits.test)) == 9
 
 
+def test_one_number_says_what_is_known_of_sources_and_all_labels_are() -> None:
+    encoding = pair_splits(lines(*GOOD, ("the h sat", "(T the h sat)")), output="tree", fewest=3, size=6).train.encoding
+    assert encoding.schema.fewest == (3, None)
+    assert encoding.schema.size == (6, None)
+    assert set(encoding.source.tokens[4:]) == {"the", "sat"}
+    both = pair_splits(lines(*GOOD), output="tree", fewest=[3, 2]).train.encoding
+    assert both.schema.fewest == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [

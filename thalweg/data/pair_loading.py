@@ -86,8 +86,8 @@ def pair_splits(
     formed: dict[str, Any] = {"output": output, "label_order": label_order, "separator": separator}
     units = _units(frame, names, unit, shared or copying, output)
     sized: dict[str, Any] = {
-        "size": both("size", size),
-        "fewest": both("fewest", fewest),
+        "size": _known("size", size, output),
+        "fewest": _known("fewest", fewest, output),
         "longest": both("longest", longest),
     }
     read: dict[str, Any] = {"missing": missing, "parallel": is_file(target), "header": header, "stress": stress}
@@ -160,6 +160,12 @@ def _units(
         return choose_unit(frame, names[0]), "words"
     given = both("unit", unit)
     return given if given[0] != given[1] else (given[0], "words")
+
+
+def _known(name: str, value: int | Sequence[int] | None, output: str) -> tuple[int | None, int | None]:
+    """What a vocabulary knows; one number is that of the sources alone where all brackets or labels should be known."""
+    source, target = both(name, value)
+    return source, None if output != "text" and not isinstance(value, Sequence) else target
 
 
 def _lowered(lower: bool, output: str) -> tuple[bool, bool]:
