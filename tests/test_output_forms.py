@@ -305,6 +305,9 @@ def test_sets_from_the_command_line(folder: Path, capsys: pytest.CaptureFixture[
     labels = capsys.readouterr().out.strip().split(";")
     assert len(set(labels)) == len(labels)
     assert main(["report", "last"]) == 0
+    (page,) = Path("runs").glob("*/report.html")
+    assert "Edits are labels to change, leave out or add." in page.read_text()
+    assert "The share of all decisions, a label or not, that are wrong" in page.read_text()
 
 
 def test_what_is_not_held_to_its_form_is_repaired(folder: Path) -> None:

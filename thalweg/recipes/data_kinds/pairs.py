@@ -226,7 +226,8 @@ class Translated(Concluded):
 
     def shown(self) -> dict[str, Any]:
         found = decoding_shown(self.outputs.model, self.source, self.compared, self.outputs.device, self.unit)
-        return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | found
+        kept = {"form": self.source.schema.output}
+        return kept | {"signatures": {name: score.signature for name, score in self.corpus.items()}} | found
 
 
 def check_lengths(split: PairSource, name: str) -> None:
