@@ -27,8 +27,8 @@ LENGTHS = ((1, 5), (6, 8), (9, 12), (13, 20))
 WAYS = {
     "repaired, greedily": Decoding(beam=1, constrained=False),
     "held, greedily": Decoding(beam=1),
-    "repaired, beam of 5": Decoding(beam=5, constrained=False),
-    "held, beam of 5": Decoding(beam=5),
+    "repaired, beam of 5": Decoding(beam=5, length_penalty=1.0, constrained=False),
+    "held, beam of 5": Decoding(beam=5, length_penalty=1.0),
     "held, beam of 5, by the sum": Decoding(beam=5, length_penalty=0.0),
 }
 

@@ -78,7 +78,9 @@ def study(
         for name, operators in LENGTHS.items()
     }
     found = {
-        (way, beam, name): _scores([run.last for run in runs], own, Decoding(beam=beam, constrained=way == HELD))
+        (way, beam, name): _scores(
+            [run.last for run in runs], own, Decoding(beam, length_penalty=1.0, constrained=way == HELD)
+        )
         for way in (HELD, REPAIRED)
         for beam in BEAMS
         for name, own in tests.items()
