@@ -55,6 +55,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "beam": {"seeds": 2, "epochs": 1, "width": 4, "widths": (1, 4), "categories": "scripts"},
     "scheduled-sampling": {"seeds": 2, "epochs": 1, "width": 4, "categories": "scripts"},
     "guided-attention": {"seeds": 2, "epochs": 1, "train": 8, "width": 4},
+    "tree": {"seeds": 2, "epochs": 1, "train": 40, "width": 4, "judged": 5},
+    "multi-label": {"seeds": 2, "epochs": 1, "train": 40, "width": 4, "judged": 20},
 }
 
 
@@ -86,6 +88,8 @@ ELSEWHERE = (
     "beam",
     "scheduled-sampling",
     "guided-attention",
+    "tree",
+    "multi-label",
 )
 """Studies that tests of their own run each time."""
 DEAR = ("optimizer", "local-optima", "depth", "receptive-field", "position", *ELSEWHERE)

@@ -8,6 +8,7 @@ from thalweg.data.bundled import BUNDLED, Bundled, bundled
 from thalweg.data.conll import holds_conll, read_conll
 from thalweg.data.conll_loading import conll_splits
 from thalweg.data.conll_writing import retagged
+from thalweg.data.dependency_brackets import bracketed_sentences
 from thalweg.data.encoding import Encoding, fit_encoding
 from thalweg.data.geometric import from_geometric
 from thalweg.data.graph_encoding import GraphEncoding, GraphSchema
@@ -95,6 +96,7 @@ __all__ = [
     "TargetKind",
     "Vocabulary",
     "augment",
+    "bracketed_sentences",
     "bundled",
     "conll_splits",
     "fit_encoding",

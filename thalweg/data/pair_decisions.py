@@ -21,6 +21,14 @@ LONG, MUCH_LONGER = 2000, 20
 """Units from which a text is long, and how many times the median it is then."""
 
 
+def choose_unit(frame: pd.DataFrame, name: str) -> str:
+    """The unit of the sources where targets have one of their own, which is said."""
+    usual = usual_words(texts_of(frame[:: max(1, len(frame) // SAMPLE)], name))
+    unit = "words" if usual >= FEW_WORDS else "characters"
+    notice(f"'{name}' has {usual:g} words a text, by the median: read as {unit} (data.unit says which).")
+    return unit
+
+
 def choose_units(frame: pd.DataFrame, names: tuple[str, str], alike: bool) -> tuple[str, str]:
     """The unit of each side, which is said: words where a text has several; one for both where they must be `alike`.
 
@@ -134,7 +142,7 @@ def _say_cut(split: PairSource, i: int, own: Ragged, limit: int, name: str) -> N
     """Say how many texts are longer than `limit`; only those that fill it are split again."""
     texts, vocabulary = (split.targets, split.encoding.target) if i else (split.sources, split.encoding.source)
     full = np.flatnonzero(own.lengths >= limit)
-    cut = sum(len(vocabulary.split(texts[place])) > limit for place in full)
+    cut = sum(len(split.encoding.split(texts[place], i)) > limit for place in full)
     if cut:
         is_cut = f"{SIDES[i]} is" if cut == 1 else f"{SIDES[i]}s are"
         notice(f"{cut:,} {is_cut} cut off after {limit:,} {vocabulary.unit} in the {name} split (data.longest).")

@@ -11,6 +11,7 @@ Pointer-Generator Networks", 2017, section 2.2); a target that holds the same un
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from thalweg.core.errors import DataError
 from thalweg.core.tokens import END, PADDING, START, UNKNOWN
+from thalweg.data.pair_forms import Form, form_of
 from thalweg.data.pair_schema import PairSchema
 from thalweg.data.ragged import Ragged
-from thalweg.data.vocabulary import Vocabulary
+from thalweg.data.vocabulary import Text, Vocabulary
 
 Inputs = dict[str, Int[Tensor, "some ..."]]
 """`source` (some, length), `lengths` (some,), and with copying `copies` (some, length)."""
@@ -59,8 +61,8 @@ class PairEncoding:
     def unfitted(cls, schema: PairSchema) -> "PairEncoding":
         """The encoding before any pair is trained on: all is unknown."""
         source, target = (
-            Vocabulary(unit, lower=lower, joiners=unit == "words")
-            for unit, lower in zip(schema.unit, schema.lower, strict=True)
+            Vocabulary(unit, lower=lower, joiners=_joins(schema, i))
+            for i, (unit, lower) in enumerate(zip(schema.unit, schema.lower, strict=True))
         )
         return cls(source, source if schema.shared else target, schema)
 
@@ -79,19 +81,26 @@ class PairEncoding:
 
         Raises `DataError` for a side without any unit.
         """
-        texts = ([*sources, *targets],) if schema.shared else (sources, targets)
+        form = form_of(schema)
+        read, wanted = [form.read(source) for source in sources], [form.wanted(target) for target in targets]
+        texts: tuple[list[Text], ...] = ([*read, *wanted],) if schema.shared else (read, wanted)
         fitted = [
             Vocabulary.fit(
                 side,
                 schema.unit[i],
                 size=sizes[i] or schema.size[i],
-                fewest=schema.fewest[i],
+                fewest=schema.fewest[i] or (form.fewest if i else None),
                 lower=schema.lower[i],
-                joiners=schema.unit[i] == "words",
+                joiners=_joins(schema, i),
             ).widened(sizes[i] or 0)
             for i, side in enumerate(texts)
         ]
         return cls(fitted[0], fitted[-1], schema)
+
+    @cached_property
+    def form(self) -> Form:
+        """What targets are."""
+        return form_of(self.schema)
 
     @property
     def outputs(self) -> int:
@@ -106,15 +115,19 @@ class PairEncoding:
         >>> encoded.prefix[0].tolist(), encoded.y[0].tolist()
         ([2, 4, 5], [4, 5, 3])
         """
-        read = _shortened(self.source.encode_all(sources), self.schema.longest[0])
+        read = _shortened(self.source.encode_all(list(map(self.form.read, sources))), self.schema.longest[0])
         copies, extras = None, None
         if self.schema.copying:
             extras = [self.extras(source) for source in sources]
             copies = _shortened(self._extended(self.source, sources, extras), self.schema.longest[0])
         if targets is None:
             return EncodedPairs(read, None, None, copies)
-        y = self.target.encode_all(targets) if extras is None else self._extended(self.target, targets, extras)
+        y = self._wanted(targets) if extras is None else self._extended(self.target, targets, extras)
         return EncodedPairs(read, *begun_and_ended(y, self.schema.longest[1]), copies)
+
+    def split(self, text: str, side: int) -> list[str]:
+        """The units of a source (side 0) or a target (1)."""
+        return self.target.split(self.form.wanted(text)) if side else self.source.split(self.form.read(text))
 
     def inputs(self, sources: Sequence[str]) -> Inputs:
         """Sources as a model reads them to be decoded."""
@@ -150,8 +163,19 @@ class PairEncoding:
         return found
 
     def text(self, tokens: Iterable[Any], source: str | None = None) -> str:
-        """The text of an output; with copying `source` is the text that it was made from."""
-        return self.target.join(self.units(tokens, source))
+        """The text of an output; with copying, and of trees, `source` is the text that it was made from.
+
+        A tree is repaired, so that it is one over the words of its source; a set has each label once.
+        """
+        return self.form.said(self.units(tokens, source), source, self.target)
+
+    def unit_text(self, token: int, source: str | None = None) -> str:
+        """A single token of an output as it is read: a word, a bracket, a label."""
+        return self.target.join(self.units([token], source))
+
+    def whole(self, tokens: Iterable[Any], source: str) -> bool:
+        """Whether an output is of the form that targets have before it is repaired: a tree, labels that differ."""
+        return self.schema.output == "text" or self.form.whole(self.units(tokens), source)
 
     def formed(self, target: str) -> str:
         """A target in the form that outputs have: of its units, so that both can be compared.
@@ -160,7 +184,7 @@ class PairEncoding:
         >>> PairEncoding(words, words).formed("Don't,  they said")
         "don't, they said"
         """
-        return self.target.join(self.target.split(target))
+        return self.form.compared(target, self.target)
 
     def to_json(self) -> dict[str, Any]:
         """The encoding in plain values."""
@@ -176,6 +200,10 @@ class PairEncoding:
         target = Vocabulary.from_json(plain["target"])
         source = target if plain["source"] is None else Vocabulary.from_json(plain["source"])
         return cls(source, target, PairSchema.from_json(plain["schema"]))
+
+    def _wanted(self, targets: Sequence[str]) -> Ragged:
+        """Targets as tokens, in the order in which they are put out."""
+        return self.form.ordered(self.target.encode_all(list(map(self.form.wanted, targets))))
 
     def _extended(self, vocabulary: Vocabulary, texts: Sequence[str], extras: Sequence[list[str]]) -> Ragged:
         """The target's tokens of the units of texts, those of `extras` behind all that are known."""
@@ -216,6 +244,11 @@ def inputs_of(encoded: EncodedPairs, places: Int[Tensor, " some"]) -> Inputs:
     if source.shape[1]:
         return inputs
     return {name: value if name == "lengths" else value.new_zeros(len(places), 1) for name, value in inputs.items()}
+
+
+def _joins(schema: PairSchema, side: int) -> bool:
+    """Whether the words of a side come back as they stood."""
+    return schema.unit[side] == "words" and not (side and schema.output != "text")
 
 
 def _shortened(tokens: Ragged, longest: int | None) -> Ragged:

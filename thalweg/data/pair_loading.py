@@ -15,8 +15,9 @@ from thalweg.core.notices import notice
 from thalweg.core.source import Splits
 from thalweg.core.wording import counted
 from thalweg.data.holdout import PARTS, hold_out
-from thalweg.data.pair_decisions import announce_pairs, announce_splits, choose_units, say_empty
+from thalweg.data.pair_decisions import announce_pairs, announce_splits, choose_unit, choose_units, say_empty
 from thalweg.data.pair_encoding import PairEncoding
+from thalweg.data.pair_forms import check_targets
 from thalweg.data.pair_reading import is_file, partner, read_pairs
 from thalweg.data.pair_schema import PairSchema, both, check_missing
 from thalweg.data.pair_source import PairSource
@@ -41,6 +42,9 @@ def pair_splits(
     copying: bool = False,
     stress: bool = True,
     tokens: int | None = None,
+    output: str = "text",
+    label_order: str = "frequency",
+    separator: str = ";",
     validation_share: float | int = 0.2,
     test_share: float | int = 0.2,
     validation_path: Any = None,
@@ -54,7 +58,9 @@ def pair_splits(
     So are `size`, `fewest` and `longest`, after how many units a text is cut off. `shared` makes one vocabulary of both
     sides, `copying` tells a model what it may copy (`pair_encoding`), `stress=False` takes the digits of stress from
     sounds. `tokens` is how many positions of source and target a training batch may have. `missing` says what becomes
-    of pairs that lack a text: "error", "drop", or "keep", which takes it as empty.
+    of pairs that lack a text: "error", "drop", or "keep", which takes it as empty. `output` is what targets are:
+    "text", "tree" (brackets over the words of the source; CoNLL-U is read as such), or "set": labels between
+    `separator`, put out in the `label_order` of their "frequency" or as "given".
 
     `validation_path` and `test_path` are files like the first; of parallel files the one of sources, whose partner is
     found by its name, or both. What they do not give is held out, the test split only where neither is given. All pairs
@@ -77,14 +83,16 @@ def pair_splits(
             )
         frame = without_stress(frame, names)
     frame = complete(frame, names, missing)
-    units = choose_units(frame, names, shared or copying) if unit is None else both("unit", unit)
+    formed: dict[str, Any] = {"output": output, "label_order": label_order, "separator": separator}
+    units = _units(frame, names, unit, shared or copying, output)
     sized: dict[str, Any] = {
-        "size": both("size", size),
-        "fewest": both("fewest", fewest),
+        "size": _known("size", size, output),
+        "fewest": _known("fewest", fewest, output),
         "longest": both("longest", longest),
     }
     read: dict[str, Any] = {"missing": missing, "parallel": is_file(target), "header": header, "stress": stress}
-    schema = PairSchema(names, units, lower=(lower, lower), shared=shared, copying=copying, **sized, **read)
+    schema = PairSchema(names, units, lower=_lowered(lower, output), shared=shared, copying=copying,
+                        **sized, **read, **formed)  # fmt: skip
     others = {"validation": validation_path, "test": test_path}
     judged = {name: _like(path, schema) for name, path in others.items() if path is not None}
     shares = (0.0 if "validation" in judged else validation_share, 0.0 if judged else test_share)
@@ -108,6 +116,8 @@ def split_pairs(
 
     Raises `DataError` and `RecipeError` as `hold_out` does.
     """
+    for pairs in (frame, *(judged or {}).values()):
+        check_targets(pairs, schema)
     announce_pairs(frame, schema)
     whole = PairSource.unfitted(frame, schema, tokens=tokens)
     splits = whole.dealt(_held(whole, shares, seed))
@@ -131,11 +141,36 @@ def judged_pairs(data: Any, encoding: PairEncoding, labelled: bool = True) -> Pa
     Raises `DataError` for whatever cannot be read.
     """
     if labelled:
-        return PairSource.of(_like(data, encoding.schema), encoding)
+        frame = _like(data, encoding.schema)
+        check_targets(frame, encoding.schema)
+        return PairSource.of(frame, encoding)
     name = encoding.schema.names[0]
     frame = read_sources(data, name)
     say_empty(frame.index[frame[name].isna().to_numpy()])
     return PairSource.of(frame, encoding)
+
+
+def _units(
+    frame: pd.DataFrame, names: tuple[str, str], unit: str | Sequence[str] | None, alike: bool, output: str
+) -> tuple[str, str]:
+    """The units of both sides; those of trees and sets are brackets and labels, which are words to a vocabulary."""
+    if output == "text" or alike:
+        return choose_units(frame, names, alike) if unit is None else both("unit", unit)
+    if unit is None:
+        return choose_unit(frame, names[0]), "words"
+    given = both("unit", unit)
+    return given if given[0] != given[1] else (given[0], "words")
+
+
+def _known(name: str, value: int | Sequence[int] | None, output: str) -> tuple[int | None, int | None]:
+    """What a vocabulary knows; one number is that of the sources alone where all brackets or labels should be known."""
+    source, target = both(name, value)
+    return source, None if output != "text" and not isinstance(value, Sequence) else target
+
+
+def _lowered(lower: bool, output: str) -> tuple[bool, bool]:
+    """On which sides case is dropped: labels keep theirs."""
+    return lower, lower and output == "text"
 
 
 def _like(data: Any, schema: PairSchema) -> pd.DataFrame:

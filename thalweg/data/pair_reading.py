@@ -1,4 +1,4 @@
-"""Pairs of texts from files: two columns of TSV or CSV, keys of JSONL, two parallel files, a pronouncing dictionary.
+"""Pairs of texts from files: two columns of TSV or CSV, keys of JSONL, parallel files, a dictionary, CoNLL-U.
 
 In a file that has a tab, cells stand between tabs, and quotes are text; else it is CSV. A file of JSON objects is known
 by its first sign, a dictionary by its sounds (`pronunciations`).
@@ -15,6 +15,8 @@ from thalweg.core.errors import DataError, RecipeError, did_you_mean
 from thalweg.core.notices import notice
 from thalweg.core.wording import counted
 from thalweg.data.cells import as_cells, as_texts
+from thalweg.data.dependency_brackets import NAMES as TREES
+from thalweg.data.dependency_brackets import bracketed_sentences, is_conllu
 from thalweg.data.opening import as_text, decoded, open_bytes
 from thalweg.data.pair_columns import SIDES, Names, choose_columns, is_header, say_header, unnamed
 from thalweg.data.pair_lines import (
@@ -68,6 +70,8 @@ def read_pairs(
     if is_file(target):
         return _parallel(source, target, text)
     check_there(source)
+    if is_conllu(source) and text is None and target is None:
+        return bracketed_sentences(source), TREES
     name, data = open_bytes(source, NEEDED)
     if data.startswith(b"PAR1"):
         return _of_table(read_table(source), text, target, name, prefer)

@@ -9,6 +9,10 @@ from thalweg.data.vocabulary import check_unit
 
 MISSING = ("error", "drop", "keep")
 SIDES = ("source", "target")
+OUTPUTS = ("text", "tree", "set")
+"""What targets may be."""
+ORDERS = ("frequency", "given")
+"""In which order the labels of a set are put out."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class PairSchema:
     where they are `shared`; `longest` is after how many units a text is cut off; with `copying` a model is told which
     units of the source it may copy. `missing` says what becomes of pairs that lack a text: "error", "drop", or "keep",
     which takes it as empty. `parallel` says that the targets have a file of their own, `header` is that of
-    `read_pairs`, and without `stress` the digits of stress are taken from targets that are sounds.
+    `read_pairs`, and without `stress` the digits of stress are taken from targets that are sounds. `output` is what
+    targets are: "text", "tree" (brackets over the words of the source), or "set" (labels between `separator`, put out
+    in a `label_order`, "frequency" or "given").
 
     >>> schema = PairSchema(("en", "de"), ("words", "words"), shared=True)
     >>> PairSchema.from_json(schema.to_json()) == schema
@@ -40,6 +46,9 @@ class PairSchema:
     parallel: bool = False
     header: bool | None = None
     stress: bool = True
+    output: str = "text"
+    label_order: str = "frequency"
+    separator: str = ";"
 
     def __post_init__(self) -> None:
         for unit, size, fewest in zip(self.unit, self.size, self.fewest, strict=True):
@@ -51,6 +60,7 @@ class PairSchema:
                     "least 1, or None for all of it. Give for instance 200."
                 )
         check_missing(self.missing)
+        self._check_output()
         if self.shared:
             for name in ("unit", "size", "fewest", "lower"):
                 self._check_alike(name, "shared=True makes one vocabulary of both sides")
@@ -79,6 +89,31 @@ class PairSchema:
             if not isinstance(read.get(name), tuple) or len(read[name]) != 2:
                 raise ValueError(f"'{name}' is {plain.get(name)!r}, but it is a list of two, for source and target")
         return cls(**read)
+
+    def _check_output(self) -> None:
+        for name, known in (("output", OUTPUTS), ("label_order", ORDERS)):
+            if getattr(self, name) not in known:
+                raise RecipeError(
+                    f"{name}={getattr(self, name)!r} is not known.{did_you_mean(str(getattr(self, name)), known)}"
+                )
+        if not self.separator.strip():
+            raise RecipeError(
+                f"separator={self.separator!r} is what stands between the labels of a set, and labels may hold blanks. "
+                "Give a sign, for instance ';'."
+            )
+        if self.output == "text":
+            return
+        for name in ("shared", "copying"):
+            if getattr(self, name):
+                raise RecipeError(
+                    f"{name}=True is for targets that are texts, and output='{self.output}' puts out none of the words "
+                    f"of its source. Leave {name} out."
+                )
+        if self.unit[1] != "words":
+            raise RecipeError(
+                f"output='{self.output}' has units of its own, brackets or labels, so that unit is that of the sources "
+                f"alone, and not {self.unit[0]!r} and {self.unit[1]!r}. Give one."
+            )
 
     def _check_alike(self, name: str, why: str) -> None:
         source, target = getattr(self, name)

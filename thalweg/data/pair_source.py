@@ -157,6 +157,10 @@ class PairSource:
         """The text of an output for the source at this place, what was copied from it resolved."""
         return self.encoding.text(tokens, self.read[0][self.ids[place]])
 
+    def whole(self, tokens: Iterable[Any], place: int) -> bool:
+        """Whether an output for the source at this place is of the form that targets have before it is repaired."""
+        return self.encoding.whole(tokens, self.read[0][self.ids[place]])
+
     def references(self, places: Sequence[int]) -> list[list[str]]:
         """For each of these places the distinct targets that its source has in this source, its own first.
 

@@ -7,6 +7,8 @@ import pandas as pd
 
 from thalweg.core.errors import DataError, did_you_mean
 from thalweg.data.cells import as_cells, as_texts
+from thalweg.data.conll_lines import read_lines, read_text
+from thalweg.data.dependency_brackets import is_conllu, sentences_in
 from thalweg.data.opening import decoded, open_bytes
 from thalweg.data.pair_columns import unnamed
 from thalweg.data.pair_lines import (
@@ -30,7 +32,7 @@ def read_sources(data: Any, column: str) -> pd.DataFrame:
     r"""The lines of a file, each a source, or the column of this name of a table or of JSONL; None where it is empty.
 
     A table is a frame, or a file called .csv, .tsv, .tab or .parquet; JSONL one called .jsonl or .ndjson; a list holds
-    texts. All else is lines, and tabs are blanks in them.
+    texts, and CoNLL-U the words of its sentences. All else is lines, and tabs are blanks in them.
 
     >>> import io
     >>> read_sources(io.StringIO("a house\n\n2 tabs\t\tin it\n"), "source")["source"].tolist()
@@ -43,6 +45,8 @@ def read_sources(data: Any, column: str) -> pd.DataFrame:
     if isinstance(data, list | tuple):
         return _of_list(list(data), column)
     check_there(data)
+    if is_conllu(data):
+        return sentences_in(read_lines(*read_text(data)), column)
     name, content = open_bytes(data, NEEDED)
     ending = Path(name.removesuffix(".gz")).suffix.lower()
     if content.startswith(b"PAR1"):

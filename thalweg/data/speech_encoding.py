@@ -48,6 +48,8 @@ class SpeechSchema:
     group: str | None = None
     copying = False
     """Nothing is copied from a sound."""
+    output = "text"
+    """A transcript is neither a tree nor a set."""
 
     def __post_init__(self) -> None:
         check_unit(self.unit, self.size, self.fewest)
@@ -142,6 +144,10 @@ class SpeechEncoding:
     def text(self, tokens: Iterable[Any], source: str | None = None) -> str:
         """The text of an output; the source adds nothing to it."""
         return self.texts.text(tokens)
+
+    def unit_text(self, token: int, source: str | None = None) -> str:
+        """A single token of an output as it is read."""
+        return self.texts.unit_text(token)
 
     def formed(self, transcript: str) -> str:
         """A transcript in the form that outputs have: of its units, so that both can be compared."""

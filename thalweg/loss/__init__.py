@@ -2,6 +2,7 @@
 
 from thalweg.loss.decays import DECAYS
 from thalweg.loss.guided import guided_attention
+from thalweg.loss.independent_labels import IndependentLabels, in_set
 from thalweg.loss.likelihood import Bernoulli, Categorical, Gaussian
 from thalweg.loss.penalty import L1, L2, Sum
 from thalweg.loss.reward import Reward, Rewarded
@@ -16,6 +17,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Gaussian",
+    "IndependentLabels",
     "Reward",
     "Rewarded",
     "ScheduledSampling",
@@ -24,4 +26,5 @@ __all__ = [
     "WeightedLoss",
     "balanced_weights",
     "guided_attention",
+    "in_set",
 ]

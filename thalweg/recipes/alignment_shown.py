@@ -64,7 +64,8 @@ def positions_of(model: nn.Module, source: AnySource, place: int) -> list[str]:
         frames, count = int(source.lengths[place, 0]), stacked_by(model)
         return [f"{step * source.schema.mel.hop:.2f}" for step in range(0, frames, count)]
     vocabulary, longest = source.encoding.source, source.schema.longest[0]
-    return [vocabulary.join([unit]) or unit for unit in vocabulary.split(source.sources[place])[:longest]]
+    units = source.encoding.split(source.sources[place], 0)[:longest]
+    return [vocabulary.join([unit]) or unit for unit in units]
 
 
 def pooled(

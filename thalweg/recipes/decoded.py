@@ -17,6 +17,7 @@ from thalweg.core.notices import notice
 from thalweg.data import PairSource, SpeechSource
 from thalweg.data.places import where
 from thalweg.decode import Hypothesis, beam_search, greedy
+from thalweg.recipes.output_forms import held_to_form, tokens_needed
 
 AT_ONCE, POSITIONS = 128, 2**13
 """The sources and the positions of a source that a batch may have."""
@@ -33,13 +34,15 @@ class Decoding:
     """How outputs are searched for: `beam` hypotheses side by side (1: greedily), of which `nbest` are given.
 
     `length_penalty` is that of `beam_search`; `longest` is the most tokens of an output, by default twice those of its
-    source and 20. Raises `RecipeError` for numbers out of their range.
+    source and 20, of trees four times its words and 20. With `constrained` an output is a tree or a set at every step
+    where targets are; without, it is made one at its end. Raises `RecipeError` for numbers out of their range.
     """
 
     beam: int = 5
     nbest: int = 1
     length_penalty: float = 0.6
     longest: int | None = None
+    constrained: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("beam", 1), ("nbest", 1), ("longest", 1)):
@@ -54,11 +57,14 @@ class Decoding:
 
 
 class Output(NamedTuple):
-    """A text that was put out, what it was ranked by, and its log-likelihood in nats."""
+    """A text that was put out, what it was ranked by, its log-likelihood in nats, and whether it was of the form that
+    targets have, a tree or a set, before it was repaired.
+    """
 
     text: str
     score: float
     log_likelihood: float
+    whole: bool = True
 
 
 def decoded(
@@ -76,11 +82,16 @@ def decoded(
     found: list[list[Output]] = [[] for _ in range(len(source))]
     for places, inputs in _batches(source):
         there = inputs if device is None else to_device(inputs, device)
-        for place, hypotheses in zip(places.tolist(), _searched(model, there, decoding), strict=True):
-            found[place] = [
-                Output(source.text(each.tokens, place), each.score, each.log_likelihood) for each in hypotheses
-            ]
+        longest = longest_of(source, places, there, decoding.longest)
+        held = held_to_form(model, source, longest, places) if decoding.constrained else model
+        for place, hypotheses in zip(places.tolist(), _searched(held, there, decoding, longest), strict=True):
+            found[place] = [_output(source, place, each) for each in hypotheses]
     return found
+
+
+def _output(source: PairSource | SpeechSource, place: int, found: Hypothesis) -> Output:
+    whole = not isinstance(source, PairSource) or source.whole(found.tokens, place)
+    return Output(source.text(found.tokens, place), found.score, found.log_likelihood, whole)
 
 
 def _batches(source: PairSource | SpeechSource) -> Iterator[tuple[torch.Tensor, Any]]:
@@ -144,8 +155,19 @@ def most_tokens(inputs: Any) -> Int[torch.Tensor, " source"]:
     return (lengths // FRAMES if recorded else lengths * PER_UNIT) + BESIDE
 
 
-def _searched(model: nn.Module, inputs: Any, decoding: Decoding) -> list[list[Hypothesis]]:
-    longest = most_tokens(inputs) if decoding.longest is None else torch.full_like(inputs["lengths"], decoding.longest)
+def longest_of(
+    source: PairSource | SpeechSource, places: Int[torch.Tensor, " some"], inputs: Any, longest: int | None = None
+) -> Int[torch.Tensor, " some"]:
+    """The most tokens of the outputs of some sources: as many as are asked for, as their form needs, or by length."""
+    if longest is not None:
+        return torch.full_like(inputs["lengths"], longest)
+    needed = tokens_needed(source, places)
+    return most_tokens(inputs) if needed is None else needed.to(inputs["lengths"].device) + BESIDE
+
+
+def _searched(
+    model: nn.Module, inputs: Any, decoding: Decoding, longest: Int[torch.Tensor, " some"]
+) -> list[list[Hypothesis]]:
     if decoding.beam == 1:
         return [[each] for each in greedy(model, inputs, longest=longest)]
     return beam_search(

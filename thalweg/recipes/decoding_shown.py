@@ -20,7 +20,8 @@ from thalweg.data import SpeechSource
 from thalweg.decode import BeamTree, Hypothesis, beam_search
 from thalweg.measure.texts import Edits, aligned, edits
 from thalweg.recipes.alignment_shown import AnySource, in_order_shown, pooled, positions_of, stacked_by
-from thalweg.recipes.decoded import most_tokens
+from thalweg.recipes.decoded import longest_of
+from thalweg.recipes.output_forms import held_to_form
 
 WORST, LONGEST = 10, 200
 """Worst examples that are kept, and units of a text that are compared unit by unit."""
@@ -151,15 +152,16 @@ class Looks:
     def searched(self, places: Sequence[int]) -> list[tuple[list[Hypothesis], BeamTree]]:
         """The outputs for some sources, by the beam that predictions have, and the trees of the search."""
         inputs, trees = self.inputs(places), list[BeamTree]()
-        longest = most_tokens(inputs)
-        found = beam_search(self.model, inputs, width=BEAMS, nbest=BEAMS, longest=longest, trees=trees)
+        longest = longest_of(self.source, torch.tensor(places), inputs)
+        held = held_to_form(self.model, self.source, longest, torch.tensor(places))
+        found = beam_search(held, inputs, width=BEAMS, nbest=BEAMS, longest=longest, trees=trees)
         return list(zip(found, trees, strict=True))
 
     def unit(self, token: int, place: int) -> str:
         """A token as it is read."""
         if token == END:
             return "END"
-        return self.encoding.text([token], self.source.sources[place]) or self.encoding.target.tokens[token]
+        return self.encoding.unit_text(token, self.source.sources[place]) or self.encoding.target.tokens[token]
 
     @torch.no_grad()
     def attention(self, place: int, best: Hypothesis) -> dict[str, Any]:

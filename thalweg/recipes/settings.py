@@ -62,6 +62,9 @@ DATA_KEYS = (
     "copying",
     "stress",
     "categories",
+    "output",
+    "label_order",
+    "separator",
 )
 CLOSED = {
     "data": DATA_KEYS,

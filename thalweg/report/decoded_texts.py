@@ -11,6 +11,8 @@ from thalweg.report.wording import clean, number, spoken
 MOST_WORST, MOST_MAPS, MOST_UNITS, LONGEST, SHORT = 20, 6, 64, 220, 60
 STEPS = ((0, 0, "none"), (1, 1, "1"), (2, 2, "2"), (3, 5, "3 to 5"), (6, 10, "6 to 10"), (11, None, "more than 10"))
 """Counts of edits that are told apart."""
+COUNTED = {"tree": "brackets and words", "set": "labels"}
+"""What edits of outputs that are no texts count."""
 LOOKED = (
     "A row for each token of the output, the first on top, and a column for each of the source: the stronger the "
     "colour, the more of the attention lay there when that token was chosen. A row sums to 1. The strongest square of "
@@ -47,7 +49,7 @@ def decoded_texts(evidence: Evidence) -> list[Section]:
 def _worst(found: dict[str, Any], split: str) -> Section:
     counts = [int(number(each)) for each in found.get("edits", []) if number(each) >= 0] if _listed(found) else []
     rows = [row for item in mappings(found.get("worst"))[:MOST_WORST] if (row := _row(item)) is not None]
-    unit = "words" if found.get("unit") == "words" else "characters"
+    unit = COUNTED.get(str(found.get("form")), "words" if found.get("unit") == "words" else "characters")
     blocks: list[Any] = []
     if counts:
         right = sum(not each for each in counts)

@@ -17,6 +17,16 @@ TERMS: dict[str, str] = {
     "chrf": "The same of runs of one to six characters, 0 to 100, what is missing counted twice.",
     "reward": "What the model was trained for, the mean over the likeliest outputs; 1 is the most, larger is better.",
     "reward_before": "The same of the weights that the training for it began with.",
+    "bracket_f1": "Of brackets, label and words, the harmonic mean of precision and recall, over all sentences.",
+    "bracket_precision": "The share of the brackets that were put out that are wanted.",
+    "bracket_recall": "The share of the brackets that are wanted that were put out.",
+    "unlabelled_f1": "The F1 of brackets whatever their labels.",
+    "right_branching_f1": "The same of trees in which each word stands beside all that come after it: to be beaten.",
+    "left_branching_f1": "The same of trees in which each word stands beside all that came before it.",
+    "micro_f1": "The harmonic mean of precision and recall over all labels of all sources.",
+    "macro_f1": "The same of each label, averaged over labels: rare ones count alike.",
+    "jaccard": "Of the labels that are wanted or put out, the share that is both, averaged over sources.",
+    "hamming_loss": "The share of all decisions, a label or not, that are wrong; lower is better.",
     "r2": "The share of the target's variance that is explained; 0 is no better than its mean, 1 is perfect.",
 }
 """A quantity of evaluation.json -> what it is."""
@@ -27,7 +37,8 @@ INTERVAL = (
 )
 
 
-EDIT_RATES = ("word_error", "character_error")
+OF_OUTPUTS = ("word_error", "character_error", "bracket_f1", "micro_f1")
+"""What tells most of outputs that are put out whole: the first to show, and their accuracy is that of tokens."""
 OF_TOKENS = "The share of tokens, each END too, that are the likeliest after the true ones before them."
 """What accuracy is of texts."""
 
@@ -39,5 +50,5 @@ def explained(names: Iterable[str]) -> list[tuple[str, str]]:
     ['loss', 'mae']
     """
     known = dict.fromkeys(name if name in TERMS else name.partition("_")[0] for name in names)
-    terms = TERMS | ({"accuracy": OF_TOKENS} if any(name in known for name in EDIT_RATES) else {})
+    terms = TERMS | ({"accuracy": OF_TOKENS} if any(name in known for name in OF_OUTPUTS) else {})
     return [(name, terms[name]) for name in known if name in terms]

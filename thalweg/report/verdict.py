@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.report.evidence import Evidence, mapping, mappings, texts
-from thalweg.report.terms import EDIT_RATES
+from thalweg.report.terms import OF_OUTPUTS
 from thalweg.report.wording import clean, duration, interval, number, quantity, sentences, spoken
 
 LONGEST_SAID = 1200
@@ -85,13 +85,14 @@ def _following(evidence: Evidence, cause: str) -> list[str]:
 def headline(evidence: Evidence) -> tuple[str, str, dict[str, Any]] | None:
     """The split and name and value of the score to show first: test before validation, a metric before the loss.
 
-    Of texts it is the edit rate of whole outputs: the accuracy is of single tokens, each after the true ones.
+    Of texts it is the edit rate of whole outputs, of trees and sets an F1: the accuracy is of single tokens, each after
+    the true ones.
     """
     for split in ("test", "validation", "train"):
         scores = evidence.scores.get(split, {})
         names = [name for name in scores if name != "loss" and not math.isnan(number(scores[name].get("value")))]
         if names or "loss" in scores:
-            name = next((name for name in names if name in EDIT_RATES), (names or ["loss"])[0])
+            name = next((name for name in names if name in OF_OUTPUTS), (names or ["loss"])[0])
             return split, name, scores[name]
     return None
 

@@ -67,5 +67,12 @@ STUDIES: dict[str, str] = {
     "reward": "Trained further for BLEU as its reward, self-critically or by minimum risk, a trained network spells "
     "the German names of the world with a higher BLEU than before, and than as many updates of its likelihood give "
     "it; self-critically its likelihood is the lower for it.",
+    "tree": "A recurrent network with attention puts out the trees of expressions as brackets: most are trees before "
+    "any repair, with far more of the right brackets than trees that branch to one side; and of longer expressions "
+    "than it was trained on, a beam search that is held to trees finds better ones than repair makes of what it "
+    "finds else.",
+    "multi-label": "Where labels depend on each other given the text, a network that puts them out one after "
+    "the other gets more sets wholly right than independent sigmoids on the same encoder, which get more single labels "
+    "right; where they do not, it gets as many, and more by a fixed order than by a random one.",
 }
 """Name -> claim."""

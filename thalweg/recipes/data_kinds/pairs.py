@@ -33,6 +33,7 @@ from thalweg.recipes.alignment_shown import is_in_order
 from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs, Score
 from thalweg.recipes.decoded import Decoding, Output, decoded
 from thalweg.recipes.decoding_shown import decoding_shown
+from thalweg.recipes.output_forms import FORM_SCORES, form_scores
 from thalweg.recipes.settings import Section, Settings
 from thalweg.training.interval import draws_interval, resamples, wilson
 
@@ -92,7 +93,7 @@ class Pairs(DataKind):
         }
 
     def recognizes(self, path: Path, options: Mapping[str, Any]) -> bool:
-        if any(options.get(name) is not None for name in ("shared", "copying", "stress")):
+        if any(options.get(name) is not None for name in ("shared", "copying", "stress", "output")):
             return True
         if any(options.get(name) is not None for name in ("features", "layout", "group", "time", "weights")):
             return False
@@ -182,7 +183,7 @@ class Pairs(DataKind):
         return Translated(source, outputs)
 
     def score_names(self, encoding: Any) -> tuple[str, ...]:
-        return ("exact_match", *EDITS[_in_words(encoding)])
+        return ("exact_match", *FORM_SCORES.get(encoding.schema.output, EDITS[_in_words(encoding)]))
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,9 @@ class Translated(Concluded):
 
     @cached_property
     def corpus(self) -> dict[str, CorpusScore]:
-        """BLEU, where targets are words, and chrF."""
+        """BLEU, where targets are words, and chrF; nothing of trees and sets."""
+        if self.source.schema.output != "text":
+            return {}
         measures = {"bleu": bleu, "chrf": chrf} if self.unit == "words" else {"chrf": chrf}
         return {name: measure(*self.counted) for name, measure in measures.items()}
 
@@ -225,14 +228,20 @@ class Translated(Concluded):
         return "words" if _in_words(self.source.encoding) else "characters"
 
     def scores(self) -> dict[str, Score]:
-        """The share that is exactly right, the edit rate and scores of all texts, against every known target."""
+        """The share that is exactly right, the edit rate and scores of all texts, against every known target; of trees
+        and sets their own scores.
+        """
+        if isinstance(self.source, PairSource) and self.source.schema.output != "text":
+            places = _distinct(self.source.sources)
+            return form_scores([self.texts[place][0].text for place in places], self.source, places)
         right = exact(*self.counted)
         found = [edit_rate(*self.counted, self.unit), *(score[:3] for score in self.corpus.values())]
         names = EDITS[self.unit == "words"]
         return {"exact_match": wilson(int(right.sum()), len(right)), **dict(zip(names, found, strict=True))}
 
     def shown(self) -> dict[str, Any]:
-        return {"signatures": {name: score.signature for name, score in self.corpus.items()}} | self.looked()
+        kept = {"form": self.source.schema.output}
+        return kept | {"signatures": {name: score.signature for name, score in self.corpus.items()}} | self.looked()
 
     def looked(self) -> dict[str, Any]:
         """The same without what says how BLEU and chrF are computed."""

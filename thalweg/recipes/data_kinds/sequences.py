@@ -121,7 +121,9 @@ class Tags(Sequences):
 
     def recognizes(self, path: Path, options: Mapping[str, Any]) -> bool:
         named = path.is_dir() or "".join(path.suffixes[-2:]).startswith(".conll")
-        return options.get("text") is None and (named or options.get("target") is None) and holds_tags(path)
+        if options.get("text") is not None or options.get("output") is not None:
+            return False
+        return (named or options.get("target") is None) and holds_tags(path)
 
     def load(self, source: str | Path, arguments: dict[str, Any], settings: Settings) -> Splits:
         return conll_splits(source, **({"tokens": 1024} | arguments))

@@ -1,0 +1,116 @@
+r"""Sets of labels that were put out, against those that were wanted; the order of labels counts nowhere.
+
+$$ F_1^\text{micro} = \frac{2 \sum_l t_l}{\sum_l (g_l + w_l)}, \quad
+   F_1^\text{macro} = \frac{1}{L} \sum_l \frac{2 t_l}{g_l + w_l}, \quad
+   J = \frac{1}{n} \sum_i \frac{|G_i \cap W_i|}{|G_i \cup W_i|}, \quad
+   H = \frac{1}{n L} \sum_i |G_i \triangle W_i| $$
+
+for the sets given $G_i$ and wanted $W_i$ of n examples, and $t_l$, $g_l$, $w_l$ examples in which a label is both,
+given, wanted, of L labels. Values are those of scikit-learn; intervals take the same formulas over draws of the
+examples, all draws at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from thalweg.core.errors import RecipeError
+
+SCORES = ("micro_f1", "macro_f1", "jaccard", "hamming_loss")
+
+
+@dataclass(frozen=True)
+class LabelSets:
+    """The sets given and wanted of each example, as whether each label is in them.
+
+    >>> found = label_sets([{"a", "b"}, set()], [[{"a"}], [{"b"}]])
+    >>> {name: round(value, 3) for name, value in found.scores().items()}
+    {'micro_f1': 0.5, 'macro_f1': 0.5, 'jaccard': 0.25, 'hamming_loss': 0.5}
+    """
+
+    given: Bool[np.ndarray, "example label"]
+    wanted: Bool[np.ndarray, "example label"]
+
+    def scores(self) -> dict[str, float]:
+        """Of all examples: F1 over all decisions and as the mean of labels, Jaccard's index, the share of decisions
+        that are wrong. A label that is neither given nor wanted has an F1 of 0 and no part in the mean; of two empty
+        sets Jaccard's index is 1.
+        """
+        from sklearn.metrics import f1_score, hamming_loss, jaccard_score
+
+        wanted, given = self.wanted.astype(int), self.given.astype(int)
+        if not given.size:
+            return dict.fromkeys(SCORES, float("nan"))
+        met = self._met
+        return {
+            "micro_f1": float(f1_score(wanted, given, average="micro", zero_division=0.0)),
+            "macro_f1": float(f1_score(wanted[:, met], given[:, met], average="macro", zero_division=0.0))
+            if met.any() else float("nan"),
+            "jaccard": float(jaccard_score(wanted, given, average="samples", zero_division=1.0)),
+            "hamming_loss": float(hamming_loss(wanted, given)),
+        }  # fmt: skip
+
+    def resampled(self, counts: Int[np.ndarray, "draw example"]) -> dict[str, Float[np.ndarray, " draw"]]:
+        """The same scores where each example counts as often as a draw has it.
+
+        >>> found = label_sets([{"a", "b"}, {"b"}], [[{"a"}], [{"b"}]])
+        >>> found.resampled(np.array([[1, 1]]))["micro_f1"].round(6) == round(found.scores()["micro_f1"], 6)
+        array([ True])
+        """
+        met = self._met
+        both, any_ = self.given & self.wanted, self.given | self.wanted
+        hits, sums = counts @ both[:, met], counts @ (self.given[:, met].astype(int) + self.wanted[:, met])
+        union = any_.sum(1)
+        own = np.where(union > 0, both.sum(1) / np.maximum(union, 1), 1.0)
+        examples = counts.sum(1)
+        return {
+            "micro_f1": 2 * hits.sum(1) / np.maximum(sums.sum(1), 1),
+            "macro_f1": (2 * hits / np.maximum(sums, 1)).mean(1) if met.any() else np.full(len(counts), np.nan),
+            "jaccard": counts @ own / examples,
+            "hamming_loss": counts @ (self.given ^ self.wanted).sum(1) / (examples * max(1, self.given.shape[1])),
+        }
+
+    @property
+    def exact(self) -> Bool[np.ndarray, " example"]:
+        """Whether each set is the wanted one."""
+        found: Bool[np.ndarray, " example"] = (self.given == self.wanted).all(1)
+        return found
+
+    @property
+    def _met(self) -> Bool[np.ndarray, " label"]:
+        """The labels that are given or wanted anywhere."""
+        found: Bool[np.ndarray, " label"] = (self.given | self.wanted).any(0)
+        return found
+
+
+def label_sets(
+    outputs: Sequence[set[str]], references: Sequence[Sequence[set[str]]], labels: Sequence[str] = ()
+) -> LabelSets:
+    """The sets put out and wanted; of several references the one with the largest Jaccard index counts.
+
+    `labels` are those that are known; what else occurs is added.
+
+    Raises `RecipeError` where outputs and references differ in number, or an output has none.
+    """
+    if len(outputs) != len(references) or not all(references):
+        raise RecipeError(
+            f"Each output has a list of one or more references, but there are {len(references)} lists for "
+            f"{len(outputs)} outputs, {sum(not several for several in references)} of them empty. Give "
+            "references=[[labels], ...]."
+        )
+    nearest = [
+        max(several, key=lambda wanted: len(given & wanted) / len(given | wanted) if given | wanted else 1.0)
+        for given, several in zip(outputs, references, strict=True)
+    ]
+    known = sorted(set(labels).union(*outputs, *nearest))
+    place = {label: i for i, label in enumerate(known)}
+
+    def table(sets: Sequence[set[str]]) -> Bool[np.ndarray, "example label"]:
+        made = np.zeros((len(sets), len(known)), dtype=bool)
+        for row, own in enumerate(sets):
+            made[row, [place[label] for label in own]] = True
+        return made
+
+    return LabelSets(table(outputs), table(nearest))
