@@ -27,7 +27,7 @@ def continuation_edits(output: Sequence[Any], reference: Sequence[Any], length: 
 
     >>> continuation_edits("Hausmeister", "Hausmeister", 4), continuation_edits("Hausmist", "Hausmeister", 4)
     (0, 3)
-    >>> continuation_edits("Hasmeister", "Hausmeister", 3)  # one is missing in the prefix, none behind it
+    >>> continuation_edits("Hasmeister", "Hausmeister", 4)  # one is missing in the prefix, none behind it
     0
 
     Raises `RecipeError` for an output that is shorter than its prefix.

@@ -190,7 +190,7 @@ def _points(found: Sequence[tuple[float, float, float]], offset: float, color: s
 
 
 def _named(judged: Mapping[str, Judged], ax: Axes) -> None:
-    ax.set_xticks(range(len(judged)), [name.replace(", ", "\n") for name in judged], fontsize=7)
+    ax.set_xticks(range(len(judged)), [name.replace(", ", "\n") for name in judged], fontsize=6)
     ax.set_xlim(-0.5, len(judged) - 0.5)
 
 
