@@ -141,7 +141,7 @@ def check_name(
 ) -> None:
     """Refuse the name of an argument that `function` does not have; `owner` begins the message.
 
-    What may be said `beside` its arguments is among what may have been meant.
+    What may be said `beside` its arguments is named where it may have been meant, and not listed.
 
     >>> check_name(lambda width: None, "widht", "The model 'net'")
     Traceback (most recent call last):
@@ -149,7 +149,9 @@ def check_name(
     """
     known = [option for option in argument_names(function) if option not in withheld]
     if name not in known and not takes_any_name(function):
-        raise RecipeError(f"{owner} has no argument '{name}'.{did_you_mean(name, [*known, *beside])}")
+        near = did_you_mean(name, [*known, *beside])
+        told = near if near.startswith(" Did") else did_you_mean(name, known)
+        raise RecipeError(f"{owner} has no argument '{name}'.{told}")
 
 
 def check_fields(instance: Any) -> None:
