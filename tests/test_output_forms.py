@@ -26,7 +26,6 @@ from thalweg.loss import Bernoulli, IndependentLabels
 from thalweg.measure.label_sets import label_sets
 from thalweg.nn import rnn
 from thalweg.recipes import decoded as searching
-from thalweg.recipes import decoding_shown as shown
 from thalweg.recipes.decoded import Decoding, decoded
 
 OPENING, LEAF, CLOSING = [4, 9], 5, 6
@@ -256,8 +255,7 @@ def test_keys_that_contradict_each_other_are_refused(keys: dict[str, Any], words
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for module in (searching, shown):
-        monkeypatch.setattr(module, "BESIDE", 4)  # untrained networks go on to the end
+    monkeypatch.setattr(searching, "BESIDE", 4)  # untrained networks go on to the end
     draw = random.Random(0)
     rows = [(" ".join(draw.choices("abcd", k=draw.randint(2, 5))), "") for _ in range(20)]
     trees = dict.fromkeys((source, f"(S (X {source}))") for source, _ in rows)
