@@ -26,7 +26,6 @@ from thalweg.loss import Bernoulli, IndependentLabels
 from thalweg.measure.label_sets import label_sets
 from thalweg.nn import rnn
 from thalweg.recipes import decoded as searching
-from thalweg.recipes import decoding_shown as shown
 from thalweg.recipes.decoded import Decoding, decoded
 
 OPENING, LEAF, CLOSING = [4, 9], 5, 6
@@ -138,8 +137,11 @@ def test_scores_of_sets_are_those_of_scikit_learn_and_so_are_their_draws() -> No
     drawn = found.resampled(np.stack([np.bincount(row, minlength=40) for row in rows]))
     for place, row in enumerate(rows):
         again = label_sets([given[i] for i in row], [[wanted[i]] for i in row], "abcdef").scores()
-        for name in ("micro_f1", "jaccard", "hamming_loss"):
-            assert drawn[name][place] == pytest.approx(again[name])
+        for name, value in again.items():
+            assert drawn[name][place] == pytest.approx(value)
+    alone = found.resampled(np.eye(40, dtype=int))["macro_f1"]  # draws that lack most labels
+    each = [label_sets([given[i]], [[wanted[i]]], "abcdef").scores()["macro_f1"] for i in range(40)]
+    assert alone == pytest.approx(each, nan_ok=True)
     assert found.exact.tolist() == [one == other for one, other in zip(given, wanted, strict=True)]
 
 
@@ -256,8 +258,7 @@ def test_keys_that_contradict_each_other_are_refused(keys: dict[str, Any], words
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for module in (searching, shown):
-        monkeypatch.setattr(module, "BESIDE", 4)  # untrained networks go on to the end
+    monkeypatch.setattr(searching, "BESIDE", 4)  # untrained networks go on to the end
     draw = random.Random(0)
     rows = [(" ".join(draw.choices("abcd", k=draw.randint(2, 5))), "") for _ in range(20)]
     trees = dict.fromkeys((source, f"(S (X {source}))") for source, _ in rows)

@@ -213,16 +213,28 @@ def suggested(names: Sequence[str]) -> str:
     return ""
 
 
+def recording_column(frame: pd.DataFrame) -> str | None:
+    """The first column that holds paths of recordings throughout.
+
+    >>> recording_column(pd.DataFrame({"said": ["one"], "file": ["1.wav"]}))
+    'file'
+    """
+    for name in frame.columns:
+        held = [text for text in frame[name] if isinstance(text, str)]
+        if held and all(is_recording(Path(one)) for one in held):
+            return str(name)
+    return None
+
+
 def listed_in(frame: pd.DataFrame, path: Path) -> Listing:
     """The recordings that a column of a table names, which was read from a path and stands in its folder.
 
     Raises `DataError` for a table without such a column, and for recordings that are not there.
     """
-    texts = {str(name): [text for text in frame[name] if isinstance(text, str)] for name in frame.columns}
-    column = next((name for name, held in texts.items() if held and all(is_recording(Path(one)) for one in held)), None)
-    if column is None:
+    if (column := recording_column(frame)) is None:
+        columns = list(map(str, frame.columns))
         raise DataError(
-            f"{path} names no recordings: none of its columns {listed(list(texts))} holds paths such as sounds/1.wav "
+            f"{path} names no recordings: none of its columns {listed(columns)} holds paths such as sounds/1.wav "
             "throughout. Give a folder of recordings, or a table with such a column."
         )
     if (blank := frame[column].isna().to_numpy()).any():

@@ -10,6 +10,7 @@ from typing import Any
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import unsaid
 from thalweg.data.audio import is_recording
+from thalweg.data.audio_listing import recording_column
 from thalweg.data.cells import distinct
 from thalweg.data.columns import FEW_WORDS, MOSTLY_DIFFERENT, parse, usual_words
 from thalweg.data.conll import holds_conll
@@ -63,11 +64,9 @@ def holds_recordings(path: Path, header: bool = True) -> bool:
     if is_recording(path) or (first := beginning(path)) is None:
         return is_recording(path)
     try:
-        frame = read_table(io.StringIO(first), header=header)
+        return recording_column(read_table(io.StringIO(first), header=header)) is not None
     except DataError:
         return False
-    columns = ([cell for cell in frame[name] if isinstance(cell, str)] for name in frame.columns)
-    return any(cells and all(is_recording(Path(cell)) for cell in cells) for cells in columns)
 
 
 def holds_pairs(path: Path, target: Any = None, text: Any = None, header: bool | None = None) -> bool:

@@ -53,13 +53,13 @@ def speech_splits(
 ) -> Splits:
     r"""The splits of a manifest: a table or JSON lines with a column of recordings and one of what they say.
 
-    `target` is the column of transcripts, by default the one called transcript, sentence, text, translation or target,
-    or the only one beside the paths; they may be in another language. `task` may say "text". `test` and `validation`
-    are rules that choose a split, such as "part=test"; what they do not choose is held out by shares, by whole groups
-    where a `group` is named. `unit` is "words", "characters" or "subwords"; by default words where each is said 20
-    times. `longest` cuts recordings off after so many frames, as of `recording_splits`; `missing` is what becomes of a
-    recording without a transcript, as of `pair_splits`; `tokens` is how many frames and tokens a training batch may
-    have, `options` are the fields of `AudioOptions`. Each split is a `SpeechSource`.
+    `target` is the column of transcripts, by default the one called transcript, transcription, sentence, text,
+    translation or target, or the only one beside the paths; they may be in another language. `task` may say "text".
+    `test` and `validation` are rules that choose a split, such as "part=test"; what they do not choose is held out by
+    shares, by whole groups where a `group` is named. `unit` is "words", "characters" or "subwords"; by default words
+    where each is said 20 times. `longest` cuts recordings off after so many frames, as of `recording_splits`; `missing`
+    is what becomes of a recording without a transcript, as of `pair_splits`; `tokens` is how many frames and tokens a
+    training batch may have, `options` are the fields of `AudioOptions`. Each split is a `SpeechSource`.
 
     >>> import tempfile
     >>> from thalweg.data.audio import soundfile
@@ -85,7 +85,6 @@ def speech_splits(
         raise DataError(f"There is no column '{group}' in {path} for data.group.{did_you_mean(group, columns)}")
     listing = _with_texts(listing, name, missing)
     texts = texts_of(listing.frame, name)
-    limits: Any = (None, None)
     rules = replace(listing, part=parts_by(listing.frame, test=test, validation=validation))
     found = frames_of(rules, AudioOptions(**options))
     known = np.ones(len(found), bool) if found.part is None else found.part != PARTS.index("test")

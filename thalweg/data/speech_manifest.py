@@ -13,6 +13,7 @@ import pandas as pd
 from thalweg.core.errors import DataError, did_you_mean
 from thalweg.core.notices import unsaid
 from thalweg.data.audio import is_recording
+from thalweg.data.audio_listing import recording_column
 from thalweg.data.cells import distinct
 from thalweg.data.columns import MOSTLY_DIFFERENT, parse
 from thalweg.data.opening import as_text, decoded, open_bytes
@@ -108,19 +109,6 @@ def holds_speech(path: Path, target: Any = None, header: bool = True, said: bool
     except DataError:
         return False
     return column is None or _is_text(frame, column)
-
-
-def recording_column(frame: pd.DataFrame) -> str | None:
-    """The first column that holds paths of recordings throughout.
-
-    >>> recording_column(pd.DataFrame({"said": ["one"], "file": ["1.wav"]}))
-    'file'
-    """
-    for name in frame.columns:
-        held = [text for text in frame[name] if isinstance(text, str)]
-        if held and all(is_recording(Path(one)) for one in held):
-            return str(name)
-    return None
 
 
 def _is_text(frame: pd.DataFrame, column: str) -> bool:

@@ -53,7 +53,7 @@ class LabelSets:
         }  # fmt: skip
 
     def resampled(self, counts: Int[np.ndarray, "draw example"]) -> dict[str, Float[np.ndarray, " draw"]]:
-        """The same scores where each example counts as often as a draw has it.
+        """The same scores where each example counts as often as a draw has it; labels not in a draw have no part in it.
 
         >>> found = label_sets([{"a", "b"}, {"b"}], [[{"a"}], [{"b"}]])
         >>> found.resampled(np.array([[1, 1]]))["micro_f1"].round(6) == round(found.scores()["micro_f1"], 6)
@@ -62,12 +62,12 @@ class LabelSets:
         met = self._met
         both, any_ = self.given & self.wanted, self.given | self.wanted
         hits, sums = counts @ both[:, met], counts @ (self.given[:, met].astype(int) + self.wanted[:, met])
-        union = any_.sum(1)
+        union, drawn = any_.sum(1), (sums > 0).sum(1)
         own = np.where(union > 0, both.sum(1) / np.maximum(union, 1), 1.0)
         examples = counts.sum(1)
         return {
             "micro_f1": 2 * hits.sum(1) / np.maximum(sums.sum(1), 1),
-            "macro_f1": (2 * hits / np.maximum(sums, 1)).mean(1) if met.any() else np.full(len(counts), np.nan),
+            "macro_f1": np.where(drawn > 0, (2 * hits / np.maximum(sums, 1)).sum(1) / np.maximum(drawn, 1), np.nan),
             "jaccard": counts @ own / examples,
             "hamming_loss": counts @ (self.given ^ self.wanted).sum(1) / (examples * max(1, self.given.shape[1])),
         }

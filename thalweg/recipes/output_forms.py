@@ -26,7 +26,7 @@ FORM_SCORES: Mapping[str, tuple[str, ...]] = {
 }
 """The scores of trees and of sets, beside exact matches."""
 PER_WORD = 4
-"""A tree has at most so many tokens for each word: itself, and half as many brackets as a binary tree and a chain."""
+"""A tree may have so many tokens for each word: itself, both ends of a bracket of a binary tree, and one to spare."""
 
 
 def tokens_needed(source: PairSource | SpeechSource, places: Int[Tensor, " some"]) -> Int[Tensor, " some"] | None:

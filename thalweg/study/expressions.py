@@ -45,7 +45,8 @@ def random_tree(operators: Sequence[str], random: np.random.Generator) -> list[s
 
 
 def expressions(count: int, operators: tuple[int, int], seed: int, *, determined: bool = True) -> pd.DataFrame:
-    """Expressions with so many operators, from and to, all different, and their trees: those of precedence, or any.
+    """Expressions with so many operators, from and up to, which is not reached, and their trees: those of precedence,
+    or any. No expression comes twice.
 
     >>> expressions(2, (2, 3), seed=0)["source"].str.split().map(len).tolist()
     [5, 5]

@@ -190,5 +190,5 @@ def draw_trade(judged: Mapping[str, Judged], ax: Axes) -> Axes:
         ax.plot(nats, bleu, "o", color=color, label=name)
     ax.set(xlabel="nats a token of what was wanted", ylabel="BLEU of characters")
     ax.margins(0.2)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
     return ax

@@ -96,8 +96,8 @@ def study(
         "the search to trees than to repair what it found?",
         method=f"Expressions of names and + - * / ^, {train} of 2 to 5 operators to train on; a recurrent encoder and "
         f"decoder with attention, {width} units, {epochs} epochs of AdamW at {rate:g}; {judged} drawn anew each "
-        "of as many operators and of more, decoded greedily and by a beam, held to trees or repaired. F1 is that of "
-        "brackets, over all expressions.",
+        "of as many operators and of more, decoded greedily and by a beam ranked by the mean over tokens, held to "
+        "trees or repaired. F1 is that of brackets, over all expressions.",
         seeds=tuple(seeds),
         columns=("outputs", "beam", "operators", "F1", "F1 without labels", "right", "trees unrepaired",
                  "F1, right-branching", "F1, left-branching"),
