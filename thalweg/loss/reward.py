@@ -126,6 +126,18 @@ class Rewarded(nn.Module):
         losses: Losses = likelihood.of_output(output, y, moment)
         return losses
 
+    @property
+    def guided(self) -> float:
+        """How far the likelihood guides attention, where it is trained at all."""
+        return float(getattr(self.likelihood, "guided", 0.0)) if self.likelihood_weight else 0.0
+
+    @property
+    def encoding(self) -> Any:
+        """What `score` reads outputs by: of tokens that are numbered otherwise its rewards would be those of other
+        outputs. None where it says nothing of it.
+        """
+        return getattr(self.score, "encoding", None)
+
     def risk(
         self, model: nn.Module, x: Any, y: Any, generator: torch.Generator | None = None
     ) -> Float[Tensor, " batch"]:
