@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +14,13 @@ from resuming import bits, broken_off
 import thalweg
 from thalweg.cli import main
 from thalweg.core.convert import loaded
-from thalweg.core.errors import RecipeError, RunError
+from thalweg.core.errors import RecipeError, RunError, Unsupported
 from thalweg.data import PairEncoding, PairSchema, Vocabulary
-from thalweg.loss import Rewarded, Tagging
+from thalweg.loss import Rewarded, ScheduledSampling, Tagging
 from thalweg.measure.reward import REWARDS
 from thalweg.measure.texts import bleu, chrf
 from thalweg.recipes import decoded
+from thalweg.recipes.conclusion import rewards_before, scored_names
 from thalweg.recipes.express import as_toml, expressed
 from thalweg.recipes.rewarding import rewarded
 from thalweg.training.keeper import Keeper
@@ -165,6 +168,38 @@ def test_keys_that_are_none(run: Path, said: str, words: str) -> None:
         started(run, said)
 
 
+@pytest.mark.parametrize("said", ["wrong_inputs=0.1", "guided=2.0"])
+def test_what_only_a_likelihood_that_is_trained_reads(run: Path, said: str) -> None:
+    with pytest.raises(RecipeError, match=rf"objective.{said.split('=')[0]} is how the likelihood is trained, but"):
+        started(run, *BLEU, f"objective.{said}")
+    loss = started(run, *BLEU, f"objective.{said}", "objective.likelihood_weight=0.5").objective
+    assert isinstance(loss.likelihood, ScheduledSampling) is said.startswith("wrong")
+    assert loss.guided == (2 if "guided" in said else 0)
+
+
+@pytest.mark.parametrize("output", ["tree", "set"])
+def test_trees_and_sets_have_no_reward(output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"a{i} b", f"(S a{i} b)" if output == "tree" else "x") for i in range(9)]
+    Path("forms.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in rows))
+    more = ["model.pretrained=some.safetensors", f"data.output={output}", *BLEU]
+    with pytest.raises(RecipeError, match=rf"a reward compares texts.*data.output = '{output}', to which outputs are"):
+        thalweg.load("forms.tsv", assignments=more)
+
+
+def test_folds_have_tokens_of_their_own(run: Path) -> None:
+    with pytest.raises(Unsupported, match=r"Rewarded reads outputs by the vocabulary of all of the train split, but"):
+        thalweg.cross_validate(started(run, *BLEU), folds=2, device="cpu")
+
+
+def test_without_its_metric_nothing_is_said_of_before(run: Path) -> None:
+    recipe = started(run, *BLEU).but(metrics={})
+    assert "validation.reward_before" in scored_names(started(run, *BLEU))
+    assert "validation.reward_before" not in scored_names(recipe)
+    ended = thalweg.load_run(run, recipe)
+    assert rewards_before(ended, {"validation": recipe.data.validation}, "cpu") == {}
+
+
 def test_knobs_of_a_reward_name_their_place(run: Path) -> None:
     with pytest.raises(RecipeError, match=r"^--set objective.method=minimum: .*method is 'minimum'"):
         started(run, *BLEU, "objective.method=minimum")
@@ -206,6 +241,19 @@ def test_the_epoch_of_the_best_reward_is_the_best(run: Path) -> None:
             ends.append(keeper.end_with(each))
         assert keeper.best_epoch == best
         assert (ends[-1] is not None) is stopped
+
+
+def test_a_plateau_is_one_of_the_reward(run: Path) -> None:
+    from thalweg.training.loop import close_epoch
+    from thalweg.training.train import ready
+
+    plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0)
+    for more, falls in ((BLEU, False), ([], True)):
+        training = ready(started(run, *more).but(schedule=plateau), "cpu")
+        worse = iter([{"loss": 1.0, "reward": 0.3}, {"loss": 2.0, "reward": 0.5}, {"loss": 3.0, "reward": 0.7}])
+        training.judge = SimpleNamespace(scores=lambda *_, worse=worse: next(worse))
+        rates = [close_epoch(training) and training.optimizer.param_groups[0]["lr"] for _ in range(3)]
+        assert (rates[-1] < rates[0]) is falls
 
 
 # --- a run to start from ----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from thalweg.core.errors import RecipeError
 from thalweg.core.objective import Losses, Moment, as_objective
 from thalweg.loss import Categorical, ScheduledSampling, Tagging
 from thalweg.recipes.express import as_toml, expressed
+from thalweg.recipes.predict import outputs_on
 from thalweg.training.judging import without_smoothing
 
 # --- in an objective --------------------------------------------------------------------------------------------------
@@ -184,6 +185,8 @@ def test_a_change_of_it_is_said_in_settings(written: Path) -> None:
 def test_from_a_recipe_with_guided_attention(written: Path) -> None:
     loss = loaded("objective.guided=5", "objective.own_inputs=linear").objective
     assert (loss.own_inputs, loss.loss.guided, loss.loss.label_smoothing) == ("linear", 5, 0.1)
+    run = thalweg.train(loaded("objective.guided=5", "objective.own_inputs=linear", "epochs=1"), device="cpu")
+    assert outputs_on(run).guided  # so that the report asks whether alignments went forward
 
 
 @pytest.mark.parametrize(

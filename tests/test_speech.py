@@ -16,6 +16,7 @@ from thalweg.core.errors import DataError, RecipeError, RunError, Unsupported
 from thalweg.core.notices import collecting
 from thalweg.core.tokens import END, NO_TARGET, START
 from thalweg.data import Masked, SpecAugment, SpeechEncoding, judged_speech, speech_splits
+from thalweg.measure.reward import REWARDS
 from thalweg.recipes.data_kinds.known import kind_at
 from thalweg.recipes.data_kinds.speech import Speech
 from thalweg.recipes.predict import scores_on, translate
@@ -214,6 +215,19 @@ def test_several_outputs_stand_behind_their_scores() -> None:
     frame = pd.DataFrame({"prediction": ["a b", "a"], "score": [-0.5, -1.25]}, index=[3, 3])
     assert Speech().writer(None, None, Path("two.txt"), False)(frame) == b"-0.5000\ta b\n-1.2500\ta\n"
     assert Speech().writer(None, None, None, False)(frame).startswith(b"prediction,score")
+
+
+@pytest.mark.parametrize("unit", ["characters", "words"])
+def test_a_reward_is_of_the_units_of_transcripts(songs: Path, unit: str) -> None:
+    said = [f"data.unit={unit}", "data.target=said", "objective.reward=bleu", "model.pretrained=some.safetensors"]
+    recipe = load(songs, assignments=said)
+    assert recipe.optimizer.keywords["lr"] == 3e-4  # a tenth of the usual
+    tokens = recipe.data.train.encoding.target.numbers
+    for words in (["low", "mid"], ["mid", "high", "low"]):
+        rows = [tuple(tokens[each] for each in (" ".join(own) if unit == "characters" else own)) for own in
+                (words, ["low", "high"])]  # fmt: skip
+        worth = REWARDS["bleu"](unit)(*map(" ".join, ([*words], ["low", "high"])))
+        assert recipe.objective.score(rows[:1], rows[1]) == [worth]
 
 
 @pytest.mark.battery

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from thalweg.core.decoder import check_decoder, keeps_own_state
 from thalweg.core.errors import RecipeError
+from thalweg.core.evaluating import evaluating
 from thalweg.core.nest import count_examples, describe, leaves
 
 MOST_NAMED = 5
@@ -46,15 +47,9 @@ def decoding(model: Any) -> Iterator[None]:
     the model could keep one for later: a module of someone's own may, such as a table of positions that it makes once.
     """
     parts = list(model.modules()) if isinstance(model, nn.Module) else []
-    training = [part for part in parts if part.training]
-    for part in training:
-        part.training = False
-    try:
-        with torch.inference_mode() if parts and all(map(_keeps_nothing, parts)) else torch.no_grad():
-            yield
-    finally:
-        for part in training:
-            part.training = True
+    free = torch.inference_mode() if parts and all(map(_keeps_nothing, parts)) else torch.no_grad()
+    with evaluating(model), free:
+        yield
 
 
 def _keeps_nothing(part: nn.Module) -> bool:

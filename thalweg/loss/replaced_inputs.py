@@ -15,8 +15,7 @@ the gold prefix, whose predictions are then fed in all places at once (Mihaylova
 Transformers", 2019). No gradient goes through what is chosen.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from thalweg.core.decoder import check_decoder, spread
+from thalweg.core.evaluating import evaluating
 from thalweg.core.objective import apply
 from thalweg.core.tokens import END, PADDING, START
 
@@ -138,7 +138,7 @@ def drawn(
 def in_two_passes(model: nn.Module, x: Mapping[str, Any], replacing: Replacing) -> Int[Tensor, "batch length"]:
     """The tokens fed, from what the model predicts after the gold ones; for any `model(**inputs, prefix=...)`."""
     prefix = replacing.gold
-    with judging(model):
+    with evaluating(model), torch.no_grad():
         scores = apply(model, {**x, "prefix": prefix})[:, :-1]
     return torch.cat([prefix[:, :1], replacing(slice(1, None), scores)], 1)
 
@@ -151,24 +151,10 @@ def step_by_step(model: Any, x: Mapping[str, Any], replacing: Replacing) -> Int[
     check_decoder(model)
     prefix = replacing.gold
     fed, length = [prefix[:, 0]], prefix.shape[1]
-    with judging(model):
+    with evaluating(model), torch.no_grad():
         state = model.encode(**{name: part for name, part in x.items() if name != "prefix"})
         state = spread(model, state, 1, length)
         for place in range(1, length):
             scores, state = model.step(state, fed[-1])
             fed.append(replacing(place, scores))
     return torch.stack(fed, 1)
-
-
-@contextmanager
-def judging(model: nn.Module) -> Iterator[None]:
-    """Without gradients and in evaluation mode, as in decoding; each part is put back as it was."""
-    training = [part for part in model.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part in training:
-            part.training = True

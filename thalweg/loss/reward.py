@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.evaluating import evaluating
 from thalweg.core.nest import describe
 from thalweg.core.objective import Losses, Moment, name_of, pair
 from thalweg.core.tokens import NO_TARGET, PADDING, START
@@ -125,6 +126,18 @@ class Rewarded(nn.Module):
         likelihood: Any = self.likelihood
         losses: Losses = likelihood.of_output(output, y, moment)
         return losses
+
+    @property
+    def guided(self) -> float:
+        """How far the likelihood guides attention, where it is trained at all."""
+        return float(getattr(self.likelihood, "guided", 0.0)) if self.likelihood_weight else 0.0
+
+    @property
+    def encoding(self) -> Any:
+        """What `score` reads outputs by: of tokens that are numbered otherwise its rewards would be those of other
+        outputs. None where it says nothing of it.
+        """
+        return getattr(self.score, "encoding", None)
 
     def risk(
         self, model: nn.Module, x: Any, y: Any, generator: torch.Generator | None = None
@@ -262,19 +275,15 @@ def as_decoded(model: nn.Module) -> Iterator[None]:
     >>> model[0].training, model[1].dropout
     (True, 0.5)
     """
-    training = [part for part in model.modules() if part.training]
-    dropped = [(part, part.dropout) for part in training if isinstance(part, nn.RNNBase)]
-    for part in training:
-        part.training = isinstance(part, nn.RNNBase)
-    for layers, _ in dropped:
-        layers.dropout = 0.0
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-        for layers, share in dropped:
-            layers.dropout = share
+    with evaluating(model) as training:
+        dropped = [(part, part.dropout) for part in training if isinstance(part, nn.RNNBase)]
+        for layers, _ in dropped:
+            layers.training, layers.dropout = True, 0.0
+        try:
+            yield
+        finally:
+            for layers, share in dropped:
+                layers.dropout = share
 
 
 class Reward:

@@ -121,6 +121,11 @@ class ScheduledSampling(nn.Module):
         """Those of the objective."""
         return getattr(self.loss, "class_weights", None)
 
+    @property
+    def guided(self) -> float:
+        """How far the objective guides attention."""
+        return float(getattr(self.loss, "guided", 0.0))
+
     def said(self) -> dict[str, Any]:
         """The settings that are not the usual ones.
 

@@ -124,8 +124,9 @@ def rewards_before(run: Run, sources: Mapping[str, Source], device: str) -> dict
 
 
 def is_rewarded(recipe: Recipe) -> bool:
-    """Whether a recipe trains a reward, beginning with weights from a file."""
-    return isinstance(recipe.objective, Rewarded) and unloaded(recipe.model) is not recipe.model
+    """Whether a recipe trains a reward, which it measures, beginning with weights from a file."""
+    measured = isinstance(recipe.objective, Rewarded) and Rewarded.chosen_by in recipe.metrics
+    return measured and unloaded(recipe.model) is not recipe.model
 
 
 def calibrate(

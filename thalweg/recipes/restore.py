@@ -65,10 +65,16 @@ def unloaded(factory: Any) -> Any:
     >>> from torch import nn
     >>> unloaded(Pretrained(nn.Identity, "gone.safetensors"))
     <class 'torch.nn.modules.linear.Identity'>
+    >>> noisy = Prepared(nn.Identity, input_noise=0.1)
+    >>> unloaded(noisy) is noisy
+    True
     """
     if isinstance(factory, Pretrained):
         return unloaded(factory.factory)
-    return replace(factory, factory=unloaded(factory.factory)) if isinstance(factory, Prepared) else factory
+    if not isinstance(factory, Prepared):
+        return factory
+    inner = unloaded(factory.factory)
+    return factory if inner is factory.factory else replace(factory, factory=inner)
 
 
 def _status(about: dict[str, Any], folder: Path) -> Outcome:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.objective import name_of
 from thalweg.core.tokens import END, MARKS, UNKNOWN
-from thalweg.data import PairEncoding
+from thalweg.data import PairEncoding, SpeechEncoding
 from thalweg.decode import Hypothesis, greedy
 from thalweg.decode import sample as draw
 from thalweg.loss import Reward, Rewarded
 from thalweg.loss.reward import Row
 from thalweg.measure.reward import REWARDS, Worth
-from thalweg.recipes.construction import REWARD, beside, built, imported
+from thalweg.recipes.construction import INPUTS, REWARD, beside, built, imported
 from thalweg.recipes.data_kinds import DataKind
 from thalweg.recipes.decoded import most_tokens
 from thalweg.recipes.settings import Settings
@@ -32,7 +32,7 @@ COPIED, LACKING = 0xE000, "\uf8ff"
 
 def reward_around(
     likelihood: nn.Module,
-    encoding: PairEncoding,
+    encoding: PairEncoding | SpeechEncoding,
     *,
     reward: str | None = None,
     method: str = "self-critical",
@@ -49,14 +49,16 @@ def reward_around(
     """
     if reward is None:
         return likelihood
-    worth = _worth(reward, "characters" if encoding.schema.unit[1] == "characters" else "words")
+    worth = _worth(reward, "characters" if encoding.target.unit == "characters" else "words")
     return rewarded(
         likelihood, encoding, worth, name=reward, method=method, samples=samples, temperature=temperature,
         sharpness=sharpness, gold=gold, likelihood_weight=likelihood_weight,
     )  # fmt: skip
 
 
-def rewarded(likelihood: nn.Module, encoding: PairEncoding, worth: Worth, *, name: str = "", **knobs: Any) -> Rewarded:
+def rewarded(
+    likelihood: nn.Module, encoding: PairEncoding | SpeechEncoding, worth: Worth, *, name: str = "", **knobs: Any
+) -> Rewarded:
     """A likelihood of pairs with a reward `(output, reference) -> float` of two texts; `knobs` as `Rewarded` has them.
 
     >>> from thalweg.data import Vocabulary
@@ -74,8 +76,9 @@ def rewarded(likelihood: nn.Module, encoding: PairEncoding, worth: Worth, *, nam
 def objective_of(settings: Settings, likelihood: nn.Module, kind: DataKind, encoding: Any) -> nn.Module:
     """The likelihood of settings as it is trained: with the reward that [objective] says, where it says one.
 
-    Raises `RecipeError` naming file and line: for data whose outputs are not decoded, keys of a reward without one, and
-    a model that begins with nothing, from which no sample would be worth anything.
+    Raises `RecipeError` naming file and line: for data whose outputs are not decoded, or are no texts; for keys of a
+    reward without one; for a model that begins with nothing, from which no sample would be worth anything; and for what
+    only the likelihood reads, where that is not trained.
     """
     said = {key: value for key, value in beside(settings, "objective").items() if key in REWARD}
     if said.get("reward") is None:
@@ -90,14 +93,31 @@ def objective_of(settings: Settings, likelihood: nn.Module, kind: DataKind, enco
             f"{settings.place('objective', 'reward')}a reward is for outputs that are decoded, and {kind.plural} have "
             "none. Leave objective.reward out; it is for pairs of texts."
         )
+    if encoding.schema.output != "text":
+        raise RecipeError(
+            f"{settings.place('objective', 'reward')}a reward compares texts as they are drawn, but the targets are "
+            f"data.output = '{encoding.schema.output}', to which outputs are held only where they are decoded. Leave "
+            "objective.reward out."
+        )
     if settings["model"].get("pretrained") is None:
         raise RecipeError(
             f"{settings.place('objective', 'reward')}a reward trains a model that is good already: what an untrained "
             "one draws is worth nothing, whatever it draws. Train by the likelihood first, then begin with that run: "
             "--start RUN, or model.pretrained = 'RUN/checkpoints/best.safetensors'."
         )
-    piece: nn.Module = built(settings, "objective", partial(reward_around, likelihood, encoding), said)
+    piece: Rewarded = built(settings, "objective", partial(reward_around, likelihood, encoding), said)
+    if not piece.likelihood_weight and (idle := _of_training_alone(settings)):
+        raise RecipeError(
+            f"{settings.place('objective', idle)}objective.{idle} is how the likelihood is trained, but with this "
+            "reward it only judges. Say objective.likelihood_weight = 0.5 beside it, or leave it out."
+        )
     return piece
+
+
+def _of_training_alone(settings: Settings) -> str | None:
+    """A key of [objective] that changes how a likelihood is trained, and not what it judges; None for none."""
+    said = settings["objective"]
+    return next((key for key in (*INPUTS, "guided") if said.get(key)), None)
 
 
 def reward_metric(objective: Any) -> Mapping[str, Reward]:
@@ -141,7 +161,7 @@ class Drawn:
 class Scored:
     """`thalweg.loss.reward.Score` by a reward of texts, in the form that outputs have."""
 
-    encoding: PairEncoding = field(repr=False)
+    encoding: PairEncoding | SpeechEncoding = field(repr=False)
     worth: Worth
     name: str
 

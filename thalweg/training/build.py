@@ -79,6 +79,13 @@ class Training:
         """The same of the validation split."""
         return None if self.validation is None else resident(self.validation, self.device)
 
+    def compared(self, row: dict[str, Any]) -> float | None:
+        """What epochs are compared by, the least being the best: their validation loss, or minus the metric that the
+        objective is `chosen_by`.
+        """
+        metric = row["metrics"].get(getattr(self.step.objective.inner, "chosen_by", None))
+        return row["validation_loss"] if metric is None else -metric
+
     @property
     def judged(self) -> nn.Module:
         """The model that is judged and kept: with averaged weights, where they are averaged."""

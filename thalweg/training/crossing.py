@@ -17,6 +17,7 @@ from thalweg.core.errors import DataError, RecipeError, RunError, Unsupported
 from thalweg.core.folds import folds as fold_ids
 from thalweg.core.nest import describe
 from thalweg.core.notices import notice
+from thalweg.core.objective import name_of
 from thalweg.core.source import Fitted, Indexed, Source, Splits
 from thalweg.training.evaluate import Scores, evaluate_model
 from thalweg.training.many import train_many
@@ -58,8 +59,8 @@ def cross_validate(
     >>> len(thalweg.cross_validate(recipe, folds=4).folds)
     4
 
-    Raises `Unsupported` for a split without subsets, `RecipeError` for fewer than two folds, `RunError` where a fold's
-    run failed.
+    Raises `Unsupported` for a split without subsets and as `fold_splits` does, `RecipeError` for fewer than two folds,
+    `RunError` where a fold's run failed.
     """
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"cross_validate was given {type(recipe).__name__}, but it trains a thalweg.Recipe.")
@@ -74,7 +75,7 @@ def cross_validate(
     if recipe.stopping is not None:
         notice("The stopping rule watches the fold that scores the run, which flatters the scores a little.")
     pairs = list(fold_ids(source, folds, recipe.seed))
-    splits = [fold_splits(source, train, held_out) for train, held_out in pairs]
+    splits = [fold_splits(source, train, held_out, recipe.objective) for train, held_out in pairs]
     runs = train_many([recipe.but(data=split) for split in splits], device=device)
     for number, run in enumerate(runs, 1):
         if run.error is not None or not run.status.good:
@@ -98,8 +99,18 @@ def _scores_of(run: Run, device: str | torch.device, level: float) -> dict[str, 
     return {name: score[0] for name, score in scores.items()}
 
 
-def fold_splits(source: Indexed, train: Any, held_out: Any) -> Splits:
-    """The examples of a fold: those to train on and those held out, fitted again to the former."""
+def fold_splits(source: Indexed, train: Any, held_out: Any, objective: Any = None) -> Splits:
+    """The examples of a fold: those to train on and those held out, fitted again to the former.
+
+    Raises `Unsupported` where the objective reads outputs by the encoding of the whole: a fold numbers tokens its own
+    way.
+    """
+    if isinstance(source, Fitted) and getattr(objective, "encoding", None) is not None:
+        raise Unsupported(
+            f"{name_of(objective)} reads outputs by the vocabulary of all of the train split, but each fold fits one "
+            "of its own, in which the same tokens mean something else; and the weights that it begins with have seen "
+            "every fold. Cross-validate what it begins with, or judge it on validation and test."
+        )
     fitted = _source(source.fit(train), source, "fit") if isinstance(source, Fitted) else source
     assert isinstance(fitted, Indexed)
     return Splits(*(_source(fitted.take(ids), source, "take") for ids in (train, held_out)))

@@ -36,7 +36,7 @@ class Keeper:
 
     def keep(self, row: dict[str, Any]) -> None:
         """Add an epoch's row; a lower loss of validation, or what is compared instead, makes its weights the best."""
-        loss = self._compared(row)
+        loss = self.training.compared(row)
         if loss is None:
             self.best_epoch = row["epoch"]
         elif loss < self.best_loss:
@@ -47,11 +47,6 @@ class Keeper:
         self._add(row)
         if self.trajectory is not None:
             self.trajectory.keep(row["epoch"])
-
-    def _compared(self, row: dict[str, Any]) -> float | None:
-        """The validation loss, or minus the metric that the objective is `chosen_by`, so that the least is the best."""
-        metric = row["metrics"].get(getattr(self.training.step.objective.inner, "chosen_by", None))
-        return row["validation_loss"] if metric is None else -metric
 
     def keep_unfinished(self, loss: float) -> None:
         """Add the row of an epoch that was broken off, for this loss of it is not finite."""
@@ -84,9 +79,8 @@ class Keeper:
         rule = self.training.recipe.stopping
         if rule is None:
             return None
-        chosen_by = hasattr(self.training.step.objective.inner, "chosen_by")
-        compared = [each | {"validation_loss": self._compared(each)} for each in self.history]
-        return Outcome.STOPPED_EARLY if rule(compared if chosen_by else self.history) else None
+        compared = [each | {"validation_loss": self.training.compared(each)} for each in self.history]
+        return Outcome.STOPPED_EARLY if rule(compared) else None
 
     def _diverged(self, row: dict[str, Any]) -> bool:
         """Whether the loss, or a weight behind an infinite gradient, is no longer finite."""

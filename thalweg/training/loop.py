@@ -183,7 +183,7 @@ def close_epoch(training: Training) -> dict[str, Any]:
     """Judge the epoch whose steps are done, and go to the beginning of the next; gives its row of the history."""
     began, at = perf_counter(), training.position
     row = _row_of(training, at.epoch, at.mean)
-    training.rate.after_epoch(row)
+    training.rate.after_epoch(row | {"validation_loss": training.compared(row)})
     row["seconds"] = at.seconds + perf_counter() - began
     training.position = Position(RunningMean(training.device), at.epoch + 1)
     return row

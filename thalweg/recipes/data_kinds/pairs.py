@@ -53,12 +53,13 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     TRANSFORMER: {"width": 128, "depth": 3, "heads": 4, "dropout": 0.2},
 }
 FOR_FEW: Mapping[str, Mapping[str, Any]] = {RECURRENT: {"width": 96, "dropout": 0.3}}
-RATES = {RECURRENT: 3e-3, TRANSFORMER: 1e-3}
+RATES = {RECURRENT: (3e-3, 3e-4), TRANSFORMER: (1e-3, 1e-4)}
+"""Learning rates: of a training that begins with nothing, and of one for a reward, which goes on."""
 UPDATES = {RECURRENT: 2500, TRANSFORMER: 3000}
 """So many updates at least, in 10 to 200 epochs."""
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 200
-REWARDED_UPDATES, REWARDED_EPOCHS, REWARDED_RATES = 500, 2, {RECURRENT: 3e-4, TRANSFORMER: 1e-4}
-"""The same of a training for a reward, which goes on from one that has ended, at a tenth of its rate."""
+REWARDED_UPDATES, REWARDED_EPOCHS = 500, 2
+"""The same of a training for a reward, which goes on from one that has ended."""
 
 
 class Pairs(DataKind):
@@ -124,16 +125,8 @@ class Pairs(DataKind):
         few = len(train) < FEW
         model = said if isinstance(said, str) else RECURRENT if few else TRANSFORMER
         known = model if model in DEFAULTS else TRANSFORMER
-        rewarded = settings["objective"].get("reward") is not None
-        updates, fewest = (REWARDED_UPDATES, REWARDED_EPOCHS) if rewarded else (UPDATES[known], FEWEST_EPOCHS)
-        epochs = min(MOST_EPOCHS, max(fewest, -(-updates // max(1, train.count_batches()))))
-        return {
-            "model": {"kind": model, **DEFAULTS.get(model, {}), **(FOR_FEW.get(model, {}) if few else {})},
-            "objective": {"kind": "tagging", "label_smoothing": 0.1},
-            "optimizer": {"kind": "adamw", "lr": (REWARDED_RATES if rewarded else RATES)[known]},
-            "schedule": {"kind": "warm_up", "length": 0.1, "then": "cosine"},
-            "fit": {"epochs": epochs, "clip_norm": 1.0},
-        }
+        own = {"kind": model, **DEFAULTS.get(model, {}), **(FOR_FEW.get(model, {}) if few else {})}
+        return {"model": own, **training_of(settings, train, RATES[known], UPDATES[known])}
 
     def outputs(self, encoding: Any) -> int:
         found: int = encoding.outputs
@@ -250,6 +243,19 @@ class Translated(Concluded):
         return decoding_shown(model, self.source, self.compared, device, self.unit, in_order)
 
 
+def training_of(settings: Settings, train: Any, rates: tuple[float, float], updates: int) -> dict[str, Section]:
+    """How a model that puts out texts is trained: so many updates at least, or fewer for a reward; `rates` of both."""
+    rewarded = settings["objective"].get("reward") is not None
+    updates, fewest = (REWARDED_UPDATES, REWARDED_EPOCHS) if rewarded else (updates, FEWEST_EPOCHS)
+    epochs = min(MOST_EPOCHS, max(fewest, -(-updates // max(1, train.count_batches()))))
+    return {
+        "objective": {"kind": "tagging", "label_smoothing": 0.1},
+        "optimizer": {"kind": "adamw", "lr": rates[rewarded]},
+        "schedule": {"kind": "warm_up", "length": 0.1, "then": "cosine"},
+        "fit": {"epochs": epochs, "clip_norm": 1.0},
+    }
+
+
 def check_lengths(split: PairSource, name: str) -> None:
     """Refuse pairs that no model would be done with.
 
@@ -291,8 +297,7 @@ def _distinct(sources: Sequence[str]) -> list[int]:
 
 def _in_words(encoding: PairEncoding | SpeechEncoding) -> bool:
     """Whether targets are sequences of words, and not of characters."""
-    unit = encoding.schema.unit
-    return (unit if isinstance(unit, str) else unit[1]) != "characters"
+    return encoding.target.unit != "characters"
 
 
 def edit_rate(texts: Sequence[str], wanted: Sequence[Sequence[str]], unit: str) -> Score:

@@ -24,7 +24,7 @@ from thalweg.data import (
 from thalweg.data.speech_manifest import SAID
 from thalweg.measure.texts import exact
 from thalweg.recipes.data_kinds.kind import Concluded, Outputs, Score, check_ending
-from thalweg.recipes.data_kinds.pairs import Pairs, Translated, edit_rate, output_frame
+from thalweg.recipes.data_kinds.pairs import Pairs, Translated, edit_rate, output_frame, training_of
 from thalweg.recipes.decoded import decoded
 from thalweg.recipes.settings import Section, Settings
 from thalweg.training.interval import wilson
@@ -32,8 +32,8 @@ from thalweg.training.interval import wilson
 TOKENS = 8192
 """Frames and tokens of a batch."""
 MODEL: Mapping[str, Any] = {"kind": "rnn-seq2seq", "width": 128, "attention": "location", "stack": 4, "dropout": 0.2}
-UPDATES, FEWEST_EPOCHS, MOST_EPOCHS = 2500, 10, 200
-"""So many updates at least, in 10 to 200 epochs."""
+RATES, UPDATES = (3e-3, 3e-4), 2500
+"""Learning rates of the likelihood and of a reward, and the fewest updates of the former."""
 OF_TEXTS = ("unit", "vocabulary", "fewest", "lower")
 """Keys of [data] that say that a target is text."""
 TABLES = (".csv", ".tsv", ".tab")
@@ -78,14 +78,7 @@ class Speech(Pairs):
         return SpeechEncoding.from_json(dict(plain))
 
     def defaults(self, settings: Settings, train: Any) -> dict[str, Section]:
-        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, -(-UPDATES // max(1, train.count_batches()))))
-        return {
-            "model": dict(MODEL),
-            "objective": {"kind": "tagging", "label_smoothing": 0.1},
-            "optimizer": {"kind": "adamw", "lr": 3e-3},
-            "schedule": {"kind": "warm_up", "length": 0.1, "then": "cosine"},
-            "fit": {"epochs": epochs, "clip_norm": 1.0},
-        }
+        return {"model": dict(MODEL), **training_of(settings, train, RATES, UPDATES)}
 
     def sizes(self, encoding: Any, outputs: int, model: str) -> dict[str, Any]:
         return {"inputs": encoding.schema.mel.count}
