@@ -15,7 +15,10 @@ import thalweg
 from thalweg.cli import main
 from thalweg.core.convert import loaded
 from thalweg.core.errors import RecipeError, RunError, Unsupported
+from thalweg.core.notices import collecting
 from thalweg.data import PairEncoding, PairSchema, Vocabulary
+from thalweg.diagnosis import Budget
+from thalweg.diagnosis.laboratory import lay_out
 from thalweg.loss import Rewarded, ScheduledSampling, Tagging
 from thalweg.measure.reward import REWARDS
 from thalweg.measure.texts import bleu, chrf
@@ -344,3 +347,11 @@ def test_from_the_command_line(run: Path, capsys: pytest.CaptureFixture[str]) ->
     page = (Path(told["path"]) / "report.html").read_text(encoding="utf-8")
     assert "Reward by epoch" in page
     assert "1 - reward" in page
+
+
+def test_what_is_compared_of_a_recipe_with_a_reward_is_said(run: Path) -> None:
+    says = "trained for its reward, and what is compared here is the loss of its judge"
+    for assignments, count in ((BLEU, 1), ([], 0)):
+        with collecting() as told:
+            lay_out(started(run, *assignments), torch.device("cpu"), Budget(), lambda stage: None)
+        assert sum(says in notice for notice in told) == count

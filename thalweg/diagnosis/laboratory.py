@@ -255,6 +255,11 @@ def lay_out(recipe: Recipe, device: torch.device, budget: Budget, progress: Prog
         halved = isinstance(probe, Indexed) and splittable(probe)
         probe = _telling(halves(probe)[0] if halved else probe) if isinstance(probe, Indexed) else probe
     judge = judge_of(recipe, first_batch(train))
+    if (metric := getattr(recipe.objective, "chosen_by", None)) is not None:
+        notice(
+            f"The recipe is trained for its {metric}, and what is compared here is the loss of its judge: what raises "
+            f"the one may cost the other. Diagnose the recipe that is trained by its likelihood, without {metric}."
+        )
     laid = recipe.but(data=Splits(train=train, validation=validation), metrics={}, judge=judge)
     given = recipe.data.validation is not None
     whole = recipe.data.test if test else None
