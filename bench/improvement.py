@@ -209,16 +209,25 @@ def noise_of_examples(before: list[Any], after: list[Any]) -> float:
 
     >>> round(noise_of_examples([[1.0, 3.0]], [[0.0, 2.0]]), 3), noise_of_examples([[1.0, 3.0]], [[0.0, 2.0, 1.0]]) > 0
     (0.0, True)
+    >>> noise_of_examples([[1.0, 3.0], [1.0, 3.0, 2.0]], [[0.0, 2.0], [0.0, 2.0]]) > 0
+    True
     """
     if any(each is None for each in (*before, *after)):
         return 0.0
-    first, second = (np.mean(each, axis=0) for each in (before, after))
+    first, second = map(_typical, (before, after))
     level = max(abs(first.mean()), abs(second.mean()))
     if level == 0 or min(len(first), len(second)) < 2:
         return 0.0
     if len(first) != len(second):
         return float((first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second)) ** 0.5 / level)
     return float((first - second).std(ddof=1) / len(first) ** 0.5 / level)
+
+
+def _typical(runs: list[Any]) -> np.ndarray:
+    """The mean of the runs' values, or where one has another number of them than the others those of the most."""
+    if len({len(each) for each in runs}) > 1:
+        return np.asarray(max(runs, key=len))
+    return np.mean(runs, axis=0)
 
 
 def effects(remedy: Row, name: str = "after") -> list[float]:
