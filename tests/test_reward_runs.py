@@ -98,6 +98,18 @@ def test_texts_are_scored_as_they_would_be_put_out() -> None:
     assert first == "a"
 
 
+def test_a_set_is_scored_whatever_the_order_of_its_labels() -> None:
+    labels = Vocabulary("words", tokens=(*Vocabulary("words").tokens, "sci fi", "old"))
+    encoding = PairEncoding(Vocabulary("words"), labels, PairSchema(unit=("words", "words"), output="set"))
+    fiction, old = labels.numbers["sci fi"], labels.numbers["old"]
+    exact = rewarded(Tagging(), encoding, REWARDS["exact"]("words"), name="exact")
+    outputs = [(old, fiction, 3), (fiction, old, 3), (old, old, fiction), (old, 3), (3,)]
+    assert exact.score(outputs, (fiction, old, 3)) == [1.0, 1.0, 1.0, 0.0, 0.0]
+    seen: list[tuple[str, str]] = []
+    rewarded(Tagging(), encoding, lambda *pair: seen.append(pair) or 1.0).score([(old, fiction)], (fiction, 3))
+    assert seen == [("sci_fi old", "sci_fi")]
+
+
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +145,15 @@ def test_a_reward_of_your_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     recipe = started(run, "objective.reward=brevity:short")
     assert repr(recipe.objective).split()[1] == "brevity:short,"
     assert recipe.objective.score([(4, 5, 3)], (4, 3)) == [-2.0]
+    Path("faulty.py").write_text(
+        "def torn(output, reference):\n    raise ValueError('torn')\ndef void(output, reference):\n    return float('nan')\n"
+    )
+    with pytest.raises(
+        RecipeError, match=r"The reward faulty:torn failed on the output '.+' beside .*ValueError: torn"
+    ):
+        started(run, "objective.reward=faulty:torn").objective.score([(4, 5, 3)], (4, 3))
+    with pytest.raises(RecipeError, match="The reward faulty:void gave nan, but it is a finite number"):
+        thalweg.train(started(run, "objective.reward=faulty:void"), out="runs", device="cpu")
     with pytest.raises(RecipeError, match=r"reward = 'brevity:limit' is 3, but it is a function \(output, reference\)"):
         started(run, "objective.reward=brevity:limit")
 

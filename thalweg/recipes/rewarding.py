@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.errors import RecipeError, ThalwegError, did_you_mean
 from thalweg.core.objective import name_of
 from thalweg.core.tokens import END, MARKS, UNKNOWN
 from thalweg.data import PairEncoding
+from thalweg.data.label_sets import in_order
 from thalweg.decode import Hypothesis, greedy
 from thalweg.decode import sample as draw
 from thalweg.loss import Reward, Rewarded
@@ -148,18 +149,42 @@ class Scored:
     def __call__(self, outputs: Sequence[Row], wanted: Row) -> list[float]:
         """The reward of each output; an unknown unit of what is wanted is none that can be put out."""
         reference = self.text(wanted, LACKING)
-        return [self.worth(self.text(output), reference) for output in outputs]
+        return [self._reward(self.text(output), reference) for output in outputs]
+
+    def _reward(self, output: str, reference: str) -> float:
+        try:
+            return self.worth(output, reference)
+        except ThalwegError:
+            raise
+        except Exception as error:
+            raise RecipeError(
+                f"The reward {self.name} failed on the output {_short(output)} beside the reference "
+                f"{_short(reference)}: {type(error).__name__}: {error}. It is a function (output, reference) -> float "
+                "of two texts, each of which may be empty. Mend it there."
+            ) from error
 
     def text(self, tokens: Sequence[int], unknown: str = MARKS[UNKNOWN]) -> str:
-        """A text, in which a character of no script stands for each unit that only the source has."""
+        """A text, in which a character of no script stands for each unit that only the source has.
+
+        A set has each label once, as a word, the most frequent first: its reward does not hang on their order.
+        """
         known = self.encoding.target.tokens
         told = {END: None, UNKNOWN: unknown}
         units = (told.get(token, known[token] if token < len(known) else chr(COPIED + token - len(known)))
                  for token in tokens)  # fmt: skip
-        return self.encoding.target.join([unit for unit in units if unit is not None])
+        kept = [unit for unit in units if unit is not None]
+        if self.encoding.schema.output == "set":
+            return " ".join(
+                "_".join(label.split()) for label in in_order(dict.fromkeys(kept), self.encoding.target.numbers)
+            )
+        return self.encoding.target.join(kept)
 
     def __repr__(self) -> str:
         return self.name
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
 def _row(hypothesis: Hypothesis, limit: int) -> Row:
