@@ -14,7 +14,7 @@ TERMS: dict[str, str] = {
     "character_error": "Characters to change, leave out or add until an output is its target, of those of the target.",
     "word_error": "Words to change, leave out or add until an output is its target, of those of the target; or sounds.",
     "bleu": "How many runs of one to four words outputs share with their targets, 0 to 100 (sacrebleu).",
-    "chrf": "Runs of one to six characters that outputs share with their targets, 0 to 100; what is missing counts twice.",
+    "chrf": "Runs of one to six characters that outputs and targets share, 0 to 100; what is missing counts twice.",
     "reward": "What the model was trained for, the mean over the likeliest outputs; 1 is the most, larger is better.",
     "reward_before": "The reward of the weights that the training for it began with.",
     "bracket_f1": "Of brackets, label and words, the harmonic mean of precision and recall, over all sentences.",
