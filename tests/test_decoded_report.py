@@ -19,6 +19,7 @@ from thalweg.core.tokens import END, START
 from thalweg.measure.texts import aligned, edits
 from thalweg.recipes.decoding_shown import BEAMS, Looks, decoding_shown
 from thalweg.report.beam_tree import PER_ROW, Row, draw_tree, path_of, read_levels, shortened
+from thalweg.report.terms import explained
 
 QUICK = [word for knob in ("kind=transformer", "width=8", "depth=1", "heads=2") for word in ("--set", f"model.{knob}")]
 SPELLED = {"a": "x", "b": "y", "c": "z"}
@@ -283,3 +284,11 @@ def test_a_flat_map_has_its_own_scale_and_says_so(tmp_path: Path) -> None:
         ("100", "0.20"),
     ]
     assert "its own largest share: 0.20." in source
+
+
+@pytest.mark.parametrize(
+    "names", [("exact_match", "word_error"), ("character_error", "chrf"), ("loss", "reward_before")]
+)
+def test_a_score_is_explained_whatever_stands_above_it(names: tuple[str, str]) -> None:
+    assert [name for name, _ in explained(names)] == list(names)
+    assert not explained(names)[1][1].startswith("The same")

@@ -17,6 +17,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 import thalweg
 from thalweg.cli import main
 from thalweg.core.errors import DataError, RecipeError
+from thalweg.core.notices import collecting
 from thalweg.core.objective import Moment
 from thalweg.core.tokens import END, PADDING
 from thalweg.data import PairEncoding, PairSchema, PairSource, judged_pairs, pair_splits
@@ -228,6 +229,20 @@ def test_an_empty_tree_is_refused_and_an_empty_set_is_none() -> None:
         pair_splits(lines(*GOOD, ("a", "")), output="tree", missing="keep")
     splits = pair_splits(lines(*((source, "x") for source, _ in GOOD), ("a", "")), output="set", missing="keep")
     assert sum(len(split) for split in (splits.train, splits.validation, splits.test)) == 9
+
+
+def test_another_sign_between_labels_is_said() -> None:
+    said = {}
+    for sign, separator in (("|", ";"), ("|", "|"), ("-", ";")):
+        cells = pd.DataFrame({"source": list("abcd") * 3, "target": [f"new{sign}old", "old"] * 6})
+        with collecting() as told:
+            pair_splits(cells, output="set", separator=separator, seed=0)
+        said[sign, separator] = [line for line in told if "No cell has" in line]
+    assert said.pop(("|", ";")) == [
+        "No cell has ';' between its labels, and 6 of 12 have '|': each cell is taken as one label. If '|' stands "
+        "between labels, say so: data.separator='|'."
+    ]
+    assert list(said.values()) == [[], []]
 
 
 def test_one_number_says_what_is_known_of_sources_and_all_labels_are() -> None:

@@ -320,6 +320,8 @@ def test_rewards_and_batches_that_are_none() -> None:
     bad = Rewarded(Tagging(), Drawn(), lambda rows, _: [math.nan for _ in rows])
     with pytest.raises(RecipeError, match=r"The reward .* gave nan, but it is a finite number"):
         bad(model, (x, y), TRAINING)
+    with pytest.raises(RecipeError, match=r"The reward .* gave nan, but it is a finite number"):
+        Reward(bad.sample, bad.score)(model, (x, y), Moment())
     with pytest.raises(RecipeError, match=r"Rewarded: x is .* a dict with the inputs of model.encode"):
         Rewarded(Tagging(), Drawn(), score)(model, (x["source"], y), TRAINING)
 

@@ -16,10 +16,11 @@ from thalweg.cli import main
 from thalweg.core.convert import loaded
 from thalweg.core.errors import RecipeError, RunError, Unsupported
 from thalweg.core.notices import collecting
+from thalweg.core.objective import Moment
 from thalweg.data import PairEncoding, PairSchema, Vocabulary
 from thalweg.diagnosis import Budget
 from thalweg.diagnosis.laboratory import lay_out
-from thalweg.loss import Rewarded, ScheduledSampling, Tagging
+from thalweg.loss import Reward, Rewarded, ScheduledSampling, Tagging
 from thalweg.measure.reward import REWARDS
 from thalweg.measure.texts import bleu, chrf
 from thalweg.recipes import decoded
@@ -139,6 +140,17 @@ def test_a_reward_of_your_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     recipe = started(run, "objective.reward=brevity:short")
     assert repr(recipe.objective).split()[1] == "brevity:short,"
     assert recipe.objective.score([(4, 5, 3)], (4, 3)) == [-2.0]
+    Path("faulty.py").write_text(
+        "def torn(output, reference):\n    raise ValueError('torn')\n"
+        "def void(output, reference):\n    return float('nan')\n"
+    )
+    with pytest.raises(
+        RecipeError, match=r"The reward faulty:torn failed on the output '.+' beside .*ValueError: torn"
+    ):
+        started(run, "objective.reward=faulty:torn").objective.score([(4, 5, 3)], (4, 3))
+    judged = Reward(lambda *_: [[(4, 3)]], started(run, "objective.reward=faulty:void").objective.score)
+    with pytest.raises(RecipeError, match="The reward faulty:void gave nan, but it is a finite number"):
+        judged(torch.nn.Identity(), ({"source": torch.zeros(1)}, torch.tensor([[4, 3]])), Moment())
     with pytest.raises(RecipeError, match=r"reward = 'brevity:limit' is 3, but it is a function \(output, reference\)"):
         started(run, "objective.reward=brevity:limit")
 

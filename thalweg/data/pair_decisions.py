@@ -20,6 +20,9 @@ SAMPLE = 10_000
 LONG, MUCH_LONGER = 2000, 20
 """Units from which a text is long, and how many times the median it is then."""
 
+SEPARATORS, FEW_SETS = (";", "|", ","), 10
+"""What may stand between labels, and the share of cells with another one from which it is said, as one of so many."""
+
 
 def choose_unit(frame: pd.DataFrame, name: str) -> str:
     """The unit of the sources where targets have one of their own, which is said."""
@@ -65,6 +68,21 @@ def announce_pairs(frame: pd.DataFrame, schema: PairSchema) -> None:
     if several := int((targets > 1).sum()):
         have = "has" if several == 1 else "have"
         notice(f"{several:,} of {counted(len(targets), 'source')} {have} several targets.")
+    if schema.output == "set":
+        _say_separator(texts_of(frame, names[1]), schema.separator)
+
+
+def _say_separator(cells: Sequence[str], separator: str) -> None:
+    """Say where no cell has the separator of labels and a tenth or more have another."""
+    if any(separator in cell for cell in cells):
+        return
+    shares = {other: sum(other in cell for cell in cells) for other in SEPARATORS}
+    other = max(shares, key=lambda each: shares[each])
+    if shares[other] * FEW_SETS >= len(cells) > 0:
+        notice(
+            f"No cell has {separator!r} between its labels, and {shares[other]:,} of {len(cells):,} have {other!r}: "
+            f"each cell is taken as one label. If {other!r} stands between labels, say so: data.separator='{other}'."
+        )
 
 
 def say_empty(lines: pd.Index) -> None:

@@ -164,7 +164,7 @@ class Rewarded(nn.Module):
             counted = Counter(own)
             if beside is not None:
                 counted[beside[example]] += 0
-            found = self._rewards(list(counted), wanted[example])
+            found = _rewards(self.score, list(counted), wanted[example])
             rows += counted
             owners += [example] * len(counted)
             rewards += found
@@ -173,16 +173,6 @@ class Rewarded(nn.Module):
         kind = torch.get_default_dtype()
         numbers = [torch.tensor(each, dtype=kind, device=device) for each in (rewards, counts, others)]
         return Candidates(rows, torch.tensor(owners, device=device), *numbers[:2]), numbers[2]
-
-    def _rewards(self, outputs: list[Row], wanted: Row) -> list[float]:
-        found = self.score(outputs, wanted)
-        for reward in found:
-            if not isinstance(reward, int | float) or not math.isfinite(reward):
-                raise RecipeError(
-                    f"The reward {name_of(self.score)} gave {reward!r}, but it is a finite number, larger for a better "
-                    "output. Return a float for every output, the empty one too."
-                )
-        return found
 
     def extra_repr(self) -> str:
         beside = (
@@ -303,7 +293,7 @@ class Reward:
         x, y = pair(batch)
         inputs, wanted = _read(x, y)
         likeliest = self.sample(model, inputs, 0, 1.0, None)
-        found = [self.score(rows[:1], own)[0] for rows, own in zip(likeliest, wanted, strict=True)]
+        found = [_rewards(self.score, rows[:1], own)[0] for rows, own in zip(likeliest, wanted, strict=True)]
         return Losses(torch.tensor(found, dtype=torch.get_default_dtype(), device=y.device))
 
     def __repr__(self) -> str:
@@ -319,6 +309,18 @@ def _read(x: Any, y: Any) -> tuple[dict[str, Any], list[Row]]:
         )
     inputs = {name: part for name, part in x.items() if name != "prefix"}
     return inputs, [tuple(token for token in row if token != NO_TARGET) for row in y.tolist()]
+
+
+def _rewards(score: Score, outputs: list[Row], wanted: Row) -> list[float]:
+    """The rewards that a score gives, which are finite numbers, or an error."""
+    found = score(outputs, wanted)
+    for reward in found:
+        if not isinstance(reward, int | float) or not math.isfinite(reward):
+            raise RecipeError(
+                f"The reward {getattr(score, 'name', None) or name_of(score)} gave {reward!r}, but it is a finite "
+                "number, larger for a better output. Return a float for every output, the empty one too."
+            )
+    return found
 
 
 def _check(method: str, samples: int, **numbers: float) -> None:

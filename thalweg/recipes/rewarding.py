@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.core.errors import RecipeError, did_you_mean
+from thalweg.core.errors import RecipeError, ThalwegError, did_you_mean
 from thalweg.core.objective import name_of
 from thalweg.core.tokens import END, MARKS, UNKNOWN
 from thalweg.data import PairEncoding, SpeechEncoding
@@ -168,7 +168,19 @@ class Scored:
     def __call__(self, outputs: Sequence[Row], wanted: Row) -> list[float]:
         """The reward of each output; an unknown unit of what is wanted is none that can be put out."""
         reference = self.text(wanted, LACKING)
-        return [self.worth(self.text(output), reference) for output in outputs]
+        return [self._reward(self.text(output), reference) for output in outputs]
+
+    def _reward(self, output: str, reference: str) -> float:
+        try:
+            return self.worth(output, reference)
+        except ThalwegError:
+            raise
+        except Exception as error:
+            raise RecipeError(
+                f"The reward {self.name} failed on the output {_short(output)} beside the reference "
+                f"{_short(reference)}: {type(error).__name__}: {error}. It is a function (output, reference) -> float "
+                "of two texts, each of which may be empty. Mend it there."
+            ) from error
 
     def text(self, tokens: Sequence[int], unknown: str = MARKS[UNKNOWN]) -> str:
         """A text, in which a character of no script stands for each unit that only the source has."""
@@ -180,6 +192,10 @@ class Scored:
 
     def __repr__(self) -> str:
         return self.name
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
 def _row(hypothesis: Hypothesis, limit: int) -> Row:
