@@ -122,15 +122,7 @@ def judged_speech(path: str | Path, encoding: SpeechEncoding, labelled: bool = T
     Raises `DataError` for recordings that cannot be used and, if `labelled`, transcripts that are missing.
     """
     schema, path = encoding.schema, Path(path)
-    if labelled or (path.is_file() and not is_recording(path)):
-        if path.is_dir() or is_recording(path):
-            raise DataError(
-                f"{path} does not say what is said. Give a table with the columns "
-                f"'{schema.names[0]}' and '{schema.names[1]}', or predict: thalweg predict RUN {path}."
-            )
-        listing = _manifest(path, schema.header)
-    else:
-        listing = list_sounds(path)
+    listing = _to_judge(path, schema, labelled)
     if labelled:
         if schema.names[1] not in listing.frame:
             columns = list(map(str, listing.frame.columns))
@@ -144,6 +136,23 @@ def judged_speech(path: str | Path, encoding: SpeechEncoding, labelled: bool = T
     listing = replace(listing, frame=listing.frame.rename(columns={listing.column: schema.names[0]}))
     found = frames_of(listing, AudioOptions(damaged="skip"), schema.mel)
     return SpeechSource.of(found, encoding)
+
+
+def listed_sounds(path: str | Path, schema: SpeechSchema) -> list[str]:
+    """The recordings that are to be written down, in their order, those too that cannot be read."""
+    listing = _to_judge(Path(path), schema, labelled=False)
+    return texts_of(listing.frame, listing.column)
+
+
+def _to_judge(path: Path, schema: SpeechSchema, labelled: bool) -> Listing:
+    if not labelled and (path.is_dir() or is_recording(path) or not path.is_file()):
+        return list_sounds(path)
+    if path.is_dir() or is_recording(path):
+        raise DataError(
+            f"{path} does not say what is said. Give a table with the columns "
+            f"'{schema.names[0]}' and '{schema.names[1]}', or predict: thalweg predict RUN {path}."
+        )
+    return _manifest(path, schema.header)
 
 
 def _manifest(path: Any, header: bool) -> Listing:

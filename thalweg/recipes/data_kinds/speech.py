@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from thalweg.core.errors import RecipeError
+from thalweg.core.notices import unsaid
 from thalweg.core.source import Source, Splits
 from thalweg.data import (
     AudioOptions,
@@ -21,6 +22,7 @@ from thalweg.data import (
     judged_speech,
     speech_splits,
 )
+from thalweg.data.speech_loading import listed_sounds
 from thalweg.data.speech_manifest import SAID
 from thalweg.measure.texts import exact
 from thalweg.recipes.data_kinds.kind import Concluded, Outputs, Score, check_ending
@@ -101,7 +103,9 @@ class Speech(Pairs):
         if output is None or output.suffix.lower() in TABLES:
             return super().writer(rows, encoding, output, all_probabilities)
         check_ending(output)
-        return lambda frame: "".join(f"{line}\n" for line in said_in(frame)).encode()
+        with unsaid():
+            listed = listed_sounds(rows, encoding.schema)
+        return lambda frame: "".join(f"{line}\n" for line in in_step(frame, listed, encoding.schema.names[0])).encode()
 
     def judged(self, file: str, encoding: Any) -> Source:
         return judged_speech(file, encoding)
@@ -116,6 +120,23 @@ class Speech(Pairs):
 
     def score_names(self, encoding: Any) -> tuple[str, ...]:
         return SCORES
+
+
+def in_step(frame: pd.DataFrame, listed: Sequence[str], column: str) -> list[str]:
+    """What was heard in each recording that is listed; an empty line where it could not be read.
+
+    >>> frame = pd.DataFrame({"path": ["a.wav", "c.wav"], "prediction": ["one", "two"], "score": [-0.25, -0.5]})
+    >>> in_step(frame, ["a.wav", "b.wav", "c.wav"], "path")
+    ['one', '', 'two']
+    """
+    names, heard, place = frame[column].astype(str).tolist(), said_in(frame), 0
+    lines = list[str]()
+    for name in listed:
+        first = place
+        while place < len(names) and names[place] == name and frame.index[place] == frame.index[first]:
+            place += 1
+        lines += heard[first:place] or [""]
+    return lines
 
 
 def said_in(frame: pd.DataFrame) -> list[str]:
