@@ -210,7 +210,7 @@ def test_from_a_manifest_to_texts(songs: Path, capsys: pytest.CaptureFixture[str
     Path("two/1b.wav").touch()  # cannot be read, and those behind it keep their lines
     assert main(["predict", str(path), "two", "-o", "three.txt"]) == 0
     assert Path("three.txt").read_text().split("\n") == [lines[0], "", lines[1], ""]
-    with pytest.raises(RunError, match="This run reads recordings and what they say; only one that was trained on"):
+    with pytest.raises(RunError, match="This run reads speech; only one that was trained on"):
         next(translate(run, ["a"]))
 
 

@@ -49,7 +49,7 @@ class Speech(Pairs):
     name = "speech"
     of_lines: ClassVar[bool] = False
     holds = "recordings and what they say"
-    plural = "recordings and what they say"
+    plural = "speech"
     models: ClassVar[tuple[str, ...]] = ("rnn-seq2seq",)
     spelled: ClassVar[Mapping[str, str]] = {"split_seed": "seed", "vocabulary": "size"}
 
