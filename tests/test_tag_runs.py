@@ -130,7 +130,10 @@ def test_words_with_letters_are_read_by_an_encoder_of_any_padding() -> None:
         ("data.target=tag", "is for tables"),
         ("fit.metrics=mae", "'mae' does not measure the target tag, which holds classes. Name of accuracy"),
         ("objective.kind=categorical", "whose likelihood is 'tagging', not 'categorical'"),
-        ("augmentation.time_masks=1", "'time_masks' changes recordings and speech, but the data are sentences with tags"),
+        (
+            "augmentation.time_masks=1",
+            "'time_masks' changes recordings and speech, but the data are sentences with tags",
+        ),
     ],
 )
 def test_settings_that_cannot_be(sentences: Path, setting: str, says: str) -> None:
