@@ -18,7 +18,7 @@ from thalweg.core.tokens import END, NO_TARGET, START
 from thalweg.data import Masked, SpecAugment, SpeechEncoding, judged_speech, speech_splits
 from thalweg.measure.reward import REWARDS
 from thalweg.recipes.data_kinds.known import kind_at
-from thalweg.recipes.data_kinds.speech import Speech
+from thalweg.recipes.data_kinds.speech import Speech, in_step
 from thalweg.recipes.predict import scores_on, translate
 from thalweg.recipes.settings import Settings
 from thalweg.recipes.subject import load
@@ -215,9 +215,11 @@ def test_from_a_manifest_to_texts(songs: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_several_outputs_stand_behind_their_scores() -> None:
-    frame = pd.DataFrame({"prediction": ["a b", "a"], "score": [-0.5, -1.25]}, index=[3, 3])
-    assert Speech().writer(None, None, Path("two.txt"), False)(frame) == b"-0.5000\ta b\n-1.2500\ta\n"
-    assert Speech().writer(None, None, None, False)(frame).startswith(b"prediction,score")
+    known = {"path": ["a.wav"] * 3, "prediction": ["a b", "a", "b"], "score": [-0.5, -1.25, -2.0]}
+    frame = pd.DataFrame(known, index=[3, 3, 5])
+    wanted = ["-0.5000\ta b", "-1.2500\ta", "", "-2.0000\tb"]
+    assert in_step(frame, ["a.wav", "b.wav", "a.wav"], "path") == wanted
+    assert Speech().writer(None, None, None, False)(frame).startswith(b"path,prediction,score")
 
 
 @pytest.mark.parametrize("unit", ["characters", "words"])
@@ -306,5 +308,5 @@ def test_what_a_run_cannot_judge(songs: Path) -> None:
 
 
 def test_a_model_that_reads_no_frames_is_refused(songs: Path) -> None:
-    with pytest.raises(RecipeError, match="'transformer' does not read recordings and what they say. Give one of rnn-"):
+    with pytest.raises(RecipeError, match="'transformer' does not read speech. Give one of rnn-"):
         load(str(songs), assignments=["data.target=said", "model.kind=transformer"])
