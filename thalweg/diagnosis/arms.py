@@ -147,21 +147,21 @@ def better_trained(lab: Laboratory, control: Arm) -> Iterator[tuple[str, Recipe]
     yield from rates.in_decades()
     yield from _affordable(lab, for_inputs_and_depth(lab, *rates.tuned))
     yield from rates.in_halves()
-    adams = any(is_usual_adam(rates.at(decades)[1]) for decades in rates.losses)
-    yield from _affordable(lab, _usual_changes(lab.recipe, *rates.tuned, first_batch(lab.train), not adams))
+    batch, adams = first_batch(lab.train), any(is_usual_adam(rates.at(decades)[1]) for decades in rates.losses)
+    yield from _affordable(lab, _usual_changes(lab.recipe, *rates.tuned, batch, not adams))
     adam = lab.kept.get((ADAM, lab.recipe.seed))
     helped = adam is not None and rates.loss_of(ADAM, usual_adam(lab.recipe)) < rates.losses[rates.best]
     tried = Tried(*rates.tuned, rates.at(rates.best + 0.5)[1], rates.higher_harm, helped)
-    yield from further_arms(lab, control, first_batch(lab.train), tried)
+    yield from further_arms(lab, control, batch, tried)
 
 
-def could_be_better_trained(lab: Laboratory) -> Iterator[str]:
+def could_be_better_trained(lab: Laboratory, batch: Nest) -> Iterator[str]:
     """The names of all that `better_trained` may come to, at the recipe's own rate."""
-    recipe, batch = lab.recipe, first_batch(lab.train)
+    recipe = lab.recipe
     yield from (f"learning rate x {factor:g}" for factor in (10, 0.1, 100, 0.01, 3.16, 0.316))
     yield ESCAPING
     yield from (name for name, _ in for_inputs_and_depth(lab, "", recipe))
-    yield from (name for name, _ in _usual_changes(recipe, "", recipe, batch))
+    yield from (name for name, _ in _usual_changes(recipe, "", recipe, batch, not is_usual_adam(recipe)))
     yield from could_be(recipe, batch)
 
 
@@ -238,14 +238,14 @@ def for_inputs_and_depth(lab: Laboratory, rate: str, tuned: Recipe) -> Iterator[
 
 
 def _usual_changes(
-    recipe: Recipe, rate: str, tuned: Recipe, batch: Nest, adam: bool | None = None
+    recipe: Recipe, rate: str, tuned: Recipe, batch: Nest, adam: bool
 ) -> Iterator[tuple[str, Recipe]]:
-    """No schedule, layers anew, Adam where that is another, three times as long."""
+    """No schedule, layers anew, `adam` where that is another optimizer, three times as long."""
     if tuned.schedule is not None:
         yield behind(UNSCHEDULED, rate), tuned.but(schedule=None)
     if (anew := reinitialized(tuned, batch)) is not None:
         yield behind(ANEW, rate), anew
-    if not is_usual_adam(recipe) if adam is None else adam:
+    if adam:
         yield ADAM, usual_adam(recipe)
     yield behind(LONGER, rate), tuned.but(epochs=3 * recipe.epochs)
 

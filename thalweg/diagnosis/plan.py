@@ -5,7 +5,7 @@ import math
 import torch
 
 from thalweg.core.device import resolve_device
-from thalweg.core.nest import leaves
+from thalweg.core.nest import Nest, leaves
 from thalweg.core.nodes import NodeSource
 from thalweg.core.notices import collecting
 from thalweg.diagnosis.arms import LONGER, could_be_better_trained
@@ -49,10 +49,9 @@ def plan(recipe: Recipe, device: torch.device | str = "auto", budget: float | st
     return planned(lab)
 
 
-def beside(lab: Laboratory) -> float:
+def beside(lab: Laboratory, batch: Nest) -> float:
     """About how many seconds reference learners and the checks of the data take, which is most of a short diagnosis."""
     examples = min(len(lab.train) + len(lab.validation), MOST)
-    batch = first_batch(lab.train)
     inputs = batch[0] if isinstance(batch, tuple | list) and batch else batch
     numbers = sum(leaf.numel() / max(len(leaf), 1) for leaf in leaves(inputs) if isinstance(leaf, torch.Tensor))
     return BEGIN + examples * (EACH + EACH_NUMBER * numbers)
@@ -60,17 +59,17 @@ def beside(lab: Laboratory) -> float:
 
 def planned(lab: Laboratory) -> list[Planned]:
     """The same, for a recipe that is laid out."""
-    one = lab.seconds_of(lab.recipe)
+    one, batch = lab.seconds_of(lab.recipe), first_batch(lab.train)
 
     def like_it(question: str, arm: str, times: float = 1.0) -> Planned:
         return Planned(question, arm, times, None if one is None else times * one)
 
     arms = [like_it(FIRST, CONTROL)]
-    arms.append(Planned(BESIDE, "reference learners and checks of the data, which train no network", 0.0, beside(lab)))
+    data = "reference learners and checks of the data, which train no network"
+    arms.append(Planned(BESIDE, data, 0.0, beside(lab, batch)))
     arms.append(like_it(BESIDE, "checks of wiring and dynamics", PROBE))
-    parts = exchanged(lab.recipe, first_batch(lab.train), ())
-    arms += [like_it(SAME, name) for name in (MENDED, *(name for name, *_ in parts))]
-    arms += [like_it(SAME, name, 3.0 if name == LONGER else 1.0) for name in could_be_better_trained(lab)]
+    arms += [like_it(SAME, name) for name in (MENDED, *(name for name, *_ in exchanged(lab.recipe, batch, ())))]
+    arms += [like_it(SAME, name, 3.0 if name == LONGER else 1.0) for name in could_be_better_trained(lab, batch)]
     arms.append(like_it(SAME, f"the best of these, and the recipe as it is, on {FRESH} fresh seeds", 2.0 * FRESH))
     bigger = [arm for arm in bigger_arms(lab, lab.recipe, None) if lab.affords_once(arm[1])]
     arms += [Planned(BIGGER, name, lab.price_of(recipe), lab.seconds_of(recipe)) for name, recipe in bigger]

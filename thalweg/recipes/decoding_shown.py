@@ -151,9 +151,9 @@ class Looks:
 
     def searched(self, places: Sequence[int]) -> list[tuple[list[Hypothesis], BeamTree]]:
         """The outputs for some sources, by the beam that predictions have, and the trees of the search."""
-        inputs, trees = self.inputs(places), list[BeamTree]()
-        longest = longest_of(self.source, torch.tensor(places), inputs)
-        held = held_to_form(self.model, self.source, longest, torch.tensor(places))
+        inputs, trees, chosen = self.inputs(places), list[BeamTree](), torch.tensor(places)
+        longest = longest_of(self.source, chosen, inputs)
+        held = held_to_form(self.model, self.source, longest, chosen)
         found = beam_search(held, inputs, width=BEAMS, nbest=BEAMS, longest=longest, trees=trees)
         return list(zip(found, trees, strict=True))
 

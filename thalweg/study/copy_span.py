@@ -21,7 +21,7 @@ from thalweg.data import PairSchema, PairSource, names_frame
 from thalweg.study.arms import Progress, standing_in, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.interval import over_seeds
-from thalweg.study.picture import COLORS, panels
+from thalweg.study.picture import COLORS, panels, seed_bar
 from thalweg.study.spelling import COPYING, GENERATING, mistakes, outputs, pair_recipe
 from thalweg.study.verdict import Check, Study
 
@@ -104,11 +104,9 @@ def draw(right: Mapping[str, Mapping[str, Float[np.ndarray, " seed"]]], ax: Axes
     """The share of sentences that are right by network and kind of words: the mean, and a dot a seed."""
     for offset, color, name in ((-0.2, COLORS[1], GENERATING), (0.2, COLORS[0], COPYING)):
         for place, values in enumerate(right[name].values()):
-            ax.bar(place + offset, values.mean(), 0.38, color=color, label=None if place else name)
-            ax.plot([place + offset] * len(values), values, "o", color="0.2", markersize=3, alpha=0.6)
+            seed_bar(ax, place + offset, values, 0.38, color=color, label=None if place else name)
     ax.set_xticks(range(2), list(right[COPYING]))
     ax.set(ylabel="sentences that are right", ylim=(0, 1.05))
-    ax.set_title("a dot a seed", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
     return ax
 

@@ -28,7 +28,7 @@ from thalweg.optim import Cosine, WarmUp
 from thalweg.study.arms import Progress, standing_in, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.interval import over_seeds
-from thalweg.study.picture import BAND, COLORS, panels, whole_numbers
+from thalweg.study.picture import BAND, COLORS, panels, seed_bar, whole_numbers
 from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe, Run
 
@@ -183,11 +183,9 @@ def draw_losses(found: Mapping[str, Judged], ax: Axes) -> Axes:
 def draw_place(found: Mapping[str, Judged], ax: Axes) -> Axes:
     """The share of the attention that lies on the frames of its own token: the mean, and a dot a seed."""
     for place, each in enumerate(found.values()):
-        ax.bar(place, each.there.mean(), 0.7, color=COLORS[place // 2], alpha=0.9 if place % 2 else 0.45)
-        ax.plot([place] * len(each.there), each.there, "o", color="0.2", markersize=3, alpha=0.6)
+        seed_bar(ax, place, each.there, 0.7, color=COLORS[place // 2], alpha=0.9 if place % 2 else 0.45)
     ax.set_xticks(range(len(found)), [name.replace(", ", ",\n") for name in found], fontsize=6)
     ax.set(ylabel="attention in its place", ylim=(0, 1.05))
-    ax.set_title("a dot a seed", fontsize=10)
     return ax
 
 

@@ -27,7 +27,7 @@ from thalweg.study.arms import Progress, standing_in, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.interval import over_seeds
 from thalweg.study.label_worlds import WORLDS, texts_with_labels
-from thalweg.study.picture import COLORS, panels
+from thalweg.study.picture import COLORS, panels, seed_bar
 from thalweg.study.spelling import DROPOUT, TOKENS, outputs, pair_recipe
 from thalweg.study.verdict import Check, Study
 from thalweg.training import Recipe
@@ -134,12 +134,10 @@ def draw(found: Found, what: str, label: str, ax: Axes) -> Axes:
                 continue
             values = getattr(found[world][name], what)
             at = place + 0.27 * (number - 1)
-            ax.bar(at, values.mean(), 0.25, color=color, label=name if world == INDEPENDENT else None)
-            ax.plot([at] * len(values), values, "o", color="0.2", markersize=3, alpha=0.6)
+            seed_bar(ax, at, values, 0.25, color=color, label=name if world == INDEPENDENT else None)
     ax.set_xticks(range(len(WORLDS)), ["labels in bundles", "labels apart"])
     ax.set(ylabel=label)
     ax.set_ylim(0, 1.25 * ax.get_ylim()[1])
-    ax.set_title("a dot a seed", fontsize=10)
     ax.legend(frameon=False, fontsize=8, loc="upper left")
     return ax
 

@@ -4,6 +4,8 @@ import io
 import re
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,6 +29,13 @@ def panels(count: int) -> tuple[Figure, list[Axes]]:
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def seed_bar(ax: Axes, at: float, values: Float[np.ndarray, " seed"], width: float, **style: Any) -> None:
+    """A bar as high as the mean, and a dot for each seed, which the title says."""
+    ax.bar(at, values.mean(), width, **style)
+    ax.plot([at] * len(values), values, "o", color="0.2", markersize=3, alpha=0.6)
+    ax.set_title("a dot a seed", fontsize=10)
 
 
 def whole_numbers(ax: Axes) -> None:

@@ -23,7 +23,7 @@ from thalweg.study.arms import Progress, train_arms
 from thalweg.study.catalogue import STUDIES
 from thalweg.study.expressions import expressions
 from thalweg.study.interval import over_seeds
-from thalweg.study.picture import COLORS, panels
+from thalweg.study.picture import COLORS, panels, seed_bar
 from thalweg.study.spelling import TOKENS, pair_recipe
 from thalweg.study.verdict import Check, Study
 
@@ -154,13 +154,11 @@ def draw_whole(found: Found, ax: Axes) -> Axes:
         ("right, held to trees", COLORS[0], [found[HELD, beam, name].exact for name in LENGTHS]),
     )
     for number, (name, color, values) in enumerate(bars):
-        at = places + 0.27 * (number - 1)
-        ax.bar(at, [each.mean() for each in values], 0.25, color=color, label=name)
-        for place, each in zip(at, values, strict=True):
-            ax.plot([place] * len(each), each, "o", color="0.2", markersize=3, alpha=0.6)
+        for place, each in zip(places, values, strict=True):
+            at = place + 0.27 * (number - 1)
+            seed_bar(ax, at, each, 0.25, color=color, label=None if place else name)
     ax.set_xticks(places, list(LENGTHS))
     ax.set(xlabel="operators (2 to 5 in training)", ylabel="share of the outputs of a beam", ylim=(0, 1.05))
-    ax.set_title("a dot a seed", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
     return ax
 
