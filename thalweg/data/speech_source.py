@@ -7,8 +7,8 @@ in `y`.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
@@ -18,15 +18,14 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from thalweg.core.errors import DataError, RecipeError, Unsupported
-from thalweg.core.nest import Nest
-from thalweg.core.tokens import MARKS, NO_TARGET
+from thalweg.core.errors import DataError, Unsupported
+from thalweg.core.tokens import MARKS
 from thalweg.core.wording import counted
-from thalweg.data.length_batches import by_length, count_by_length, padded_share
 from thalweg.data.pair_encoding import EncodedPairs
 from thalweg.data.ragged import Ragged
 from thalweg.data.recordings import Recordings
 from thalweg.data.speech_encoding import SpeechEncoding, SpeechSchema
+from thalweg.data.targeted import TargetedExamples
 from thalweg.data.text_table import texts_of
 
 Spoken = dict[str, Shaped[Tensor, "some ..."]]
@@ -34,7 +33,7 @@ Spoken = dict[str, Shaped[Tensor, "some ..."]]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class SpeechSource:
+class SpeechSource(TargetedExamples):
     """Recordings and transcripts as batches `({"source", "lengths", "prefix"}, y)`.
 
     `frame` has a row for each recording that was read, `frames` their frames, and `digests` one of each file, by which
@@ -63,13 +62,7 @@ class SpeechSource:
     batch_size: int | None = 32
     merge_single: bool = False
     tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.tokens is not None and (type(self.tokens) is not int or self.tokens < 1):
-            raise RecipeError(
-                f"tokens={self.tokens!r}, but it is how many frames and tokens a batch may have, padding and all: a "
-                "whole number of at least 1. Give for instance 8192, or None to go by batch_size."
-            )
+    POSITIONS = ("frames and tokens", 8192)
 
     @classmethod
     def of(cls, found: Recordings, encoding: SpeechEncoding, **batching: Any) -> "SpeechSource":
@@ -84,9 +77,6 @@ class SpeechSource:
         """All recordings, before any is trained on: to be dealt into splits, then `fit`."""
         return cls(frame, frames, digests, SpeechEncoding(schema), np.arange(len(frame)), **batching)
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def __repr__(self) -> str:
         return (
             f"SpeechSource({counted(len(self), 'recording')}, frames of {self.schema.mel.count} -> "
@@ -99,16 +89,6 @@ class SpeechSource:
         return self.encoding.schema
 
     @property
-    def labelled(self) -> bool:
-        """Whether the recordings have transcripts."""
-        return self.schema.names[1] in self.frame.columns
-
-    @property
-    def rows(self) -> pd.DataFrame:
-        """The recordings as they were listed, with all that stood beside them."""
-        return self.frame.iloc[self.ids]
-
-    @property
     def sources(self) -> list[str]:
         """The path of each recording, as it is written."""
         return texts_of(self.rows, self.schema.names[0])
@@ -116,7 +96,7 @@ class SpeechSource:
     @property
     def targets(self) -> list[str]:
         """The transcript of each recording."""
-        self._check_labelled()
+        self.check_labelled()
         return texts_of(self.rows, self.schema.names[1])
 
     @cached_property
@@ -125,37 +105,13 @@ class SpeechSource:
         return self.encoding.encode(self.frames, texts_of(self.frame, self.schema.names[1]) if self.labelled else None)
 
     @property
-    def lengths(self) -> Int[np.ndarray, "example side"]:
-        """The frames of each recording, and the length of its transcript with `END`."""
-        source, _, y, _ = self.encoded
-        return np.stack([source.lengths, np.zeros_like(source.lengths) if y is None else y.lengths], axis=1)[self.ids]
-
-    @property
-    def padding_share(self) -> float:
-        """The share of the positions of an epoch of training that are padding."""
-        return padded_share(self.lengths, self.ordered(1, torch.Generator().manual_seed(0)))
-
-    @property
     def group_name(self) -> str | None:
         """The column of groups."""
         return self.schema.group
 
-    def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
-        self._check_labelled()
-        _, prefix, y, _ = self.encoded
-        assert prefix is not None
-        assert y is not None
-        for chunk in self.ordered(epoch, generator)[start:]:
-            places = self._places(chunk)
-            yield self.inputs(chunk) | {"prefix": prefix.padded(places)}, y.padded(places, NO_TARGET)
-
-    def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
-        """The recordings of each batch of an epoch, by their place in this source."""
-        return by_length(self.lengths, self.batch_size, self.tokens, generator, self.merge_single)
-
     def inputs(self, places: Int[Tensor, " some"]) -> Spoken:
         """Some of the recordings as a model reads them to be decoded, padded to the longest of them."""
-        own, frames = self._places(places), self.encoded.source
+        own, frames = self.places(places), self.encoded.source
         return {"source": frames.padded(own), "lengths": torch.from_numpy(frames.lengths)[own]}
 
     def text(self, tokens: Iterable[Any], place: int) -> str:
@@ -170,24 +126,6 @@ class SpeechSource:
             known.setdefault(digest, []).append(target)
         return [list(dict.fromkeys([targets[place], *known[digests[place]]])) for place in places]
 
-    def formed_references(self) -> list[list[str]]:
-        """All transcripts that each recording has, in the form that outputs have."""
-        return [[self.encoding.formed(text) for text in own] for own in self.references(range(len(self)))]
-
-    def batched(self, size: int | None, merge_single: bool = False) -> Self:
-        return self._alike(batch_size=size, merge_single=merge_single)
-
-    def budgeted(self, tokens: int | None) -> Self:
-        """The same recordings in batches of at most so many frames and tokens."""
-        return self._alike(tokens=tokens)
-
-    def count_batches(self) -> int:
-        """The batches of an epoch of training, the same in every epoch."""
-        return count_by_length(self.lengths, self.batch_size, self.tokens, self.merge_single)
-
-    def take(self, ids: Any) -> Self:
-        return self._alike(ids=self.ids[np.asarray(ids, dtype=np.int64)])
-
     def fit(self, train_ids: Any) -> Self:
         """The same recordings, encoded by the frames and transcripts of `train_ids` alone.
 
@@ -199,16 +137,7 @@ class SpeechSource:
         known = len(self.encoding.target)
         size = known if known > len(MARKS) else None
         encoding = SpeechEncoding.fit(self.frames.take(train.ids), train.targets, self.schema, size)
-        source = self._alike(encoding=encoding)
-        source.__dict__.pop("encoded", None)
-        return source
-
-    def dealt(self, held: Iterable[Int[np.ndarray, " _some"]]) -> "list[SpeechSource | None]":
-        """The splits of these recordings, fitted to the first, which is train; None for one without recordings."""
-        parts = list(held)
-        fitted = self.fit(parts[0])
-        fitted.encoded  # noqa: B018 - once for all splits
-        return [fitted.take(ids) if len(ids) else None for ids in parts]
+        return self.encoded_by(encoding)
 
     def meta(self, ids: Any) -> dict[str, Any]:
         """Of each of these the "group" where there is one, and "row", its place."""
@@ -229,19 +158,9 @@ class SpeechSource:
             digest.update(each)
         return digest.hexdigest()
 
-    def _places(self, chunk: Int[Tensor, " some"]) -> Int[Tensor, " some"]:
-        return torch.from_numpy(self.ids)[chunk]
-
-    def _check_labelled(self) -> None:
+    def check_labelled(self) -> None:
         if not self.labelled:
             raise Unsupported(
                 "These recordings have no transcripts, so that they can be decoded, inputs(places), and neither "
                 f"trained on nor judged. Give a manifest with the column '{self.schema.names[1]}'."
             )
-
-    def _alike(self, **changes: Any) -> Self:
-        """The same recordings otherwise chosen or batched, encoded once for all runs."""
-        source = replace(self, **changes)
-        if "encoded" in self.__dict__:
-            source.__dict__["encoded"] = self.encoded
-        return source

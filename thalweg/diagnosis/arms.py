@@ -237,9 +237,7 @@ def for_inputs_and_depth(lab: Laboratory, rate: str, tuned: Recipe) -> Iterator[
         yield behind(part, rate), shallow
 
 
-def _usual_changes(
-    recipe: Recipe, rate: str, tuned: Recipe, batch: Nest, adam: bool
-) -> Iterator[tuple[str, Recipe]]:
+def _usual_changes(recipe: Recipe, rate: str, tuned: Recipe, batch: Nest, adam: bool) -> Iterator[tuple[str, Recipe]]:
     """No schedule, layers anew, `adam` where that is another optimizer, three times as long."""
     if tuned.schedule is not None:
         yield behind(UNSCHEDULED, rate), tuned.but(schedule=None)
