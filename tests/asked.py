@@ -7,7 +7,7 @@ from sklearn import datasets
 from torch import nn
 
 from thalweg.core.convert import as_source
-from thalweg.core.source import Splits
+from thalweg.core.source import Indexed, Splits
 from thalweg.diagnosis.checks.data import data_flaws
 from thalweg.diagnosis.flaw import Flaw
 from thalweg.training import Recipe
@@ -19,19 +19,26 @@ def names(flaws: Any) -> list[str]:
     return [flaw.mechanism for flaw in flaws]
 
 
+def indexed(given: Any) -> Indexed:
+    """A split as a source with subsets, which checks of data read."""
+    source = as_source(given, "train")
+    assert isinstance(source, Indexed)
+    return source
+
+
 def recipe_of(data: Splits, inputs: int, outputs: int, loss: Any = None, **changes: Any) -> Recipe:
     model = changes.pop("model", lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs, 8), nn.Linear(8, outputs)))
     return Recipe(data=data, model=model, objective=loss or nn.CrossEntropyLoss(), **changes)
 
 
 def asked(train_split: Any, validation: Any, test: Any = None, **more: Any) -> tuple[Flaw, ...]:
-    sources = [None if each is None else as_source(each, "train") for each in (train_split, validation, test)]
-    x, y = next(iter(sources[0].batches(0, 0, None)))
+    ours = indexed(train_split)
+    x, y = next(iter(ours.batches(0, 0, None)))
     outputs = 10 if not y.is_floating_point() else 1
     loss = nn.CrossEntropyLoss() if not y.is_floating_point() else nn.MSELoss()
     data = Splits(train=train_split, validation=validation, test=test)
     recipe = recipe_of(data, int(np.prod(x.shape[1:])), outputs, more.pop("loss", loss), **more)
-    return data_flaws(recipe, *sources)
+    return data_flaws(recipe, ours, indexed(validation), None if test is None else as_source(test, "train"))
 
 
 def normal(n: int, d: int, seed: int = 0) -> np.ndarray:

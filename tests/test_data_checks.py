@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from asked import digits, names, normal, recipe_of, split
+from asked import digits, indexed, names, normal, recipe_of, split
 from rows import rows_of
 from sklearn import datasets
 from torch import nn
@@ -95,10 +95,10 @@ def test_padding_of_another_length_does_not_hide_equal_sequences() -> None:
     ],
 )
 def test_no_input_makes_a_check_fail(x: Any, y: Any, caplog: pytest.LogCaptureFixture) -> None:
-    source = as_source((x, y))
+    source = indexed((x, y))
     recipe = recipe_of(Splits(train=(x, y)), 2, 2)
     with caplog.at_level(logging.INFO, "thalweg"):
-        data_flaws(recipe, source, source, source)  # type: ignore[arg-type]
+        data_flaws(recipe, source, source, source)
     assert "could not be asked" not in caplog.text
 
 
@@ -107,9 +107,9 @@ def test_a_check_that_fails_is_said_and_left_out(caplog: pytest.LogCaptureFixtur
         raise ValueError("no such net")
 
     x, y = normal(60, 2), np.arange(60) % 2
-    source, recipe = as_source((x, y)), recipe_of(Splits(train=(x, y)), 2, 2, model=broken)
+    source, recipe = indexed((x, y)), recipe_of(Splits(train=(x, y)), 2, 2, model=broken)
     with caplog.at_level(logging.INFO, "thalweg"):
-        flaws = data_flaws(recipe, source, source)  # type: ignore[arg-type]
+        flaws = data_flaws(recipe, source, source)
     assert "train examples in validation" in names(flaws)
     assert "input_scale could not be asked: ValueError: no such net" in caplog.text
 
@@ -202,8 +202,8 @@ def test_a_running_number_is_noted() -> None:
 def scale_flaws(x: np.ndarray, **changes: Any) -> list[Flaw]:
     y = np.arange(len(x)) % 2
     data = Splits(train=(x, y))
-    source = as_source((x, y))
-    return scales.input_scale(recipe_of(data, int(np.prod(x.shape[1:])), 2, **changes), source, rows_of(x, y))  # type: ignore[arg-type]
+    recipe = recipe_of(data, int(np.prod(x.shape[1:])), 2, **changes)
+    return scales.input_scale(recipe, indexed((x, y)), rows_of(x, y))
 
 
 def test_inputs_far_from_unit_scale() -> None:
@@ -236,9 +236,10 @@ class Divided(nn.Module):
 def test_targets_far_from_unit_scale(mean: float, scale: float, found: bool) -> None:
     x, y = normal(200, 3), (mean + scale * normal(200, 1, 1)).astype(np.float32)
     recipe = recipe_of(Splits(train=(x, y)), 3, 1, nn.MSELoss())
-    flaws = scales.target_scale(recipe, as_source((x, y)), rows_of(x, y))  # type: ignore[arg-type]
+    source, rows = indexed((x, y)), rows_of(x, y)
+    flaws = scales.target_scale(recipe, source, rows)
     assert names(flaws) == ["targets far from unit scale"] * found
-    assert scales.target_scale(recipe.but(objective=nn.CrossEntropyLoss()), as_source((x, y)), rows_of(x, y)) == []  # type: ignore[arg-type]
+    assert scales.target_scale(recipe.but(objective=nn.CrossEntropyLoss()), source, rows) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from asked import Pair, asked, digits, names, normal, recipe_of, split
+from asked import Pair, asked, digits, indexed, names, normal, recipe_of, split
 from rows import rows_of
 from sklearn import datasets
 
@@ -36,7 +36,7 @@ def test_classes_that_a_split_lacks() -> None:
     (missing,) = classes.absent_classes(ours, rows_of(x[200:], np.minimum(y[200:], 1), "test"))
     assert missing.raises is Raises.NONE_SEEN
     assert missing.number == pytest.approx(0.33, abs=0.01)
-    without = ours.targets != 2  # type: ignore[operator]
+    without = y[:200] != 2
     (unseen,) = classes.absent_classes(rows_of(x[:200][without], y[:200][without]), rows_of(x[200:], y[200:], "test"))
     assert unseen.raises is Raises.TEST
     assert unseen.sure is Sure.CERTAIN
@@ -103,7 +103,7 @@ def test_a_model_that_neglects_a_class() -> None:
     source, judged = as_source(other), rows_of(*other, "validation")
     assert classes.neglected_classes(good, known, source, judged) == []
     with torch.no_grad():
-        good.model[-1].bias += torch.tensor([1000.0, 0.0])  # type: ignore[index,union-attr,operator]
+        good.model.get_parameter("2.bias").add_(torch.tensor([1000.0, 0.0]))
     (flaw,) = classes.neglected_classes(good, known, source, judged)
     assert flaw.number == 0
     assert "Class 1" in flaw.says
@@ -199,7 +199,7 @@ def test_augmentation_that_destroys_the_signal() -> None:
     assert destroyed_signal(mild, rows) == []
     (flaw,) = destroyed_signal(Augmented((x[:700], y[:700]), Augment(noise=20.0)), rows)
     assert flaw.number < 0.25
-    assert destroyed_signal(as_source((x[:700], y[:700])), rows) == []  # type: ignore[arg-type]
+    assert destroyed_signal(indexed((x[:700], y[:700])), rows) == []
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------

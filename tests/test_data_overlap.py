@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from asked import digits, names, normal, split
+from asked import digits, indexed, names, normal, split
 from rows import rows_in, rows_of
 
 from thalweg import cases
-from thalweg.core.convert import as_source
 from thalweg.data import load_table
 from thalweg.diagnosis.checks import scales, splits_overlap
 from thalweg.diagnosis.checks.data import data_flaws
@@ -70,8 +69,8 @@ def test_heavy_tails_are_not_taken_for_another_standardization() -> None:
 @pytest.mark.parametrize(("name", "seen"), [("healthy", []), ("shifted-test", ["test of another kind than train"])])
 def test_the_cases_have_no_other_flaw_in_their_data_than_their_own(name: str, seen: list[str]) -> None:
     recipe = cases.get(name)
-    sources = [as_source(getattr(recipe.data, split)) for split in ("train", "validation", "test")]
-    assert names(data_flaws(recipe, *sources)) == seen  # type: ignore[arg-type]
+    ours, validation, test = (indexed(getattr(recipe.data, split)) for split in ("train", "validation", "test"))
+    assert names(data_flaws(recipe, ours, validation, test)) == seen
 
 
 def test_groups_and_times_of_a_table(tmp_path: Path) -> None:
