@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from thalweg.core.errors import RecipeError
+from thalweg.measure.references import check_references
 
 Bracket = tuple[str, int, int]
 
@@ -64,12 +64,7 @@ def brackets(
 
     Raises `RecipeError` where outputs and references differ in number, or an output has none.
     """
-    if len(outputs) != len(references) or not all(references):
-        raise RecipeError(
-            f"Each output has a list of one or more references, but there are {len(references)} lists for "
-            f"{len(outputs)} outputs, {sum(not several for several in references)} of them empty. Give "
-            "references=[[brackets], ...]."
-        )
+    check_references(outputs, references, "brackets")
     rows = []
     for given, several in zip(outputs, references, strict=True):
         own = _counted(given, labelled)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from thalweg.core.errors import RecipeError
+from thalweg.measure.references import check_references
 
 SCORES = ("micro_f1", "macro_f1", "jaccard", "hamming_loss")
 
@@ -94,12 +94,7 @@ def label_sets(
 
     Raises `RecipeError` where outputs and references differ in number, or an output has none.
     """
-    if len(outputs) != len(references) or not all(references):
-        raise RecipeError(
-            f"Each output has a list of one or more references, but there are {len(references)} lists for "
-            f"{len(outputs)} outputs, {sum(not several for several in references)} of them empty. Give "
-            "references=[[labels], ...]."
-        )
+    check_references(outputs, references, "labels")
     nearest = [
         max(several, key=lambda wanted: len(given & wanted) / len(given | wanted) if given | wanted else 1.0)
         for given, several in zip(outputs, references, strict=True)

@@ -83,8 +83,13 @@ class Training:
         """What epochs are compared by, the least being the best: their validation loss, or minus the metric that the
         objective is `chosen_by`.
         """
-        metric = row["metrics"].get(getattr(self.step.objective.inner, "chosen_by", None))
+        metric = row["metrics"].get(self.chosen_by)
         return row["validation_loss"] if metric is None else -metric
+
+    @property
+    def chosen_by(self) -> str | None:
+        """The metric by which the objective has its best epoch chosen, where that is not the validation loss."""
+        return getattr(self.step.objective.inner, "chosen_by", None)
 
     @property
     def judged(self) -> nn.Module:

@@ -79,8 +79,10 @@ class Keeper:
         rule = self.training.recipe.stopping
         if rule is None:
             return None
-        compared = [each | {"validation_loss": self.training.compared(each)} for each in self.history]
-        return Outcome.STOPPED_EARLY if rule(compared) else None
+        history = self.history
+        if self.training.chosen_by is not None:
+            history = [each | {"validation_loss": self.training.compared(each)} for each in history]
+        return Outcome.STOPPED_EARLY if rule(history) else None
 
     def _diverged(self, row: dict[str, Any]) -> bool:
         """Whether the loss, or a weight behind an infinite gradient, is no longer finite."""
