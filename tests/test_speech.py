@@ -207,6 +207,11 @@ def test_from_a_manifest_to_texts(songs: Path, capsys: pytest.CaptureFixture[str
     said = thalweg.predict(run, "two")
     assert said["path"].tolist() == ["1.flac", "2.wav"]
     assert said["prediction"].tolist() == lines
+    assert main(["predict", str(path), "two/2.wav", "two", "-o", "both.txt"]) == 0
+    assert Path("both.txt").read_text().splitlines() == [lines[1], *lines]
+    both = thalweg.predict(run, ["two/2.wav", "two/1.flac"])
+    assert both["path"].tolist() == ["two/2.wav", "two/1.flac"]
+    assert both["prediction"].tolist() == lines[::-1]
     Path("two/1b.wav").touch()  # cannot be read, and those behind it keep their lines
     assert main(["predict", str(path), "two", "-o", "three.txt"]) == 0
     assert Path("three.txt").read_text().split("\n") == [lines[0], "", lines[1], ""]

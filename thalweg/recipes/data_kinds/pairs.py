@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from thalweg.core.errors import DataError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.kinds import check_name
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Source, Splits
@@ -161,6 +161,12 @@ class Pairs(DataKind):
 
     def opened(self, file: str, encoding: Any) -> Any:
         return file if file == "-" else Path(file)
+
+    def opened_together(self, files: Sequence[str], encoding: Any) -> Any:
+        raise RecipeError(
+            f"This run reads lines of text, of one file or the standard input, but {len(files)} files are given. Join "
+            f"them: cat {' '.join(files[:3])}{' ...' * (len(files) > 3)} | thalweg predict RUN -."
+        )
 
     def predicted(self, data: Any, encoding: Any, outputs: Outputs, **shown: Any) -> pd.DataFrame:
         source = judged_pairs(data, encoding, labelled=False)
