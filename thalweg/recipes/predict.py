@@ -43,9 +43,9 @@ def predict(
     """The rows of a table (a path or a DataFrame) with `prediction`, and for classes `probability`, beside them.
 
     Of a run on pairs the lines of a file, or a list of texts, with `prediction` and `score` beside each, found as
-    `decoding` says. Of a run on images: the images of a folder, of files, or a table of paths, each with its path or row;
-    on recordings likewise; on sentences with tags a file of words, each with a row; on a graph another one, all its
-    nodes.
+    `decoding` says. Of a run on images: those of a folder, a file, a list of them, or a table of paths, each with its
+    path or row; on recordings likewise; on sentences with tags a file of words, each with a row; on a graph another
+    one, all its nodes.
 
     The table is encoded by what the run's training rows said: means, categories, labels. A category never seen in
     training counts as none of those that were, and that is said. `proba` adds the probability of every class;
