@@ -212,6 +212,13 @@ GOOD = [(f"the {word} sat", f"(S (NP the {word}) sat)") for word in "abcdefgh"]
         ("tree", [("a", "no tree")], "line 9 is no tree: 'no tree' has words outside of its brackets"),
         ("tree", [("a", "(S a))"), ("b", "(S a")], "line 9 is no .* opened. 2 targets are none .lines 9 and 10."),
         ("set", [("a", "x;y;x")], "The target of line 9 is no set: 'x;y;x' names 'x' twice. Name each label of a cell"),
+        (
+            "set",
+            [("a", "x;;y;")],
+            "line 9 is no set: 'x;;y;' leaves its label 2 empty, before a ';'. Name each .* once",
+        ),
+        ("set", [("a", "; y")], "line 9 is no set: '; y' leaves its label 1 empty, before a ';'"),
+        ("set", [("a", " ;; ")], "line 9 is no set: .* has a ';' and no label. .* leave a cell without labels empty"),
     ],
 )
 def test_targets_that_are_none_are_refused_with_their_line(
@@ -229,6 +236,15 @@ def test_an_empty_tree_is_refused_and_an_empty_set_is_none() -> None:
         pair_splits(lines(*GOOD, ("a", "")), output="tree", missing="keep")
     splits = pair_splits(lines(*((source, "x") for source, _ in GOOD), ("a", "")), output="set", missing="keep")
     assert sum(len(split) for split in (splits.train, splits.validation, splits.test)) == 9
+
+
+def test_a_separator_may_stand_behind_the_last_label() -> None:
+    cells = [(source, "x;y;" if number % 2 else "x ; y") for number, (source, _) in enumerate(GOOD)]
+    ended, plain = (pair_splits(lines(*each), output="set") for each in (cells, [(s, "x;y") for s, _ in GOOD]))
+    assert ended.train.encoding.target.tokens == plain.train.encoding.target.tokens
+    assert [batch[1].tolist() for batch in ended.train.batches(0, 0, None)] == [
+        batch[1].tolist() for batch in plain.train.batches(0, 0, None)
+    ]
 
 
 def test_another_sign_between_labels_is_said() -> None:
