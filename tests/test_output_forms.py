@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from resuming import bits, broken_off
 from sequence_pairs import TARGETS, batch, read, recurrent, small
 from sklearn.metrics import f1_score, hamming_loss, jaccard_score
 from sklearn.preprocessing import MultiLabelBinarizer
@@ -325,6 +326,15 @@ def test_trees_from_the_command_line(folder: Path, capsys: pytest.CaptureFixture
     assert tree_flaw(tree_tokens(last), 1) is None
     assert main(["evaluate", "last", "trees.tsv", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["metrics"]) == set(scores)
+
+
+@pytest.mark.parametrize("output", ["tree", "set"])
+def test_trees_and_sets_go_on_to_the_same_bits(folder: Path, output: str) -> None:
+    said = [f"data.output={output}", "data.tokens=30", *QUICK, "epochs=2"]
+    recipe = thalweg.load(f"{output}s.tsv", assignments=said)
+    whole = thalweg.train(recipe, device="cpu")
+    again = thalweg.resume(broken_off(recipe, Path("runs"), step=2))
+    assert bits(again) == bits(whole)
 
 
 def test_sets_from_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

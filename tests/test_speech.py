@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from resuming import bits, broken_off
 
 import thalweg
 from thalweg.cli import main
@@ -217,6 +218,14 @@ def test_from_a_manifest_to_texts(songs: Path, capsys: pytest.CaptureFixture[str
     assert Path("three.txt").read_text().split("\n") == [lines[0], "", lines[1], ""]
     with pytest.raises(RunError, match="This run reads speech; only one that was trained on"):
         next(translate(run, ["a"]))
+
+
+def test_masked_speech_goes_on_to_the_same_bits(songs: Path) -> None:
+    said = ["data.target=said", "data.unit=words", "data.tokens=300", "model.width=4", "augmentation.time_masks=1"]
+    recipe = thalweg.load(songs, assignments=[*said, "epochs=2"])
+    whole = thalweg.train(recipe, device="cpu")
+    again = thalweg.resume(broken_off(recipe, Path("runs"), step=2))
+    assert bits(again) == bits(whole)
 
 
 def test_several_outputs_stand_behind_their_scores() -> None:
