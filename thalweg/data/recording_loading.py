@@ -58,7 +58,7 @@ def recording_splits(
     where there is a rule for it, validation by whole groups where a `group` is named and two are left. A rule that
     names members, such as "speaker=theo", makes its column the group of a recording where none is named, and leaves
     validation to the groups that are trained on. `longest` cuts recordings off after so many frames (None: nowhere;
-    "auto": by the lengths of those that are not to test on, as `longest_of` says), `tokens` is how many frames a
+    "auto": by the lengths of those that are not to test on, as `usual_limit` says), `tokens` is how many frames a
     training batch may have, `options` are the fields of `AudioOptions`. Each split is a `SequenceSource`.
 
     >>> import tempfile
