@@ -143,6 +143,7 @@ def test_fail_if_sets_the_exit_code(condition: str, code: int) -> None:
     [
         (["trian", "iris"], 'Did you mean "train"'),
         (["train", "iris", "--sed", "3"], "Did you mean --seed"),
+        (["predict", "last", "x.csv", "--prob"], "Did you mean --proba"),
         (["train", "irsi"], "There is no subject 'irsi': .* Did you mean 'iris'"),
         (["train", "iris", "--set", "epoch=3"], "Did you mean 'epochs'"),
         (["train", "iris", "--target", "specis"], "Did you mean 'species'"),

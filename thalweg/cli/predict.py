@@ -23,7 +23,7 @@ def predict(
     run: str,
     file: File,
     /,
-    *more: File,
+    *more: str,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     proba: Annotated[bool, Parameter(negative="")] = False,
     calibrated: Annotated[bool, Parameter(negative="")] = False,
