@@ -101,6 +101,9 @@ def test_prediction_keeps_the_columns_and_reads_stdin(
     assert (predicted["prediction"] == bundled("iris").frame["species"]).mean() > 0.8
     assert main(["predict", "last", "new.csv", "--proba", "-o", "out.csv"]) == 0
     assert Path("out.csv").read_text() == out
+    assert main(["predict", "last", "new.csv", "out.csv"]) == 2
+    told = "This run reads tables, one file at a time, but 2 are given: 'new.csv', 'out.csv'. Predict each by itself"
+    assert told in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(Path("new.csv").read_bytes())))
     assert main(["predict", "last", "--proba", "-"]) == 0
     assert capsys.readouterr().out == out

@@ -87,6 +87,10 @@ def test_a_folder_is_trained_judged_and_predicted(photos: Path, capsys: pytest.C
     assert list(frame) == ["path", "prediction", "probability", "probability_blue", "probability_red"]
     assert frame["path"].tolist() == sorted(map(str, photos.rglob("*.png")))
     assert (frame["prediction"] == [Path(path).parent.name for path in frame["path"]]).all()
+    assert main(["predict", "last", "photos/red/1.png", "photos/blue"]) == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["photos/red/1.png", *sorted(map(str, Path("photos/blue").iterdir()))]
+    assert [row[1] for row in rows] == ["red", *["blue"] * (len(rows) - 1)]
     assert main(["evaluate", "last", "photos", "--fail-if", "accuracy<1"]) == 0
     shown = page(folder)
     assert "Which classes are taken for which" in shown.text

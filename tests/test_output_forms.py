@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from resuming import bits, broken_off
 from sequence_pairs import TARGETS, batch, read, recurrent, small
 from sklearn.metrics import f1_score, hamming_loss, jaccard_score
 from sklearn.preprocessing import MultiLabelBinarizer
@@ -212,6 +213,13 @@ GOOD = [(f"the {word} sat", f"(S (NP the {word}) sat)") for word in "abcdefgh"]
         ("tree", [("a", "no tree")], "line 9 is no tree: 'no tree' has words outside of its brackets"),
         ("tree", [("a", "(S a))"), ("b", "(S a")], "line 9 is no .* opened. 2 targets are none .lines 9 and 10."),
         ("set", [("a", "x;y;x")], "The target of line 9 is no set: 'x;y;x' names 'x' twice. Name each label of a cell"),
+        (
+            "set",
+            [("a", "x;;y;")],
+            "line 9 is no set: 'x;;y;' leaves its label 2 empty, before a ';'. Name each .* once",
+        ),
+        ("set", [("a", "; y")], "line 9 is no set: '; y' leaves its label 1 empty, before a ';'"),
+        ("set", [("a", " ;; ")], "line 9 is no set: .* has a ';' and no label. .* leave a cell without labels empty"),
     ],
 )
 def test_targets_that_are_none_are_refused_with_their_line(
@@ -229,6 +237,15 @@ def test_an_empty_tree_is_refused_and_an_empty_set_is_none() -> None:
         pair_splits(lines(*GOOD, ("a", "")), output="tree", missing="keep")
     splits = pair_splits(lines(*((source, "x") for source, _ in GOOD), ("a", "")), output="set", missing="keep")
     assert sum(len(split) for split in (splits.train, splits.validation, splits.test)) == 9
+
+
+def test_a_separator_may_stand_behind_the_last_label() -> None:
+    cells = [(source, "x;y;" if number % 2 else "x ; y") for number, (source, _) in enumerate(GOOD)]
+    ended, plain = (pair_splits(lines(*each), output="set") for each in (cells, [(s, "x;y") for s, _ in GOOD]))
+    assert ended.train.encoding.target.tokens == plain.train.encoding.target.tokens
+    assert [batch[1].tolist() for batch in ended.train.batches(0, 0, None)] == [
+        batch[1].tolist() for batch in plain.train.batches(0, 0, None)
+    ]
 
 
 def test_another_sign_between_labels_is_said() -> None:
@@ -309,6 +326,15 @@ def test_trees_from_the_command_line(folder: Path, capsys: pytest.CaptureFixture
     assert tree_flaw(tree_tokens(last), 1) is None
     assert main(["evaluate", "last", "trees.tsv", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["metrics"]) == set(scores)
+
+
+@pytest.mark.parametrize("output", ["tree", "set"])
+def test_trees_and_sets_go_on_to_the_same_bits(folder: Path, output: str) -> None:
+    said = [f"data.output={output}", "data.tokens=30", *QUICK, "epochs=2"]
+    recipe = thalweg.load(f"{output}s.tsv", assignments=said)
+    whole = thalweg.train(recipe, device="cpu")
+    again = thalweg.resume(broken_off(recipe, Path("runs"), step=2))
+    assert bits(again) == bits(whole)
 
 
 def test_sets_from_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

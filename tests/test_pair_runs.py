@@ -63,6 +63,11 @@ def test_from_pairs_to_texts(
     assert main(["predict", "last", "-", "--beam", "3"]) == 0
     alone = capsys.readouterr().out.splitlines()
     assert alone == [line.split("\t")[1] for line in lines[::2]]  # whatever stands in the same batch
+    assert main(["predict", "last", "new.txt", "more.txt"]) == 2
+    told = (
+        "This run reads lines of text, of one file or the standard input, but 2 files are given. Join them: cat new.txt"
+    )
+    assert f"{told} more.txt | thalweg predict RUN -." in capsys.readouterr().err
     assert main(["predict", "last", "new.txt", "-o", "out.csv"]) == 0
     assert pd.read_csv("out.csv").columns.tolist() == ["source", "prediction", "score"]
     capsys.readouterr()

@@ -49,6 +49,11 @@ def test_from_a_folder_to_predictions(sounds: Path, capsys: pytest.CaptureFixtur
     assert len(rows) == 33
     run = thalweg.load_run(path)
     assert thalweg.predict(run, "sounds/low_anna_3.wav")["prediction"].tolist() == ["low"]
+    capsys.readouterr()
+    assert main(["predict", str(path), "sounds/low_anna_3.wav", "sounds/high_theo_1.wav"]) == 0
+    several = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in several] == ["sounds/low_anna_3.wav", "sounds/high_theo_1.wav"]
+    assert [row[2] for row in several] == ["low", "high"]
     assert judge_file(run, "sounds")["accuracy"][0] == 1
     assert len(run.recipe.data.test.load()) == 8
     held_out = pd.read_csv(path / "predictions" / "test.csv")

@@ -19,6 +19,7 @@ from thalweg.diagnosis.halving import halves
 from thalweg.diagnosis.laboratory import lay_out, merged
 from thalweg.diagnosis.score import Score
 from thalweg.diagnosis.shift.explanation import Classes, Shift
+from thalweg.nn import pretrained
 from thalweg.remedy import remedies_for
 from thalweg.remedy.bench import Bench, judging
 from thalweg.remedy.circle import Circle
@@ -195,6 +196,8 @@ def test_validation_is_the_last_stretch_of_time() -> None:
     assert len(held) == 60
     assert sorted([*own, *held]) == list(range(260))
     assert split_by_time(changed) is changed
+    seen = start.but(model=pretrained(start.model, "seen.safetensors", seen=True))
+    assert split_by_time(seen) is seen
     altered = split_by_time(start.but(data=augment(start.data, noise=0.1)))
     assert len(altered.data.train) == 200
     assert type(altered.data.train).__name__ == "Augmented"

@@ -321,6 +321,24 @@ def test_other_files_and_files_that_changed(run: Path) -> None:
         started(run)
 
 
+def test_without_a_subject_the_data_are_those_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--start", str(run), "--set", "epochs=1", "--quiet", "--device", "cpu"]) == 0
+    (made,) = set(Path("runs").iterdir()) - {run}
+    about = json.loads((made / "run.json").read_text())
+    assert about["name"] == "pairs"
+    assert about["notices"][0].startswith(f"Starts with the best weights of {run.name}")
+    assert thalweg.load(start=run).fingerprint() == thalweg.load("pairs.tsv", start=run).fingerprint()
+    capsys.readouterr()
+    assert main(["train"]) == 2
+    told = "There is no SUBJECT to train on. Name built-in data, a file, a folder, a recipe, a case or a run, as in "
+    assert f"{told}thalweg train digits; or a run to go on from" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"neither a subject nor a run to start from: load\('digits'\)"):
+        thalweg.load()
+    Path("pairs.tsv").unlink()
+    with pytest.raises(RecipeError, match=r"was trained on pairs\.tsv, but there is no such file or folder here, in /"):
+        thalweg.load(start=run)
+
+
 def test_another_width_does_not_fit(run: Path) -> None:
     with pytest.raises(RecipeError, match=r"have other shapes: .* in the file"):
         thalweg.train(started(run, "model.width=6"), device="cpu")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from resuming import bits, broken_off
 
 import thalweg
 from thalweg.cli import main
@@ -207,11 +208,24 @@ def test_from_a_manifest_to_texts(songs: Path, capsys: pytest.CaptureFixture[str
     said = thalweg.predict(run, "two")
     assert said["path"].tolist() == ["1.flac", "2.wav"]
     assert said["prediction"].tolist() == lines
+    assert main(["predict", str(path), "two/2.wav", "two", "-o", "both.txt"]) == 0
+    assert Path("both.txt").read_text().splitlines() == [lines[1], *lines]
+    both = thalweg.predict(run, ["two/2.wav", "two/1.flac"])
+    assert both["path"].tolist() == ["two/2.wav", "two/1.flac"]
+    assert both["prediction"].tolist() == lines[::-1]
     Path("two/1b.wav").touch()  # cannot be read, and those behind it keep their lines
     assert main(["predict", str(path), "two", "-o", "three.txt"]) == 0
     assert Path("three.txt").read_text().split("\n") == [lines[0], "", lines[1], ""]
     with pytest.raises(RunError, match="This run reads speech; only one that was trained on"):
         next(translate(run, ["a"]))
+
+
+def test_masked_speech_goes_on_to_the_same_bits(songs: Path) -> None:
+    said = ["data.target=said", "data.unit=words", "data.tokens=300", "model.width=4", "augmentation.time_masks=1"]
+    recipe = thalweg.load(songs, assignments=[*said, "epochs=2"])
+    whole = thalweg.train(recipe, device="cpu")
+    again = thalweg.resume(broken_off(recipe, Path("runs"), step=2))
+    assert bits(again) == bits(whole)
 
 
 def test_several_outputs_stand_behind_their_scores() -> None:

@@ -9,7 +9,7 @@ import pytest
 from thalweg.core.errors import RecipeError
 from thalweg.data import names_frame
 from thalweg.measure.texts import edits
-from thalweg.recipes import decoded, exposure
+from thalweg.recipes import decoded
 from thalweg.study import beam, copy, copy_span, reward, run_study, scheduled_sampling, spelling
 from thalweg.study.beam import LIKELIHOOD, MEAN, Scores
 from thalweg.study.copy import COPYING, GENERATING, Judged
@@ -34,10 +34,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = {locale: names_frame(locale, "scripts").iloc[:10].reset_index(drop=True) for locale in copy.LOCALES}
     monkeypatch.setattr(copy_span, "JUDGED", 20)
     monkeypatch.setattr(spelling, "names_frame", lambda locale, categories=None: frames[locale])
-    monkeypatch.setattr(decoded, "PER_UNIT", 0)
-    monkeypatch.setattr(decoded, "BESIDE", 3)
-    monkeypatch.setattr(exposure, "PER_TOKEN", 1)
-    monkeypatch.setattr(exposure, "BESIDE", 0)
+    monkeypatch.setattr(decoded, "PER_UNIT", 1)
+    monkeypatch.setattr(decoded, "BESIDE", 0)
 
 
 # --- what they measure ------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def predict(
     run: str,
     file: File,
     /,
-    *,
+    *more: File,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     proba: Annotated[bool, Parameter(negative="")] = False,
     calibrated: Annotated[bool, Parameter(negative="")] = False,
@@ -48,6 +48,8 @@ def predict(
         A table with the columns that the run was trained on; - reads it from stdin. Of a run on images: a folder, an
         image, a table of paths, an array in a file. On recordings a folder or one of them, on words with tags a file of
         words, on a graph a folder with nodes and edges: a row for each node; on pairs a file with a source a line.
+    more
+        More images, recordings or folders of them.
     output
         A file to write instead of stdout.
     proba
@@ -79,9 +81,14 @@ def predict(
         check_writable(output)
     decoding = decoding_of(beam=beam, nbest=nbest, length_penalty=length_penalty, longest=longest)
     loaded = load_run(find_run(run, out))
-    if translates(loaded) and not (proba or calibrated) and (output is None or output.suffix.lower() not in TABLES):
+    if (
+        not more
+        and translates(loaded)
+        and not (proba or calibrated)
+        and (output is None or output.suffix.lower() not in TABLES)
+    ):
         return write_lines(loaded, file, output, decoding or Decoding(), device)
-    rows = open_rows(loaded, file)
+    rows = open_rows(loaded, file, *more)
     written = writer_of(loaded, rows, output, proba)
     with decoding_shown(quiet=False):
         frame = predict_table(loaded, rows, proba=proba, calibrated=calibrated, decoding=decoding, device=device)

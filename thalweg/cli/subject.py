@@ -21,7 +21,7 @@ OF_A_RUN = ("report.html", "run.json")
 
 
 def open_subject(
-    subject: str,
+    subject: str | None,
     options: TrainingOptions,
     words: tuple[str, ...] = ("status",),
     kind: str = "train",
@@ -30,6 +30,7 @@ def open_subject(
 ) -> "tuple[Recipe, RunFolder]":
     """The recipe of a subject and its run folder, which is made once the options and the data are understood.
 
+    Without a subject the data are those of the run to `start` from.
     With `trial` it is seen beforehand too whether model and data meet, in the recipe that it makes of this one: gaps
     that a remedy may mend are no hindrance. A folder that is trained in next is taken away again by `train` where they
     do not meet. What is raised before leaves nothing behind; `understood` says what it is.
@@ -53,7 +54,7 @@ def open_subject(
 
 
 def understood(
-    subject: str, options: TrainingOptions, words: tuple[str, ...] = ("status",), start: str | None = None
+    subject: str | None, options: TrainingOptions, words: tuple[str, ...] = ("status",), start: str | None = None
 ) -> "tuple[Recipe, str]":
     """The recipe of a subject and the name that its run will have, all that is asked checked and nothing written.
 
@@ -65,16 +66,21 @@ def understood(
     from thalweg.training import RunFolder
 
     options.set_notices()
+    if subject is None and start is None:
+        raise RecipeError(
+            "There is no SUBJECT to train on. Name built-in data, a file, a folder, a recipe, a case or a run, as in "
+            "thalweg train digits; or a run to go on from, on its data: thalweg train --start RUN."
+        )
     check_conditions(options.fail_if)
     resolve_device(options.device)
     RunFolder.check_place(options.out)
-    run = find_run(subject, options.out) if _is_run(subject, options.out) else None
+    run = find_run(subject, options.out) if subject is not None and _is_run(subject, options.out) else None
     begun = None if start is None else find_run(start, options.out)
-    told = f"while {subject} was loaded: nothing was trained."
+    told = f"while {subject or 'the data'} was loaded: nothing was trained."
     with interrupt_says(told), collecting(), decoding_shown(options.quiet):
         recipe = _recipe(subject, options.assignments(), options.data(), options.seed, run, begun)
         check_conditions(options.fail_if, [*scored_names(recipe), *words])
-    return recipe, _name(subject, run)
+    return recipe, _name(subject, begun if subject is None else run)
 
 
 def read_subject(subject: str, options: TrainingOptions) -> "Recipe":
@@ -85,7 +91,7 @@ def read_subject(subject: str, options: TrainingOptions) -> "Recipe":
 
 
 def _recipe(
-    subject: str,
+    subject: str | None,
     assignments: tuple[str, ...],
     data: Mapping[str, Any],
     seed: int | None,
@@ -96,7 +102,7 @@ def _recipe(
     from thalweg.recipes.python_file import assigned
     from thalweg.recipes.resume import with_data_at_hand
 
-    if not subject.startswith(CASE) and run is None:
+    if subject is None or (not subject.startswith(CASE) and run is None):
         return load(subject, assignments=assignments, data=data, seed=seed, start=start)
     if start is not None:
         raise RecipeError(
@@ -139,9 +145,10 @@ def recipe_of_case(run: Path) -> "Recipe | None":
     return case_recipe(str(origin["case"]), tuple(map(str, origin.get("assignments", ())))).but(**counts)
 
 
-def _name(subject: str, run: Path | None) -> str:
+def _name(subject: str | None, run: Path | None) -> str:
     if run is not None:
         return str(read_object(run / "run.json", name=str)["name"])
+    assert subject is not None
     return subject.removeprefix(CASE) if subject.startswith(CASE) else Path(subject).absolute().stem
 
 

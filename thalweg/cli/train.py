@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from thalweg.training import Run
 
 
-def train(subject: str, /, *, start: str | None = None, options: TrainingOptions | None = None) -> int:
+def train(subject: str | None = None, /, *, start: str | None = None, options: TrainingOptions | None = None) -> int:
     """Train a subject, judge it on every split, and keep the run.
 
     Parameters
@@ -19,7 +19,7 @@ def train(subject: str, /, *, start: str | None = None, options: TrainingOptions
     subject
         Built-in data (digits, karate, names:de), a data file, a file of pairs (with data.target=FILE where the targets
         have their own), a table of recordings and what they say, a folder of images, recordings or a graph, a recipe
-        (recipe.toml, recipe.py), a case, or a run.
+        (recipe.toml, recipe.py), a case, or a run. With --start it can be left out.
     start
         A run with whose best weights the model begins, on the same data and with the same network.
     options

@@ -20,7 +20,7 @@ from thalweg.core.notices import notice
 from thalweg.core.wording import counted
 from thalweg.data.audio import ENDINGS, is_recording
 from thalweg.data.cells import as_cells, as_numbers, as_texts
-from thalweg.data.image_listing import CALLED, CLASS, PATH, SPLIT_FOLDERS, Listing, in_order
+from thalweg.data.image_listing import CALLED, CLASS, PATH, SPLIT_FOLDERS, Listing, in_order, together
 from thalweg.data.places import listed, where
 from thalweg.data.reading import read_table
 
@@ -49,11 +49,13 @@ def list_recordings(
     return listing if pattern is None else _named_by(listing, pattern, path)
 
 
-def list_sounds(path: Path) -> Listing:
-    """The recordings of a folder, whatever folders they lie in, or a single one: what is predicted needs no class.
+def list_sounds(path: Path, *more: Path) -> Listing:
+    """The recordings of folders, whatever folders they lie in, and single ones: what is predicted needs no class.
 
     Raises `DataError` where there are none.
     """
+    if more:
+        return together(map(list_sounds, (path, *more)))
     if not path.exists():
         beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file or folder {path}.{did_you_mean(path.name, beside)}")

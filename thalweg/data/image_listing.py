@@ -6,7 +6,7 @@ photos.csv                          a column of paths, found from the table's ow
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,11 +114,33 @@ def split_folders(root: Path) -> dict[int, Path] | None:
     return found
 
 
-def list_bare(root: Path) -> Listing:
-    """The images of a folder, whatever folders they lie in, or a single image: what is predicted needs no class.
+def paths_of(given: Any) -> list[Path]:
+    """A path, or several, as a list.
+
+    >>> [path.as_posix() for path in (*paths_of("a"), *paths_of(["b", Path("c")]))]
+    ['a', 'b', 'c']
+    """
+    return [Path(given)] if isinstance(given, str | Path) else list(map(Path, given))
+
+
+def together(listings: Iterable[Listing]) -> Listing:
+    """Several listings as one, in which each file has the path that it was found by as its name.
+
+    >>> one, two = (Listing([Path(name)], pd.DataFrame({PATH: [name]})) for name in ("a/1.wav", "b/1.wav"))
+    >>> together([one, two]).frame[PATH].tolist()
+    ['a/1.wav', 'b/1.wav']
+    """
+    paths = [path for listing in listings for path in listing.paths]
+    return Listing(paths, pd.DataFrame({PATH: list(map(str, paths))}, dtype=object))
+
+
+def list_bare(root: Path, *more: Path) -> Listing:
+    """The images of folders, whatever folders they lie in, and single images: what is predicted needs no class.
 
     Raises `DataError` where there are none.
     """
+    if more:
+        return together(map(list_bare, (root, *more)))
     if not root.exists():
         raise DataError(f"There is no file or folder {root}.{did_you_mean(root.name, _beside(root))}")
     inside = sorted(root.rglob("*")) if root.is_dir() else [root]

@@ -17,7 +17,7 @@ from thalweg.data.image_decoding import ImageStore
 from thalweg.data.image_encoding import ImageEncoding
 from thalweg.data.image_files import is_image
 from thalweg.data.image_gathering import ImageOptions, arrays_in, decoded_listing, gather, of_arrays, table_listing
-from thalweg.data.image_listing import Listing, list_bare
+from thalweg.data.image_listing import Listing, list_bare, paths_of
 from thalweg.data.image_loading import folder_targets, table_targets
 from thalweg.data.image_source import ImageSource
 from thalweg.data.places import listed
@@ -59,12 +59,12 @@ class ImageInputs:
 def image_inputs(images: Any, encoding: ImageEncoding) -> ImageInputs:
     """The images of a folder, whatever folders they lie in, a single one, those of a table or of arrays, as inputs.
 
-    `images` is a path, `-` for a table on the standard input, or a frame with a column of paths. Those that cannot be
-    read are said, and have no prediction.
+    `images` is a path, several of folders and images, `-` for a table on the standard input, or a frame with a column
+    of paths. Those that cannot be read are said, and have no prediction.
 
     Raises `DataError` where there are no images, or none can be read.
     """
-    if not isinstance(images, pd.DataFrame) and arrays_in(Path(images)):
+    if isinstance(images, str | Path) and arrays_in(Path(images)):
         found = of_arrays(
             read_arrays(Path(images), with_targets=False, alone=True), ImageOptions(), encoding.schema.layout
         )
@@ -103,7 +103,9 @@ def judged_images(images: str | Path, encoding: ImageEncoding) -> ImageSource:
 def _listing(images: Any, header: bool) -> Listing:
     if isinstance(images, pd.DataFrame):
         return table_listing(images, Path(), "The frame")
-    path = Path(images)
+    path, *more = paths_of(images)
+    if more:
+        return list_bare(path, *more)
     if str(path) == "-":
         return table_listing(read_table("-", header=header), Path(), "The standard input")
     if path.is_file() and not is_image(path):

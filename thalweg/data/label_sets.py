@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping
 
 
 def labels_in(text: str, separator: str = ";") -> list[str]:
-    """The labels of a cell as they come; what is empty between separators is none.
+    """The labels of a cell as they come; a separator may stand behind the last one, too.
 
     >>> labels_in("science  fiction; comedy;")
     ['science fiction', 'comedy']
     """
-    parts = (" ".join(part.split()) for part in text.split(separator))
-    return [part for part in parts if part]
+    return [part for part in _parts(text, separator) if part]
 
 
 def set_flaw(text: str, separator: str = ";") -> str | None:
@@ -23,13 +22,26 @@ def set_flaw(text: str, separator: str = ";") -> str | None:
 
     >>> set_flaw("comedy;drama;comedy")
     "names 'comedy' twice"
+    >>> set_flaw("comedy;;drama"), set_flaw(";"), set_flaw("comedy;drama;")
+    ("leaves its label 2 empty, before a ';'", "has a ';' and no label", None)
     """
+    parts = _parts(text, separator)
+    if not any(parts):
+        return f"has a {separator!r} and no label" if text.strip() else None
+    if "" in parts:
+        return f"leaves its label {parts.index('') + 1} empty, before a {separator!r}"
     seen: set[str] = set()
-    for label in labels_in(text, separator):
+    for label in parts:
         if label in seen:
             return f"names '{label}' twice"
         seen.add(label)
     return None
+
+
+def _parts(text: str, separator: str) -> list[str]:
+    """What stands before and between separators, and behind the last where that is not blank."""
+    parts = [" ".join(part.split()) for part in text.split(separator)]
+    return parts if parts[-1] else parts[:-1]
 
 
 def in_order(labels: Iterable[str], numbers: Mapping[str, int]) -> list[str]:

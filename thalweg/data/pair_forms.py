@@ -136,7 +136,10 @@ class SetForm(Form):
 FORMS: dict[str, type[Form]] = {"text": TextForm, "tree": TreeForm, "set": SetForm}
 MENDS = {
     "tree": "Write (LABEL parts ...), each part a word of the source or another bracket, in one bracket around all",
-    "set": "Name each label of a cell once",
+    "set": (
+        "Name each label of a cell once, with one separator between two, and leave a cell without labels empty "
+        "(missing=keep)"
+    ),
 }
 
 

@@ -19,10 +19,10 @@ LEAST, MOST = 512, 2048
 """Frames that are read of each in any case, for they cost little; and at most, as of texts."""
 
 
-def longest_of(lengths: Int[np.ndarray, " recording"]) -> int:
+def usual_limit(lengths: Int[np.ndarray, " recording"]) -> int:
     """The frames after which recordings of such lengths are cut off: twice what 95 of 100 have, from 512 to 2,048.
 
-    >>> longest_of(np.array([60] * 99 + [60_001])), longest_of(np.arange(300, 700)), longest_of(np.array([3000] * 9))
+    >>> usual_limit(np.array([60] * 99 + [60_001])), usual_limit(np.arange(300, 700)), usual_limit(np.array([3000] * 9))
     (512, 1358, 2048)
     """
     usual = int(np.quantile(lengths, USUAL, method="lower")) if len(lengths) else 0
@@ -32,7 +32,7 @@ def longest_of(lengths: Int[np.ndarray, " recording"]) -> int:
 def read_of_each(
     longest: int | str | None, lengths: Int[np.ndarray, " recording"], held: Bool[np.ndarray, " recording"], mel: LogMel
 ) -> int | None:
-    """The frames that are read of each: those that are asked for, None for all, or by default `longest_of` the held.
+    """The frames that are read of each: those that are asked for, None for all, or by default `usual_limit` the held.
 
     Raises `RecipeError` for another text.
     """
@@ -43,7 +43,7 @@ def read_of_each(
                 'least 1, or "auto", or none for all of it. Give for instance 1000.'
             )
         return longest
-    limit = longest_of(lengths[held])
+    limit = usual_limit(lengths[held])
     if beyond := int((lengths > limit).sum()):
         verb, most = "is" if beyond == 1 else "are", int(lengths.max())
         notice(

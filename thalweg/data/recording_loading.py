@@ -17,7 +17,7 @@ from thalweg.data.audio import is_recording
 from thalweg.data.audio_listing import column_of, names_members
 from thalweg.data.decisions import say_target
 from thalweg.data.holdout import PARTS, hold_out
-from thalweg.data.image_listing import CLASS
+from thalweg.data.image_listing import CLASS, paths_of
 from thalweg.data.inference import infer_roles
 from thalweg.data.ragged import Ragged
 from thalweg.data.recording_length import AUTO, read_of_each
@@ -58,7 +58,7 @@ def recording_splits(
     where there is a rule for it, validation by whole groups where a `group` is named and two are left. A rule that
     names members, such as "speaker=theo", makes its column the group of a recording where none is named, and leaves
     validation to the groups that are trained on. `longest` cuts recordings off after so many frames (None: nowhere;
-    "auto": by the lengths of those that are not to test on, as `longest_of` says), `tokens` is how many frames a
+    "auto": by the lengths of those that are not to test on, as `usual_limit` says), `tokens` is how many frames a
     training batch may have, `options` are the fields of `AudioOptions`. Each split is a `SequenceSource`.
 
     >>> import tempfile
@@ -98,10 +98,13 @@ def recording_splits(
     return Splits(*splits)
 
 
-def judged_recordings(path: str | Path, encoding: SequenceEncoding, labelled: bool = True) -> SequenceSource:
+def judged_recordings(
+    path: str | Path | Sequence[str | Path], encoding: SequenceEncoding, labelled: bool = True
+) -> SequenceSource:
     """The recordings of a path in a given encoding: to judge, or without targets, to predict.
 
-    To predict, a folder may hold its recordings in any way, and what cannot be read is left out, which is said.
+    To predict, a folder may hold its recordings in any way, there may be several of folders and files, and what cannot
+    be read is left out, which is said.
 
     >>> import tempfile
     >>> from thalweg.data.audio import soundfile
@@ -114,7 +117,7 @@ def judged_recordings(path: str | Path, encoding: SequenceEncoding, labelled: bo
 
     Raises `DataError` for recordings that cannot be used and, if `labelled`, targets that are missing or no class.
     """
-    schema, path = encoding.schema, Path(path)
+    schema, (path, *more) = encoding.schema, paths_of(path)
     assert schema.mel is not None
     if labelled:
         labels = tuple(map(str, encoding.labels)) if path.is_dir() and schema.pattern is None else None
@@ -123,10 +126,10 @@ def judged_recordings(path: str | Path, encoding: SequenceEncoding, labelled: bo
         )
         about = TableSource.of(found.frame, encoding.table)
     else:
-        if path.is_file() and not is_recording(path):
+        if not more and path.is_file() and not is_recording(path):
             found = gather_recordings(path, header=schema.header, mel=schema.mel, damaged="skip")
         else:
-            found = gather_sounds(path, schema.mel, damaged="skip")
+            found = gather_sounds([path, *more], schema.mel, damaged="skip")
         count = len(found)
         table = Table(schema.table, np.zeros((count, 0)), np.zeros((count, 0), dtype=np.int64), found.frame.index)
         about = TableSource(found.frame, table, encoding.table, np.arange(count))

@@ -23,7 +23,7 @@ from thalweg.core.wording import counted
 from thalweg.data.audio import LONGEST, LogMel, Recording, Unreadable, decoded, resampled, soundfile
 from thalweg.data.audio_listing import list_recordings, list_sounds, parts_by
 from thalweg.data.image_decoding import in_threads
-from thalweg.data.image_listing import CLASS, Listing
+from thalweg.data.image_listing import CLASS, Listing, paths_of
 from thalweg.data.places import listed
 
 DAMAGED = ("error", "skip")
@@ -128,8 +128,8 @@ def gather_recordings(
     return frames_of(listing, AudioOptions(**options), mel)
 
 
-def gather_sounds(path: str | Path, mel: LogMel, **options: Any) -> Recordings:
-    """All recordings of a folder, whatever folders they lie in, or a single one, as frames: to predict what they are.
+def gather_sounds(path: str | Path | Sequence[str | Path], mel: LogMel, **options: Any) -> Recordings:
+    """All recordings of folders, whatever folders they lie in, and single ones, as frames: to predict what they are.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "1.wav"
@@ -139,7 +139,7 @@ def gather_sounds(path: str | Path, mel: LogMel, **options: Any) -> Recordings:
 
     Raises `DataError` for recordings that cannot be used.
     """
-    return frames_of(list_sounds(Path(path)), AudioOptions(**options), mel)
+    return frames_of(list_sounds(*paths_of(path)), AudioOptions(**options), mel)
 
 
 def frames_of(listing: Listing, asked: AudioOptions, mel: LogMel | None = None) -> Recordings:

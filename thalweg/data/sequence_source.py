@@ -7,7 +7,7 @@ position, `(batch, length)`, with -100 where there is none.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -18,15 +18,15 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from thalweg.core.errors import DataError, RecipeError
+from thalweg.core.errors import DataError
 from thalweg.core.nest import Nest, map_tensors
 from thalweg.core.notices import notice
 from thalweg.core.tokens import NO_TARGET
 from thalweg.core.wording import counted
+from thalweg.data.batched_by_length import BatchedByLength
 from thalweg.data.encoding import fit_encoding
 from thalweg.data.holdout import PARTS
 from thalweg.data.image_listing import PATH
-from thalweg.data.length_batches import by_length, count_by_length, padded_share
 from thalweg.data.ragged import Ragged
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema, fit_sequences
 from thalweg.data.table_source import TableSource
@@ -37,7 +37,7 @@ Sequences = tuple[Shaped[Tensor, "some length ..."], Int[Tensor, " some"]]
 
 
 @dataclass(frozen=True, repr=False)
-class SequenceSource:
+class SequenceSource(BatchedByLength):
     """Sequences as batches `((values, lengths), y)`, or `((values, lengths), (y, w))` with a column of weights.
 
     `content` holds all sequences as they were read: texts, lists of words, or frames (`Ragged`). `about` is a table of
@@ -64,13 +64,7 @@ class SequenceSource:
     batch_size: int | None = 32
     merge_single: bool = False
     tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.tokens is not None and (type(self.tokens) is not int or self.tokens < 1):
-            raise RecipeError(
-                f"tokens={self.tokens!r}, but it is how many positions a batch may have, padding and all: a whole "
-                "number of at least 1. Give for instance 4096, or None for batches of batch_size sequences."
-            )
+    KEPT = ("encoded", "sequences", "targets")
 
     @classmethod
     def unfitted(
@@ -132,33 +126,13 @@ class SequenceSource:
         """The length of each sequence."""
         return self.sequences.lengths
 
-    @property
-    def padding_share(self) -> float:
-        """The share of the positions of an epoch of training that are padding."""
-        return padded_share(self.lengths, self.ordered(1, torch.Generator().manual_seed(0)))
-
     def batches(self, epoch: int, start: int, generator: torch.Generator | None) -> Iterator[Nest]:
         for chunk in self.ordered(epoch, generator)[start:]:
             yield self.inputs(chunk), self._targets(chunk)
 
-    def ordered(self, epoch: int, generator: torch.Generator | None) -> list[Tensor]:
-        """The sequences of each batch of an epoch, by their place in this source."""
-        return by_length(self.lengths, self.batch_size, self.tokens, generator, self.merge_single)
-
     def inputs(self, places: Int[Tensor, " some"]) -> Sequences:
         """Some of the sequences as a model reads them, padded to the longest of them."""
         return self.sequences.padded(places), torch.from_numpy(self.lengths)[places]
-
-    def batched(self, size: int | None, merge_single: bool = False) -> Self:
-        return self._alike(batch_size=size, merge_single=merge_single)
-
-    def budgeted(self, tokens: int | None) -> Self:
-        """The same sequences in batches of at most so many positions, count times longest."""
-        return self._alike(tokens=tokens)
-
-    def count_batches(self) -> int:
-        """The batches of an epoch of training, the same in every epoch."""
-        return count_by_length(self.lengths, self.batch_size, self.tokens, self.merge_single)
 
     def take(self, ids: Any) -> Self:
         return self._part(self.about.take(ids))
@@ -183,13 +157,6 @@ class SequenceSource:
         chosen = self.content.take(places) if isinstance(self.content, Ragged) else [self.content[i] for i in places]
         encoding = fit_sequences(chosen, self.schema, fit_encoding(self.about.table, places))
         return replace(self, encoding=encoding, about=replace(self.about, encoding=encoding.table))
-
-    def dealt(self, held: Iterable[Int[np.ndarray, " _some"]]) -> "list[SequenceSource | None]":
-        """The splits of these examples, fitted to the first, which is train; None for one without examples."""
-        parts = list(held)
-        fitted = self.fit(parts[0])
-        fitted.encoded  # noqa: B018 - once for all splits
-        return [fitted.take(ids) if len(ids) else None for ids in parts]
 
     def meta(self, ids: Any) -> dict[str, Any]:
         """Of each of these the "label" (classes only), "group" and "time" where given, and "row", its place."""
@@ -267,14 +234,6 @@ class SequenceSource:
         if isinstance(self.targets, Ragged):
             return self.targets.padded(chunk, NO_TARGET)
         return map_tensors(lambda column: column.index_select(0, chunk), self.targets)
-
-    def _alike(self, **changes: Any) -> Self:
-        """The same sequences otherwise batched, encoded once for all runs."""
-        source = replace(self, **changes)
-        for name in ("encoded", "sequences", "targets"):
-            if name in self.__dict__:
-                source.__dict__[name] = self.__dict__[name]
-        return source
 
 
 def announce_each(splits: Sequence[SequenceSource | None]) -> None:

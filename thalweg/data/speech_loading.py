@@ -1,5 +1,6 @@
 """Loading speech: from a manifest of recordings and transcripts to splits of frames that can be trained on."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from thalweg.data.audio import is_recording
 from thalweg.data.audio_listing import list_sounds, listed_in, parts_by
 from thalweg.data.columns import usual_words
 from thalweg.data.holdout import PARTS, hold_out
-from thalweg.data.image_listing import Listing
+from thalweg.data.image_listing import Listing, paths_of
 from thalweg.data.pair_loading import complete
 from thalweg.data.places import where
 from thalweg.data.recording_length import AUTO, read_of_each
@@ -106,8 +107,10 @@ def speech_splits(
     return Splits(*splits)
 
 
-def judged_speech(path: str | Path, encoding: SpeechEncoding, labelled: bool = True) -> SpeechSource:
-    """The recordings of a manifest in a given encoding, to judge; or of a folder, a manifest or a file, to predict.
+def judged_speech(
+    path: str | Path | Sequence[str | Path], encoding: SpeechEncoding, labelled: bool = True
+) -> SpeechSource:
+    """The recordings of a manifest in a given encoding, to judge; or of folders, files or a manifest, to predict.
 
     Recordings that cannot be read are left out, which is said.
 
@@ -121,7 +124,7 @@ def judged_speech(path: str | Path, encoding: SpeechEncoding, labelled: bool = T
 
     Raises `DataError` for recordings that cannot be used and, if `labelled`, transcripts that are missing.
     """
-    schema, path = encoding.schema, Path(path)
+    schema = encoding.schema
     listing = _to_judge(path, schema, labelled)
     if labelled:
         if schema.names[1] not in listing.frame:
@@ -138,13 +141,16 @@ def judged_speech(path: str | Path, encoding: SpeechEncoding, labelled: bool = T
     return SpeechSource.of(found, encoding)
 
 
-def listed_sounds(path: str | Path, schema: SpeechSchema) -> list[str]:
+def listed_sounds(path: str | Path | Sequence[str | Path], schema: SpeechSchema) -> list[str]:
     """The recordings that are to be written down, in their order, those too that cannot be read."""
-    listing = _to_judge(Path(path), schema, labelled=False)
+    listing = _to_judge(path, schema, labelled=False)
     return texts_of(listing.frame, listing.column)
 
 
-def _to_judge(path: Path, schema: SpeechSchema, labelled: bool) -> Listing:
+def _to_judge(given: Any, schema: SpeechSchema, labelled: bool) -> Listing:
+    path, *more = paths_of(given)
+    if more and not labelled:
+        return list_sounds(path, *more)
     if not labelled and (path.is_dir() or is_recording(path) or not path.is_file()):
         return list_sounds(path)
     if path.is_dir() or is_recording(path):

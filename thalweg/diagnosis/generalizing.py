@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from thalweg.core.beginning import has_seen_train
 from thalweg.core.description import describe_piece
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Indexed, Splits
@@ -188,8 +189,10 @@ def learning_curve(lab: Laboratory, floor: Floor, aim: float | None = None) -> E
     All are trained for as many steps. The last doubling, from half to the whole, decides; where it is not beyond noise
     a quarter and an eighth are asked, and the last two doublings decide, if at every one the loss falls. Where it
     falls a quarter is asked as well, so that a curve says how many examples would bring it to `aim` (`more_data`). None
-    where the budget does not hold it.
+    where the budget does not hold it, or the model begins with weights that have seen all of train.
     """
+    if has_seen_train(lab.recipe.model):
+        return None
     seeds = [lab.recipe.seed + i for i in range(SEEDS)]
     order = np.random.default_rng(stream_seed(0, "train halves", len(lab.train))).permutation(len(lab.train))
     whole, arms, scored = lab.losses_on(lab.run(CONTROL, lab.recipe, seeds), lab.validation), list[Arm](), list[Any]()

@@ -8,6 +8,7 @@ model has seen neither: the two were made, or prepared, otherwise.
 
 import numpy as np
 
+from thalweg.core.beginning import has_seen_train
 from thalweg.core.randomness import stream_seed
 from thalweg.core.source import Described, Indexed, Splits
 from thalweg.diagnosis.compare import higher_on
@@ -23,9 +24,11 @@ LEVEL, MATERIAL = 0.99, 2.5
 
 
 def ask_held_out(lab: Laboratory, floor: Floor) -> Experiment | None:
-    """The loss on validation against that on a held-out part of train; None where too few would be held out, or the
-    budget does not hold the run.
+    """The loss on validation against that on a held-out part of train; None where too few would be held out, the model
+    begins with weights that have seen them, or the budget does not hold the run.
     """
+    if has_seen_train(lab.recipe.model):
+        return None
     kept, held = _parted(lab.train, lab.recipe.seed)
     recipe = lab.recipe.but(data=Splits(train=lab.train.take(kept), validation=lab.validation))
     seed = [lab.recipe.seed]

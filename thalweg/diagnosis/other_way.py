@@ -7,6 +7,7 @@ that the model remembers too much, or that it has too few examples: what train s
 
 import numpy as np
 
+from thalweg.core.beginning import has_seen_train
 from thalweg.core.source import Described, Splits
 from thalweg.diagnosis.finding import Experiment
 from thalweg.diagnosis.floor import Floor
@@ -21,8 +22,11 @@ FEWEST = 40
 def ask_other_way(lab: Laboratory, floor: Floor) -> Experiment | None:
     """The loss on one half of validation, after training on the other, against that after training on train.
 
-    None where there are too few examples, or where they belong to groups, of which both halves would hold the same.
+    None where there are too few examples, or where they belong to groups, of which both halves would hold the same; and
+    where the model begins with weights that train has taught already.
     """
+    if has_seen_train(lab.recipe.model):
+        return None
     half, judges = halves(lab.validation, "validation")
     count = min(len(half), len(lab.train) // 2)
     known = lab.validation.meta(np.arange(1)) if isinstance(lab.validation, Described) else {}

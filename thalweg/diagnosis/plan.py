@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from thalweg.core.beginning import has_seen_train
 from thalweg.core.device import resolve_device
 from thalweg.core.nest import Nest, leaves
 from thalweg.core.nodes import NodeSource
@@ -80,4 +81,5 @@ def planned(lab: Laboratory) -> list[Planned]:
     costs = 1.0 if isinstance(lab.train, NodeSource) else more  # all of a graph goes through the network anyway
     arms.append(like_it(FEEDS, f"{more:.2g} x the training data", PAIR * costs))
     arms += [like_it(SHRINKS, f"1/{divisor} as wide", float(PAIR)) for divisor in NARROWER]
-    return [*arms, *(like_it(STARVES, f"1/{divisor} of the training data", float(PAIR)) for divisor in DIVISORS)]
+    divisors = () if has_seen_train(lab.recipe.model) else DIVISORS
+    return [*arms, *(like_it(STARVES, f"1/{divisor} of the training data", float(PAIR)) for divisor in divisors)]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from thalweg.core.beginning import check_unseen
 from thalweg.core.errors import DataError
 from thalweg.core.folds import described
 from thalweg.core.notices import notice
@@ -14,8 +15,14 @@ from thalweg.training import Recipe
 def hold_out(recipe: Recipe, train: Indexed) -> tuple[Indexed, Indexed]:
     """A train split without a fifth of its examples, and these, which validate: the same for the same recipe seed.
 
-    Every class keeps an example to train on. Raises `DataError` where so none is left to hold out.
+    Every class keeps an example to train on. Raises `DataError` where so none is left to hold out, and `Unsupported`
+    where the model begins with weights that have seen train.
     """
+    check_unseen(
+        recipe.model,
+        "there is no validation split, and what were held out of train they have seen. Give a validation split that "
+        "they were not trained on.",
+    )
     ids = np.random.default_rng(stream_seed(recipe.seed, "hold out")).permutation(len(train))
     label = described(train).get("label")
     free = np.arange(len(ids)) < len(ids) - 1 if label is None else ~_last_of_class(label[ids])

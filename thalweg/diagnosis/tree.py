@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
+from thalweg.core.beginning import has_seen_train
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import DataError, RecipeError, RunError
-from thalweg.core.notices import collecting
+from thalweg.core.notices import collecting, notice
 from thalweg.core.wording import lowered
 from thalweg.diagnosis.broken_off import Interrupted, cut_short, so_far
 from thalweg.diagnosis.budget import DEAR, LONG, USUAL, Budget
@@ -45,6 +46,10 @@ from thalweg.diagnosis.standstill import stopped_at
 from thalweg.training import Recipe, Run
 from thalweg.training.evaluate import ExampleLosses
 
+SEEN = (
+    "The model begins with weights that have seen all of train: what holds a part of it out, or trains on a part of "
+    "it, is not asked. For that diagnose a recipe that begins anew."
+)
 SWINGS = 0.1
 """A train loss that is higher by more than this share after the last epoch than after the best was not fitted on."""
 
@@ -78,6 +83,8 @@ def find_cause(
     allowed = Budget.of(USUAL if budget is None else budget)
     with collecting() as notices:
         lab = lay_out(subject, resolve_device(device), allowed, progress or (lambda stage: None), test)
+        if has_seen_train(subject.model):
+            notice(SEEN)
         if isinstance(recipe, Run) and subject.data.validation is not None and recipe.status.good:
             lab.kept[CONTROL, subject.seed] = recipe
             lab.pace.learn(recipe.seconds)

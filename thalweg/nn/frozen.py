@@ -52,13 +52,15 @@ class Frozen(nn.Module):
 class Pretrained:
     """A factory that builds `factory()` and loads `weights` into it; made by `pretrained`.
 
-    >>> Pretrained(nn.Identity, "runs/last/checkpoints/best.safetensors")
-    Pretrained(factory=<class 'torch.nn...Identity'>, weights='runs/last/checkpoints/best.safetensors', strict=True)
+    >>> Pretrained(nn.Identity, "best.safetensors")
+    Pretrained(factory=<class 'torch.nn.modules.linear.Identity'>, weights='best.safetensors', strict=True, seen=False)
     """
 
     factory: Callable[[], nn.Module]
     weights: str | Path
     strict: bool = True
+    seen: bool = False
+    """Whether they were trained on the train split of the recipe itself."""
 
     def __call__(self) -> nn.Module:
         model = self.factory()
@@ -86,10 +88,13 @@ class Pretrained:
         )
 
 
-def pretrained(factory: Callable[[], nn.Module], weights: str | Path, *, strict: bool = True) -> Pretrained:
+def pretrained(
+    factory: Callable[[], nn.Module], weights: str | Path, *, strict: bool = True, seen: bool = False
+) -> Pretrained:
     """A model factory that starts from the weights of a `.safetensors` file: `Recipe(model=pretrained(build, path))`.
 
     With `strict=False` names that only one side has are passed over, as long as any fits; shapes must always agree.
+    `seen` says that they were trained on the recipe's own train split, of which then no part can be held out.
     Raises `RecipeError`, when called, for a file that is missing or is not safetensors, and for names or shapes that do
     not fit.
 
@@ -101,7 +106,7 @@ def pretrained(factory: Callable[[], nn.Module], weights: str | Path, *, strict:
     >>> model(torch.ones(1, 3))
     tensor([[3., 3.]], grad_fn=<AddmmBackward0>)
     """
-    return Pretrained(factory, weights, strict)
+    return Pretrained(factory, weights, strict, seen)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

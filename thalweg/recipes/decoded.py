@@ -141,6 +141,15 @@ def say_long(lines: "pd.Index[Any]", longest: int) -> None:
         )
 
 
+def most_for(units: Any) -> Any:
+    """The most tokens of an output for so many units of its source, or of its target: a number, or a tensor of them.
+
+    >>> most_for(100)
+    220
+    """
+    return units * PER_UNIT + BESIDE
+
+
 def most_tokens(inputs: Any) -> Int[torch.Tensor, " source"]:
     """How many tokens the output of each source has at most, by how long it is.
 
@@ -152,7 +161,8 @@ def most_tokens(inputs: Any) -> Int[torch.Tensor, " source"]:
     """
     lengths: torch.Tensor = inputs["lengths"]
     recorded = inputs["source"].is_floating_point()
-    return (lengths // FRAMES if recorded else lengths * PER_UNIT) + BESIDE
+    most: torch.Tensor = lengths // FRAMES + BESIDE if recorded else most_for(lengths)
+    return most
 
 
 def longest_of(

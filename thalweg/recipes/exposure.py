@@ -24,11 +24,10 @@ from thalweg.core.objective import pair
 from thalweg.core.tokens import PADDING
 from thalweg.decode import greedy
 from thalweg.measure.exposure import continuation_edits
+from thalweg.recipes.decoded import most_for
 from thalweg.training import Run
 from thalweg.training.interval import mean_interval
 
-PER_TOKEN, BESIDE = 2, 20
-"""An output has at most so many tokens for each of its target's, and so many more."""
 Row = tuple[float, float, float, float]
 NOT_COMPARED: Row = (float("nan"),) * 4
 
@@ -139,7 +138,7 @@ def _parts(batch: Any) -> tuple[list[list[int]], Mapping[str, Any]]:
 
 def _compared(model: nn.Module, inputs: Mapping[str, Any], targets: list[list[int]], share: float) -> Iterator[Row]:
     lengths = [max(1, int(share * len(target))) for target in targets]
-    limits = [PER_TOKEN * len(target) + BESIDE for target in targets]
+    limits = [most_for(len(target)) for target in targets]
     begun = [target[:length] for target, length in zip(targets, lengths, strict=True)]
     forced, free = (
         [list(each.tokens) for each in greedy(model, inputs, longest=limits, prefix=prefix)] for prefix in (begun, None)

@@ -14,7 +14,7 @@ from thalweg.data.label_sets import labels_in
 from thalweg.decode import Bracketing, Constrained, Distinct
 from thalweg.measure.brackets import Brackets, brackets
 from thalweg.measure.label_sets import SCORES, label_sets
-from thalweg.training.interval import draws_interval, resampled_counts, resamples, wilson
+from thalweg.training.interval import draws_interval, metric_interval, resampled_counts, wilson
 
 Score = tuple[float, float, float]
 FORM_SCORES: Mapping[str, tuple[str, ...]] = {
@@ -96,8 +96,7 @@ def _branching(branching: Callable[[int, str], list[str]], words: int, wanted: S
 
 
 def _over_sentences(found: Brackets, name: str) -> Score:
-    draws = [getattr(found.take(ids), name) for ids in resamples(len(found.given))]
-    return (getattr(found, name), *draws_interval(draws))
+    return (getattr(found, name), *metric_interval(lambda ids: getattr(found.take(ids), name), len(found.given)))
 
 
 def _of_sets(texts: Sequence[str], references: Sequence[Sequence[str]], source: PairSource) -> dict[str, Score]:

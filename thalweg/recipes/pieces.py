@@ -18,6 +18,7 @@ from thalweg.nn import pretrained as with_weights
 from thalweg.optim import AVERAGES, Grouped, optimizer_by_name, schedule_by_name
 from thalweg.recipes.construction import INPUTS, beside, built, imported, kind_and_arguments, named, placed
 from thalweg.recipes.settings import Settings
+from thalweg.recipes.starting import has_seen
 from thalweg.training import EarlyStopping
 from thalweg.training.recipe import check_counts, check_step
 
@@ -59,22 +60,24 @@ def model_piece(settings: Settings, given: Mapping[str, Any], folder: Path | Non
         if factory in MODELS.values():
             factory(**arguments)  # builds nothing, and finds a knob out of its range now
     model = partial(factory, **arguments)
-    return built(settings, "model", partial(model_around, model, folder), beside(settings, "model"))
+    around = partial(model_around, model, folder, has_seen(settings, folder))
+    return built(settings, "model", around, beside(settings, "model"))
 
 
 def model_around(
     model: Callable[[], nn.Module],
     folder: Path | None,
+    seen: bool,
     *,
     pretrained: str | None = None,
     input_noise: float = 0.0,
     standardize_examples: bool = False,
 ) -> Callable[[], nn.Module]:
-    """The model factory itself, or one that begins with the weights of a safetensors file, found from `folder`, or one
-    whose models get their inputs with noise, or each example of them standardized.
+    """The model factory itself, or one that begins with the weights of a safetensors file, found from `folder`, which
+    have `seen` train or not, or one whose models get their inputs with noise, or each example of them standardized.
     """
     if pretrained is not None:
-        model = with_weights(model, pretrained if folder is None else folder / pretrained)
+        model = with_weights(model, pretrained if folder is None else folder / pretrained, seen=seen)
     plain = not input_noise and not standardize_examples
     return model if plain else Prepared(model, input_noise, standardize_examples)
 

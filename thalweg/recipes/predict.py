@@ -43,9 +43,9 @@ def predict(
     """The rows of a table (a path or a DataFrame) with `prediction`, and for classes `probability`, beside them.
 
     Of a run on pairs the lines of a file, or a list of texts, with `prediction` and `score` beside each, found as
-    `decoding` says. Of a run on images: the images of a folder, a file, or a table of paths, each with its path or row;
-    on recordings likewise; on sentences with tags a file of words, each with a row; on a graph another one, all its
-    nodes.
+    `decoding` says. Of a run on images: those of a folder, a file, a list of them, or a table of paths, each with its
+    path or row; on recordings likewise; on sentences with tags a file of words, each with a row; on a graph another
+    one, all its nodes.
 
     The table is encoded by what the run's training rows said: means, categories, labels. A category never seen in
     training counts as none of those that were, and that is said. `proba` adds the probability of every class;
@@ -130,10 +130,13 @@ def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
         yield from ([line] for line in lines)
 
 
-def open_rows(run: Run, file: str) -> Any:
-    """What `predict` is given for a file: its rows, read as the run's own table was; of other data its path."""
+def open_rows(run: Run, file: str, *more: str) -> Any:
+    """What `predict` is given for a file: its rows, read as the run's own table was; of other data its path, or paths.
+
+    Raises `RecipeError` for several files of data that are read one file at a time.
+    """
     kind, encoding = _kind_of(run)
-    return kind.opened(file, encoding)
+    return kind.opened_together((file, *more), encoding) if more else kind.opened(file, encoding)
 
 
 def writer_of(run: Run, rows: Any, output: Path | None, proba: bool) -> "Callable[[DataFrame], bytes]":

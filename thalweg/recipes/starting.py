@@ -63,6 +63,22 @@ def started(settings: Settings, run: Path, folder: Path | None = None) -> Settin
     return Settings(sections, settings.where)
 
 
+def has_seen(settings: Settings, folder: Path | None = None) -> bool:
+    """Whether the weights that a model begins with are those of a run on the same source of data, as by `started`.
+
+    Such weights have seen train, or where it was split otherwise a part of it.
+    """
+    weights = Path(folder or "", str(settings["model"].get("pretrained")))
+    written = weights.resolve().parent.parent / "recipe.json"
+    if weights.parent.name != "checkpoints" or not written.is_file():
+        return False
+    origin = read_object(written).get("origin") or {}
+    theirs = origin.get("settings", {}).get("data", {}).get("source")
+    base = None if origin.get("folder") is None else Path(origin["folder"])
+    own = settings["data"].get("source")
+    return theirs is not None and _found(own, "source", folder) == _found(theirs, "source", base)
+
+
 def check_encoding(recipe: Recipe, run: Path) -> None:
     """Refuse data that are encoded otherwise than those of the run that a training starts from.
 
@@ -96,7 +112,8 @@ def _settings_of(run: Path) -> dict[str, Any]:
     if not {"data", "model"} <= set(origin.get("settings", {})):
         raise RecipeError(
             f"The run {run.name} was trained from Python objects or a case, whose network no settings describe. Begin "
-            "in Python: Recipe(model=thalweg.nn.pretrained(factory, 'RUN/checkpoints/best.safetensors'), ...)."
+            "in Python: Recipe(model=thalweg.nn.pretrained(factory, 'RUN/checkpoints/best.safetensors', seen=True), "
+            "...), where `seen` says that it was trained on these data."
         )
     return {"folder": None} | origin
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import RecipeError, did_you_mean, shortened
+from thalweg.core.files import read_object
 from thalweg.core.notices import collecting, notice
 from thalweg.recipes.build import recipe_from
 from thalweg.recipes.data_kinds import BUILT_IN, is_built_in
@@ -22,7 +23,7 @@ DATA_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz", ".conl
 
 
 def load(
-    subject: str | Path,
+    subject: str | Path | None = None,
     *,
     assignments: Iterable[str] = (),
     data: Mapping[str, Any] | None = None,
@@ -32,7 +33,8 @@ def load(
     """The recipe of a subject: a built-in name, a data file, a folder of images, `recipe.toml` or `recipe.py`.
 
     `assignments` lie over it as `--set` does, `["epochs=5", "optimizer.lr=0.01"]`, and `data` over its keys of [data].
-    `start` is the folder of a run with whose best weights the model begins, on its data and with its network.
+    `start` is the folder of a run with whose best weights the model begins, on its data and with its network; without a
+    `subject` the data are those of that run.
 
     >>> import thalweg
     >>> recipe = thalweg.load("iris", assignments=["epochs=5", "model.width=16"])
@@ -43,19 +45,24 @@ def load(
     that cannot be used, `RunError` for a `start` without weights.
     """
     with collecting() as notices:
-        recipe = _loaded(str(subject), Path(subject), assignments, data, seed, None if start is None else Path(start))
+        begun = None if start is None else Path(start)
+        changes = [*assignments, *([] if seed is None else [f"fit.seed={seed}"])]
+        if subject is not None:
+            recipe = _loaded(str(subject), Path(subject), changes, data, begun)
+        elif begun is not None:
+            recipe = _built(_over(Settings({}), data, changes), None, begun)
+        else:
+            raise RecipeError("load was given neither a subject nor a run to start from: load('digits').")
     return recipe.but(origin=dict(recipe.origin or {}) | {"notices": tuple(notices)})
 
 
 def _loaded(
     text: str,
     path: Path,
-    assignments: Iterable[str],
+    changes: list[str],
     data: Mapping[str, Any] | None,
-    seed: int | None,
     start: Path | None,
 ) -> Recipe:
-    changes = [*assignments, *([] if seed is None else [f"fit.seed={seed}"])]
     elsewhere = path.suffix and path.parent != Path() and path.parent.is_dir()  # whose own error names its neighbours
     if not is_built_in(text) and not path.exists() and not elsewhere:
         raise RecipeError(_nowhere(text))
@@ -76,17 +83,29 @@ def _loaded(
 
 def _built(
     settings: Settings,
-    name: str,
+    name: str | None,
     start: Path | None,
     given: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Recipe:
-    """The recipe of settings, which may start from a run."""
+    """The recipe of settings, which may start from a run; without a name it is called as that is."""
     if start is None:
-        return recipe_from(settings, name, given, folder)
-    recipe = recipe_from(started(settings, start, folder), name, given, folder)
+        return recipe_from(settings, str(name), given, folder)
+    settings = started(settings, start, folder)
+    if name is None:
+        _check_at_hand(str(settings["data"]["source"]), start)
+    recipe = recipe_from(settings, name or read_object(start / "run.json", name=str)["name"], given, folder)
     check_encoding(recipe, start)
     return recipe
+
+
+def _check_at_hand(source: str, run: Path) -> None:
+    """Refuse to start on the data of a run that are not where the run found them."""
+    if not is_built_in(source) and not Path(source).exists():
+        raise RecipeError(
+            f"{run.name} was trained on {source}, but there is no such file or folder here, in {Path.cwd()}. Start "
+            "from it where its data are."
+        )
 
 
 def _text(path: Path) -> str:

@@ -112,10 +112,9 @@ class Bench:
         pairs = folds(train, self.folds, own.seed)
         self.measure = f"loss on {self.folds} folds of train"
         self.ratio = float(np.mean([len(held) / len(kept) for kept, held in pairs]))
-        splits = [fold_splits(train, kept, held, own.objective) for kept, held in pairs]
         return [
             Ground(own.but(data=split), split.validation, (seed,))
-            for split, seed in zip(splits, self.seeds, strict=True)
+            for split, seed in zip(fold_splits(own, train, pairs), self.seeds, strict=True)
         ]
 
     def paired(self) -> Proof:

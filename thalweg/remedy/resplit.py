@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thalweg.core.beginning import has_seen_train
 from thalweg.core.errors import ThalwegError
 from thalweg.core.folds import deal_groups, described, staying, time_edges
 from thalweg.core.source import Altering, Indexed, Joining, Splits, plain_of
@@ -27,7 +28,7 @@ def split_by_group(recipe: Recipe) -> Recipe:
     """The recipe whose validation split holds groups of its own, so that it tells what new groups cost.
 
     Only where train and validation are rows of the same table, or examples of the same data set; else as it is, and so
-    where they share no group.
+    where they share no group, or the model begins with weights that have seen train.
     """
     return _split(recipe, "group")
 
@@ -36,7 +37,7 @@ def split_by_time(recipe: Recipe) -> Recipe:
     """The recipe whose validation split is the last stretch of time, behind all of train, as test is behind both.
 
     Only where train and validation are rows of the same table, or examples of the same data set; else as it is, and so
-    where validation is later already.
+    where validation is later already, or the model begins with weights that have seen train.
     """
     return _split(recipe, "time")
 
@@ -57,6 +58,8 @@ def trains_on(recipe: Recipe, held: Indexed) -> bool:
 
 
 def _split(recipe: Recipe, by: str) -> Recipe:
+    if has_seen_train(recipe.model):
+        return recipe  # its weights would be judged by what they were trained on
     try:
         train = open_indexed(recipe, recipe.data.train, "train")
         held = None if recipe.data.validation is None else open_indexed(recipe, recipe.data.validation, "validation")

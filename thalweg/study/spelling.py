@@ -24,7 +24,7 @@ from thalweg.optim import Cosine, WarmUp
 from thalweg.recipes.decoded import Decoding, Output, decoded
 from thalweg.study.verdict import Check
 from thalweg.training import Recipe
-from thalweg.training.interval import draws_interval, resamples
+from thalweg.training.interval import ratio_interval
 
 COPYING, GENERATING = "copying", "generating"
 DROPOUT, SMOOTHING, WARM_UP, CLIP = 0.1, 0.1, 0.1, 1.0
@@ -93,7 +93,4 @@ def over_sources(
     >>> check.value, check.low < 0.25 < check.high, check.n
     (0.25, True, 4)
     """
-    distance = np.asarray(distance, dtype=float)
-    draws = [float(distance[ids].sum() / max(1, length[ids].sum())) for ids in resamples(len(distance))]
-    low, high = draws_interval(draws)
-    return Check(quantity, float(distance.sum() / max(1, length.sum())), low, high, len(distance), above, below)
+    return Check(quantity, *ratio_interval(distance, length), len(distance), above, below)

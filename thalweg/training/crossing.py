@@ -4,12 +4,14 @@ Folds share training examples, so their scores vary less than those of independe
 corrected variance of Nadeau and Bengio (2003), $s^2 (1/k + n_{test}/n_{train})$, with Student's t at k - 1 degrees.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from thalweg.core.beginning import check_unseen, loads_weights
 from thalweg.core.convert import Batching, as_source
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
@@ -47,8 +49,9 @@ def cross_validate(
     """Train on all folds but one and score on that one, for each fold of the train split.
 
     Classes are spread evenly, groups stay whole, and what the data were fitted with (standardization, vocabulary) is
-    fitted again on each fold's training part. The scores are those of the last epoch's weights: choosing the best epoch
-    by the fold that scores it would flatter. The recipe's own validation and test splits are not used.
+    fitted again on each fold's training part, unless the model begins with weights that go with it. The scores are
+    those of the last epoch's weights: choosing the best epoch by the fold that scores it would flatter. The recipe's
+    own validation and test splits are not used.
 
     >>> import thalweg
     >>> from torch import nn
@@ -75,8 +78,7 @@ def cross_validate(
     if recipe.stopping is not None:
         notice("The stopping rule watches the fold that scores the run, which flatters the scores a little.")
     pairs = list(fold_ids(source, folds, recipe.seed))
-    splits = [fold_splits(source, train, held_out, recipe.objective) for train, held_out in pairs]
-    runs = train_many([recipe.but(data=split) for split in splits], device=device)
+    runs = train_many([recipe.but(data=split) for split in fold_splits(recipe, source, pairs)], device=device)
     for number, run in enumerate(runs, 1):
         if run.error is not None or not run.status.good:
             raise RunError(
@@ -99,20 +101,36 @@ def _scores_of(run: Run, device: str | torch.device, level: float) -> dict[str, 
     return {name: score[0] for name, score in scores.items()}
 
 
-def fold_splits(source: Indexed, train: Any, held_out: Any, objective: Any = None) -> Splits:
-    """The examples of a fold: those to train on and those held out, fitted again to the former.
+def fold_splits(recipe: Recipe, source: Indexed, pairs: Iterable[tuple[Any, Any]]) -> list[Splits]:
+    """The examples of each fold of train, those to train on and those held out: fitted again to the former.
 
-    Raises `Unsupported` where the objective reads outputs by the encoding of the whole: a fold numbers tokens its own
-    way.
+    What the data were fitted with stays where the model begins with weights, which go with it. Raises `Unsupported`
+    where these have seen train, and where the objective reads outputs by the encoding of the whole: a fold numbers
+    tokens its own way.
     """
-    if isinstance(source, Fitted) and getattr(objective, "encoding", None) is not None:
+    fits = isinstance(source, Fitted)
+    if fits and getattr(recipe.objective, "encoding", None) is not None:
         raise Unsupported(
-            f"{name_of(objective)} reads outputs by the vocabulary of all of the train split, but each fold fits one "
-            "of its own, in which the same tokens mean something else; and the weights that it begins with have seen "
-            "every fold. Cross-validate what it begins with, or judge it on validation and test."
+            f"{name_of(recipe.objective)} reads outputs by the vocabulary of all of the train split, but each fold "
+            "fits one of its own, in which the same tokens mean something else; and the weights that it begins with "
+            "have seen every fold. Cross-validate what it begins with, or judge it on validation and test."
         )
-    fitted = _source(source.fit(train), source, "fit") if isinstance(source, Fitted) else source
-    assert isinstance(fitted, Indexed)
+    check_unseen(
+        recipe.model,
+        "they have seen every fold, so that its score would flatter. Cross-validate a recipe that begins anew, or "
+        "judge this one on validation and test.",
+    )
+    if fits and (begun := loads_weights(recipe.model)) is not None:
+        fits = False
+        notice(
+            f"The model begins with {begun.weights}: what the data were fitted with (scaling, vocabulary) stays as it "
+            "is in every fold, for these weights go with it."
+        )
+    return [_fold(source, train, held_out, fits) for train, held_out in pairs]
+
+
+def _fold(source: Any, train: Any, held_out: Any, fits: bool) -> Splits:
+    fitted = _source(source.fit(train), source, "fit") if fits else source
     return Splits(*(_source(fitted.take(ids), source, "take") for ids in (train, held_out)))
 
 

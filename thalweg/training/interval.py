@@ -95,6 +95,24 @@ def metric_interval(
     return draws_interval([metric(rows) for rows in resamples(count, units)], level)
 
 
+def ratio_interval(sums: np.ndarray, totals: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    r"""$\sum_i s_i / \sum_i n_i$ with its interval, by resampling the i; NaN where the totals sum to 0.
+
+    >>> value, low, high = ratio_interval(np.array([1, 0, 2, 1]), np.array([4, 4, 4, 4]))
+    >>> value, low < 0.25 < high
+    (0.25, True)
+    >>> ratio_interval(np.zeros(3), np.zeros(3))
+    (nan, nan, nan)
+    """
+    sums, totals = np.asarray(sums, dtype=float), np.asarray(totals, dtype=float)
+
+    def ratio(rows: Any) -> float:
+        total = float(totals[rows].sum())
+        return float(sums[rows].sum()) / total if total else float("nan")
+
+    return (ratio(slice(None)), *metric_interval(ratio, len(sums), level=level))
+
+
 def resamples(count: int, units: np.ndarray | None = None, size: int | None = None) -> Iterator[np.ndarray]:
     """The rows of each draw of units; fewer draws where a set is large, by `size`, the numbers that a draw reads."""
     random = np.random.default_rng(0)

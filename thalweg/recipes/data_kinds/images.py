@@ -62,6 +62,9 @@ class Images(Pixels):
     def opened(self, file: str, encoding: Any) -> Any:
         return Path(file)
 
+    def opened_together(self, files: Sequence[str], encoding: Any) -> Any:
+        return list(map(Path, files))
+
     def predicted(self, data: Any, encoding: Any, outputs: Outputs, **shown: Any) -> Any:
         """Predictions on images; those that cannot be read have none."""
         found = image_inputs(data, encoding)

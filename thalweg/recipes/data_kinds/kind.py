@@ -21,6 +21,7 @@ from thalweg.core.objective import apply, is_objective
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Source, Splits
 from thalweg.data import TargetKind, prediction_frame
+from thalweg.data.places import listed
 from thalweg.loss import WeightedLoss
 from thalweg.measure.metrics import METRICS as MEASURES
 from thalweg.measure.resampling import Through, column, unweighted
@@ -160,6 +161,16 @@ class DataKind(ABC):
     @abstractmethod
     def opened(self, file: str, encoding: Any) -> Any:
         """What `predicted` is given for a file that the command line names."""
+
+    def opened_together(self, files: Sequence[str], encoding: Any) -> Any:
+        """The same for several files.
+
+        Raises `RecipeError` where each is a whole.
+        """
+        raise RecipeError(
+            f"This run reads {self.plural}, one file at a time, but {len(files)} are given: "
+            f"{listed(list(files), 3)}. Predict each by itself: thalweg predict RUN {files[0]}."
+        )
 
     @abstractmethod
     def predicted(self, data: Any, encoding: Any, outputs: Outputs, **shown: Any) -> "DataFrame":

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from thalweg.core.errors import DataError
+from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.kinds import check_name
 from thalweg.core.signature import named_parameters
 from thalweg.core.source import Source, Splits
@@ -35,7 +35,7 @@ from thalweg.recipes.decoded import Decoding, Output, decoded
 from thalweg.recipes.decoding_shown import decoding_shown
 from thalweg.recipes.output_forms import FORM_SCORES, form_scores
 from thalweg.recipes.settings import Section, Settings
-from thalweg.training.interval import draws_interval, resamples, wilson
+from thalweg.training.interval import ratio_interval, wilson
 
 NAMES = "names:"
 """What built-in names of the world begin with: names:de."""
@@ -161,6 +161,12 @@ class Pairs(DataKind):
 
     def opened(self, file: str, encoding: Any) -> Any:
         return file if file == "-" else Path(file)
+
+    def opened_together(self, files: Sequence[str], encoding: Any) -> Any:
+        raise RecipeError(
+            f"This run reads lines of text, of one file or the standard input, but {len(files)} files are given. Join "
+            f"them: cat {' '.join(files[:3])}{' ...' * (len(files) > 3)} | thalweg predict RUN -."
+        )
 
     def predicted(self, data: Any, encoding: Any, outputs: Outputs, **shown: Any) -> pd.DataFrame:
         source = judged_pairs(data, encoding, labelled=False)
@@ -303,9 +309,7 @@ def _in_words(encoding: PairEncoding | SpeechEncoding) -> bool:
 def edit_rate(texts: Sequence[str], wanted: Sequence[Sequence[str]], unit: str) -> Score:
     """The edit rate and its interval, by resamples of the sources."""
     found = edits(texts, wanted, unit)
-    distance, length = found.distance.astype(float), found.length.astype(float)
-    draws = [float(distance[ids].sum() / max(length[ids].sum(), 1)) for ids in resamples(len(distance))]
-    return (found.rate, *draws_interval(draws))
+    return ratio_interval(found.distance, found.length)
 
 
 def output_frame(source: PairSource | SpeechSource, outputs: Sequence[Sequence[Output]]) -> pd.DataFrame:

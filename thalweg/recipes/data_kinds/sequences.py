@@ -226,3 +226,6 @@ class Recordings(Sequences):
 
     def opened(self, file: str, encoding: Any) -> Any:
         return Path(file)
+
+    def opened_together(self, files: Sequence[str], encoding: Any) -> Any:
+        return list(map(Path, files))

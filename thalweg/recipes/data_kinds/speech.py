@@ -94,6 +94,9 @@ class Speech(Pairs):
     def opened(self, file: str, encoding: Any) -> Any:
         return Path(file)
 
+    def opened_together(self, files: Sequence[str], encoding: Any) -> Any:
+        return list(map(Path, files))
+
     def predicted(self, data: Any, encoding: Any, outputs: Outputs, **shown: Any) -> pd.DataFrame:
         source = judged_speech(data, encoding, labelled=False)
         return output_frame(source, decoded(outputs.model, source, shown.get("decoding"), outputs.device))
