@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from thalweg.data import PairSource, SpeechSource
+from thalweg.data import PairEncoding, PairSource, SpeechSource
 from thalweg.data.bracketed import CLOSE, LEAF, UNCOUNTED, left_branching, opens, right_branching, spans, tree_tokens
 from thalweg.data.label_sets import labels_in
 from thalweg.decode import Bracketing, Constrained, Distinct
@@ -25,15 +25,16 @@ FORM_SCORES: Mapping[str, tuple[str, ...]] = {
     "set": SCORES,
 }
 """The scores of trees and of sets, beside exact matches."""
-PER_WORD = 4
-"""A tree may have so many tokens for each word: itself, both ends of a bracket of a binary tree, and one to spare."""
 
 
 def tokens_needed(source: PairSource | SpeechSource, places: Int[Tensor, " some"]) -> Int[Tensor, " some"] | None:
-    """How many tokens the outputs of some sources may need, where they say so themselves; None where they do not."""
-    if not isinstance(source, PairSource) or source.schema.output != "tree":
+    """How many tokens the outputs of some sources may need, where their words say so; None where they do not.
+
+    That is as many for each word as the targets of training had at most.
+    """
+    if not isinstance(source, PairSource) or source.encoding.per_word is None:
         return None
-    return PER_WORD * _words(source, places)
+    return (source.encoding.per_word * _words(source, places)).ceil().long()
 
 
 def held_to_form(
@@ -57,6 +58,14 @@ def held_to_form(
         longest=longest,
     )
     return Constrained(model, grammar)
+
+
+def brackets_of(encoding: PairEncoding) -> list[int] | None:
+    """The tokens of a word and of the end of a bracket where targets are trees over the positions of sources."""
+    schema, numbers = encoding.schema, encoding.target.numbers
+    if schema.output != "tree" or schema.unit[0] != "words":
+        return None
+    return [numbers[LEAF], numbers[CLOSE]]
 
 
 def form_scores(texts: Sequence[str], source: PairSource, places: Sequence[int]) -> dict[str, Score]:

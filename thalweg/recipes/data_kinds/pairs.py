@@ -27,13 +27,14 @@ from thalweg.data import (
 from thalweg.data.pair_reading import is_file
 from thalweg.data.places import where
 from thalweg.data.sniffing import beginning
+from thalweg.data.word_hashing import PLACES
 from thalweg.measure import tag_accuracy
 from thalweg.measure.texts import CorpusScore, bleu, chrf, edits, exact
 from thalweg.recipes.alignment_shown import is_in_order
 from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs, Score
 from thalweg.recipes.decoded import Decoding, Output, decoded
 from thalweg.recipes.decoding_shown import decoding_shown
-from thalweg.recipes.output_forms import FORM_SCORES, form_scores
+from thalweg.recipes.output_forms import FORM_SCORES, brackets_of, form_scores
 from thalweg.recipes.settings import Section, Settings
 from thalweg.training.interval import draws_interval, resamples, wilson
 
@@ -94,7 +95,7 @@ class Pairs(DataKind):
         }
 
     def recognizes(self, path: Path, options: Mapping[str, Any]) -> bool:
-        if any(options.get(name) is not None for name in ("shared", "copying", "stress", "output")):
+        if any(options.get(name) is not None for name in ("shared", "copying", "stress", "output", "letters")):
             return True
         if any(options.get(name) is not None for name in ("features", "layout", "group", "time", "weights")):
             return False
@@ -133,7 +134,10 @@ class Pairs(DataKind):
         return found
 
     def sizes(self, encoding: Any, outputs: int, model: str) -> dict[str, Any]:
-        return {"vocabulary": len(encoding.source), "copying": encoding.schema.copying}
+        found = {"vocabulary": len(encoding.source), "copying": encoding.schema.copying}
+        if encoding.schema.letters:
+            found["places"] = PLACES
+        return found if (tokens := brackets_of(encoding)) is None else found | {"brackets": tokens}
 
     def likelihood(self, encoding: Any) -> str:
         return "tagging"
