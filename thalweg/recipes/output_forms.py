@@ -48,10 +48,9 @@ def held_to_form(
         return Constrained(model, Distinct(len(tokens), len(longest), device))
     if source.schema.output != "tree":
         return model
-    opening = [place for token, place in source.encoding.target.numbers.items() if opens(token)]
     grammar = Bracketing(
         len(tokens),
-        opening=opening,
+        opening=labels_of(source.encoding),
         leaf=source.encoding.target.numbers[LEAF],
         closing=source.encoding.target.numbers[CLOSE],
         leaves=_words(source, places).to(device),
@@ -66,6 +65,11 @@ def brackets_of(encoding: PairEncoding) -> list[int] | None:
     if schema.output != "tree" or schema.unit[0] != "words":
         return None
     return [numbers[LEAF], numbers[CLOSE]]
+
+
+def labels_of(encoding: PairEncoding) -> list[int]:
+    """The tokens of trees that open a bracket, each with its label."""
+    return [place for token, place in encoding.target.numbers.items() if opens(token)]
 
 
 def form_scores(texts: Sequence[str], source: PairSource, places: Sequence[int]) -> dict[str, Score]:
