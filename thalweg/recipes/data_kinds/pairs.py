@@ -155,7 +155,7 @@ class Pairs(DataKind):
         return "tagging"
 
     def objective(self, likelihood: nn.Module, encoding: Any) -> nn.Module:
-        """Wrong and own inputs of trees are other labels of brackets, so that whatever is fed is beginnings of trees."""
+        """Wrong and own inputs of trees are other labels of brackets, so that whatever is fed begins a tree."""
         if encoding.schema.output != "tree" or not isinstance(likelihood, ScheduledSampling):
             return super().objective(likelihood, encoding)
         return ScheduledSampling(likelihood.loss, **likelihood.said(), among=labels_of(encoding))
