@@ -63,7 +63,7 @@ WORD_DROPOUT = 0.1
 RATES = {RECURRENT: (3e-3, 3e-4), TRANSFORMER: (1e-3, 1e-4)}
 """Learning rates: of a training that begins with nothing, and of one for a reward, which goes on."""
 UPDATES = {RECURRENT: 2500, TRANSFORMER: 3000}
-TREE_UPDATES = 4000
+TREE_UPDATES = 3000
 """So many updates at least, in 10 to 200 epochs; of trees by a recurrent network more."""
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 200
 REWARDED_UPDATES, REWARDED_EPOCHS = 500, 2
