@@ -132,6 +132,10 @@ def test_a_leaf_and_an_end_have_the_same_tokens_in_every_fold() -> None:
     assert source.fit([0]).encoding.target.tokens[4:6] == ("_", ")")
     assert brackets_of(source.encoding) == [4, 5]
     assert brackets_of(tagged(unit="characters").train.encoding) is None
+    before = source.encoding.to_json()
+    del before["per_word"], before["schema"]["letters"]  # as runs were written before there were these
+    assert brackets_of(read := PairEncoding.from_json(before)) is None
+    assert not read.schema.letters
 
 
 def test_the_default_for_trees_stands_in_its_source_and_reads_letters(tmp_path: Path) -> None:

@@ -62,7 +62,10 @@ def held_to_form(
 def brackets_of(encoding: PairEncoding) -> list[int] | None:
     """The tokens of a word and of the end of a bracket where targets are trees over the positions of sources."""
     schema, numbers = encoding.schema, encoding.target.numbers
-    if schema.output != "tree" or schema.unit[0] != "words":
+    before = (
+        encoding.per_word is None
+    )  # of a run from before decoders were given it, whose weights have no place for it
+    if schema.output != "tree" or schema.unit[0] != "words" or before:
         return None
     return [numbers[LEAF], numbers[CLOSE]]
 
