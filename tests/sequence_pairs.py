@@ -86,10 +86,11 @@ DECODERS = [
         (small, {"positions": "rotary", "copying": True}),
         (recurrent, {}),
         (recurrent, {"copying": True, "attention": "location"}),
+        (recurrent, {"brackets": (5, 6)}),
     ]
 ]
 each_decoder = pytest.mark.parametrize(("make", "copying"), DECODERS)
-"""Both families, with and without copying."""
+"""Both families, with and without copying, and one that is given where its trees stand."""
 
 
 def stepped(model: Any, x: Batch) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 
 from thalweg.core.errors import RecipeError
 from thalweg.nn import Frozen, Temperature, cnn, mlp, pretrained
+from thalweg.training.weights import save_weights
 
 
 def kinds(model: nn.Module) -> list[str]:
@@ -156,6 +157,21 @@ def test_pretrained_loads_what_was_saved_every_time(tmp_path):
     for name, tensor in one.state_dict().items():
         torch.testing.assert_close(tensor, source.state_dict()[name], rtol=0, atol=0)
     assert (factory.factory, factory.strict) == (build, True)
+
+
+def test_pretrained_takes_tied_weights_that_are_written_once(tmp_path):
+    def tied() -> nn.Sequential:
+        model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        model[1].weight = model[0].weight
+        return model
+
+    source, path = tied(), tmp_path / "tied.safetensors"
+    save_weights(source, path)
+    model = pretrained(tied, path)()
+    assert model[1].weight is model[0].weight
+    torch.testing.assert_close(model[1].weight, source[0].weight)
+    with pytest.raises(RecipeError, match=r"The file lacks 1.weight\. "):  # where they are two, one is missing
+        pretrained(lambda: nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), path)()
 
 
 def test_pretrained_says_which_names_do_not_fit(tmp_path):

@@ -143,6 +143,23 @@ def test_confusable_is_what_the_model_takes_a_token_for() -> None:
     assert seen == {6, 8}  # never the 5 that it is
 
 
+@each_decoder
+@pytest.mark.parametrize("wrong", [0.0, 1.0])
+@pytest.mark.parametrize("some", [[5, 8, 11], [5]])
+def test_only_some_tokens_are_replaced_and_by_one_another(
+    make: Any, copying: bool, wrong: float, some: list[int]
+) -> None:
+    model, x = make(), batch(copying)
+    x["prefix"] = torch.tensor([[START, 5, 8, 4, 11, 6], *[[START, 9, 4, 5, PADDING, PADDING]] * 3])
+    among, gold = torch.tensor(some), x["prefix"]
+    kept = ~torch.isin(gold, among)
+    for confusable, way in [(False, in_two_passes), (True, in_two_passes), (True, step_by_step)]:
+        fed = way(model, x, Replacing.of(gold, wrong, 1.0, confusable=confusable, among=among))
+        assert torch.equal(fed[kept], gold[kept])
+        assert torch.isin(fed[~kept], among).all()
+        assert ((fed != gold)[~kept] & (wrong > 0)).all() == (wrong > 0 and len(some) > 1)
+
+
 # --- step by step, and in two passes ----------------------------------------------------------------------------------
 
 

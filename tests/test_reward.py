@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import pytest
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.core.errors import RecipeError
+from thalweg.core.notices import collecting
 from thalweg.core.objective import Moment, as_objective
 from thalweg.core.tokens import END, NO_TARGET, PADDING, START
 from thalweg.decode import forced_log_likelihood, greedy
 from thalweg.loss import Reward, Rewarded, Tagging
-from thalweg.loss.reward import Row, log_likelihoods
+from thalweg.loss.risk import Row, log_likelihoods
 from thalweg.nn import rnn_seq2seq, transformer
 from thalweg.recipes import decoded
 from thalweg.recipes.rewarding import Drawn
@@ -153,9 +154,12 @@ def test_what_a_source_adds_can_be_chosen() -> None:
 # --- self-critical ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "temperature"), [("recurrent", 1.0), ("transformer", 1.6)])
-def test_the_mean_of_its_estimates_is_the_gradient_of_the_risk(kind: str, temperature: float) -> None:
-    model, loss = made(kind), Rewarded(Tagging(), Drawn(), score, samples=150, temperature=temperature)
+@pytest.mark.parametrize(
+    ("kind", "temperature", "baseline"), [("recurrent", 1.0, "likeliest"), ("transformer", 1.6, "others")]
+)
+def test_the_mean_of_its_estimates_is_the_gradient_of_the_risk(kind: str, temperature: float, baseline: str) -> None:
+    model = made(kind)
+    loss = Rewarded(Tagging(), Drawn(), score, baseline=baseline, samples=150, temperature=temperature)
     random = torch.Generator().manual_seed(3)
     moment = Moment(training=True, generator=random)
     found = torch.stack([gradient(model, loss(model, batch(), moment).mean()) for _ in range(20)])
@@ -183,9 +187,9 @@ def test_its_estimate_is_reinforce_with_the_likeliest_as_baseline() -> None:
 
 @each_model
 def test_a_reward_that_is_the_same_for_all_teaches_nothing(kind: str) -> None:
-    for method in ("self-critical", "minimum-risk"):
+    for method, baseline in (("self-critical", "likeliest"), ("self-critical", "others"), ("minimum-risk", "others")):
         model = made(kind)
-        loss = Rewarded(Tagging(), Drawn(), lambda rows, _: [0.3] * len(rows), method=method)
+        loss = Rewarded(Tagging(), Drawn(), lambda rows, _: [0.3] * len(rows), method=method, baseline=baseline)
         losses = loss(model, batch(), TRAINING)
         assert losses.value.tolist() == pytest.approx([0.7, 0.7])
         assert gradient(model, losses.mean()).abs().max() == 0
@@ -278,6 +282,47 @@ def test_the_likelihood_judges_and_may_be_mixed_in() -> None:
     assert both.total_weight() == 2
 
 
+@pytest.mark.parametrize("method", ["self-critical", "minimum-risk"])
+def test_a_reward_that_tells_nothing_apart_for_an_epoch_is_said_once(method: str) -> None:
+    model = made("recurrent")
+
+    def said(score: Any, *moments: Moment) -> list[str]:
+        loss = Rewarded(Tagging(), Drawn(), score, method=method)
+        with collecting() as notices:
+            for moment in moments:
+                loss(model, batch(), moment)
+        return [note for note in notices if "reward was the same" in note]
+
+    def alike(rows: Sequence[Row], wanted: Row) -> list[float]:
+        return [float(len(wanted))] * len(rows)
+
+    first, second = (Moment(step=epoch, steps=9, epoch=epoch, training=True) for epoch in (1, 2))
+    judging, last = Moment(epoch=1), Moment(step=8, steps=9, epoch=1, training=True)
+    assert said(alike, first, first) == []  # the epoch may go on
+    for ended in (second, judging, last):
+        assert said(score, first, ended) == []
+        (note,) = said(alike, first, ended, second, judging, first, judging)
+        assert "for all outputs of a source (2 to 3)" in note
+        assert "objective.samples" in note
+    (note,) = said(lambda rows, _: [0.3] * len(rows), first, judging)
+    assert "the same, 0.3, for all outputs of all sources: it tells none from another" in note
+    times = count()
+    assert said(lambda rows, own: (score if next(times) > 2 else alike)(rows, own), first, first, judging) == []
+
+
+def test_the_mean_of_the_others_as_baseline() -> None:
+    model, (x, y) = made("recurrent"), batch()
+    drawn: list[list[Row]] = [[(4, 5), (4, 5), (END,)], [(5, END), (1, 1), (4, END)]]
+    loss = Rewarded(Tagging(), given(drawn), score, baseline="others", samples=3)(model, (x, y), TRAINING)
+    found, terms = gradient(model, loss.mean()), []
+    for example, (rows, wanted) in enumerate(zip(drawn, wanted_rows(y), strict=True)):
+        own = score(rows, wanted)
+        for place, row in enumerate(rows):
+            lead = own[place] - sum(own[:place] + own[place + 1 :]) / 2
+            terms.append(-lead / 3 * chosen(model, alone(x, example), row))
+    torch.testing.assert_close(found, gradient(model, torch.stack(terms).sum() / 2))
+
+
 def test_numbers_come_from_the_moment() -> None:
     model, loss = made("transformer"), Rewarded(Tagging(), Drawn(), score)
 
@@ -303,6 +348,8 @@ def test_the_metric_is_the_reward_of_the_likeliest() -> None:
     ("knobs", "words"),
     [
         ({"method": "self-critica"}, "method is 'self-critica', .*one of.* Did you mean 'self-critical'"),
+        ({"baseline": "other"}, "baseline is 'other', .*one of 'likeliest', 'others'. Did you mean 'others'"),
+        ({"baseline": "others", "samples": 1}, "samples is 1, .*at least 2, one and others beside it. Give for"),
         ({"samples": 0}, "samples is 0, but it is how many outputs are drawn .* Give for instance samples=5"),
         ({"samples": True}, "samples is True"),
         ({"temperature": 0.0}, "temperature is 0.0, but it must be finite and above 0. Give for instance"),

@@ -103,6 +103,7 @@ def test_prefixes_without_a_token_are_trained_on() -> None:
         ({"own_inputs": "inverse_sigmoid"}, "linear, exponential, inverse-sigmoid. Did you mean 'inverse-sigmoid'?"),
         ({"own_inputs": "linear", "least_gold": 1.0}, "least_gold is 1.0, .* below 1. Give for instance 0.25"),
         ({"own_inputs": "exponential", "least_gold": 0.0}, "which a decay that is exponential never reaches. Give"),
+        ({"wrong_inputs": 0.1, "among": [2, 7]}, r"among is \[2, 7\], but it is the tokens that are replaced"),
         ({"own_inputs": "linear", "own_top_k": 0}, "own_top_k is 0, .* Give 1 for the likeliest itself, or None"),
         ({"confusable": True}, "confusable is said, but nothing reads it. Say wrong_inputs=0.1 beside it, or leave"),
         ({"wrong_inputs": 0.1, "least_gold": 0.5}, 'least_gold is said, .* Say own_inputs="linear" beside it'),

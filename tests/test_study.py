@@ -54,7 +54,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "reward": {"seeds": 2, "epochs": 1, "further": 1, "width": 4, "samples": 2, "categories": "scripts"},
     "beam": {"seeds": 2, "epochs": 1, "width": 4, "widths": (1, 4), "categories": "scripts"},
     "scheduled-sampling": {"seeds": 2, "epochs": 1, "width": 4, "categories": "scripts"},
-    "guided-attention": {"seeds": 2, "epochs": 1, "train": 8, "width": 4},
+    "guided-attention": {"seeds": 2, "epochs": 1, "train": 8, "words": 8, "width": 4},
     "tree": {"seeds": 2, "epochs": 1, "train": 40, "width": 4, "judged": 5},
     "multi-label": {"seeds": 2, "epochs": 1, "train": 40, "width": 4, "judged": 20},
 }

@@ -9,7 +9,7 @@ import pytest
 
 from thalweg.core.errors import RecipeError
 from thalweg.data.bracketed import tree_flaw, tree_tokens
-from thalweg.recipes import decoded, output_forms
+from thalweg.recipes import decoded
 from thalweg.study import multi_label, run_study, tree
 from thalweg.study.expressions import expressions
 from thalweg.study.label_worlds import KEPT, SHARES, bundles_of, texts_with_labels
@@ -98,7 +98,6 @@ def test_tree_is_false_where_operators_decide_no_tree(monkeypatch: pytest.Monkey
     short = dict(zip(LENGTHS, ((1, 3), (3, 4), (4, 5)), strict=True))
     monkeypatch.setattr(tree, "LENGTHS", short)
     monkeypatch.setattr(decoded, "BESIDE", 2)
-    monkeypatch.setattr(output_forms, "PER_WORD", 3)  # room for any binary tree
     monkeypatch.setattr(interval, "METRIC_DRAWS", 50)  # the study reads no interval within a seed
     study = run_study("tree", seeds=2, epochs=1, train=40, width=6, judged=4, determined=False)
     assert not study.held

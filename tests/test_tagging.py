@@ -15,7 +15,7 @@ from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.objective import Moment, as_objective
 from thalweg.core.tokens import UNKNOWN
 from thalweg.data.conll_loading import conll_splits
-from thalweg.data.sequence_encoding import PLACES
+from thalweg.data.word_hashing import PLACES
 from thalweg.loss.tagging import Tagging
 from thalweg.measure import accuracy, f1
 from thalweg.measure.tagging import tag_accuracy

@@ -140,7 +140,7 @@ def _announce(split: PairSource, name: str) -> None:
         if tokens is None:
             continue
         own = tokens.take(split.ids)
-        if share := unknown_share(own.values):
+        if share := unknown_share(own.values if own.values.ndim == 1 else own.values[:, 0]):  # beside its letters
             notice(f"Unknown: {share:.2%} of the {len(own.values):,} tokens of the {side}s of the {name} split.")
         limit = split.schema.longest[i]
         if limit is not None:

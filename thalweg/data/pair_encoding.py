@@ -7,10 +7,12 @@ With copying, `copies` holds for each unit of a source its token among the *targ
 has read. The $k$-th distinct unit of a source, from 0, that the targets' vocabulary of $V$ tokens lacks has the token
 $V + k$ for this source alone (the extended vocabulary of See, Liu and Manning, "Get To The Point: Summarization with
 Pointer-Generator Networks", 2017, section 2.2); a target that holds the same unit has the same token.
+
+With letters each position of a source is the word's token and, beside it, what its letters say, $1 + 8$ numbers.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -25,9 +27,10 @@ from thalweg.data.pair_forms import Form, form_of
 from thalweg.data.pair_schema import PairSchema
 from thalweg.data.ragged import Ragged
 from thalweg.data.vocabulary import Text, Vocabulary
+from thalweg.data.word_hashing import hashed_once
 
 Inputs = dict[str, Int[Tensor, "some ..."]]
-"""`source` (some, length), `lengths` (some,), and with copying `copies` (some, length)."""
+"""`source` (some, length), with letters (some, length, 9); `lengths` (some,), with copying `copies` (some, length)."""
 
 
 class EncodedPairs(NamedTuple):
@@ -42,6 +45,7 @@ class EncodedPairs(NamedTuple):
 @dataclass(frozen=True)
 class PairEncoding:
     """The vocabularies of sources and of targets: all that prediction needs. They are one object where they are shared.
+    Where targets are over the words of their sources, `per_word` is the most tokens for each that one of training has.
 
     >>> words = Vocabulary.fit(["a cat", "a dog"], fewest=1, joiners=True)
     >>> encoding = PairEncoding(words, words, PairSchema(unit=("words", "words"), copying=True))
@@ -56,6 +60,7 @@ class PairEncoding:
     source: Vocabulary
     target: Vocabulary
     schema: PairSchema = field(default_factory=PairSchema)
+    per_word: float | None = None
 
     @classmethod
     def unfitted(cls, schema: PairSchema) -> "PairEncoding":
@@ -92,10 +97,13 @@ class PairEncoding:
                 fewest=schema.fewest[i] or (form.fewest if i else None),
                 lower=schema.lower[i],
                 joiners=_joins(schema, i),
-            ).widened(sizes[i] or 0)
+            )
             for i, side in enumerate(texts)
         ]
-        return cls(fitted[0], fitted[-1], schema)
+        if form.first:
+            fitted[-1] = fitted[-1].beginning_with(form.first)
+        fitted = [one.widened(sizes[i] or 0) for i, one in enumerate(fitted)]
+        return cls(fitted[0], fitted[-1], schema, form.per_word(sources, targets))
 
     @cached_property
     def form(self) -> Form:
@@ -115,7 +123,7 @@ class PairEncoding:
         >>> encoded.prefix[0].tolist(), encoded.y[0].tolist()
         ([2, 4, 5], [4, 5, 3])
         """
-        read = _shortened(self.source.encode_all(list(map(self.form.read, sources))), self.schema.longest[0])
+        read = _shortened(self._read(list(map(self.form.read, sources))), self.schema.longest[0])
         copies, extras = None, None
         if self.schema.copying:
             extras = [self.extras(source) for source in sources]
@@ -189,7 +197,8 @@ class PairEncoding:
     def to_json(self) -> dict[str, Any]:
         """The encoding in plain values."""
         source = None if self.source is self.target else self.source.to_json()
-        return {"kind": "pairs", "schema": self.schema.to_json(), "source": source, "target": self.target.to_json()}
+        plain = {"kind": "pairs", "schema": self.schema.to_json(), "source": source, "target": self.target.to_json()}
+        return plain if self.per_word is None else plain | {"per_word": self.per_word}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "PairEncoding":
@@ -199,7 +208,16 @@ class PairEncoding:
         """
         target = Vocabulary.from_json(plain["target"])
         source = target if plain["source"] is None else Vocabulary.from_json(plain["source"])
-        return cls(source, target, PairSchema.from_json(plain["schema"]))
+        return cls(source, target, PairSchema.from_json(plain["schema"]), plain.get("per_word"))
+
+    def _read(self, sources: Sequence[Text]) -> Ragged:
+        """Sources as tokens, with letters what these say beside each."""
+        tokens = self.source.encode_all(sources)
+        if not self.schema.letters:
+            return tokens
+        spelled = replace(self.source, lower=False)  # letters have their case
+        letters = hashed_once([word for source in sources for word in spelled.split(source)])
+        return replace(tokens, values=np.column_stack([tokens.values, letters]))
 
     def _wanted(self, targets: Sequence[str]) -> Ragged:
         """Targets as tokens, in the order in which they are put out."""
@@ -243,7 +261,10 @@ def inputs_of(encoded: EncodedPairs, places: Int[Tensor, " some"]) -> Inputs:
         inputs["copies"] = encoded.copies.padded(places)
     if source.shape[1]:
         return inputs
-    return {name: value if name == "lengths" else value.new_zeros(len(places), 1) for name, value in inputs.items()}
+    return {
+        name: value if name == "lengths" else value.new_zeros(len(places), 1, *value.shape[2:])
+        for name, value in inputs.items()
+    }
 
 
 def _joins(schema: PairSchema, side: int) -> bool:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from thalweg.core.errors import DataError
 from thalweg.core.tokens import UNKNOWN
-from thalweg.data.bracketed import SHOWN, repaired, tree_flaw, tree_tokens, with_words
+from thalweg.data.bracketed import CLOSE, LEAF, SHOWN, repaired, tree_flaw, tree_tokens, with_words
 from thalweg.data.label_sets import in_order, labels_in, set_flaw
 from thalweg.data.pair_schema import PairSchema
 from thalweg.data.places import where
@@ -25,10 +25,13 @@ from thalweg.data.vocabulary import Text, Vocabulary
 
 @dataclass(frozen=True)
 class Form(ABC):
-    """A form of target. `fewest` is how often a unit of one occurs at least by default, None: as of any text."""
+    """A form of target. `fewest` is how often a unit of one occurs at least by default, None: as of any text; `first`
+    are units whose tokens are the first of all, in every fold.
+    """
 
     schema: PairSchema
     fewest: ClassVar[int | None] = None
+    first: ClassVar[tuple[str, ...]] = ()
 
     def read(self, source: str) -> Text:
         """A source as its vocabulary takes it."""
@@ -49,6 +52,10 @@ class Form(ABC):
     def ordered(self, tokens: Ragged) -> Ragged:
         """Targets as tokens in the order in which they are put out."""
         return tokens
+
+    def per_word(self, sources: Sequence[str], targets: Sequence[str]) -> float | None:
+        """The most tokens that a target has for each word of its source; None where that says nothing of outputs."""
+        return None
 
     def whole(self, units: Sequence[str], source: str) -> bool:
         """Whether the units of an output are of this form as they are."""
@@ -78,6 +85,7 @@ class TreeForm(Form):
     """A tree over the words of the source, which stand between blanks (`thalweg.data.bracketed`)."""
 
     fewest: ClassVar[int | None] = 1
+    first: ClassVar[tuple[str, ...]] = (LEAF, CLOSE)
 
     def read(self, source: str) -> Text:
         return source.split() if self.schema.unit[0] == "words" else source
@@ -93,6 +101,10 @@ class TreeForm(Form):
     def compared(self, target: str, vocabulary: Vocabulary) -> str:
         """Its tokens, blanks between them."""
         return " ".join(tree_tokens(target))
+
+    def per_word(self, sources: Sequence[str], targets: Sequence[str]) -> float | None:
+        pairs = zip(sources, targets, strict=True)
+        return max((len(tree_tokens(target)) / max(1, len(source.split())) for source, target in pairs), default=None)
 
     def whole(self, units: Sequence[str], source: str) -> bool:
         return not source.split() if not units else tree_flaw(units, len(source.split())) is None

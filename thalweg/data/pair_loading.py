@@ -45,6 +45,7 @@ def pair_splits(
     output: str = "text",
     label_order: str = "frequency",
     separator: str = ";",
+    letters: bool | None = None,
     validation_share: float | int = 0.2,
     test_share: float | int = 0.2,
     validation_path: Any = None,
@@ -60,7 +61,8 @@ def pair_splits(
     sounds. `tokens` is how many positions of source and target a training batch may have. `missing` says what becomes
     of pairs that lack a text: "error", "drop", or "keep", which takes it as empty. `output` is what targets are:
     "text", "tree" (brackets over the words of the source; CoNLL-U is read as such), or "set": labels between
-    `separator`, put out in the `label_order` of their "frequency" or as "given".
+    `separator`, put out in the `label_order` of their "frequency" or as "given". `letters` says that a word of a source
+    is also what its letters say of it, so that an unknown one is something; None does so for trees over words.
 
     `validation_path` and `test_path` are files like the first; of parallel files the one of sources, whose partner is
     found by its name, or both. What they do not give is held out, the test split only where neither is given. All pairs
@@ -90,6 +92,7 @@ def pair_splits(
         "fewest": _known("fewest", fewest, output),
         "longest": both("longest", longest),
     }
+    formed["letters"] = output == "tree" and units[0] == "words" if letters is None else letters
     read: dict[str, Any] = {"missing": missing, "parallel": is_file(target), "header": header, "stress": stress}
     schema = PairSchema(names, units, lower=_lowered(lower, output), shared=shared, copying=copying,
                         **sized, **read, **formed)  # fmt: skip

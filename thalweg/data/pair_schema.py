@@ -25,7 +25,8 @@ class PairSchema:
     which takes it as empty. `parallel` says that the targets have a file of their own, `header` is that of
     `read_pairs`, and without `stress` the digits of stress are taken from targets that are sounds. `output` is what
     targets are: "text", "tree" (brackets over the words of the source), or "set" (labels between `separator`, put out
-    in a `label_order`, "frequency" or "given").
+    in a `label_order`, "frequency" or "given"). With `letters` a word of a source is also what its letters say of it
+    (`thalweg.data.word_hashing`).
 
     >>> schema = PairSchema(("en", "de"), ("words", "words"), shared=True)
     >>> PairSchema.from_json(schema.to_json()) == schema
@@ -49,6 +50,7 @@ class PairSchema:
     output: str = "text"
     label_order: str = "frequency"
     separator: str = ";"
+    letters: bool = False
 
     def __post_init__(self) -> None:
         for unit, size, fewest in zip(self.unit, self.size, self.fewest, strict=True):
@@ -61,6 +63,11 @@ class PairSchema:
                 )
         check_missing(self.missing)
         self._check_output()
+        if self.letters and self.unit[0] != "words":
+            raise RecipeError(
+                f"letters=True is for sources of words, and unit is {self.unit[0]!r}. Leave letters out, or say "
+                "unit='words'."
+            )
         if self.shared:
             for name in ("unit", "size", "fewest", "lower"):
                 self._check_alike(name, "shared=True makes one vocabulary of both sides")

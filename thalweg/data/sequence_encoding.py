@@ -23,12 +23,9 @@ from thalweg.data.encoding import Encoding, numbers_of, statistics
 from thalweg.data.ragged import Ragged
 from thalweg.data.schema import Schema, Target, TargetKind
 from thalweg.data.vocabulary import Vocabulary
-from thalweg.data.word_hashing import HASHED, hashed
-from thalweg.data.word_splitting import normalized
+from thalweg.data.word_hashing import HASHED, hashed_once
 
 KINDS = ("texts", "words", "frames")
-PLACES = 2**14
-"""Places that prefixes, suffixes and shapes of words are hashed into."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,8 @@ class SequenceEncoding(EncodedTarget):
             return replace(frames, values=values).filled(0)
         tokens = self.vocabulary.encode_all(content)
         if self.schema.tagging:
-            tokens = replace(tokens, values=np.column_stack([tokens.values, _letters(content)]))
+            letters = hashed_once([word for sentence in content for word in sentence])
+            tokens = replace(tokens, values=np.column_stack([tokens.values, letters]))
         tokens = tokens.shortened(self.schema.longest) if self.schema.longest else tokens
         return tokens.filled(UNKNOWN)
 
@@ -203,10 +201,3 @@ def fit_sequences(content: Any, schema: SequenceSchema, table: Encoding) -> Sequ
         return replace(encoding, means=means, scales=scales)
     fitted = Vocabulary.fit(content, schema.unit, size=schema.size, fewest=schema.fewest, lower=schema.lower)
     return replace(encoding, vocabulary=fitted)
-
-
-def _letters(sentences: list[list[str]]) -> Int[np.ndarray, "position feature"]:
-    """The numbers of the letters of every word; each different word is looked at once."""
-    place: dict[str, int] = {}
-    codes = [place.setdefault(word, len(place)) for sentence in sentences for word in sentence]
-    return hashed(list(map(normalized, place)), PLACES)[np.array(codes, dtype=np.int64)]

@@ -116,6 +116,15 @@ class Vocabulary:
         """
         return replace(self, tokens=(*self.tokens, *(f"{UNUSED} {i}>" for i in range(len(self), size))))
 
+    def beginning_with(self, units: Sequence[str]) -> Self:
+        """The same vocabulary with these units first, so that their numbers hang on no frequency.
+
+        >>> Vocabulary.fit(["b a a b c c c"]).beginning_with(["b"]).tokens[4:]
+        ('b', 'c', 'a')
+        """
+        others = [token for token in self.tokens[len(MARKS) :] if token not in units]
+        return replace(self, tokens=(*MARKS, *units, *others))
+
     @cached_property
     def numbers(self) -> dict[str, int]:
         """The token of each unit that is known."""

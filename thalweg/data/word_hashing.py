@@ -12,9 +12,13 @@ from zlib import crc32
 import numpy as np
 from jaxtyping import Int
 
+from thalweg.data.word_splitting import normalized
+
 PREFIXES, SUFFIXES = (1, 2, 3), (1, 2, 3, 4)
 HASHED = len(PREFIXES) + len(SUFFIXES) + 1
 """How many numbers a word has beside its own."""
+PLACES = 2**14
+"""Places that they are hashed into where nothing else is said."""
 
 
 def hashed(words: Sequence[str], places: int) -> Int[np.ndarray, "word feature"]:
@@ -26,6 +30,17 @@ def hashed(words: Sequence[str], places: int) -> Int[np.ndarray, "word feature"]
     """
     rows = [[crc32(part.encode("utf-8", "replace")) % (places - 1) + 1 for part in _parts(word)] for word in words]
     return np.array(rows, dtype=np.int64).reshape(len(rows), HASHED)
+
+
+def hashed_once(words: Sequence[str], places: int = PLACES) -> Int[np.ndarray, "word feature"]:
+    """The same of normalized words; each different one is looked at once, for in sentences few are new.
+
+    >>> bool((hashed_once(["a", "the", "a"])[[0, 2]] == hashed(["a"], PLACES)).all())
+    True
+    """
+    place: dict[str, int] = {}
+    codes = [place.setdefault(word, len(place)) for word in words]
+    return hashed(list(map(normalized, place)), places)[np.array(codes, dtype=np.int64)]
 
 
 def shape(word: str) -> str:

@@ -8,7 +8,8 @@ $$ q(v) = p(v \mid x, y_{<t}) / (1 - p(y_t \mid x, y_{<t})), \quad v \ne y_t, $$
 
 so that it needs no list of what looks or sounds alike, and goes for letters, sounds and words. Where it is the model's
 *own*, it is the likeliest token or one drawn from $p$. `START`, what pads and where there is no input stay as they are,
-and these two and `END` never come: none of them is fed in decoding.
+and these two and `END` never come: none of them is fed in decoding. Where only some tokens are replaced, `among`, they
+are by one another: labels of the brackets of a tree, so that whatever is fed is the beginning of a tree.
 
 The model is asked step by step, each token after the ones truly fed (Bengio et al. 2015), or in two passes: once with
 the gold prefix, whose predictions are then fed in all places at once (Mihaylova & Martins, "Scheduled Sampling for
@@ -34,7 +35,8 @@ class Replacing:
     """What is replaced in a prefix, drawn before any score is known; `own` and `wrong` have no place in common.
 
     A token is found by the share `uniform` of what there is to draw from: of `common`, the sorted tokens of the batch,
-    or of the model's scores, where that is None and where a place is `own`; there, of the `top_k` likeliest.
+    or of the model's scores, where that is None and where a place is `own`; there, of the `top_k` likeliest. `among`
+    says which tokens are replaced, and fed instead; None: all.
     """
 
     gold: Int[Tensor, "batch length"]
@@ -43,6 +45,7 @@ class Replacing:
     uniform: Float[Tensor, "batch length"]
     common: Int[Tensor, " token"] | None
     top_k: int | None = None
+    among: Int[Tensor, " some"] | None = None
 
     @classmethod
     def of(
@@ -53,6 +56,7 @@ class Replacing:
         *,
         confusable: bool = False,
         top_k: int | None = None,
+        among: Int[Tensor, " some"] | None = None,
         generator: torch.Generator | None = None,
     ) -> "Replacing":
         """Each token is wrong with one probability, and else the model's own with another.
@@ -63,9 +67,11 @@ class Replacing:
         draws = torch.rand((3, *prefix.shape), generator=generator, device=prefix.device)
         there = (prefix != PADDING) & (prefix != START)
         there[:, :1] = False
-        is_wrong = there & (draws[0] < wrong)
+        if among is not None:
+            there &= torch.isin(prefix, among)
+        is_wrong = there & (draws[0] < (0.0 if among is not None and len(among) < 2 else wrong))
         common = None if confusable or not wrong else prefix[there].sort().values
-        return cls(prefix, is_wrong, there & ~is_wrong & (draws[1] < own), draws[2], common, top_k)
+        return cls(prefix, is_wrong, there & ~is_wrong & (draws[1] < own), draws[2], common, top_k, among)
 
     @property
     def asks(self) -> bool:
@@ -79,6 +85,8 @@ class Replacing:
         if scores is None:
             return fed
         may = fit_to_feed(scores)
+        if self.among is not None:
+            may = torch.full_like(may, -torch.inf).index_copy(-1, self.among, may[..., self.among])
         if self.common is None and bool(wrong.any()):
             others = may.scatter(-1, gold[..., None], -torch.inf)
             fed = torch.where(wrong, drawn(others, uniform), fed)

@@ -7,6 +7,10 @@ al., "Self-Critical Sequence Training for Image Captioning", 2017, equation 8) f
 
 $$ -\frac{1}{K} \sum_k \big(r(y_k) - r(\hat y)\big) \nabla \log p(y_k \mid x). $$
 
+Or the baseline of each sample is the mean reward of the `others` (Kool et al., "Buy 4 REINFORCE Samples, Get a Baseline
+for Free!", 2019; Luo, "A Better Variant of Self-Critical Sequence Training", 2020), which varies less: the likeliest
+output is worth more than nearly all samples, so that against it these are pushed down one and all.
+
 Minimum-risk training (Shen et al., "Minimum Risk Training for Neural Machine Translation", 2016, equations 11 to 13)
 takes the distinct samples, and the gold output where that is asked for, as the subset $S$ of all outputs, and has
 
@@ -19,39 +23,24 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.evaluating import evaluating
 from thalweg.core.nest import describe
+from thalweg.core.notices import notice
 from thalweg.core.objective import Losses, Moment, name_of, pair
-from thalweg.core.tokens import NO_TARGET, PADDING, START
+from thalweg.core.tokens import NO_TARGET
+from thalweg.loss.risk import Candidates, Row, minimum_risk, others, self_critical
 
-Row = tuple[int, ...]
-"""An output as it was chosen: its tokens, and `END` behind them where that was chosen too."""
 Sample = Callable[[nn.Module, Mapping[str, Any], int, float, torch.Generator | None], list[list[Row]]]
 """`(model, inputs, draws, temperature, generator)`: so many outputs for each example; 0 draws are the likeliest one."""
 Score = Callable[[Sequence[Row], Row], list[float]]
 """`(outputs, wanted)`: the reward of each output of one example."""
-
-
-class Candidates(NamedTuple):
-    """Distinct outputs of the examples of a batch, one behind the other: whose each is, its reward, how often drawn."""
-
-    rows: list[Row]
-    examples: Int[Tensor, " row"]
-    rewards: Float[Tensor, " row"]
-    counts: Float[Tensor, " row"]
-
-    def take(self, kept: Tensor) -> "Candidates":
-        """Some of them; the first where there would be none."""
-        places = kept.nonzero()[:, 0] if bool(kept.any()) else kept.new_zeros(1, dtype=torch.int64)
-        return Candidates([self.rows[place] for place in places.tolist()], *(part[places] for part in self[1:]))
 
 
 class Rewarded(nn.Module):
@@ -64,6 +53,7 @@ class Rewarded(nn.Module):
     drawn at, `sharpness` is its $\alpha$, and `gold` puts the wanted output among it. Its numbers come from
     `moment.generator`. The gradient is made by one pass over the distinct samples that can change something.
 
+    >>> from torch.nn.functional import pad
     >>> from thalweg.loss import Tagging
     >>> class Coin(nn.Module):  # heads (4) or tails (5), then END
     ...     def __init__(self):
@@ -71,7 +61,7 @@ class Rewarded(nn.Module):
     ...         self.heads = nn.Parameter(torch.zeros(()))
     ...     def forward(self, source, prefix):
     ...         first = torch.stack([self.heads, torch.zeros(())]).expand(len(prefix), 1, 2)
-    ...         return F.pad(first, (4, 0), value=-torch.inf)
+    ...         return pad(first, (4, 0), value=-torch.inf)
     >>> def sample(model, inputs, draws, temperature, generator):
     ...     return [[(4,), (5,)] if draws else [(5,)]]
     >>> def heads(outputs, wanted):
@@ -96,6 +86,7 @@ class Rewarded(nn.Module):
         score: Score,
         *,
         method: str = "self-critical",
+        baseline: str = "likeliest",
         samples: int = 5,
         temperature: float = 1.0,
         sharpness: float = 0.005,
@@ -103,17 +94,25 @@ class Rewarded(nn.Module):
         likelihood_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(method, samples, temperature=temperature, sharpness=sharpness, likelihood_weight=likelihood_weight)
+        _check_choice("method", method, METHODS)
+        _check_choice("baseline", baseline, BASELINES)
+        _check(samples, baseline, temperature=temperature, sharpness=sharpness, likelihood_weight=likelihood_weight)
         self.likelihood, self.sample, self.score = likelihood, sample, score
-        self.method, self.samples, self.temperature = method, samples, temperature
+        self.method, self.baseline, self.samples, self.temperature = method, baseline, samples, temperature
         self.sharpness, self.gold, self.likelihood_weight = sharpness, gold, likelihood_weight
+        self.seen = Seen()
 
     def forward(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
+        if not moment.training or moment.epoch != self.seen.epoch:
+            self.seen.tell()
         if not moment.training:
             judged: Losses = self.likelihood(model, batch, moment)
             return judged
         x, y = pair(batch)
+        self.seen.epoch = moment.epoch
         risk = self.risk(model, x, y, moment.generator)
+        if moment.step + 1 == moment.steps:
+            self.seen.tell()
         if not self.likelihood_weight:
             return Losses(risk, weight=torch.ones_like(risk))
         value, weight, _ = self.likelihood(model, batch, moment)
@@ -147,9 +146,12 @@ class Rewarded(nn.Module):
         with as_decoded(model):
             drawn = self.sample(model, inputs, self.samples, self.temperature, generator)
             if self.method == "self-critical":
-                likeliest = [rows[0] for rows in self.sample(model, inputs, 0, self.temperature, generator)]
-                found = self._scored(drawn, wanted, likeliest, y.device)
-                return self_critical(model, inputs, *found, self.temperature)
+                likeliest = None
+                if self.baseline == "likeliest":
+                    likeliest = [rows[0] for rows in self.sample(model, inputs, 0, self.temperature, generator)]
+                found, beside = self._scored(drawn, wanted, likeliest, y.device)
+                baseline = others(found) if likeliest is None else beside[found.examples]
+                return self_critical(model, inputs, found, baseline, self.temperature)
             among = wanted if self.gold else None
             return minimum_risk(model, inputs, self._scored(drawn, wanted, among, y.device)[0], self.sharpness)
 
@@ -165,6 +167,7 @@ class Rewarded(nn.Module):
             if beside is not None:
                 counted[beside[example]] += 0
             found = _rewards(self.score, list(counted), wanted[example])
+            self.seen.add(found)
             rows += counted
             owners += [example] * len(counted)
             rewards += found
@@ -176,7 +179,7 @@ class Rewarded(nn.Module):
 
     def extra_repr(self) -> str:
         beside = (
-            f"temperature={self.temperature}"
+            f"baseline={self.baseline!r}, temperature={self.temperature}"
             if self.method == "self-critical"
             else f"temperature={self.temperature}, sharpness={self.sharpness}, gold={self.gold}"
         )
@@ -184,72 +187,47 @@ class Rewarded(nn.Module):
         return f"{self.score!r}, method={self.method!r}, samples={self.samples}, {beside}{weight}"
 
 
+class Seen:
+    """Whether the rewards of an epoch told any outputs of a source apart; what would learn nothing is said, once.
+
+    >>> from thalweg.core.notices import collecting
+    >>> seen = Seen()
+    >>> seen.epoch = 1
+    >>> seen.add([0.3, 0.3])
+    >>> with collecting() as notices:
+    ...     seen.tell()
+    >>> notices[0][:70]
+    'For a whole epoch the reward was the same, 0.3, for all outputs of all'
+    """
+
+    def __init__(self) -> None:
+        self.epoch, self.told = 0, False
+        self._clear()
+
+    def _clear(self) -> None:
+        self.low, self.high, self.apart = math.inf, -math.inf, False
+
+    def add(self, rewards: Sequence[float]) -> None:
+        """The rewards of the outputs of one example, between which its gradient chooses."""
+        low, high = min(rewards), max(rewards)
+        self.low, self.high, self.apart = min(low, self.low), max(high, self.high), self.apart or low != high
+
+    def tell(self) -> None:
+        """Say it at the end of an epoch, and begin another."""
+        if self.epoch and not self.apart and self.low <= self.high and not self.told:
+            self.told = True
+            same = f"{self.low:.4g}, for all outputs of all sources"
+            each = f"for all outputs of a source ({self.low:.4g} to {self.high:.4g})"
+            notice(
+                f"For a whole epoch the reward was the same, {same if self.low == self.high else each}: it tells none "
+                "from another, and nothing is learnt from it. See that it can be larger for one output than for "
+                "another; where it can, draw more of them (objective.samples) at a higher objective.temperature."
+            )
+        self._clear()
+
+
 METHODS = ("self-critical", "minimum-risk")
-
-
-def self_critical(
-    model: nn.Module,
-    inputs: Mapping[str, Any],
-    found: Candidates,
-    baseline: Float[Tensor, " batch"],
-    temperature: float = 1.0,
-) -> Float[Tensor, " batch"]:
-    """1 minus the mean reward of what was drawn, with REINFORCE's gradient against the reward of the likeliest output.
-
-    A row that was never drawn, or whose reward is the baseline, adds nothing and is not computed.
-    """
-    drawn = found.counts / torch.zeros_like(baseline).index_add(0, found.examples, found.counts)[found.examples]
-    risk = 1 - torch.zeros_like(baseline).index_add(0, found.examples, drawn * found.rewards)
-    ahead = drawn * (found.rewards - baseline[found.examples])
-    some = found._replace(counts=ahead).take(ahead != 0)
-    surrogate = -some.counts * log_likelihoods(model, inputs, some.rows, some.examples, temperature)
-    surrogate = torch.zeros_like(risk, dtype=surrogate.dtype).index_add(0, some.examples, surrogate)
-    return risk + surrogate - surrogate.detach()
-
-
-def minimum_risk(
-    model: nn.Module, inputs: Mapping[str, Any], found: Candidates, sharpness: float = 0.005
-) -> Float[Tensor, " batch"]:
-    """1 minus the expected reward over the subset that was found, renormalized.
-
-    An example all of whose candidates have one reward has that whatever the model says, and is not computed.
-    """
-    count = int(found.examples.max()) + 1
-    low, high = (
-        found.rewards.new_zeros(count).scatter_reduce(0, found.examples, found.rewards, how, include_self=False)
-        for how in ("amin", "amax")
-    )
-    some = found.take((low != high)[found.examples])
-    present, owner = some.examples.unique(return_inverse=True)
-    place = torch.arange(len(owner), device=owner.device) - torch.searchsorted(owner, owner)
-    shape = len(present), int(place.max()) + 1
-    sharpened = sharpness * log_likelihoods(model, inputs, some.rows, some.examples)
-    table = sharpened.new_full(shape, -torch.inf).index_put((owner, place), sharpened)
-    worth = sharpened.new_zeros(shape).index_put((owner, place), some.rewards.to(sharpened.dtype))
-    return (1 - low).to(table.dtype).index_put((present,), 1 - (table.softmax(1) * worth).sum(1))
-
-
-def log_likelihoods(
-    model: nn.Module,
-    inputs: Mapping[str, Any],
-    rows: Sequence[Row],
-    examples: Int[Tensor, " row"],
-    temperature: float = 1.0,
-) -> Float[Tensor, " row"]:
-    """The log-probability of choosing each row for its example, in nats: all by one pass, as in training.
-
-    A row without its `END` is one at whose end nothing was left to choose. `PADDING` and `START` cannot be chosen.
-    """
-    longest = max(1, *map(len, rows))
-    padded = [[*row, *[NO_TARGET] * (longest - len(row))] for row in rows]
-    targets = torch.tensor(padded, device=examples.device)
-    prefix = F.pad(targets[:, :-1].masked_fill(targets[:, :-1] == NO_TARGET, PADDING), (1, 0), value=START)
-    repeated = {name: part.index_select(0, examples) for name, part in inputs.items()}
-    scores = model(**repeated, prefix=prefix)
-    scores = scores if scores.dtype == torch.float64 else scores.float()
-    never = torch.tensor([PADDING, START], device=scores.device)
-    policy = scores.index_fill(2, never, -torch.inf).flatten(0, 1) / temperature
-    return -F.cross_entropy(policy, targets.flatten(), reduction="none").view(targets.shape).sum(1)
+BASELINES = ("likeliest", "others")
 
 
 @contextmanager
@@ -323,16 +301,20 @@ def _rewards(score: Score, outputs: list[Row], wanted: Row) -> list[float]:
     return found
 
 
-def _check(method: str, samples: int, **numbers: float) -> None:
-    if method not in METHODS:
+def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
         raise RecipeError(
-            f"Rewarded: method is {method!r}, but it is one of {', '.join(map(repr, METHODS))}."
-            f"{did_you_mean(method, METHODS)}"
+            f"Rewarded: {name} is {value!r}, but it is one of {', '.join(map(repr, choices))}."
+            f"{did_you_mean(value, choices)}"
         )
-    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+
+
+def _check(samples: int, baseline: str, **numbers: float) -> None:
+    fewest = 2 if baseline == "others" else 1
+    if not isinstance(samples, int) or isinstance(samples, bool) or samples < fewest:
         raise RecipeError(
             f"Rewarded: samples is {samples!r}, but it is how many outputs are drawn for each example, a whole number "
-            "of at least 1. Give for instance samples=5."
+            f"of at least {fewest}{', one and others beside it' if fewest == 2 else ''}. Give for instance samples=5."
         )
     for name, value in numbers.items():
         fine = 0 <= value < 1 if name == "likelihood_weight" else 0 < value < math.inf

@@ -11,9 +11,10 @@ what should come next: the likelihood is no longer what is maximized (Huszár, "
 Model", 2015). What judges is the plain likelihood.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from thalweg.core.decoder import is_recurrent
@@ -21,6 +22,7 @@ from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.nest import describe
 from thalweg.core.objective import Losses, MarkedObjective, Moment, OfOutput, as_objective, name_of, pair
 from thalweg.core.signature import defaults_of
+from thalweg.core.tokens import MARKS
 from thalweg.loss.decays import DECAYS
 from thalweg.loss.replaced_inputs import Replacing, in_two_passes, step_by_step
 
@@ -33,6 +35,9 @@ class ScheduledSampling(nn.Module):
     "inverse-sigmoid", from 1 to `least_gold` at the last step; the others are the model's own, drawn from the
     `own_top_k` likeliest (1: the likeliest; None: from all). `own_steps` is whether the model is asked step by step,
     or in two passes; None leaves that to the model: step by step where it is recurrent.
+
+    `among` are the tokens that are replaced, by one another alone; None: all are. Labels of brackets are, so that what
+    is fed is the beginning of a tree wherever the gold prefix is.
 
     Batches are `(x, y)` with a `prefix` in x, which begins with `START`. All is drawn from `moment.generator`. Where it
     judges, it is the objective itself.
@@ -61,6 +66,7 @@ class ScheduledSampling(nn.Module):
         least_gold: float = 0.25,
         own_top_k: int | None = None,
         own_steps: bool | None = None,
+        among: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         form = as_objective(loss)
@@ -73,6 +79,7 @@ class ScheduledSampling(nn.Module):
         self.wrong_inputs, self.confusable = wrong_inputs, confusable
         self.own_inputs, self.least_gold = own_inputs, least_gold
         self.own_top_k, self.own_steps = own_top_k, own_steps
+        self.among = None if among is None else list(among)
         _check(self)
 
     def forward(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
@@ -88,7 +95,13 @@ class ScheduledSampling(nn.Module):
         if not (self.wrong_inputs or own):
             return prefix
         replacing = Replacing.of(
-            prefix, self.wrong_inputs, own, confusable=self.confusable, top_k=self.own_top_k, generator=moment.generator
+            prefix,
+            self.wrong_inputs,
+            own,
+            confusable=self.confusable,
+            top_k=self.own_top_k,
+            among=None if self.among is None else torch.tensor(self.among, device=prefix.device),
+            generator=moment.generator,
         )
         if not replacing.asks:
             return replacing(slice(None))
@@ -127,7 +140,7 @@ class ScheduledSampling(nn.Module):
         return float(getattr(self.loss, "guided", 0.0))
 
     def said(self) -> dict[str, Any]:
-        """The settings that are not the usual ones.
+        """The settings that are not the usual ones; what is replaced goes by the data.
 
         >>> from thalweg.loss import Tagging
         >>> ScheduledSampling(Tagging(), wrong_inputs=0.1, confusable=True).said()
@@ -139,7 +152,7 @@ class ScheduledSampling(nn.Module):
         return ", ".join(f"{name}={value}" for name, value in self.said().items())
 
 
-USUAL: dict[str, Any] = defaults_of(ScheduledSampling)
+USUAL: dict[str, Any] = {name: value for name, value in defaults_of(ScheduledSampling).items() if name != "among"}
 """What a setting is where nothing is said."""
 
 
@@ -179,6 +192,11 @@ def _check(of: ScheduledSampling) -> None:
         raise RecipeError(
             f"own_top_k is {of.own_top_k!r}, but it is how many of the likeliest tokens own inputs are drawn from, at "
             "least 1. Give 1 for the likeliest itself, or None for all."
+        )
+    if of.among is not None and (not of.among or min(of.among) < len(MARKS)):
+        raise RecipeError(
+            f"among is {of.among}, but it is the tokens that are replaced by one another: at least one, from "
+            f"{len(MARKS)} on, behind the marks. Give None to replace any."
         )
     _check_use(of)
 

@@ -30,6 +30,7 @@ from thalweg.nn.sequence_norm import SequenceNorm
 from thalweg.nn.spatial_transformer import SpatialTransformer, localization_net
 from thalweg.nn.temperature import Temperature
 from thalweg.nn.transformer import Transformer, transformer
+from thalweg.nn.tree_reader import TreeReader
 from thalweg.nn.word_features import WordFeatures
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Standardized",
     "Temperature",
     "Transformer",
+    "TreeReader",
     "WordFeatures",
     "arcs",
     "as_attention",

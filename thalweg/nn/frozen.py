@@ -72,7 +72,8 @@ class Pretrained:
         return model
 
     def _check_names(self, state: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> None:
-        missing = [name for name in here if name not in state]
+        read = {_place(name, here) for name in state if name in here}
+        missing = [name for name in here if name not in state and _place(name, here) not in read]
         unknown = sorted(name for name in state if name not in here)
         some_fit = len(missing) < len(here)
         if not (missing or unknown) or (not self.strict and some_fit):
@@ -93,8 +94,9 @@ def pretrained(
 ) -> Pretrained:
     """A model factory that starts from the weights of a `.safetensors` file: `Recipe(model=pretrained(build, path))`.
 
-    With `strict=False` names that only one side has are passed over, as long as any fits; shapes must always agree.
-    `seen` says that they were trained on the recipe's own train split, of which then no part can be held out.
+    A weight that is tied in the model may stand in the file under one of its names, as `train` writes it. With
+    `strict=False` names that only one side has are passed over, as long as any fits; shapes must always agree. `seen`
+    says that they were trained on the recipe's own train split, of which then no part can be held out.
     Raises `RecipeError`, when called, for a file that is missing or is not safetensors, and for names or shapes that do
     not fit.
 
@@ -125,6 +127,12 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"The weights file {path} is not a safetensors file ({error}). Save the weights by "
             "safetensors.torch.save_file(model.state_dict(), path); pickles are not read."
         ) from error
+
+
+def _place(name: str, here: Mapping[str, Tensor]) -> tuple[Any, ...]:
+    """The same for weights that are tied, and for no others."""
+    tensor = here[name]
+    return (tensor.data_ptr(), tensor.shape) if tensor.numel() else (name,)
 
 
 def _check_shapes(state: Mapping[str, Tensor], here: Mapping[str, Tensor], path: str | Path) -> None:

@@ -7,9 +7,11 @@ The encoder and the additive attention are those of Bahdanau, Cho & Bengio (2015
 so that the decoder knows where it looked, is the input feeding of Luong, Pham & Manning, "Effective Approaches to
 Attention-based Neural Machine Translation" (2015, section 3.3). The decoder begins with what the encoder ended with, by
 a linear map. With `copying` the attention also says what is copied (`thalweg.nn.copying`), as in See et al. (2017).
+Where targets are trees over the words of the source, the decoder is also given what stands where it is in the source
+(`thalweg.nn.tree_reader`), in the input of the cell and beside $c_t$.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,6 +32,8 @@ from thalweg.nn.masks import lengths_of, present, without_padding
 from thalweg.nn.monotonic_attention import ChunkwiseAttention, MonotonicAttention
 from thalweg.nn.recurrent import LAYERS, Recurrent
 from thalweg.nn.stacking import stacked
+from thalweg.nn.tree_reader import TreeReader
+from thalweg.nn.word_features import WordFeatures, check_places
 
 CELLS: dict[str, Callable[[int, int], nn.Module]] = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
 ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
@@ -51,6 +55,8 @@ class Running(NamedTuple):
     fed: Float[Tensor, "row width"]
     looking: Any
     """The attention's own."""
+    standing: Any = ()
+    """Where in its tree each row stands, of a model that reads trees."""
 
 
 class Step(NamedTuple):
@@ -75,9 +81,10 @@ class RecurrentSeq2Seq(nn.Module):
     """A recurrent encoder and decoder: `model(source, lengths, prefix) -> (batch, length, tokens)`.
 
     Made by `rnn_seq2seq`. What comes out where the prefix is padded is that of zeros. `attention` is a module as
-    `thalweg.nn.additive_attention` describes, `gate` copies (None: nothing is copied), and `stack` neighbours of the
-    source are read as one position (`thalweg.nn.stacking`). `maps` shows where in the source each token came from.
-    Raises `RecipeError` for copies that it has no use for, or lacks.
+    `thalweg.nn.additive_attention` describes, `gate` copies (None: nothing is copied), `reader` says where in the
+    source a tree stands (None: nothing does), and `stack` neighbours of the source are read as one position
+    (`thalweg.nn.stacking`). `maps` shows where in the source each token came from. Raises `RecipeError` for copies that
+    it has no use for, or lacks.
 
     >>> model = rnn_seq2seq(9, vocabulary=7, width=8)
     >>> x = {"source": torch.tensor([[4, 5, 6], [6, 0, 0]]), "lengths": torch.tensor([3, 1])}
@@ -99,6 +106,7 @@ class RecurrentSeq2Seq(nn.Module):
         output: nn.Linear,
         *,
         gate: Gate | None = None,
+        reader: TreeReader | None = None,
         dropout: float = 0.0,
         stack: int = 1,
     ) -> None:
@@ -108,7 +116,9 @@ class RecurrentSeq2Seq(nn.Module):
         self.encoder, self.embedding = encoder, embedding
         self.attention: Any = attention
         self.bridge, self.cells = nn.Linear(memory, width * len(cells)), nn.ModuleList(cells)
-        self.joint, self.output, self.gate = nn.Linear(width + memory, width), output, gate
+        self.reader = reader
+        read = 0 if reader is None else reader.features
+        self.joint, self.output, self.gate = nn.Linear(width + memory + read, width), output, gate
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     @no_type_check
@@ -153,7 +163,11 @@ class RecurrentSeq2Seq(nn.Module):
     @no_type_check
     def step(self, state: Decoding, tokens: Int[Tensor, " row"]) -> tuple[Float[Tensor, "row tokens"], Decoding]:
         """The scores of what comes after one more token of each row, and the state after it."""
-        running, found = self._next(state.memory, state.running, self._embedded(tokens[:, None])[:, 0])
+        running = state.running
+        if self.reader is not None:
+            running = running._replace(standing=self.reader.after(running.standing, tokens))
+        read = None if self.reader is None else self.reader.read(state.memory.values, running.standing)
+        running, found = self._next(state.memory, running, self._embedded(tokens[:, None])[:, 0], read)
         batch = len(state.memory.values)
         fed, parts = map_tensors(lambda tensor: tensor.unflatten(0, (batch, -1)), (running.fed, found))
         scores = self._scored(fed, parts, state.copies)
@@ -229,7 +243,8 @@ class RecurrentSeq2Seq(nn.Module):
         hidden = torch.tanh(self.bridge(last)).chunk(len(self.cells), 1)
         cells = [(each, torch.zeros_like(each)) if isinstance(cell, nn.LSTMCell) else each
                  for each, cell in zip(hidden, self.cells, strict=True)]  # fmt: skip
-        running = Running(cells, torch.zeros_like(hidden[0]), self.attention.begin(memory))
+        standing = () if self.reader is None else self.reader.begin(memory.values)
+        running = Running(cells, torch.zeros_like(hidden[0]), self.attention.begin(memory), standing)
         known = None if self.gate is None else copies_of(copies, self._known, tuple(values.shape[:2]))
         return Decoding(memory, known, running)
 
@@ -237,22 +252,26 @@ class RecurrentSeq2Seq(nn.Module):
         """The state before the first token, what all steps along a prefix found, and what each fed to the next."""
         state = self._begun(source, lengths, copies)
         running, found, fed = state.running, [], []
-        for embedded in self._embedded(prefix).unbind(1):
-            running, step = self._next(state.memory, running, embedded)
+        steps: Any = [None] * prefix.shape[1]
+        if self.reader is not None:
+            steps = self.reader.along(state.memory.values, prefix).unbind(1)
+        for embedded, read in zip(self._embedded(prefix).unbind(1), steps, strict=True):
+            running, step = self._next(state.memory, running, embedded, read)
             found.append(step)
             fed.append(running.fed)
         return state, Step(*(torch.stack(parts, 1) for parts in zip(*found, strict=True))), torch.stack(fed, 1)
 
-    def _next(self, memory: Read, running: Running, embedded: Tensor) -> tuple[Running, Step]:
-        """One step of all rows."""
-        x, hidden = torch.cat([embedded, running.fed], 1), []
+    def _next(self, memory: Read, running: Running, embedded: Tensor, read: Tensor | None) -> tuple[Running, Step]:
+        """One step of all rows; `read` is what each is given of where it stands in the source."""
+        given = [] if read is None else [read]
+        x, hidden = torch.cat([embedded, running.fed, *given], 1), []
         for cell, before in zip(self.cells, running.hidden, strict=True):
             hidden.append(cell(x, before))
             x = hidden[-1][0] if isinstance(hidden[-1], tuple) else hidden[-1]
             x = self.dropout(x)
         context, weights, looking = self.attention(x, memory, running.looking)
-        fed = self.dropout(torch.tanh(self.joint(torch.cat([x, context], 1))))
-        return Running(hidden, fed, looking), Step(x, context, weights, embedded)
+        fed = self.dropout(torch.tanh(self.joint(torch.cat([x, context, *given], 1))))
+        return Running(hidden, fed, looking, running.standing), Step(x, context, weights, embedded)
 
     def _gate_of(self, found: Step) -> Tensor:
         assert self.gate is not None
@@ -280,6 +299,9 @@ def rnn_seq2seq(
     copying: bool = False,
     chunk: int | None = None,
     stack: int = 1,
+    places: int | None = None,
+    word_dropout: float = 0.0,
+    brackets: Sequence[int] | None = None,
 ) -> RecurrentSeq2Seq:
     """A recurrent encoder, in both directions, and decoder with attention, of `depth` layers of `width` units each.
 
@@ -289,7 +311,10 @@ def rnn_seq2seq(
     "chunkwise", which reads `chunk` positions at once, 4 where that is None). `dropout` is before every layer but the
     encoder's first, and before the last. With `copying` the model takes `copies`, too, and gives
     log-probabilities of an extended vocabulary (`thalweg.nn.copying`). Of vectors, such as the frames of a recording,
-    `stack` neighbours are read as one (`thalweg.nn.stacking`). Raises `RecipeError` for a knob out of its range.
+    `stack` neighbours are read as one (`thalweg.nn.stacking`). With `places` beside the vocabulary the source is words
+    with their letters, `(batch, length, 1 + letters)`, as `WordFeatures` reads them, which `word_dropout` is for.
+    `brackets` are the tokens of trees over the positions of the source, as `TreeReader` takes them: the decoder is then
+    given where it stands. Raises `RecipeError` for a knob out of its range.
 
     >>> x = {"source": torch.tensor([[4, 5, 6], [6, 0, 0]]), "lengths": torch.tensor([3, 0])}
     >>> model = rnn_seq2seq(9, vocabulary=7, width=16, cell="lstm", copying=True)
@@ -318,7 +343,12 @@ def rnn_seq2seq(
     if stack > 1 and (vocabulary is not None or copying):
         why = "a source of tokens" if vocabulary is not None else "copying, which takes one position at a time,"
         raise RecipeError(f"rnn_seq2seq: stack is {stack}, but {why} is not stacked. Leave stack out.")
-    first = nn.Identity() if vocabulary is None else nn.Embedding(vocabulary, width, padding_idx=PADDING)
+    check_places("rnn_seq2seq", vocabulary, places, word_dropout)
+    first: nn.Module = nn.Identity() if vocabulary is None else nn.Embedding(vocabulary, width, padding_idx=PADDING)
+    if vocabulary is not None and places is not None:
+        first = WordFeatures(vocabulary, places, width=width, dropout=dropout, word_dropout=word_dropout)
+    reader = None if brackets is None else TreeReader(brackets, 2 * width)
+    given = 2 * width if reader is None else 2 * width + reader.features
     layers = LAYERS[cell](
         width if inputs is None else inputs * stack,
         width,
@@ -330,10 +360,11 @@ def rnn_seq2seq(
     return RecurrentSeq2Seq(
         Recurrent(first, layers, nn.Identity(), "position"),
         TokenEmbedding(outputs, width),
-        [CELLS[cell](2 * width if layer == 0 else width, width) for layer in range(depth)],
+        [CELLS[cell](given if layer == 0 else width, width) for layer in range(depth)],
         ATTENTIONS[attention](width, 2 * width, width, **({} if chunk is None else {"chunk": chunk})),
         nn.Linear(width, outputs),
         gate=Gate(2 * width, width, width) if copying else None,
+        reader=reader,
         dropout=dropout,
         stack=stack,
     )

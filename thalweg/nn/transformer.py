@@ -33,6 +33,7 @@ from thalweg.nn.light import Function, for_many_steps
 from thalweg.nn.masks import lengths_of, padding_mask, present
 from thalweg.nn.positions import ADDED, ATTENDED, LearnedPositions, SinusoidalPositions
 from thalweg.nn.sequence_norm import SEQUENCE_NORMS, SequenceNorm
+from thalweg.nn.word_features import WordFeatures, check_places
 
 Scores = Float[Tensor, "batch length tokens"]
 
@@ -254,6 +255,8 @@ def transformer(
     dropout: float = 0.0,
     tied: str | None = "output",
     copying: bool = False,
+    places: int | None = None,
+    word_dropout: float = 0.0,
 ) -> Transformer:
     """A Transformer of `depth` layers of `width` features in the encoder, and as many in the decoder.
 
@@ -265,8 +268,9 @@ def transformer(
 
     `tied` is which tables of vectors are one: "output", those of the tokens that go into the decoder and come out; with
     "all" also the source's, which then has the same vocabulary; or None. With `copying` the model takes `copies`, too,
-    and gives log-probabilities of an extended vocabulary (`thalweg.nn.copying`). Raises `RecipeError` for a knob out of
-    its range.
+    and gives log-probabilities of an extended vocabulary (`thalweg.nn.copying`). With `places` beside the vocabulary
+    the source is words with their letters, `(batch, length, 1 + letters)`, as `WordFeatures` reads them, which
+    `word_dropout` is for. Raises `RecipeError` for a knob out of its range.
 
     >>> import torch
     >>> x = {"source": torch.tensor([[4, 5, 6], [6, 0, 0]]), "lengths": torch.tensor([3, 1])}
@@ -289,7 +293,10 @@ def transformer(
         "activation": activation, "dropout": dropout,
     }  # fmt: skip
     last = partial(SequenceNorm, norm, width) if order == "pre" else lambda: None
+    check_places("transformer", vocabulary, places, word_dropout)
     source, target, output = _tables(outputs, vocabulary, inputs, width, tied)
+    if vocabulary is not None and places is not None:
+        source = _with_letters(vocabulary, places, width, word_dropout, tied)
     encoder = Encoder(
         source,
         [EncoderLayer(width, heads, **knobs) for _ in range(depth)],
@@ -335,6 +342,16 @@ def _tables(
         return VectorEmbedding(inputs, width), target, output
     assert vocabulary is not None
     return target if tied == "all" else TokenEmbedding(vocabulary, width), target, output
+
+
+def _with_letters(vocabulary: int, places: int, width: int, word_dropout: float, tied: str | None) -> nn.Module:
+    """What makes vectors of the words of a source and their letters."""
+    if tied == "all":
+        raise RecipeError(
+            f"transformer: tied is 'all', but with places={places} the source's words have letters, which the target's "
+            "have not. Give tied='output', or leave places out."
+        )
+    return WordFeatures(vocabulary, places, width=width, word_dropout=word_dropout)
 
 
 def _added(positions: str | None, length: int, width: int) -> nn.Module | None:

@@ -16,7 +16,7 @@ from thalweg.core.objective import name_of
 from thalweg.recipes.settings import Settings
 
 INPUTS = ("wrong_inputs", "confusable", "own_inputs", "least_gold", "own_top_k", "own_steps")
-REWARD = ("reward", "method", "samples", "temperature", "sharpness", "gold", "likelihood_weight")
+REWARD = ("reward", "method", "baseline", "samples", "temperature", "sharpness", "gold", "likelihood_weight")
 BESIDE = {
     "model": ("pretrained", "input_noise", "standardize_examples"),
     "objective": (*INPUTS, *REWARD),

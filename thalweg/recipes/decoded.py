@@ -34,8 +34,9 @@ class Decoding:
     """How outputs are searched for: `beam` hypotheses side by side (1: greedily), of which `nbest` are given.
 
     `length_penalty` is that of `beam_search`; `longest` is the most tokens of an output, by default twice those of its
-    source and 20, of trees four times its words and 20. With `constrained` an output is a tree or a set at every step
-    where targets are; without, it is made one at its end. Raises `RecipeError` for numbers out of their range.
+    source and 20, of trees as many for each word as those of training had at most, and 20. With `constrained` an output
+    is a tree or a set at every step where targets are; without, it is made one at its end.
+    Raises `RecipeError` for numbers out of their range.
     """
 
     beam: int = 5

@@ -32,7 +32,7 @@ from thalweg.recipes.settings import Section, Settings
 from thalweg.training import EarlyStopping, Recipe
 
 PLAIN = (bool, int, float, str, type(None))
-DECIDED_BY_DATA = ("inputs", "outputs", "channels", "vocabulary", "places", "head", "copying")
+DECIDED_BY_DATA = ("inputs", "outputs", "channels", "vocabulary", "places", "brackets", "head", "copying")
 
 
 def expressed(recipe: Recipe, start: Recipe) -> Recipe:

@@ -44,7 +44,9 @@ UNNAMED = {
     "fit": {"": named_parameters(fit)},
 }
 """The keys of the other sections, for each kind of data where they go by that."""
-FOUND = dict.fromkeys(("inputs", "outputs", "channels", "vocabulary", "places", "head", "epochs"), "by the data")
+FOUND = dict.fromkeys(
+    ("inputs", "outputs", "channels", "vocabulary", "places", "brackets", "head", "epochs"), "by the data"
+)
 """What the data decide; of [data] itself only the channels."""
 SAID_BY_NAME = {"a function": "text or a table"}
 """A piece inside a piece is said as a section is: by its kind alone, or as a table with a kind."""

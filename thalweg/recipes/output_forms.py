@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from thalweg.data import PairSource, SpeechSource
+from thalweg.data import PairEncoding, PairSource, SpeechSource
 from thalweg.data.bracketed import CLOSE, LEAF, UNCOUNTED, left_branching, opens, right_branching, spans, tree_tokens
 from thalweg.data.label_sets import labels_in
 from thalweg.decode import Bracketing, Constrained, Distinct
@@ -25,15 +25,16 @@ FORM_SCORES: Mapping[str, tuple[str, ...]] = {
     "set": SCORES,
 }
 """The scores of trees and of sets, beside exact matches."""
-PER_WORD = 4
-"""A tree may have so many tokens for each word: itself, both ends of a bracket of a binary tree, and one to spare."""
 
 
 def tokens_needed(source: PairSource | SpeechSource, places: Int[Tensor, " some"]) -> Int[Tensor, " some"] | None:
-    """How many tokens the outputs of some sources may need, where they say so themselves; None where they do not."""
-    if not isinstance(source, PairSource) or source.schema.output != "tree":
+    """How many tokens the outputs of some sources may need, where their words say so; None where they do not.
+
+    That is as many for each word as the targets of training had at most.
+    """
+    if not isinstance(source, PairSource) or source.encoding.per_word is None:
         return None
-    return PER_WORD * _words(source, places)
+    return (source.encoding.per_word * _words(source, places)).ceil().long()
 
 
 def held_to_form(
@@ -47,16 +48,31 @@ def held_to_form(
         return Constrained(model, Distinct(len(tokens), len(longest), device))
     if source.schema.output != "tree":
         return model
-    opening = [place for token, place in source.encoding.target.numbers.items() if opens(token)]
     grammar = Bracketing(
         len(tokens),
-        opening=opening,
+        opening=labels_of(source.encoding),
         leaf=source.encoding.target.numbers[LEAF],
         closing=source.encoding.target.numbers[CLOSE],
         leaves=_words(source, places).to(device),
         longest=longest,
     )
     return Constrained(model, grammar)
+
+
+def brackets_of(encoding: PairEncoding) -> list[int] | None:
+    """The tokens of a word and of the end of a bracket where targets are trees over the positions of sources."""
+    schema, numbers = encoding.schema, encoding.target.numbers
+    before = (
+        encoding.per_word is None
+    )  # of a run from before decoders were given it, whose weights have no place for it
+    if schema.output != "tree" or schema.unit[0] != "words" or before:
+        return None
+    return [numbers[LEAF], numbers[CLOSE]]
+
+
+def labels_of(encoding: PairEncoding) -> list[int]:
+    """The tokens of trees that open a bracket, each with its label."""
+    return [place for token, place in encoding.target.numbers.items() if opens(token)]
 
 
 def form_scores(texts: Sequence[str], source: PairSource, places: Sequence[int]) -> dict[str, Score]:

@@ -19,7 +19,7 @@ from thalweg.data import PairEncoding, SpeechEncoding
 from thalweg.decode import Hypothesis, greedy
 from thalweg.decode import sample as draw
 from thalweg.loss import Reward, Rewarded
-from thalweg.loss.reward import Row
+from thalweg.loss.risk import Row
 from thalweg.measure.reward import REWARDS, Worth
 from thalweg.recipes.construction import INPUTS, REWARD, beside, built, imported
 from thalweg.recipes.data_kinds import DataKind
@@ -36,6 +36,7 @@ def reward_around(
     *,
     reward: str | None = None,
     method: str = "self-critical",
+    baseline: str = "likeliest",
     samples: int = 5,
     temperature: float = 1.0,
     sharpness: float = 0.005,
@@ -51,8 +52,8 @@ def reward_around(
         return likelihood
     worth = _worth(reward, "characters" if encoding.target.unit == "characters" else "words")
     return rewarded(
-        likelihood, encoding, worth, name=reward, method=method, samples=samples, temperature=temperature,
-        sharpness=sharpness, gold=gold, likelihood_weight=likelihood_weight,
+        likelihood, encoding, worth, name=reward, method=method, baseline=baseline, samples=samples,
+        temperature=temperature, sharpness=sharpness, gold=gold, likelihood_weight=likelihood_weight,
     )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def rewarded(
     >>> letters = Vocabulary.fit(["ab"], "characters")
     >>> rewarded(Tagging(), PairEncoding(letters, letters), lambda output, reference: -len(output), name="brevity")
     Rewarded(
-      brevity, method='self-critical', samples=5, temperature=1.0
+      brevity, method='self-critical', samples=5, baseline='likeliest', temperature=1.0
       (likelihood): Tagging(label_smoothing=0.0)
     )
     """
@@ -132,7 +133,7 @@ def said_of(objective: Rewarded) -> dict[str, Any] | None:
     score = objective.score
     if not isinstance(score, Scored) or not (score.name in REWARDS or ":" in score.name):
         return None
-    knobs = ("method", "samples", "temperature", "sharpness", "gold", "likelihood_weight")
+    knobs = ("method", "baseline", "samples", "temperature", "sharpness", "gold", "likelihood_weight")
     return {"reward": score.name, **{name: getattr(objective, name) for name in knobs}}
 
 

@@ -65,6 +65,7 @@ DATA_KEYS = (
     "output",
     "label_order",
     "separator",
+    "letters",
 )
 CLOSED = {
     "data": DATA_KEYS,

@@ -61,9 +61,10 @@ STUDIES: dict[str, str] = {
     "scheduled-sampling": "A decoder that is trained after gold prefixes alone goes on worse after its own than after "
     "gold ones; less so where it was given wrong, confusable or its own inputs in training, a recurrent one step by "
     "step, a Transformer in two passes; and own inputs make it spell names with fewer mistakes.",
-    "guided-attention": "Where source and target go along together, attention by content that is guided along the "
-    "diagonal learns sooner and looks in the right places more; location-aware attention, which finds them by itself, "
-    "gains less by it; and where the target is said backwards, guidance delays what is learned.",
+    "guided-attention": "Where source and target go along together, as in speech and from spelling to sound, attention "
+    "by content that is guided along the diagonal learns sooner and looks in the right places more; of speech, "
+    "location-aware attention, which finds them by itself, gains less by it; and where the target is said backwards, "
+    "guidance delays what is learned.",
     "reward": "Trained further for BLEU as its reward, self-critically or by minimum risk, a trained network spells "
     "the German names of the world with a higher BLEU than before, and than as many updates of its likelihood give "
     "it; self-critically its likelihood is the lower for it.",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.kinds import check_name
@@ -27,13 +28,15 @@ from thalweg.data import (
 from thalweg.data.pair_reading import is_file
 from thalweg.data.places import where
 from thalweg.data.sniffing import beginning
+from thalweg.data.word_hashing import PLACES
+from thalweg.loss import ScheduledSampling
 from thalweg.measure import tag_accuracy
 from thalweg.measure.texts import CorpusScore, bleu, chrf, edits, exact
 from thalweg.recipes.alignment_shown import is_in_order
 from thalweg.recipes.data_kinds.kind import Concluded, DataKind, Outputs, Score
 from thalweg.recipes.decoded import Decoding, Output, decoded
 from thalweg.recipes.decoding_shown import decoding_shown
-from thalweg.recipes.output_forms import FORM_SCORES, form_scores
+from thalweg.recipes.output_forms import FORM_SCORES, brackets_of, form_scores, labels_of
 from thalweg.recipes.settings import Section, Settings
 from thalweg.training.interval import ratio_interval, wilson
 
@@ -53,10 +56,15 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     TRANSFORMER: {"width": 128, "depth": 3, "heads": 4, "dropout": 0.2},
 }
 FOR_FEW: Mapping[str, Mapping[str, Any]] = {RECURRENT: {"width": 96, "dropout": 0.3}}
+FOR_TREES: Mapping[str, Any] = {"kind": RECURRENT, "width": 128, "depth": 1, "dropout": 0.3}
+"""Of trees, however many: a recurrent decoder is given where it stands in its source."""
+WORD_DROPOUT = 0.1
+"""The share of words that only their letters are known of, in training."""
 RATES = {RECURRENT: (3e-3, 3e-4), TRANSFORMER: (1e-3, 1e-4)}
 """Learning rates: of a training that begins with nothing, and of one for a reward, which goes on."""
 UPDATES = {RECURRENT: 2500, TRANSFORMER: 3000}
-"""So many updates at least, in 10 to 200 epochs."""
+TREE_UPDATES = 3000
+"""So many updates at least, in 10 to 200 epochs; of trees by a recurrent network more."""
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 200
 REWARDED_UPDATES, REWARDED_EPOCHS = 500, 2
 """The same of a training for a reward, which goes on from one that has ended."""
@@ -94,7 +102,7 @@ class Pairs(DataKind):
         }
 
     def recognizes(self, path: Path, options: Mapping[str, Any]) -> bool:
-        if any(options.get(name) is not None for name in ("shared", "copying", "stress", "output")):
+        if any(options.get(name) is not None for name in ("shared", "copying", "stress", "output", "letters")):
             return True
         if any(options.get(name) is not None for name in ("features", "layout", "group", "time", "weights")):
             return False
@@ -122,21 +130,35 @@ class Pairs(DataKind):
 
     def defaults(self, settings: Settings, train: Any) -> dict[str, Section]:
         said = settings["model"].get("kind")
-        few = len(train) < FEW
-        model = said if isinstance(said, str) else RECURRENT if few else TRANSFORMER
+        few, trees = len(train) < FEW, train.encoding.schema.output == "tree"
+        model = said if isinstance(said, str) else RECURRENT if few or trees else TRANSFORMER
         known = model if model in DEFAULTS else TRANSFORMER
         own = {"kind": model, **DEFAULTS.get(model, {}), **(FOR_FEW.get(model, {}) if few else {})}
-        return {"model": own, **training_of(settings, train, RATES[known], UPDATES[known])}
+        if trees and model == RECURRENT:
+            own |= FOR_TREES
+        if train.encoding.schema.letters and known == model:
+            own["word_dropout"] = WORD_DROPOUT
+        updates = TREE_UPDATES if trees and known == RECURRENT else UPDATES[known]
+        return {"model": own, **training_of(settings, train, RATES[known], updates)}
 
     def outputs(self, encoding: Any) -> int:
         found: int = encoding.outputs
         return found
 
     def sizes(self, encoding: Any, outputs: int, model: str) -> dict[str, Any]:
-        return {"vocabulary": len(encoding.source), "copying": encoding.schema.copying}
+        found = {"vocabulary": len(encoding.source), "copying": encoding.schema.copying}
+        if encoding.schema.letters:
+            found["places"] = PLACES
+        return found if (tokens := brackets_of(encoding)) is None else found | {"brackets": tokens}
 
     def likelihood(self, encoding: Any) -> str:
         return "tagging"
+
+    def objective(self, likelihood: nn.Module, encoding: Any) -> nn.Module:
+        """Wrong and own inputs of trees are other labels of brackets, so that whatever is fed begins a tree."""
+        if encoding.schema.output != "tree" or not isinstance(likelihood, ScheduledSampling):
+            return super().objective(likelihood, encoding)
+        return ScheduledSampling(likelihood.loss, **likelihood.said(), among=labels_of(encoding))
 
     def metrics(self, encoding: Any) -> dict[str, Any]:
         return {"accuracy": tag_accuracy}

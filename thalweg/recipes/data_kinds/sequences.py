@@ -32,7 +32,7 @@ from thalweg.data import (
     text_splits,
 )
 from thalweg.data.conll_loading import ENDINGS as CONLL
-from thalweg.data.sequence_encoding import PLACES
+from thalweg.data.word_hashing import PLACES
 from thalweg.recipes.data_kinds.epochs import batch_size, sequence_epochs
 from thalweg.recipes.data_kinds.kind import DataKind, Outputs
 from thalweg.recipes.data_kinds.table import read_columns
