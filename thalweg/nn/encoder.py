@@ -8,7 +8,7 @@ the stream goes through untouched, and training needs no warm-up (Xiong et al. 2
 tokens, a linear map of vectors, or one of an image's patches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Bool, Float, Shaped
@@ -22,7 +22,7 @@ from thalweg.nn.knobs import check_choice, check_count, check_dropout
 from thalweg.nn.masks import check_lengths, present, without_padding
 from thalweg.nn.mlp import ACTIVATIONS
 from thalweg.nn.pooling import POOLS, pool_over
-from thalweg.nn.positions import ADDED, ATTENDED, LearnedPositions, SinusoidalPositions
+from thalweg.nn.positions import ADDED, ATTENDED, added
 from thalweg.nn.sequence_norm import SEQUENCE_NORMS, SequenceNorm
 from thalweg.nn.sixteen_bits import by_float
 from thalweg.nn.word_features import WordFeatures, check_places
@@ -251,15 +251,11 @@ def encoder(
         "window": window, "causal": causal, "activation": activation, "dropout": dropout,
     }  # fmt: skip
     layers = [EncoderLayer(width, heads, **knobs) for _ in range(depth)]
-    added: dict[str | None, Callable[[], nn.Module]] = {
-        "sinusoidal": SinusoidalPositions,
-        "learned": lambda: LearnedPositions(length, width),
-    }
     return Encoder(
         _embedding(inputs, vocabulary, patch, width, places, word_dropout),
         layers,
         nn.Linear(width, outputs),
-        positions=added[positions]() if positions in added else None,
+        positions=added(positions, length, width),
         norm=SequenceNorm(norm, width) if order == "pre" else None,
         pool=pool if head == "sequence" else None,
         dropout=dropout,

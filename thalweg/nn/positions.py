@@ -105,6 +105,17 @@ class LearnedPositions(nn.Module):
         return x + self.weight[first:end]
 
 
+def added(positions: str | None, length: int, width: int) -> nn.Module | None:
+    """What adds positions of this name to the inputs, learned ones for at most `length` of them; None where none are.
+
+    >>> added("sinusoidal", 512, 16), added("rotary", 512, 16)
+    (SinusoidalPositions(), None)
+    """
+    if positions == "learned":
+        return LearnedPositions(length, width)
+    return SinusoidalPositions() if positions == "sinusoidal" else None
+
+
 class RelativeBias(nn.Module):
     r"""A learned number for each head and distance from query to key, added to the scores of attention.
 

@@ -17,11 +17,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
-from thalweg.core.tokens import PADDING
 from thalweg.nn.embedding import check_known, is_of
 from thalweg.nn.knobs import check_choice, check_count, check_dropout
 from thalweg.nn.masks import check_lengths, described
-from thalweg.nn.word_features import WordFeatures, check_places
+from thalweg.nn.word_features import WordFeatures, vectors_of_words
 
 LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 HEADS = ("sequence", "position")
@@ -145,12 +144,7 @@ def rnn(
     check_choice("rnn", "cell", cell, LAYERS)
     check_choice("rnn", "head", head, HEADS)
     check_dropout("rnn", dropout)
-    check_places("rnn", vocabulary, places, word_dropout)
-    embedding: nn.Module = nn.Identity()
-    if vocabulary is not None:
-        embedding = nn.Embedding(vocabulary, width, padding_idx=PADDING)
-    if vocabulary is not None and places is not None:
-        embedding = WordFeatures(vocabulary, places, width=width, dropout=dropout, word_dropout=word_dropout)
+    embedding = vectors_of_words("rnn", vocabulary, places, width=width, dropout=dropout, word_dropout=word_dropout)
     layers = LAYERS[cell](
         inputs or width, width, depth, batch_first=True, bidirectional=bidirectional,
         dropout=dropout if depth > 1 else 0.0,

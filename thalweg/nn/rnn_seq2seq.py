@@ -13,7 +13,7 @@ Where targets are trees over the words of the source, the decoder is also given 
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
 from thalweg.core.nest import map_tensors
-from thalweg.core.tokens import PADDING, UNKNOWN
+from thalweg.core.tokens import UNKNOWN
 from thalweg.nn.additive_attention import AdditiveAttention, DotAttention, Read
 from thalweg.nn.copying import Copies, Gate, check_copies, copies_of, mixture, with_a_place
 from thalweg.nn.embedding import TokenEmbedding
@@ -31,9 +31,10 @@ from thalweg.nn.location_attention import LocationAttention
 from thalweg.nn.masks import lengths_of, present, without_padding
 from thalweg.nn.monotonic_attention import ChunkwiseAttention, MonotonicAttention
 from thalweg.nn.recurrent import LAYERS, Recurrent
+from thalweg.nn.recurrent_states import Decoding, Running, Step
 from thalweg.nn.stacking import stacked
 from thalweg.nn.tree_reader import TreeReader
-from thalweg.nn.word_features import WordFeatures, check_places
+from thalweg.nn.word_features import vectors_of_words
 
 CELLS: dict[str, Callable[[int, int], nn.Module]] = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
 ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
@@ -45,36 +46,6 @@ ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
     "chunkwise": ChunkwiseAttention,
 }
 """By content alone; by where it looked too, at the step before or so far; forward alone, to a position or a chunk."""
-
-
-class Running(NamedTuple):
-    """What goes from step to step, each tensor with a row for each hypothesis."""
-
-    hidden: list[Any]
-    """Of each layer: a tensor, or that and the cell of an LSTM."""
-    fed: Float[Tensor, "row width"]
-    looking: Any
-    """The attention's own."""
-    standing: Any = ()
-    """Where in its tree each row stands, of a model that reads trees."""
-
-
-class Step(NamedTuple):
-    """What a step found: the last layer's state, what was read, with which weights, and what was embedded."""
-
-    state: Tensor
-    context: Tensor
-    weights: Tensor
-    embedded: Tensor
-
-
-class Decoding(NamedTuple):
-    """The state: what was read, once for an example, and what is running, for each row."""
-
-    memory: Read
-    copies: Copies | None
-    running: Running
-    found: Step | None = None
 
 
 class RecurrentSeq2Seq(nn.Module):
@@ -343,10 +314,7 @@ def rnn_seq2seq(
     if stack > 1 and (vocabulary is not None or copying):
         why = "a source of tokens" if vocabulary is not None else "copying, which takes one position at a time,"
         raise RecipeError(f"rnn_seq2seq: stack is {stack}, but {why} is not stacked. Leave stack out.")
-    check_places("rnn_seq2seq", vocabulary, places, word_dropout)
-    first: nn.Module = nn.Identity() if vocabulary is None else nn.Embedding(vocabulary, width, padding_idx=PADDING)
-    if vocabulary is not None and places is not None:
-        first = WordFeatures(vocabulary, places, width=width, dropout=dropout, word_dropout=word_dropout)
+    first = vectors_of_words("rnn_seq2seq", vocabulary, places, width=width, dropout=dropout, word_dropout=word_dropout)
     reader = None if brackets is None else TreeReader(brackets, 2 * width)
     given = 2 * width if reader is None else 2 * width + reader.features
     layers = LAYERS[cell](

@@ -31,7 +31,7 @@ from thalweg.nn.encoder import Encoder, EncoderLayer
 from thalweg.nn.knobs import check_choice, check_count
 from thalweg.nn.light import Function, for_many_steps
 from thalweg.nn.masks import lengths_of, padding_mask, present
-from thalweg.nn.positions import ADDED, ATTENDED, LearnedPositions, SinusoidalPositions
+from thalweg.nn.positions import ADDED, ATTENDED, added
 from thalweg.nn.sequence_norm import SEQUENCE_NORMS, SequenceNorm
 from thalweg.nn.word_features import WordFeatures, check_places
 
@@ -294,14 +294,14 @@ def transformer(
     }  # fmt: skip
     last = partial(SequenceNorm, norm, width) if order == "pre" else lambda: None
     check_places("transformer", vocabulary, places, word_dropout)
-    source, target, output = _tables(outputs, vocabulary, inputs, width, tied)
+    source, target, output = _tables(outputs, vocabulary, inputs, width, tied, places)
     if vocabulary is not None and places is not None:
-        source = _with_letters(vocabulary, places, width, word_dropout, tied)
+        source = WordFeatures(vocabulary, places, width=width, word_dropout=word_dropout)
     encoder = Encoder(
         source,
         [EncoderLayer(width, heads, **knobs) for _ in range(depth)],
         nn.Identity(),
-        positions=_added(positions, length, width),
+        positions=added(positions, length, width),
         norm=last(),
         pool=None,
         dropout=dropout,
@@ -311,7 +311,7 @@ def transformer(
         target,
         [DecoderLayer(width, heads, **knobs) for _ in range(depth)],
         output,
-        positions=_added(positions, length, width),
+        positions=added(positions, length, width),
         norm=last(),
         pointer=Pointer(width) if copying else None,
         dropout=dropout,
@@ -319,7 +319,7 @@ def transformer(
 
 
 def _tables(
-    outputs: int, vocabulary: int | None, inputs: int | None, width: int, tied: str | None
+    outputs: int, vocabulary: int | None, inputs: int | None, width: int, tied: str | None, places: int | None
 ) -> tuple[nn.Module, TokenEmbedding, nn.Linear]:
     """What makes vectors of the source and of the target, and scores of vectors, as far as they are one."""
     check_count("transformer", "outputs", outputs, least=2)
@@ -333,6 +333,11 @@ def _tables(
             f"transformer: tied is 'all', but the source has vocabulary={vocabulary} and the target outputs={outputs}. "
             "Give tied='output', or make one vocabulary of both."
         )
+    if places is not None and tied == "all":
+        raise RecipeError(
+            f"transformer: tied is 'all', but with places={places} the source's words have letters, which the target's "
+            "have not. Give tied='output', or leave places out."
+        )
     target = TokenEmbedding(outputs, width, 1.0 if tied is None else math.sqrt(width))
     output = nn.Linear(width, outputs)
     if tied is not None:
@@ -342,19 +347,3 @@ def _tables(
         return VectorEmbedding(inputs, width), target, output
     assert vocabulary is not None
     return target if tied == "all" else TokenEmbedding(vocabulary, width), target, output
-
-
-def _with_letters(vocabulary: int, places: int, width: int, word_dropout: float, tied: str | None) -> nn.Module:
-    """What makes vectors of the words of a source and their letters."""
-    if tied == "all":
-        raise RecipeError(
-            f"transformer: tied is 'all', but with places={places} the source's words have letters, which the target's "
-            "have not. Give tied='output', or leave places out."
-        )
-    return WordFeatures(vocabulary, places, width=width, word_dropout=word_dropout)
-
-
-def _added(positions: str | None, length: int, width: int) -> nn.Module | None:
-    if positions == "learned":
-        return LearnedPositions(length, width)
-    return SinusoidalPositions() if positions == "sinusoidal" else None

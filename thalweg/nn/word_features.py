@@ -68,6 +68,24 @@ class WordFeatures(nn.Module):
         return f"word_dropout={self.word_dropout}"
 
 
+def vectors_of_words(
+    owner: str, vocabulary: int | None, places: int | None, *, width: int, dropout: float, word_dropout: float
+) -> nn.Module:
+    """What makes vectors of tokens, or of words with letters where there are places; vectors stay as they are.
+
+    >>> vectors_of_words("rnn", 9, None, width=4, dropout=0.0, word_dropout=0.0)
+    Embedding(9, 4, padding_idx=0)
+
+    Raises `RecipeError` as `check_places` does.
+    """
+    check_places(owner, vocabulary, places, word_dropout)
+    if vocabulary is None:
+        return nn.Identity()
+    if places is None:
+        return nn.Embedding(vocabulary, width, padding_idx=PADDING)
+    return WordFeatures(vocabulary, places, width=width, dropout=dropout, word_dropout=word_dropout)
+
+
 def check_places(owner: str, vocabulary: int | None, places: int | None, word_dropout: float) -> None:
     """Refuse places for letters without a vocabulary of words, and dropout of words without places.
 
