@@ -284,6 +284,8 @@ def test_one_number_says_what_is_known_of_sources_and_all_labels_are() -> None:
         ({"output": "trees"}, "output='trees' is not known. Did you mean 'tree'?"),
         ({"output": "set", "label_order": "rare"}, "label_order='rare' is not known. Known: frequency, given."),
         ({"output": "set", "separator": " "}, "separator=' ' is what stands between the labels of a set"),
+        ({"label_order": "given"}, "label_order='given' is for sets of labels, but the targets are output='text'"),
+        ({"output": "tree", "separator": "|"}, r"separator='\|' is for sets .* Say data.output=set .*, or leave separ"),
         ({"output": "tree", "copying": True, "unit": "words"}, "copying=True is for targets that are texts"),
         ({"output": "set", "shared": True, "unit": "words"}, "shared=True is for targets that are texts"),
         ({"output": "tree", "unit": "words,characters"}, "output='tree' has units of its own, brackets or labels"),
