@@ -156,9 +156,7 @@ def test_the_nearest_of_several_sets_counts() -> None:
 
 def test_one_label_alone_is_judged_too() -> None:
     found = label_sets([{"a"}, set(), {"a"}], [[{"a"}], [{"a"}], [set()]])
-    assert found.scores() == pytest.approx(
-        {"micro_f1": 0.5, "macro_f1": 0.5, "jaccard": 1 / 3, "hamming_loss": 2 / 3}
-    )
+    assert found.scores() == pytest.approx({"micro_f1": 0.5, "macro_f1": 0.5, "jaccard": 1 / 3, "hamming_loss": 2 / 3})
 
 
 def sets(order: str, cells: list[str]) -> PairSource:

@@ -19,10 +19,10 @@ from thalweg.data.decisions import say_target
 from thalweg.data.holdout import PARTS, hold_out
 from thalweg.data.image_listing import CLASS, paths_of
 from thalweg.data.inference import infer_roles
+from thalweg.data.places import listed
 from thalweg.data.ragged import Ragged
 from thalweg.data.recording_length import AUTO, read_of_each
 from thalweg.data.recordings import SECONDS, Recordings, gather_recordings, gather_sounds
-from thalweg.data.places import listed
 from thalweg.data.schema import Schema, Target, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
 from thalweg.data.sequence_source import SequenceSource, announce_each
