@@ -160,6 +160,13 @@ def test_the_default_for_trees_stands_in_its_source_and_reads_letters(tmp_path: 
         assignments=["model.kind=transformer", "model.width=8", "model.heads=2"],
     ).model()
     assert isinstance(other.encoder.embedding, WordFeatures)
+    with pytest.raises(
+        RecipeError, match=r"brackets is \[4, 9\], but the data decide them: they are \[4, 5\]. Leave it"
+    ):
+        thalweg.load(str(tmp_path / "trees.tsv"), data={"output": "tree"}, assignments=["model.brackets=[4,9]"])
+    (tmp_path / "texts.tsv").write_text("".join(f"a{i} b\tc d{i}\n" for i in range(9)))
+    with pytest.raises(RecipeError, match="--set model.brackets=.*: there are none, for targets are no trees. Leave"):
+        thalweg.load(str(tmp_path / "texts.tsv"), assignments=["model.brackets=[4,5]"])
 
 
 @pytest.mark.parametrize("kind", ["rnn-seq2seq", "transformer"])
