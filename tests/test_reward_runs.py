@@ -329,6 +329,18 @@ def test_other_files_and_files_that_changed(run: Path) -> None:
         started(run)
 
 
+def test_a_run_from_before_its_encoding_said_as_much_can_be_started_from(run: Path) -> None:
+    written = run / "preprocessing.json"
+    plain = json.loads(written.read_text())
+    del plain["schema"]["letters"], plain["schema"]["separator"]
+    written.write_text(json.dumps(plain))
+    assert started(run).epochs == 2
+    del plain["target"]
+    written.write_text(json.dumps(plain))
+    with pytest.raises(RecipeError, match=r"read otherwise than those of .* target"):
+        started(run)
+
+
 def test_without_a_subject_the_data_are_those_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--start", str(run), "--set", "epochs=1", "--quiet", "--device", "cpu"]) == 0
     (made,) = set(Path("runs").iterdir()) - {run}

@@ -136,6 +136,8 @@ def test_a_leaf_and_an_end_have_the_same_tokens_in_every_fold() -> None:
     del before["per_word"], before["schema"]["letters"]  # as runs were written before there were these
     assert brackets_of(read := PairEncoding.from_json(before)) is None
     assert not read.schema.letters
+    old = judged_pairs(["a b c"], read, labelled=False)
+    assert longest_of(old, torch.arange(1), old.inputs(torch.arange(1))).tolist() == [4 * 3 + 20]  # as it decoded then
 
 
 def test_the_default_for_trees_stands_in_its_source_and_reads_letters(tmp_path: Path) -> None:

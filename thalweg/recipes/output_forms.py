@@ -25,6 +25,8 @@ FORM_SCORES: Mapping[str, tuple[str, ...]] = {
     "set": SCORES,
 }
 """The scores of trees and of sets, beside exact matches."""
+PER_WORD = 4.0
+"""Tokens of a tree for each word where a run was trained before that was counted."""
 
 
 def tokens_needed(source: PairSource | SpeechSource, places: Int[Tensor, " some"]) -> Int[Tensor, " some"] | None:
@@ -32,9 +34,9 @@ def tokens_needed(source: PairSource | SpeechSource, places: Int[Tensor, " some"
 
     That is as many for each word as the targets of training had at most.
     """
-    if not isinstance(source, PairSource) or source.encoding.per_word is None:
+    if not isinstance(source, PairSource) or source.schema.output != "tree":
         return None
-    return (source.encoding.per_word * _words(source, places)).ceil().long()
+    return ((source.encoding.per_word or PER_WORD) * _words(source, places)).ceil().long()
 
 
 def held_to_form(
@@ -60,12 +62,12 @@ def held_to_form(
 
 
 def brackets_of(encoding: PairEncoding) -> list[int] | None:
-    """The tokens of a word and of the end of a bracket where targets are trees over the positions of sources."""
+    """The tokens of a word and of the end of a bracket where targets are trees over the positions of sources.
+
+    None elsewhere, and of a run from before decoders were given them: its weights have no place for what is read there.
+    """
     schema, numbers = encoding.schema, encoding.target.numbers
-    before = (
-        encoding.per_word is None
-    )  # of a run from before decoders were given it, whose weights have no place for it
-    if schema.output != "tree" or schema.unit[0] != "words" or before:
+    if schema.output != "tree" or schema.unit[0] != "words" or encoding.per_word is None:
         return None
     return [numbers[LEAF], numbers[CLOSE]]
 

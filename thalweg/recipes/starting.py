@@ -84,14 +84,27 @@ def check_encoding(recipe: Recipe, run: Path) -> None:
 
     Raises `RecipeError` naming what differs.
     """
-    own = json.loads(json.dumps(plain_of(loaded(recipe.data.train)).encoding.to_json()))
-    theirs = read_object(run / "preprocessing.json")
+    encoding = plain_of(loaded(recipe.data.train)).encoding
+    own, theirs = _plain(encoding), _read_again(read_object(run / "preprocessing.json"), type(encoding))
     if differing := sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key)):
         raise RecipeError(
             f"The data are read otherwise than those of {run.name}, whose {' and '.join(differing)} "
             f"{'differ' if len(differing) > 1 else 'differs'}, so that its weights mean something else: they have "
             "changed since. Take the data that it was trained on, or train anew without --start."
         )
+
+
+def _plain(encoding: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(encoding.to_json()))
+    return plain
+
+
+def _read_again(written: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """What a run wrote of its encoding, as it is written now: what there is since has the value that it had unsaid."""
+    try:
+        return _plain(kind.from_json(written))
+    except (KeyError, TypeError, ValueError, AttributeError):  # of another kind, or damaged: it differs
+        return written
 
 
 def _about(run: Path) -> dict[str, Any]:
