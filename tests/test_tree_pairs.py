@@ -134,7 +134,8 @@ def test_a_leaf_and_an_end_have_the_same_tokens_in_every_fold() -> None:
     assert brackets_of(tagged(unit="characters").train.encoding) is None
     before = source.encoding.to_json()
     del before["per_word"], before["schema"]["letters"]  # as runs were written before there were these
-    assert brackets_of(read := PairEncoding.from_json(before)) is None
+    read = PairEncoding.from_json(before)
+    assert brackets_of(read) is None
     assert not read.schema.letters
     old = judged_pairs(["a b c"], read, labelled=False)
     assert longest_of(old, torch.arange(1), old.inputs(torch.arange(1))).tolist() == [4 * 3 + 20]  # as it decoded then
