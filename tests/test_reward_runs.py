@@ -17,6 +17,7 @@ from thalweg.core.convert import loaded
 from thalweg.core.errors import RecipeError, RunError, Unsupported
 from thalweg.core.notices import collecting
 from thalweg.core.objective import Moment
+from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.data import PairEncoding, PairSchema, Vocabulary
 from thalweg.diagnosis import Budget
 from thalweg.diagnosis.laboratory import lay_out
@@ -115,6 +116,7 @@ def test_a_reward_from_a_recipe(run: Path) -> None:
     loss = recipe.objective
     assert isinstance(loss, Rewarded)
     assert (loss.method, loss.samples, loss.sharpness, loss.gold) == ("minimum-risk", 2, 0.5, False)
+    assert fingerprint(loss) == fingerprint(started(run, *BLEU, *keys).objective) != UNKNOWN  # so it can be kept
     assert recipe.optimizer.keywords["lr"] == 3e-4  # a tenth of the usual
     assert (loss.likelihood_weight, loss.temperature, loss.likelihood.label_smoothing) == (0.25, 0.9, 0.1)
     ended = thalweg.train(recipe, out="runs", device="cpu")
