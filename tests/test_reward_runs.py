@@ -310,7 +310,7 @@ def test_its_folder_may_be_gone_when_the_later_run_is_read(run: Path) -> None:
     [
         (
             ["data.split_seed=1"],
-            r"data.split_seed is 1, but .* was trained without it\. What starts from a run goes on",
+            r"data.split_seed is 1, but .* was trained without saying it\. What starts from a run goes on",
         ),
         (["data.unit=words"], r"data.unit is 'words', but .* with 'characters'"),
         (["model.kind=transformer"], r"model.kind is 'transformer', but .* has the weights of a 'rnn-seq2seq'"),
