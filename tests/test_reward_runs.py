@@ -15,9 +15,9 @@ import thalweg
 from thalweg.cli import main
 from thalweg.core.convert import loaded
 from thalweg.core.errors import RecipeError, RunError, Unsupported
+from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import collecting
 from thalweg.core.objective import Moment
-from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.data import PairEncoding, PairSchema, Vocabulary
 from thalweg.diagnosis import Budget
 from thalweg.diagnosis.laboratory import lay_out

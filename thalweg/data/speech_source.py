@@ -140,8 +140,10 @@ class SpeechSource(TargetedExamples):
         return self.encoded_by(encoding)
 
     def meta(self, ids: Any) -> dict[str, Any]:
-        """Of each of these "row", its place, and the "group" where there is one: that of the schema's column, else, where
-        a recording stands in several rows, the recording, so that it is in one split with all that it says.
+        """Of each of these "row", its place, and the "group" where there is one: that of the schema's column.
+
+        Where none is named, and a recording stands in several rows, it is the recording: all that it says is in one
+        split.
         """
         rows = self.rows.iloc[np.asarray(ids, dtype=np.int64)]
         known = {"row": rows.index.to_numpy()}
