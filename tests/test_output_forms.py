@@ -237,6 +237,29 @@ def test_targets_that_are_none_are_refused_with_their_line(
         judged_pairs(lines(*wrong), pair_splits(lines(*good), output=output).train.encoding)
 
 
+def test_names_of_columns_are_taken_for_no_tree() -> None:
+    with pytest.raises(
+        DataError, match=r"'bracketing' has words outside .* If line 1 names the columns: data.header=t"
+    ):
+        pair_splits(lines(("english", "bracketing"), *GOOD), output="tree")
+    named = pair_splits(lines(("english", "bracketing"), *GOOD), output="tree", header=True)
+    assert named.train.schema.names == ("english", "bracketing")
+    assert pair_splits(lines(("text", "tree"), *GOOD), output="tree").train.schema.names == ("text", "tree")
+
+
+def test_trees_of_other_words_than_their_sources_are_said() -> None:
+    said = {}
+    for name, tree in {"own": "(S The -LRB-b-RRB- c)", "signs": "(S _ _ _)", "other": "(S the dog sat)"}.items():
+        with collecting() as told:
+            pair_splits(lines(*GOOD, ("the (b) c", tree)), output="tree")
+        said[name] = [line for line in told if "other words" in line]
+    assert said["own"] == said["signs"] == []
+    assert said["other"] == [
+        "1 of 9 trees has other words than the source (line 9). Leaves go by their place alone, whatever they say: "
+        "see whether sources and trees are out of step."
+    ]
+
+
 def test_an_empty_tree_is_refused_and_an_empty_set_is_none() -> None:
     with pytest.raises(DataError, match="line 9 is no tree: '' is empty"):
         pair_splits(lines(*GOOD, ("a", "")), output="tree", missing="keep")

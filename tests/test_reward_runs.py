@@ -15,6 +15,7 @@ import thalweg
 from thalweg.cli import main
 from thalweg.core.convert import loaded
 from thalweg.core.errors import RecipeError, RunError, Unsupported
+from thalweg.core.fingerprint import UNKNOWN, fingerprint
 from thalweg.core.notices import collecting
 from thalweg.core.objective import Moment
 from thalweg.data import PairEncoding, PairSchema, Vocabulary
@@ -115,6 +116,7 @@ def test_a_reward_from_a_recipe(run: Path) -> None:
     loss = recipe.objective
     assert isinstance(loss, Rewarded)
     assert (loss.method, loss.samples, loss.sharpness, loss.gold) == ("minimum-risk", 2, 0.5, False)
+    assert fingerprint(loss) == fingerprint(started(run, *BLEU, *keys).objective) != UNKNOWN  # so it can be kept
     assert recipe.optimizer.keywords["lr"] == 3e-4  # a tenth of the usual
     assert (loss.likelihood_weight, loss.temperature, loss.likelihood.label_smoothing) == (0.25, 0.9, 0.1)
     ended = thalweg.train(recipe, out="runs", device="cpu")
@@ -308,7 +310,7 @@ def test_its_folder_may_be_gone_when_the_later_run_is_read(run: Path) -> None:
     [
         (
             ["data.split_seed=1"],
-            r"data.split_seed is 1, but .* was trained without it\. What starts from a run goes on",
+            r"data.split_seed is 1, but .* was trained without saying it\. What starts from a run goes on",
         ),
         (["data.unit=words"], r"data.unit is 'words', but .* with 'characters'"),
         (["model.kind=transformer"], r"model.kind is 'transformer', but .* has the weights of a 'rnn-seq2seq'"),

@@ -113,6 +113,11 @@ def test_a_recording_twice_has_two_transcripts(songs: Path) -> None:
     both = manifest("path\tsaid\n0.wav\tone\n0.wav\tuno\n1.flac\ttwo\n")
     encoding = speech_splits(songs, target="said").train.encoding
     assert judged_speech(both, encoding).references([1, 2]) == [["uno", "one"], ["two"]]
+    rows = [f"{number}.{'flac' if number % 2 else 'wav'}\t{said} {number}\n" for number in range(9) for said in "ab"]
+    parts = speech_splits(manifest("path\tsaid\n" + "".join(rows)))
+    heard = [set(part.sources) for part in (parts.train, parts.validation, parts.test)]
+    assert [len(own) for own in heard] == [5, 2, 2]
+    assert len(set.union(*heard)) == 9
 
 
 def test_masks_are_over_frames_in_training_alone(songs: Path) -> None:

@@ -41,6 +41,16 @@ def tree_tokens(text: str) -> list[str]:
     return [one if one[0] in "()" else LEAF for one in TOKEN.findall(text)]
 
 
+def leaves(text: str) -> list[str]:
+    """What a tree has in the place of words, brackets within them as they were.
+
+    >>> leaves("(S (NP the cat) (VP -LRB-sat))")
+    ['the', 'cat', '(sat']
+    """
+    found = (one for one in TOKEN.findall(text) if one[0] not in "()")
+    return [one.replace("-LRB-", "(").replace("-RRB-", ")") for one in found]
+
+
 def opens(token: str) -> bool:
     """Whether a token opens a bracket.
 

@@ -18,6 +18,9 @@ KNOWN = (
     ("text", "target"),
     ("article", "summary"),
     ("word", "sounds"),
+    ("sentence", "tree"),
+    ("text", "tree"),
+    ("text", "labels"),
 )
 """Names by which columns are known as source and target."""
 CODES = """

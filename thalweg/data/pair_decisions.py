@@ -7,6 +7,7 @@ import pandas as pd
 
 from thalweg.core.notices import notice
 from thalweg.core.wording import counted
+from thalweg.data.bracketed import leaves
 from thalweg.data.columns import FEW_WORDS, usual_words
 from thalweg.data.holdout import PARTS
 from thalweg.data.pair_schema import SIDES, PairSchema
@@ -70,6 +71,21 @@ def announce_pairs(frame: pd.DataFrame, schema: PairSchema) -> None:
         notice(f"{several:,} of {counted(len(targets), 'source')} {have} several targets.")
     if schema.output == "set":
         _say_separator(texts_of(frame, names[1]), schema.separator)
+    if schema.output == "tree":
+        other = np.array([_other_words(*pair) for pair in zip(*(texts_of(frame, name) for name in names), strict=True)])
+        if other.any():
+            notice(
+                f"{other.sum():,} of {counted(len(frame), 'tree')} {'has' if other.sum() == 1 else 'have'} other words "
+                f"than the source ({where(frame.index, other, 3)}). Leaves go by their place alone, whatever they say: "
+                "see whether sources and trees are out of step."
+            )
+
+
+def _other_words(source: str, tree: str) -> bool:
+    """Whether most leaves of a tree differ from the words of its source; one sign for all words says nothing."""
+    words, found = source.replace("-LRB-", "(").replace("-RRB-", ")").split(), leaves(tree)
+    same = sum(one.lower() == other.lower() for one, other in zip(words, found, strict=False))
+    return len(set(found)) > 1 and 2 * same < len(found)
 
 
 def _say_separator(cells: Sequence[str], separator: str) -> None:

@@ -185,7 +185,9 @@ def check_targets(frame: pd.DataFrame, schema: PairSchema) -> None:
     place, lines = where(frame.index[[first]], np.array([True])), where(frame.index, wrong, 3)
     others = "" if wrong.sum() == 1 else f" {wrong.sum():,} targets are none ({lines})."
     shown = targets[first] if len(targets[first]) <= SHOWN else f"{targets[first][:SHOWN]}..."
+    named = wrong.sum() == 1 and first == 0 and schema.header is None
+    names = f" If {place} names the columns: data.header=true (header=True)." if named else ""
     raise DataError(
         f"The target of {place} is no {schema.output}: '{shown}' {flaws[first]}.{others} {MENDS[schema.output]}; or "
-        "take such pairs out."
+        f"take such pairs out.{names}"
     )

@@ -140,10 +140,23 @@ class SpeechSource(TargetedExamples):
         return self.encoded_by(encoding)
 
     def meta(self, ids: Any) -> dict[str, Any]:
-        """Of each of these the "group" where there is one, and "row", its place."""
+        """Of each of these "row", its place, and the "group" where there is one: that of the schema's column.
+
+        Where none is named, and a recording stands in several rows, it is the recording: all that it says is in one
+        split.
+        """
         rows = self.rows.iloc[np.asarray(ids, dtype=np.int64)]
         known = {"row": rows.index.to_numpy()}
-        return known if self.schema.group is None else known | {"group": rows[self.schema.group].to_numpy()}
+        if self.schema.group is not None:
+            return known | {"group": rows[self.schema.group].to_numpy()}
+        kinds, numbers = self.distinct
+        return known if kinds == len(numbers) else known | {"group": numbers[self.ids][np.asarray(ids, dtype=np.int64)]}
+
+    @cached_property
+    def distinct(self) -> tuple[int, np.ndarray]:
+        """How many recordings differ of all that were read, and which of these each row is."""
+        found, numbers = np.unique(self.digests, return_inverse=True)
+        return len(found), numbers
 
     def where(self, ids: Any) -> list[str]:
         """The files of these recordings."""

@@ -101,19 +101,19 @@ class Rewarded(nn.Module):
         self.likelihood, self.sample, self.score = likelihood, sample, score
         self.method, self.baseline, self.samples, self.temperature = method, baseline, samples, temperature
         self.sharpness, self.gold, self.likelihood_weight = sharpness, gold, likelihood_weight
-        self.seen = Seen()
+        self._seen = Seen()
 
     def forward(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
-        if not moment.training or moment.epoch != self.seen.epoch:
-            self.seen.tell()
+        if not moment.training or moment.epoch != self._seen.epoch:
+            self._seen.tell()
         if not moment.training:
             judged: Losses = self.likelihood(model, batch, moment)
             return judged
         x, y = pair(batch)
-        self.seen.epoch = moment.epoch
+        self._seen.epoch = moment.epoch
         risk = self.risk(model, x, y, moment.generator)
         if moment.step + 1 == moment.steps:
-            self.seen.tell()
+            self._seen.tell()
         if not self.likelihood_weight:
             return Losses(risk, weight=torch.ones_like(risk))
         value, weight, _ = self.likelihood(model, batch, moment)
@@ -168,7 +168,7 @@ class Rewarded(nn.Module):
             if beside is not None:
                 counted[beside[example]] += 0
             found = _rewards(self.score, list(counted), wanted[example])
-            self.seen.add(found)
+            self._seen.add(found)
             rows += counted
             owners += [example] * len(counted)
             rewards += found

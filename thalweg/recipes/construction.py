@@ -126,7 +126,7 @@ def imported(name: str, place: str = "") -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise RecipeError(
-            f"{place}the module '{module_name}' of kind = \"{name}\" cannot be imported: {error}. Install it, or run "
+            f"{place}the module '{module_name}' of \"{name}\" cannot be imported: {error}. Install it, or run "
             "thalweg from the folder that holds it."
         ) from error
     if not hasattr(module, attribute):

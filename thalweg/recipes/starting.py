@@ -35,7 +35,7 @@ def started(settings: Settings, run: Path, folder: Path | None = None) -> Settin
     data, model = dict(theirs["settings"].get("data", {})), dict(theirs["settings"].get("model", {}))
     for key, value in settings["data"].items():
         if key not in FREE and _found(value, key, folder) != _found(data.get(key), key, base):
-            was = f"with {data[key]!r}" if key in data else "without it"
+            was = f"with {data[key]!r}" if key in data else "without saying it"
             raise RecipeError(
                 f"{settings.place('data', key)}data.{key} is {value!r}, but {run.name} was trained {was}. What starts "
                 "from a run goes on with its data, or what is judged could be what was trained on, and tokens could "
