@@ -15,6 +15,7 @@ import thalweg
 from thalweg import Cause
 from thalweg.diagnosis.checks.dynamics import dynamics_flaws
 from thalweg.diagnosis.flaw import Flaw, Raises
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.probing import probe
 from thalweg.diagnosis.stretch import Along
 from thalweg.measure.propagation import LayerSignal, propagation, symmetric_share
@@ -140,6 +141,24 @@ def test_the_moves_of_plain_descent_are_the_rate_times_the_gradient() -> None:
     assert seen.layers == ("",)
     step = seen.begin.steps[0]
     assert step.moves[0] * seen.lengths[0][0] == pytest.approx(0.1 * step.gradient_norm, rel=1e-4)
+
+
+@thalweg.objective
+def guided(model: nn.Module, batch: Any, moment: Any) -> Tensor:
+    """A loss that training alone adds to, as guided attention does."""
+    x, y = batch
+    return cross_entropy(model(x), y) + (2.0 if moment.training else 0.0)
+
+
+def test_what_is_minimized_beside_the_loss_is_no_dropout() -> None:
+    recipe = healthy()["mlp"].but(objective=guided, epochs=1, optimizer=partial(torch.optim.SGD, lr=1e-4))
+    run = thalweg.train(recipe, device="cpu")
+    end = probe(recipe, run, device="cpu").end
+    assert end is not None
+    assert end.dropped == pytest.approx(end.judged)
+    assert end.trained == pytest.approx(end.judged + 2)
+    told = {flaw.mechanism for flaw in dynamics_flaws(recipe, run, device="cpu")}
+    assert Mechanism.DROPOUT_TOO_STRONG not in told
 
 
 def test_wrong_arguments_are_refused() -> None:

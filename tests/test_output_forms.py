@@ -154,6 +154,11 @@ def test_the_nearest_of_several_sets_counts() -> None:
         label_sets([{"a"}], [])
 
 
+def test_one_label_alone_is_judged_too() -> None:
+    found = label_sets([{"a"}, set(), {"a"}], [[{"a"}], [{"a"}], [set()]])
+    assert found.scores() == pytest.approx({"micro_f1": 0.5, "macro_f1": 0.5, "jaccard": 1 / 3, "hamming_loss": 2 / 3})
+
+
 def sets(order: str, cells: list[str]) -> PairSource:
     frame = pd.DataFrame({"source": [f"w{i} x" for i in range(len(cells))], "target": cells})
     schema = PairSchema(unit=("words", "words"), output="set", label_order=order, separator="|")
@@ -277,6 +282,8 @@ def test_one_number_says_what_is_known_of_sources_and_all_labels_are() -> None:
         ({"output": "trees"}, "output='trees' is not known. Did you mean 'tree'?"),
         ({"output": "set", "label_order": "rare"}, "label_order='rare' is not known. Known: frequency, given."),
         ({"output": "set", "separator": " "}, "separator=' ' is what stands between the labels of a set"),
+        ({"label_order": "given"}, "label_order='given' is for sets of labels, but the targets are output='text'"),
+        ({"output": "tree", "separator": "|"}, r"separator='\|' is for sets .* Say data.output=set .*, or leave separ"),
         ({"output": "tree", "copying": True, "unit": "words"}, "copying=True is for targets that are texts"),
         ({"output": "set", "shared": True, "unit": "words"}, "shared=True is for targets that are texts"),
         ({"output": "tree", "unit": "words,characters"}, "output='tree' has units of its own, brackets or labels"),

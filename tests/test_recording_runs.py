@@ -231,6 +231,14 @@ def test_what_they_are_has_to_be_said(sounds: Path) -> None:
         thalweg.load("sounds", data={"pattern": "{}_{}_{index}"})
 
 
+def test_texts_that_recur_may_be_what_is_said(sounds: Path) -> None:
+    rows = "".join(f"sounds/{path.name}\t{path.name[:3]}\t{i % 3}\n" for i, path in enumerate(sounds.iterdir()))
+    Path("said.tsv").write_text(f"file\ttext\troom\n{rows}")
+    with pytest.raises(DataError, match=r"there are 'text', 'room'\. .*If 'text' is .* --set data.task=text\."):
+        thalweg.load("said.tsv")
+    thalweg.load("said.tsv", data={"task": "text"})
+
+
 def test_improve_comes_to_its_end(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = [f"--set=data.{name}={value}" for name, value in SAID.items()] + [f"--set={each}" for each in QUICK]
     assert main(["improve", "sounds", *asked, "--budget=12"]) == 0

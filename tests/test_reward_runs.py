@@ -175,12 +175,20 @@ def test_what_begins_with_nothing_is_refused(run: Path) -> None:
             r"--set objective.reward=blue: there is no reward 'blue'\. Did you mean 'bleu'\?.*mine",
         ),
         ("objective.samples=3", r"objective.samples goes with a reward, and there is none\. Say which"),
+        (
+            "objective.reward=bleu objective.gold=false",
+            r"objective.gold is of method = 'minimum-risk', and this reward is trained by 'self-critical', which does",
+        ),
+        (
+            "objective.reward=bleu objective.method=minimum-risk objective.baseline=others",
+            r"others: objective.baseline is of method = 'self-critical', .* 'self-critical', or leave it out\.",
+        ),
         ("objective.rewrd=bleu", r"has no argument 'rewrd'\. Did you mean 'reward'\?"),
     ],
 )
 def test_keys_that_are_none(run: Path, said: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        started(run, said)
+        started(run, *said.split())
 
 
 @pytest.mark.parametrize("said", ["wrong_inputs=0.1", "guided=2.0"])

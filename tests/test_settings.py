@@ -132,6 +132,10 @@ def test_a_mistake_is_named_with_file_and_line(change, expected, write) -> None:
         ("modl.width=3", "--set modl.width=3: there is no section 'modl'. Did you mean 'model'"),
         ("fit.epoch=3", r"--set fit.epoch=3: \[fit\] has no key 'epoch'. Did you mean 'epochs'"),
         ("fit=3", "--set fit=3: 'fit' is a section. Write one of its keys: fit.batch_size"),
+        (
+            "model.attention=dot",
+            "the model 'mlp' has no argument 'attention', which is of 'rnn-seq2seq'. Leave it out, or say kind = 'rnn",
+        ),
         ("model.widht=3", "--set model.widht=3: the model 'mlp' has no argument 'widht'. Did you mean 'width'"),
         (
             "zzz=3",

@@ -268,6 +268,10 @@ def test_errors_say_what_and_where(songs: Path) -> None:
         DataError, match=r"1 recording of 2 in column 'path' cannot be found, such as 99.wav \(line 3\)"
     ):
         speech_splits(missing)
+    nameless = manifest("0.wav\tone two\n1.flac\ttwo\n2.wav\ta\n")
+    with pytest.raises(DataError, match="first line of few.tsv is .* names a recording, '0.wav'. Say data.header=fal"):
+        speech_splits(nameless)
+    assert len(speech_splits(nameless, header=False).train) == 1
     empty = manifest("path\tsaid\n0.wav\tone\n1.flac\t\n2.wav\ta\n")
     with pytest.raises(DataError, match=r"1 pair of 3 lacks a text: 'said' 1 \(line 3\). Fill them in, or"):
         speech_splits(empty)

@@ -191,7 +191,7 @@ def test_knobs_that_cannot_be() -> None:
         tag_accuracy(nn.Identity(), (torch.zeros(3, 4), torch.zeros(3).long()))
     with pytest.raises(RecipeError, match="WordFeatures: width is 0"):
         WordFeatures(5, 5, width=0)
-    with pytest.raises(RecipeError, match="WordFeatures: dropout is 1"):
+    with pytest.raises(RecipeError, match="WordFeatures: word_dropout is 1.0, .* share of words to silence"):
         WordFeatures(5, 5, word_dropout=1.0)
     for values in (torch.ones(2, 3).long(), torch.ones(2, 3, 4), torch.ones(2, 3, 0).long()):
         for model in (WordFeatures(5, 5), encoder(2, vocabulary=5, places=5), rnn(2, vocabulary=5, places=5)):

@@ -136,7 +136,8 @@ def test_a_leaf_and_an_end_have_the_same_tokens_in_every_fold() -> None:
     assert brackets_of(tagged(unit="characters").train.encoding) is None
     before = source.encoding.to_json()
     del before["per_word"], before["schema"]["letters"]  # as runs were written before there were these
-    assert brackets_of(read := PairEncoding.from_json(before)) is None
+    read = PairEncoding.from_json(before)
+    assert brackets_of(read) is None
     assert not read.schema.letters
     old = judged_pairs(["a b c"], read, labelled=False)
     assert longest_of(old, torch.arange(1), old.inputs(torch.arange(1))).tolist() == [4 * 3 + 20]  # as it decoded then
@@ -164,6 +165,13 @@ def test_the_default_for_trees_stands_in_its_source_and_reads_letters(tmp_path: 
         assignments=["model.kind=transformer", "model.width=8", "model.heads=2"],
     ).model()
     assert isinstance(other.encoder.embedding, WordFeatures)
+    with pytest.raises(
+        RecipeError, match=r"brackets is \[4, 9\], but the data decide them: they are \[4, 5\]. Leave it"
+    ):
+        thalweg.load(str(tmp_path / "trees.tsv"), data={"output": "tree"}, assignments=["model.brackets=[4,9]"])
+    (tmp_path / "texts.tsv").write_text("".join(f"a{i} b\tc d{i}\n" for i in range(9)))
+    with pytest.raises(RecipeError, match="--set model.brackets=.*: there are none, for targets are no trees. Leave"):
+        thalweg.load(str(tmp_path / "texts.tsv"), assignments=["model.brackets=[4,5]"])
 
 
 def test_a_decoder_that_is_to_be_given_nothing_is_so_after_a_remedy_too(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thalweg.cli.find import find_run
 from thalweg.cli.options import TableOptions, TrainingOptions
+from thalweg.cli.subject import CASE, is_run, read_subject
 from thalweg.core.errors import RunError
 from thalweg.core.files import read_object, write_json
 
@@ -64,8 +66,6 @@ class Begun:
 
     def recipe(self, own: TrainingOptions) -> "Recipe":
         """The recipe that came in, read again; `RunError` where it, or its data, have changed since."""
-        from thalweg.cli.subject import read_subject
-
         recipe = read_subject(self.subject, self.options(own))
         if recipe.fingerprint().rstrip("~") != self.fingerprint.rstrip("~"):
             raise RunError(
@@ -89,6 +89,14 @@ def begun_in(folder: Path) -> Begun | None:
     found = read_object(folder / FILE, subject=str, budget=str, rounds=int, trained=dict, fingerprint=str, place=str)
     names = ("subject", "budget", "rounds", "trained", "fingerprint", "place")
     return Begun(**{name: found[name] for name in names})
+
+
+def unfinished(subject: str, out: Path) -> Path | None:
+    """The folder of an improvement that did not end, where that is the subject; None for anything else."""
+    if subject.startswith(CASE) or not is_run(subject, out):
+        return None
+    folder = find_run(subject, out)
+    return folder if begun_in(folder) is not None else None
 
 
 def check_alike(folder: Path, own: TrainingOptions, budget: str, rounds: int) -> None:

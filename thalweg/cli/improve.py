@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thalweg.cli.begun import BUDGET, KEPT, ROUNDS, Begun, begun_in, check_alike, forget_runs
+from thalweg.cli.begun import BUDGET, KEPT, ROUNDS, Begun, begun_in, check_alike, forget_runs, unfinished
 from thalweg.cli.diagnose import WORDS
 from thalweg.cli.diary import Diary
 from thalweg.cli.exits import FAILED, interrupt_says, interrupted
@@ -40,7 +40,7 @@ def improve(
     options
         How it is trained, and what is said of it.
     """
-    from thalweg.cli.subject import lasting, open_subject, understood, unfinished
+    from thalweg.cli.subject import lasting, open_subject, understood
     from thalweg.diagnosis import Budget
     from thalweg.remedy import plan_of_improvement
     from thalweg.remedy.improve import begun_with

@@ -74,7 +74,7 @@ def understood(
     check_conditions(options.fail_if)
     resolve_device(options.device)
     RunFolder.check_place(options.out)
-    run = find_run(subject, options.out) if subject is not None and _is_run(subject, options.out) else None
+    run = find_run(subject, options.out) if subject is not None and is_run(subject, options.out) else None
     begun = None if start is None else find_run(start, options.out)
     told = f"while {subject or 'the data'} was loaded: nothing was trained."
     with interrupt_says(told), collecting(), decoding_shown(options.quiet):
@@ -85,7 +85,7 @@ def understood(
 
 def read_subject(subject: str, options: TrainingOptions) -> "Recipe":
     """The recipe of a subject, without a folder."""
-    run = find_run(subject, options.out) if _is_run(subject, options.out) else None
+    run = find_run(subject, options.out) if is_run(subject, options.out) else None
     with collecting(), decoding_shown(options.quiet):
         return _recipe(subject, options.assignments(), options.data(), options.seed, run)
 
@@ -152,22 +152,12 @@ def _name(subject: str | None, run: Path | None) -> str:
     return subject.removeprefix(CASE) if subject.startswith(CASE) else Path(subject).absolute().stem
 
 
-def unfinished(subject: str, out: Path) -> Path | None:
-    """The folder of an improvement that did not end, where that is the subject; None for anything else."""
-    from thalweg.cli.begun import begun_in
-
-    if subject.startswith(CASE) or not _is_run(subject, out):
-        return None
-    folder = find_run(subject, out)
-    return folder if begun_in(folder) is not None else None
-
-
 def lasting(subject: str, out: Path) -> str:
     """A subject as it can be named later too: `last` by its id, for the next run is the last one then."""
     return find_run(subject, out).name if subject == "last" else subject
 
 
-def _is_run(subject: str, out: Path) -> bool:
+def is_run(subject: str, out: Path) -> bool:
     """Whether a subject means a run: `last`, a run folder or its report, or the beginning of an id (never a name)."""
     path = Path(subject)
     if path.is_dir() or path.name in OF_A_RUN:

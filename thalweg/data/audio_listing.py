@@ -231,13 +231,19 @@ def recording_column(frame: pd.DataFrame) -> str | None:
 def listed_in(frame: pd.DataFrame, path: Path) -> Listing:
     """The recordings that a column of a table names, which was read from a path and stands in its folder.
 
-    Raises `DataError` for a table without such a column, and for recordings that are not there.
+    Raises `DataError` for a table without such a column or without names of columns, and for recordings that are not
+    there.
     """
     if (column := recording_column(frame)) is None:
         columns = list(map(str, frame.columns))
         raise DataError(
             f"{path} names no recordings: none of its columns {listed(columns)} holds paths such as sounds/1.wav "
             "throughout. Give a folder of recordings, or a table with such a column."
+        )
+    if is_recording(Path(column)):
+        raise DataError(
+            f"The first line of {path} is taken for the names of its columns, and names a recording, '{column}'. Say "
+            "data.header=false (header=False) if it is one, or write the names above it."
         )
     if (blank := frame[column].isna().to_numpy()).any():
         raise DataError(

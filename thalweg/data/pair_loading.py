@@ -1,6 +1,7 @@
 """Loading pairs of texts: from files to splits that can be trained on, all pairs of a source in one of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def pair_splits(
     Raises `DataError` for data that cannot be used, `RecipeError` for arguments that cannot be; both say the mend.
     """
     check_missing(missing)
+    _check_of_sets(output, label_order=label_order, separator=separator)
     frame, names = read_pairs(source, target, text=text, header=header)
     if not stress:
         if not has_stress(frame[names[1]]):
@@ -169,6 +171,16 @@ def _known(name: str, value: int | Sequence[int] | None, output: str) -> tuple[i
     """What a vocabulary knows; one number is that of the sources alone where all brackets or labels should be known."""
     source, target = both(name, value)
     return source, None if output != "text" and not isinstance(value, Sequence) else target
+
+
+def _check_of_sets(output: str, **said: str) -> None:
+    """Refuse what only sets of labels read, where targets are none."""
+    usual = {field.name: field.default for field in fields(PairSchema)}
+    if output != "set" and (idle := [name for name, value in said.items() if value != usual[name]]):
+        raise RecipeError(
+            f"{idle[0]}={said[idle[0]]!r} is for sets of labels, but the targets are output={output!r}. Say "
+            f"data.output=set (output='set'), or leave {idle[0]} out."
+        )
 
 
 def _lowered(lower: bool, output: str) -> tuple[bool, bool]:

@@ -14,17 +14,19 @@ from thalweg.core.notices import notice
 from thalweg.core.source import Splits
 from thalweg.core.wording import counted
 from thalweg.data.audio import is_recording
-from thalweg.data.audio_listing import column_of, names_members
+from thalweg.data.audio_listing import column_of, names_members, recording_column
 from thalweg.data.decisions import say_target
 from thalweg.data.holdout import PARTS, hold_out
 from thalweg.data.image_listing import CLASS, path_of, paths_of
 from thalweg.data.inference import infer_roles
+from thalweg.data.places import listed
 from thalweg.data.ragged import Ragged
 from thalweg.data.recording_length import AUTO, read_of_each
-from thalweg.data.recordings import Recordings, gather_recordings, gather_sounds
+from thalweg.data.recordings import SECONDS, Recordings, gather_recordings, gather_sounds
 from thalweg.data.schema import Schema, Target, TargetKind
 from thalweg.data.sequence_encoding import SequenceEncoding, SequenceSchema
 from thalweg.data.sequence_source import SequenceSource, announce_each
+from thalweg.data.speech_manifest import CALLED
 from thalweg.data.table import Table
 from thalweg.data.table_source import TableSource
 from thalweg.data.text_table import label_schema
@@ -152,14 +154,27 @@ def _schema(
         return Schema((), goal, "error", None, group, time, None, header=header)
     if target is None and LABEL in columns:
         target = LABEL
-    if target is None and found.labels == () and len(columns) < 3:
+    others = [name for name in columns if name not in (SECONDS, recording_column(found.frame))]
+    if target is None and found.labels == () and not others:
         raise DataError(
             f"What the recordings are is not said: their columns are {', '.join(columns)}. Name a --target, or a "
             "part of the pattern {label}."
         )
+    if target is None:
+        raise DataError(_unnamed(others))
     roles = infer_roles(columns, target, group=group, time=time)
     _, schema = label_schema(found.frame, roles, task, "error")
     return Schema((), schema.target, "error", None, group, time, None, header=header)
+
+
+def _unnamed(columns: list[str]) -> str:
+    """What an error says where several columns could be the target; one that is called so may hold what is said."""
+    said = next((name for name in columns if name.lower() in CALLED), None)
+    text = "" if said is None else f" If '{said}' is what is said in the recordings: --set data.task=text."
+    return (
+        f"Which column is to be predicted? Beside the paths there are {listed(columns, 30)}. Name it: --target COLUMN "
+        f"(target=), such as --target '{columns[-1]}'.{text}"
+    )
 
 
 def _group_of(test: str, target: Any) -> str | None:

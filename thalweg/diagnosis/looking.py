@@ -78,12 +78,16 @@ class Looking:
         """Put weights in place."""
         torch._foreach_copy_(list[Tensor](self.weights), weights)
 
-    def loss(self, evaluated: bool = False) -> float:
-        """The mean loss of fresh batches, each time with the same noise, in training mode with the penalty."""
+    def loss(self, evaluated: bool = False, dropped: bool = False) -> float:
+        """The mean loss of fresh batches, each time with the same noise, in training mode with the penalty.
+
+        `evaluated` is the loss that judges, in evaluation mode; with `dropped` in training mode, so that only what the
+        model does otherwise there tells the two apart, and not what is minimized beside it (smoothing, guides).
+        """
         step, moment = self.training.step, self.moment(evaluated)
         values = []
         with kept_as_it_is(step), untouched():
-            step.train(not evaluated)
+            step.train(dropped or not evaluated)
             seed_everything(self.training.recipe.seed, "probe")
             for batch in self.judging:
                 minimized, losses = forward(step, batch, moment)

@@ -197,9 +197,9 @@ def _stretch(looking: Looking, number: int, resting: bool = False) -> Stretch:
     average = looking.loss()
     looking.put(own)
     trained, judged = looking.loss(), looking.loss(evaluated=True)
-    penalty = looking.penalty()
+    dropped, penalty = looking.loss(evaluated=True, dropped=True), looking.penalty()
     after = _surely(looking)
-    return Stretch(steps, before, after, whole, single, iterate, average, noise, trained, judged, penalty)
+    return Stretch(steps, before, after, whole, single, iterate, average, noise, trained, judged, dropped, penalty)
 
 
 def _surely(looking: Looking) -> tuple[LayerSignal, ...]:

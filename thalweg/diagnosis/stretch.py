@@ -67,6 +67,8 @@ class Stretch:
     trained: float = nan
     """The loss of the fresh batches at the end, in training mode, and (`judged`) in evaluation mode without penalty."""
     judged: float = nan
+    dropped: float = nan
+    """What judges, but in training mode: beside `judged` it tells what dropout costs."""
     penalty: float = nan
     """What the penalty adds to the loss at the end."""
 

@@ -96,7 +96,8 @@ class Rewarded(nn.Module):
         super().__init__()
         _check_choice("method", method, METHODS)
         _check_choice("baseline", baseline, BASELINES)
-        _check(samples, baseline, temperature=temperature, sharpness=sharpness, likelihood_weight=likelihood_weight)
+        _check_samples(samples, baseline, method)
+        _check_numbers(temperature=temperature, sharpness=sharpness, likelihood_weight=likelihood_weight)
         self.likelihood, self.sample, self.score = likelihood, sample, score
         self.method, self.baseline, self.samples, self.temperature = method, baseline, samples, temperature
         self.sharpness, self.gold, self.likelihood_weight = sharpness, gold, likelihood_weight
@@ -309,13 +310,16 @@ def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
         )
 
 
-def _check(samples: int, baseline: str, **numbers: float) -> None:
-    fewest = 2 if baseline == "others" else 1
+def _check_samples(samples: int, baseline: str, method: str) -> None:
+    fewest = 2 if (method, baseline) == ("self-critical", "others") else 1
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < fewest:
         raise RecipeError(
             f"Rewarded: samples is {samples!r}, but it is how many outputs are drawn for each example, a whole number "
             f"of at least {fewest}{', one and others beside it' if fewest == 2 else ''}. Give for instance samples=5."
         )
+
+
+def _check_numbers(**numbers: float) -> None:
     for name, value in numbers.items():
         fine = 0 <= value < 1 if name == "likelihood_weight" else 0 < value < math.inf
         if not fine:

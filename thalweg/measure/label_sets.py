@@ -6,8 +6,8 @@ $$ F_1^\text{micro} = \frac{2 \sum_l t_l}{\sum_l (g_l + w_l)}, \quad
    H = \frac{1}{n L} \sum_i |G_i \triangle W_i| $$
 
 for the sets given $G_i$ and wanted $W_i$ of n examples, and $t_l$, $g_l$, $w_l$ examples in which a label is both,
-given, wanted, of L labels. Values are those of scikit-learn; intervals take the same formulas over draws of the
-examples, all draws at once.
+given, wanted, of L labels. Values are those of scikit-learn for two labels and more (one column is to it two classes);
+intervals take the same formulas over draws of the examples, all draws at once.
 """
 
 from collections.abc import Sequence
@@ -38,19 +38,10 @@ class LabelSets:
         that are wrong. A label that is neither given nor wanted has an F1 of 0 and no part in the mean; of two empty
         sets Jaccard's index is 1.
         """
-        from sklearn.metrics import f1_score, hamming_loss, jaccard_score
-
-        wanted, given = self.wanted.astype(int), self.given.astype(int)
-        if not given.size:
+        if not self.given.size:
             return dict.fromkeys(SCORES, float("nan"))
-        met = self._met
-        return {
-            "micro_f1": float(f1_score(wanted, given, average="micro", zero_division=0.0)),
-            "macro_f1": float(f1_score(wanted[:, met], given[:, met], average="macro", zero_division=0.0))
-            if met.any() else float("nan"),
-            "jaccard": float(jaccard_score(wanted, given, average="samples", zero_division=1.0)),
-            "hamming_loss": float(hamming_loss(wanted, given)),
-        }  # fmt: skip
+        once = np.ones((1, len(self.given)), dtype=int)
+        return {name: float(value[0]) for name, value in self.resampled(once).items()}
 
     def resampled(self, counts: Int[np.ndarray, "draw example"]) -> dict[str, Float[np.ndarray, " draw"]]:
         """The same scores where each example counts as often as a draw has it; labels not in a draw have no part in it.

@@ -20,13 +20,13 @@ def check_count(network: str, knob: str, value: int, least: int = 1) -> None:
     )
 
 
-def check_dropout(network: str, dropout: float) -> None:
-    """Raise `RecipeError` unless `dropout` is a share in [0, 1)."""
+def check_dropout(network: str, dropout: float, knob: str = "dropout", of: str = "units") -> None:
+    """Raise `RecipeError` unless `dropout` is a share in [0, 1), `of` what is silenced."""
     if isinstance(dropout, int | float) and 0 <= dropout < 1:
         return
     raise RecipeError(
-        f"{network}: dropout is {dropout!r}, but it is the share of units to silence, at least 0 and below 1. Give for "
-        "instance dropout=0.2, or dropout=0.0 for none."
+        f"{network}: {knob} is {dropout!r}, but it is the share of {of} to silence, at least 0 and below 1. Give for "
+        f"instance {knob}=0.2, or {knob}=0.0 for none."
     )
 
 

@@ -42,7 +42,7 @@ class WordFeatures(nn.Module):
         for knob, value in (("words", words), ("places", places), ("width", width)):
             check_count("WordFeatures", knob, value, least=1 if knob == "width" else 2)
         check_dropout("WordFeatures", dropout)
-        check_dropout("WordFeatures", word_dropout)
+        check_dropout("WordFeatures", word_dropout, knob="word_dropout", of="words")
         self.words = nn.Embedding(words, width, padding_idx=PADDING)
         self.letters = nn.Embedding(places, width, padding_idx=PADDING)
         self.dropout, self.word_dropout = nn.Dropout(dropout), word_dropout

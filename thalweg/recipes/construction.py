@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.core.errors import RecipeError, did_you_mean
-from thalweg.core.kinds import at_fault, check_arguments, check_name
+from thalweg.core.kinds import argument_names, at_fault, check_arguments, check_name, takes_any_name
 from thalweg.core.objective import name_of
 from thalweg.recipes.settings import Settings
 
@@ -43,9 +43,26 @@ def named(
             'Your own is named by its module: kind = "mypackage.nets:Net".'
         )
     for name in arguments:
+        _check_of_kind(f"{settings.place(section, name)}the {section} '{kind}'", name, factory, table, withheld)
         near = BESIDE.get(section, ())
         check_name(factory, name, f"{settings.place(section, name)}the {section} '{kind}'", withheld, near)
     return factory, arguments
+
+
+def _check_of_kind(
+    owner: str,
+    name: str,
+    factory: Callable[..., Any],
+    table: Mapping[str, Callable[..., Any]],
+    withheld: Collection[str],
+) -> None:
+    """Refuse what only other kinds of the table have as an argument, naming these."""
+    having = [kind for kind, other in table.items() if name in argument_names(other) and name not in withheld]
+    if having and name not in argument_names(factory) and not takes_any_name(factory):
+        kinds = " and ".join(f"'{kind}'" for kind in having)
+        raise RecipeError(
+            f"{owner} has no argument '{name}', which is of {kinds}. Leave it out, or say kind = '{having[0]}'."
+        )
 
 
 def kind_and_arguments(settings: Settings, section: str) -> tuple[str, dict[str, Any]]:

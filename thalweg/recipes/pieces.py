@@ -50,6 +50,13 @@ def model_piece(settings: Settings, given: Mapping[str, Any], folder: Path | Non
     """
     factory, own = named(settings, "model", MODELS)
     arguments = {name: value for name, value in given.items() if name in argument_names(factory)} | own
+    told = own.get("brackets")
+    if told is not None and factory in MODELS.values() and told != given.get("brackets"):
+        tokens = f"they are {given['brackets']}" if "brackets" in given else "there are none, for targets are no trees"
+        raise RecipeError(
+            f"{settings.place('model', 'brackets')}brackets is {told!r}, but the data decide them: {tokens}. Leave it "
+            "out, or say none for a decoder that is not told where it stands in a tree."
+        )
     if factory is cnn and "channels" not in arguments:
         raise RecipeError(
             f"{settings.place('model', 'kind')}a cnn reads images, but the data are a table. Say that its columns are "

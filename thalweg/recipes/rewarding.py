@@ -4,6 +4,7 @@ Here the loss meets decoding: samples are drawn and likeliest outputs searched f
 decoding has, and scored as texts.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,8 @@ from thalweg.recipes.data_kinds import DataKind
 from thalweg.recipes.decoded import most_tokens
 from thalweg.recipes.settings import Settings
 
+READ_BY = {"baseline": "self-critical", "sharpness": "minimum-risk", "gold": "minimum-risk"}
+"""Keys of a reward that one method alone reads."""
 COPIED, LACKING = 0xE000, "\uf8ff"
 """From here on characters of no script stand for what is copied from the source; one for what no vocabulary holds."""
 
@@ -78,8 +81,8 @@ def objective_of(settings: Settings, likelihood: nn.Module, kind: DataKind, enco
     """The likelihood of settings as it is trained: with the reward that [objective] says, where it says one.
 
     Raises `RecipeError` naming file and line: for data whose outputs are not decoded, or are no texts; for keys of a
-    reward without one; for a model that begins with nothing, from which no sample would be worth anything; and for what
-    only the likelihood reads, where that is not trained.
+    reward without one, or of another method than its own; for a model that begins with nothing, from which no sample
+    would be worth anything; and for what only the likelihood reads, where that is not trained.
     """
     said = {key: value for key, value in beside(settings, "objective").items() if key in REWARD}
     if said.get("reward") is None:
@@ -107,6 +110,14 @@ def objective_of(settings: Settings, likelihood: nn.Module, kind: DataKind, enco
             "--start RUN, or model.pretrained = 'RUN/checkpoints/best.safetensors'."
         )
     piece: Rewarded = built(settings, "objective", partial(reward_around, likelihood, encoding), said)
+    usual = inspect.signature(reward_around).parameters
+    others = [key for key, method in READ_BY.items() if key in said and method != piece.method]
+    if idle := next((key for key in others if said[key] != usual[key].default), None):
+        raise RecipeError(
+            f"{settings.place('objective', idle)}objective.{idle} is of method = '{READ_BY[idle]}', and this reward is "
+            f"trained by '{piece.method}', which does not read it. Say objective.method = '{READ_BY[idle]}', or leave "
+            "it out."
+        )
     if not piece.likelihood_weight and (idle := _of_training_alone(settings)):
         raise RecipeError(
             f"{settings.place('objective', idle)}objective.{idle} is how the likelihood is trained, but with this "
@@ -134,7 +145,8 @@ def said_of(objective: Rewarded) -> dict[str, Any] | None:
     if not isinstance(score, Scored) or not (score.name in REWARDS or ":" in score.name):
         return None
     knobs = ("method", "baseline", "samples", "temperature", "sharpness", "gold", "likelihood_weight")
-    return {"reward": score.name, **{name: getattr(objective, name) for name in knobs}}
+    read = [name for name in knobs if READ_BY.get(name, objective.method) == objective.method]
+    return {"reward": score.name, **{name: getattr(objective, name) for name in read}}
 
 
 @dataclass(frozen=True)

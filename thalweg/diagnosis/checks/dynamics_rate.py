@@ -159,7 +159,7 @@ def _restrained(seen: Seen) -> Iterator[Flaw]:
     if last is None or not isfinite(last.judged) or first <= 0:
         return
     share = last.judged / first
-    noise = (last.trained - last.penalty - last.judged) / seen.scale
+    noise = (last.dropped - last.judged) / seen.scale
     before = sum(first**2 for first, _ in seen.probe.lengths) ** 0.5
     after = sum(length**2 for _, length in seen.probe.lengths) ** 0.5
     shrunk = after / before if before else 1.0
@@ -170,8 +170,8 @@ def _restrained(seen: Seen) -> Iterator[Flaw]:
         says = f"A dropout layer drops {strong:.0%} of what goes through it, and the loss without dropout is still "
         says += f"{share:.0%} of what it was"
         name, number, mend = Mechanism.DROPOUT_TOO_STRONG, strong, "Lower the dropout rate, to 0.2 or to 0"
-    elif noise > 0.15 and last.trained > 1.3 * last.judged:
-        says = f"In training mode the loss is {last.trained - last.penalty:.3g}, in evaluation mode {last.judged:.3g}, "
+    elif noise > 0.15 and last.dropped > 1.3 * last.judged:
+        says = f"In training mode the loss is {last.dropped:.3g}, in evaluation mode {last.judged:.3g}, "
         says += "and that is still high: what is dropped in training keeps the network from fitting"
         name, number, mend = Mechanism.DROPOUT_TOO_STRONG, noise, "Lower the dropout rate, to 0.2 or to 0"
     elif last.penalty > 0.5 * abs(last.judged) and shrunk < 1:
