@@ -136,6 +136,7 @@ def looks(run: thalweg.Run, ends: pd.Series) -> tuple[float, float]:
                 continue
             own = (moments >= bounds[word]) & (moments < bounds[word + 1])
             shares.append(float(weights[step, own].sum()))
+            word += vocabulary.unit == "words"
     found = alignments(model, source, targets, range(len(targets)), torch.device("cpu"))
     return float(np.mean(shares)), float(np.mean([each is not None and each.monotonic for _, each in found]))
 

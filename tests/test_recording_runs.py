@@ -55,6 +55,8 @@ def test_from_a_folder_to_predictions(sounds: Path, capsys: pytest.CaptureFixtur
     assert [row[0] for row in several] == ["sounds/low_anna_3.wav", "sounds/high_theo_1.wav"]
     assert [row[2] for row in several] == ["low", "high"]
     assert judge_file(run, "sounds")["accuracy"][0] == 1
+    with pytest.raises(DataError, match=r"judged at a time, but 2 were given"):
+        judged_recordings(["sounds", "sounds"], run.preprocessing)
     assert len(run.recipe.data.test.load()) == 8
     held_out = pd.read_csv(path / "predictions" / "test.csv")
     assert held_out.columns.tolist() == ["path", "label", "speaker", "index", "seconds", "prediction", "probability"]

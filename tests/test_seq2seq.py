@@ -51,6 +51,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "lstm, dot": partial(recurrent, cell="lstm", depth=2, attention="dot"),
     "gru, copying": partial(recurrent, copying=True),
     "rnn": partial(recurrent, cell="rnn"),
+    "gru, trees": partial(recurrent, brackets=(5, 6)),
 }
 all_models = pytest.mark.parametrize("name", MODELS)
 

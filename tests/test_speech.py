@@ -17,6 +17,7 @@ from thalweg.core.errors import DataError, RecipeError, RunError, Unsupported
 from thalweg.core.notices import collecting
 from thalweg.core.tokens import END, NO_TARGET, START
 from thalweg.data import Masked, SpecAugment, SpeechEncoding, judged_speech, speech_splits
+from thalweg.data.image_listing import paths_of
 from thalweg.measure.reward import REWARDS
 from thalweg.recipes.data_kinds.known import kind_at
 from thalweg.recipes.data_kinds.speech import Speech, in_step
@@ -328,6 +329,13 @@ def test_what_a_run_cannot_judge(songs: Path) -> None:
         judged_speech(".", encoding)
     with pytest.raises(DataError, match="There is no column 'said' of transcripts in few.tsv"):
         judged_speech(manifest("path\tsayd\n0.wav\tone\n"), encoding)
+    with pytest.raises(DataError, match=r"judged at a time, but 2 were given: 'songs.tsv', '0.wav'. Judge each by its"):
+        judged_speech(["songs.tsv", "0.wav"], encoding)
+    with pytest.raises(DataError, match=r"a list of these is read, but \[\] \(list\) was given. Give one path at least"):
+        judged_speech([], encoding, labelled=False)
+    for other in (pd.DataFrame({"path": ["0.wav"]}), ["0.wav", 1]):
+        with pytest.raises(DataError, match=r"a list of these is read, but [\s\S]* was given"):
+            paths_of(other)
 
 
 def test_a_model_that_reads_no_frames_is_refused(songs: Path) -> None:

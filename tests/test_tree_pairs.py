@@ -3,6 +3,7 @@
 import io
 import json
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from thalweg.data.bracketed import tree_flaw, tree_tokens
 from thalweg.data.word_hashing import PLACES, hashed
 from thalweg.nn.tree_reader import TreeReader
 from thalweg.nn.word_features import WordFeatures
+from thalweg.recipes import expressed
 from thalweg.recipes.decoded import Decoding, decoded, longest_of
 from thalweg.recipes.output_forms import brackets_of
 
@@ -170,6 +172,15 @@ def test_the_default_for_trees_stands_in_its_source_and_reads_letters(tmp_path: 
     (tmp_path / "texts.tsv").write_text("".join(f"a{i} b\tc d{i}\n" for i in range(9)))
     with pytest.raises(RecipeError, match="--set model.brackets=.*: there are none, for targets are no trees. Leave"):
         thalweg.load(str(tmp_path / "texts.tsv"), assignments=["model.brackets=[4,5]"])
+
+
+def test_a_decoder_that_is_to_be_given_nothing_is_so_after_a_remedy_too(tmp_path: Path) -> None:
+    (tmp_path / "trees.tsv").write_text("".join(f"w{i} b c\t{TAGGED.format(f'w{i}', 'b', 'c')}\n" for i in range(20)))
+    said = ["model.width=4", "model.brackets=none"]
+    recipe = thalweg.load(str(tmp_path / "trees.tsv"), data={"output": "tree"}, assignments=said)
+    assert isinstance(recipe.model, partial)
+    wide = expressed(recipe.but(model=partial(recipe.model, width=6)), recipe).model()
+    assert (wide.output.in_features, wide.reader) == (6, None)
 
 
 @pytest.mark.parametrize("kind", ["rnn-seq2seq", "transformer"])

@@ -6,6 +6,7 @@ photos.csv                          a column of paths, found from the table's ow
 """
 
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,8 +120,33 @@ def paths_of(given: Any) -> list[Path]:
 
     >>> [path.as_posix() for path in (*paths_of("a"), *paths_of(["b", Path("c")]))]
     ['a', 'b', 'c']
+
+    Raises `DataError` for what is neither, or none.
     """
-    return [Path(given)] if isinstance(given, str | Path) else list(map(Path, given))
+    paths = [given] if isinstance(given, str | Path) else given
+    if not isinstance(paths, list | tuple) or not paths or not all(isinstance(each, str | Path) for each in paths):
+        raise DataError(
+            f"A file, a folder or a list of these is read, but {reprlib.repr(given)} ({type(given).__name__}) was "
+            "given. Give one path at least, as in ['1.wav', 'folder']."
+        )
+    return list(map(Path, paths))
+
+
+def path_of(given: Any) -> Path:
+    """The one path that is judged.
+
+    >>> path_of("a").as_posix()
+    'a'
+
+    Raises `DataError` for several, and as `paths_of` does.
+    """
+    path, *more = paths_of(given)
+    if more:
+        raise DataError(
+            f"One file or folder is judged at a time, but {len(more) + 1} were given: "
+            f"{listed(list(map(str, (path, *more))), 3)}. Judge each by itself, or put all into one."
+        )
+    return path
 
 
 def together(listings: Iterable[Listing]) -> Listing:

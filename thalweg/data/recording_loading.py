@@ -17,7 +17,7 @@ from thalweg.data.audio import is_recording
 from thalweg.data.audio_listing import column_of, names_members, recording_column
 from thalweg.data.decisions import say_target
 from thalweg.data.holdout import PARTS, hold_out
-from thalweg.data.image_listing import CLASS, paths_of
+from thalweg.data.image_listing import CLASS, path_of, paths_of
 from thalweg.data.inference import infer_roles
 from thalweg.data.places import listed
 from thalweg.data.ragged import Ragged
@@ -119,7 +119,8 @@ def judged_recordings(
 
     Raises `DataError` for recordings that cannot be used and, if `labelled`, targets that are missing or no class.
     """
-    schema, (path, *more) = encoding.schema, paths_of(path)
+    schema = encoding.schema
+    path, *more = [path_of(path)] if labelled else paths_of(path)
     assert schema.mel is not None
     if labelled:
         labels = tuple(map(str, encoding.labels)) if path.is_dir() and schema.pattern is None else None

@@ -16,7 +16,7 @@ from thalweg.data.audio import is_recording
 from thalweg.data.audio_listing import list_sounds, listed_in, parts_by
 from thalweg.data.columns import usual_words
 from thalweg.data.holdout import PARTS, hold_out
-from thalweg.data.image_listing import Listing, paths_of
+from thalweg.data.image_listing import Listing, path_of, paths_of
 from thalweg.data.pair_loading import complete
 from thalweg.data.places import where
 from thalweg.data.recording_length import AUTO, read_of_each
@@ -148,8 +148,8 @@ def listed_sounds(path: str | Path | Sequence[str | Path], schema: SpeechSchema)
 
 
 def _to_judge(given: Any, schema: SpeechSchema, labelled: bool) -> Listing:
-    path, *more = paths_of(given)
-    if more and not labelled:
+    path, *more = [path_of(given)] if labelled else paths_of(given)
+    if more:
         return list_sounds(path, *more)
     if not labelled and (path.is_dir() or is_recording(path) or not path.is_file()):
         return list_sounds(path)

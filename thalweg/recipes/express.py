@@ -53,7 +53,7 @@ def expressed(recipe: Recipe, start: Recipe) -> Recipe:
             said = say(getattr(recipe, field))
             if said is None:
                 return _left(recipe, start, field)
-            sections[section] = said
+            sections[section] = _as_asked(sections["model"]) | said if section == "model" else said
     sections["fit"] = sections.get("fit", {}) | {
         key: getattr(recipe, key) for key in FIT if _differ(recipe, start, key)
     }
@@ -62,6 +62,11 @@ def expressed(recipe: Recipe, start: Recipe) -> Recipe:
     base = None if folder is None else Path(folder)
     said_recipe = assemble(Settings(sections), origin["name"], recipe.data, encoding, origin.get("given"), base)
     return said_recipe.but(seed=recipe.seed, epochs=recipe.epochs, batch_size=recipe.batch_size)
+
+
+def _as_asked(model: Section) -> Section:
+    """What settings say of what the data decide where nothing is said: no remedy changes it."""
+    return {key: value for key, value in model.items() if key in DECIDED_BY_DATA}
 
 
 def _unsaid(recipe: Recipe, start: Recipe, train: Any) -> str:

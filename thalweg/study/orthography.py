@@ -3,7 +3,8 @@
 The rules are those of Real Academia Española, "Ortografía de la lengua española" (2010, chapter 1), as they are spoken
 in the north of Spain: `c` before `e` and `i` is not `s`, and `ll` is `y`. A letter may be silent (`h`, `u` in `que`),
 two may be one sound (`ch`), one may be two (`x`), and what a letter says depends on its neighbours (`c`, `g`, `r`,
-`y`). Stress is left out. Sounds are written as in the International Phonetic Alphabet.
+`y`). Stress is left out, and exceptions are read by the rules too: `méxico`, whose `x` is spoken as `j`, and names from
+other languages. Sounds are written as in the International Phonetic Alphabet.
 """
 
 import re
