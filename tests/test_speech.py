@@ -326,7 +326,9 @@ def test_what_a_run_cannot_judge(songs: Path) -> None:
         judged_speech(manifest("path\tsayd\n0.wav\tone\n"), encoding)
     with pytest.raises(DataError, match=r"judged at a time, but 2 were given: 'songs.tsv', '0.wav'. Judge each by its"):
         judged_speech(["songs.tsv", "0.wav"], encoding)
-    with pytest.raises(DataError, match=r"a list of these is read, but \[\] \(list\) was given. Give one path at least"):
+    with pytest.raises(
+        DataError, match=r"a list of these is read, but \[\] \(list\) was given. Give one path at least"
+    ):
         judged_speech([], encoding, labelled=False)
     for other in (pd.DataFrame({"path": ["0.wav"]}), ["0.wav", 1]):
         with pytest.raises(DataError, match=r"a list of these is read, but [\s\S]* was given"):
