@@ -15,6 +15,7 @@ from torch import nn
 
 import thalweg
 from thalweg.core.errors import RecipeError
+from thalweg.core.notices import collecting
 from thalweg.core.objective import Moment
 from thalweg.core.source import Splits
 from thalweg.data import PairEncoding, PairSchema, PairSource, judged_pairs, pair_splits
@@ -105,6 +106,13 @@ def test_words_of_trees_have_their_letters_unless_said_otherwise() -> None:
     assert not tagged(unit="characters").train.encoding.schema.letters
 
 
+def test_the_share_of_unknown_words_is_that_of_words_and_not_of_letters() -> None:
+    with collecting() as said:
+        tagged()
+    (share,) = [line for line in said if line.startswith("Unknown") and "sources of the validation" in line]
+    assert share.startswith("Unknown: 33.33% of the ")
+
+
 def test_letters_keep_their_case_where_words_lose_it() -> None:
     small, same = tagged(lower=True).train.encoding, tagged().train.encoding
     assert "Sat" not in small.source.numbers
@@ -179,6 +187,9 @@ def test_a_decoder_that_is_to_be_given_nothing_is_so_after_a_remedy_too(tmp_path
     said = ["model.width=4", "model.brackets=none"]
     recipe = thalweg.load(str(tmp_path / "trees.tsv"), data={"output": "tree"}, assignments=said)
     assert isinstance(recipe.model, partial)
+    usual = thalweg.load(str(tmp_path / "trees.tsv"), data={"output": "tree"}).model
+    assert isinstance(usual, partial)
+    assert {"width": 128, "dropout": 0.3}.items() <= usual.keywords.items()
     wide = expressed(recipe.but(model=partial(recipe.model, width=6)), recipe).model()
     assert (wide.output.in_features, wide.reader) == (6, None)
 
