@@ -59,6 +59,7 @@ def test_parts_share_their_signs_and_not_their_texts() -> None:
         ("rey", "r e i"),  # y behind the last vowel, r at the beginning
         ("yugoslavia", "ʝ u g o s l a b j a"),
         ("alrededor", "a l r e d e d o ɾ"),  # r behind l, and between vowels
+        ("israel", "i s r a e l"),
         ("iraní", "i ɾ a n i"),
         ("genio", "x e n j o"),
         ("jota", "x o t a"),
