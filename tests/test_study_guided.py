@@ -130,3 +130,7 @@ def test_it_is_false_where_nothing_is_guided(monkeypatch: pytest.MonkeyPatch) ->
     assert [check.value for check in study.checks] == [0.0] * 6
     with pytest.raises(RecipeError, match="The study has no arm 'speech by contents'"):
         run_study("guided-attention", arms={"speech by contents": CONTENT})
+    with pytest.raises(
+        RecipeError, match=r"2000 and 4 words are asked for, but there are 1,4\d\d. Give for instance words=7"
+    ):
+        run_study("guided-attention", words=2000)

@@ -63,7 +63,8 @@ def predict(
     length_penalty
         Of a run on pairs: 1 ranks outputs by their mean log-likelihood a token, 0 by its sum (0.6).
     longest
-        Of a run on pairs: the most tokens of an output (twice those of its source, and 20).
+        Of a run on pairs: the most tokens of an output (twice those of its source and 20, of trees as many a
+        word as training had and 20).
     out
         The folder that holds the run folders.
     device

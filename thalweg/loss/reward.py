@@ -161,7 +161,7 @@ class Rewarded(nn.Module):
     ) -> tuple[Candidates, Float[Tensor, " batch"]]:
         """The distinct outputs of each example, one that stands `beside` them too; and that one's reward."""
         rows: list[Row] = []
-        owners, rewards, others = [], [], []
+        owners, rewards, likely = [], [], []
         counts: list[int] = []
         for example, own in enumerate(drawn):
             counted = Counter(own)
@@ -173,9 +173,9 @@ class Rewarded(nn.Module):
             owners += [example] * len(counted)
             rewards += found
             counts += counted.values()
-            others.append(0.0 if beside is None else found[list(counted).index(beside[example])])
+            likely.append(0.0 if beside is None else found[list(counted).index(beside[example])])
         kind = torch.get_default_dtype()
-        numbers = [torch.tensor(each, dtype=kind, device=device) for each in (rewards, counts, others)]
+        numbers = [torch.tensor(each, dtype=kind, device=device) for each in (rewards, counts, likely)]
         return Candidates(rows, torch.tensor(owners, device=device), *numbers[:2]), numbers[2]
 
     def extra_repr(self) -> str:

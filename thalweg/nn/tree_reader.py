@@ -65,8 +65,7 @@ class TreeReader(nn.Module):
         leaves, depth, begun = standing
         leaf, closes = tokens == self.leaf, tokens == self.closing
         opens = ~(leaf | closes | (tokens == PADDING) | (tokens == START) | (tokens == END))
-        if int(depth.max()) + 1 >= begun.shape[1]:
-            begun = torch.cat([begun, torch.zeros_like(begun)], 1)
+        begun = torch.cat([begun, torch.zeros_like(begun[:, :1])], 1)  # a step opens one bracket at most
         depth = depth + opens.long()
         at = depth[:, None]
         begun = begun.scatter(1, at, torch.where(opens[:, None], leaves[:, None], begun.gather(1, at)))

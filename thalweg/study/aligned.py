@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from thalweg.core.errors import RecipeError
 from thalweg.core.tokens import END, MARKS, NO_TARGET, START
 from thalweg.study.orthography import LETTERS, SOUNDS, spanish_words, spoken_word
 
@@ -56,13 +57,20 @@ def spoken(count: int, seed: int, backwards: bool = False, part: int = 0) -> Ali
 
 
 def spelled(counts: Sequence[int], seed: int) -> list[Aligned]:
-    """Spanish words as letters and as sounds, in parts that share no word, as many as are asked for or are left.
+    """Spanish words as letters and as sounds, in parts of these sizes that share no word.
 
     >>> some, others = spelled([3, 2], seed=0)
     >>> some.x["source"].shape[0], others.y.shape[0], some.own.any(2).equal((some.y >= 0) & (some.y != END))
     (3, 2, True)
+
+    Raises `RecipeError` where there are not so many words.
     """
     words, found = np.random.default_rng(seed).permutation(spanish_words()).tolist(), []
+    if sum(counts) > len(words):
+        raise RecipeError(
+            f"{' and '.join(map(str, counts))} words are asked for, but there are {len(words):,}. Give for instance "
+            f"words={len(words) // 2}."
+        )
     for count in counts:
         part, words = words[:count], words[count:]
         found.append(
