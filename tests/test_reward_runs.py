@@ -117,6 +117,7 @@ def test_a_reward_from_a_recipe(run: Path) -> None:
     assert isinstance(loss, Rewarded)
     assert (loss.method, loss.samples, loss.sharpness, loss.gold) == ("minimum-risk", 2, 0.5, False)
     assert fingerprint(loss) == fingerprint(started(run, *BLEU, *keys).objective) != UNKNOWN  # so it can be kept
+    assert fingerprint(recipe.metrics["reward"]) != UNKNOWN
     assert recipe.optimizer.keywords["lr"] == 3e-4  # a tenth of the usual
     assert (loss.likelihood_weight, loss.temperature, loss.likelihood.label_smoothing) == (0.25, 0.9, 0.1)
     ended = thalweg.train(recipe, out="runs", device="cpu")

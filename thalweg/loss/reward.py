@@ -23,7 +23,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -255,6 +256,7 @@ def as_decoded(model: nn.Module) -> Iterator[None]:
                 layers.dropout = share
 
 
+@dataclass(frozen=True, repr=False)
 class Reward:
     """The reward of the likeliest output of each example, as a metric: an objective over batches `(x, y)`.
 
@@ -263,10 +265,9 @@ class Reward:
     tensor([1.])
     """
 
-    thalweg_objective = True
-
-    def __init__(self, sample: Sample, score: Score) -> None:
-        self.sample, self.score = sample, score
+    sample: Sample
+    score: Score
+    thalweg_objective: ClassVar[bool] = True
 
     def __call__(self, model: nn.Module, batch: Any, moment: Moment) -> Losses:
         x, y = pair(batch)
