@@ -16,7 +16,7 @@ import torch
 from thalweg.core.errors import DataError, RecipeError
 from thalweg.core.notices import collecting
 from thalweg.data.audio import LogMel, Recording, read_recording, resampled, standardized, to_hertz, to_mel
-from thalweg.data.audio_listing import columns_of, list_recordings, parts_by, rows_by, suggested
+from thalweg.data.audio_listing import columns_of, list_recordings, list_sounds, parts_by, rows_by, suggested
 from thalweg.data.recording_loading import judged_recordings, recording_splits
 from thalweg.data.recordings import AudioOptions, gather_recordings, gather_sounds
 
@@ -339,6 +339,8 @@ def test_a_table_names_paths(words: Path) -> None:
 
 
 def test_wrong_folders_are_named(words: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Recordings are not read from the standard input. Give files, folders or a"):
+        list_sounds(Path("-"))
     with pytest.raises(DataError, match="There is no file or folder"):
         gather_recordings(tmp_path / "nowhere")
     with pytest.raises(DataError, match="is a single recording"):

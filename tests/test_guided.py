@@ -155,6 +155,15 @@ def test_a_model_that_does_not_say_where_it_looked() -> None:
         Tagging(guided=1.0)(small(), (x, y), TRAINING)
 
 
+def test_a_network_that_does_not_say_it_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pairs.tsv").write_text("".join(f"ab{i}\tAB{i}\n" for i in range(30)), encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"guided is for models .*, but Transformer has no aligned\. Take model.kind"):
+        thalweg.load("pairs.tsv", assignments=["model.kind=transformer", "objective.guided=3"])
+
+
 def test_a_loss_says_that_it_guides() -> None:
     assert repr(Tagging(guided=2.0)) == "Tagging(label_smoothing=0.0, guided=2.0, guide_width=0.2)"
     assert isinstance(Tagging(), nn.Module)

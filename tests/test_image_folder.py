@@ -254,7 +254,7 @@ def test_other_files_are_left_out_and_said(root: Path) -> None:
     (root / ".cache").mkdir()
     with collecting() as notices:
         assert len(ImageFolder(root)) == 6
-    assert notices == [f"Left out of {root / 'cat'}: 'notes.txt', which are no images ({', '.join(ENDINGS)})."]
+    assert notices == [f"Left out of {root / 'cat'}, as no images ({', '.join(ENDINGS)}): 'notes.txt'."]
 
 
 @pytest.mark.parametrize("size", [0, -3, True, 2.5, (3,), (3, 4, 5), (3, 0), "64"])

@@ -315,6 +315,7 @@ def test_its_folder_may_be_gone_when_the_later_run_is_read(run: Path) -> None:
         ),
         (["data.unit=words"], r"data.unit is 'words', but .* with 'characters'"),
         (["model.kind=transformer"], r"model.kind is 'transformer', but .* has the weights of a 'rnn-seq2seq'"),
+        (["model.width=9"], r"model.width is 9, but .* has the weights of a network with \d+\. Leave it out"),
         (["model.pretrained=x.safetensors"], r"both --start .* and model.pretrained name one\. Leave one of them out"),
     ],
 )
@@ -362,9 +363,9 @@ def test_without_a_subject_the_data_are_those_of_the_run(run: Path, capsys: pyte
         thalweg.load(start=run)
 
 
-def test_another_width_does_not_fit(run: Path) -> None:
+def test_what_the_run_left_unsaid_does_not_fit(run: Path) -> None:
     with pytest.raises(RecipeError, match=r"have other shapes: .* in the file"):
-        thalweg.train(started(run, "model.width=6"), device="cpu")
+        thalweg.train(started(run, "model.cell=lstm"), device="cpu")
 
 
 def test_runs_without_weights_or_settings(run: Path) -> None:

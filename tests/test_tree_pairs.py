@@ -48,6 +48,13 @@ def test_an_output_may_have_as_many_tokens_a_word_as_those_of_training() -> None
     assert longest_of(source, places, source.inputs(places), 7).tolist() == [7, 7, 7]
 
 
+def test_sources_of_trees_are_words_however_short_they_are() -> None:
+    text = "".join(f"w{i}\t(S w{i})\nw{i} eats\t(S w{i} eats)\n" for i in range(9))
+    assert pair_splits(io.StringIO(text), output="tree", seed=0).train.schema.unit == ("words", "words")
+    spelled = pair_splits(io.StringIO(text), output="tree", unit=("characters", "words"), seed=0)
+    assert spelled.train.schema.unit[0] == "characters"
+
+
 def test_the_limit_is_that_of_those_trained_on_and_only_of_trees() -> None:
     frame = pd.DataFrame({"source": ["a b", "a b c"], "target": ["(S a b)", TAGGED.format("a", "b", "c")]})
     schema = PairSchema(unit=("words", "words"), output="tree")

@@ -58,6 +58,8 @@ def list_sounds(path: Path, *more: Path) -> Listing:
         return together(map(list_sounds, (path, *more)))
     if not path.exists():
         beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+        if str(path) == "-":
+            raise DataError("Recordings are not read from the standard input. Give files, folders or a table of paths.")
         raise DataError(f"There is no file or folder {path}.{did_you_mean(path.name, beside)}")
     inside = sorted(path.rglob("*")) if path.is_dir() else [path]
     inside = [item for item in inside if not any(part.startswith(".") for part in item.relative_to(path).parts)]
@@ -71,7 +73,7 @@ def list_sounds(path: Path, *more: Path) -> Listing:
     root = path if path.is_dir() else path.parent
     others = [str(item.relative_to(root)) for item in inside if item.is_file() and not is_recording(item)]
     if others:
-        notice(f"Left out of {path}: {listed(others, 3)}, which are no recordings ({', '.join(ENDINGS)}).")
+        notice(f"Left out of {path}, as no recordings ({', '.join(ENDINGS)}): {listed(others, 3)}.")
     return Listing(sounds, pd.DataFrame({PATH: [item.relative_to(root).as_posix() for item in sounds]}, dtype=object))
 
 

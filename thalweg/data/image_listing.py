@@ -291,7 +291,7 @@ def _say_what_is_left_out(folder: Path, names: list[str]) -> None:
     """Files that are no images, and folders, whose images would be easily missed."""
     inner = [name for name in names if (folder / name).is_dir()]
     if files := [name for name in names if name not in set(inner)]:
-        notice(f"Left out of {folder}: {listed(files, 3)}, which are no images ({', '.join(ENDINGS)}).")
+        notice(f"Left out of {folder}, as no images ({', '.join(ENDINGS)}): {listed(files, 3)}.")
     if inner:
         lost = sum(is_image(file) for name in inner for file in (folder / name).rglob("*"))
         notice(

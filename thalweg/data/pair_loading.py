@@ -158,11 +158,11 @@ def judged_pairs(data: Any, encoding: PairEncoding, labelled: bool = True) -> Pa
 def _units(
     frame: pd.DataFrame, names: tuple[str, str], unit: str | Sequence[str] | None, alike: bool, output: str
 ) -> tuple[str, str]:
-    """The units of both sides; those of trees and sets are brackets and labels, which are words to a vocabulary."""
+    """The units of both sides: brackets and labels are words to a vocabulary, and so are the leaves of a tree."""
     if output == "text" or alike:
         return choose_units(frame, names, alike) if unit is None else both("unit", unit)
     if unit is None:
-        return choose_unit(frame, names[0]), "words"
+        return "words" if output == "tree" else choose_unit(frame, names[0]), "words"
     given = both("unit", unit)
     return given if given[0] != given[1] else (given[0], "words")
 

@@ -45,20 +45,28 @@ def guided_attention(
     return total
 
 
-def aligned_outputs(model: nn.Module, x: Any) -> tuple[Tensor, Tensor, Int[Tensor, " batch"]]:
-    """The output of a model that says where it looked, the weights `(batch, target, source)`, and sources' lengths.
+def check_aligned(model: nn.Module) -> None:
+    """Refuse a model that does not say where in the source it looked.
 
-    >>> aligned_outputs(nn.Linear(3, 2), {})
+    >>> check_aligned(nn.Linear(3, 2))
     Traceback (most recent call last):
     thalweg.core.errors.RecipeError: guided is for models that say where in the source they looked, but Linear has no...
 
-    Raises `RecipeError` for a model that does not say it.
+    Raises `RecipeError`.
     """
-    if not callable(aligned := getattr(model, "aligned", None)):
+    if not callable(getattr(model, "aligned", None)):
         raise RecipeError(
             f"guided is for models that say where in the source they looked, but {name_of(model)} has no aligned. Take "
             "model.kind = 'rnn-seq2seq', leave guided out, or give your model aligned(**inputs) -> (scores, weights "
             "(batch, target, source), there (batch, source)), as in thalweg.core.decoder.AlignedModel."
         )
-    output, weights, there = aligned(**x)
+
+
+def aligned_outputs(model: Any, x: Any) -> tuple[Tensor, Tensor, Int[Tensor, " batch"]]:
+    """The output of a model that says where it looked, the weights `(batch, target, source)`, and sources' lengths.
+
+    Raises `RecipeError` for a model that does not say it.
+    """
+    check_aligned(model)
+    output, weights, there = model.aligned(**x)
     return output, weights, there.sum(1)

@@ -12,6 +12,7 @@ from thalweg.core.errors import RecipeError, did_you_mean
 from thalweg.core.kinds import check_arguments, check_name
 from thalweg.core.signature import argument_names
 from thalweg.loss import L1, L2, Bernoulli, Categorical, Gaussian, ScheduledSampling, Tagging
+from thalweg.loss.guided import check_aligned
 from thalweg.measure.metrics import METRICS
 from thalweg.nn import Prepared, cnn, encoder, gat, gcn, mlp, rnn, rnn_seq2seq, transformer
 from thalweg.nn import pretrained as with_weights
@@ -64,8 +65,10 @@ def model_piece(settings: Settings, given: Mapping[str, Any], folder: Path | Non
         )
     with placed(settings, "model", factory, arguments), torch.device("meta"):
         check_arguments(factory, arguments)
-        if factory in MODELS.values():
-            factory(**arguments)  # builds nothing, and finds a knob out of its range now
+        # builds nothing, and finds a knob out of its range now
+        empty = factory(**arguments) if factory in MODELS.values() else None
+    if empty is not None and settings["objective"].get("guided"):
+        check_aligned(empty)
     model = partial(factory, **arguments)
     around = partial(model_around, model, folder, has_seen(settings, folder))
     return built(settings, "model", around, beside(settings, "model"))

@@ -19,6 +19,8 @@ from thalweg.training import Recipe
 
 FREE = ("tokens", "cache")
 """Keys of [data] that change no example and no number of one."""
+TRAINING_ALONE = ("dropout", "word_dropout")
+"""Keys of [model] that no weight and no output depends on."""
 FILES = ("source", "target", "test", "validation")
 """Those that may name files, found from the recipe's own folder."""
 
@@ -47,6 +49,12 @@ def started(settings: Settings, run: Path, folder: Path | None = None) -> Settin
             f"{settings.place('model', 'kind')}model.kind is {kind!r}, but {run.name} has the weights of a "
             f"{model.get('kind')!r}. Leave it out, or train anew without --start."
         )
+    for key, value in settings["model"].items():
+        if key not in TRAINING_ALONE and key in model and value != model[key]:
+            raise RecipeError(
+                f"{settings.place('model', key)}model.{key} is {value!r}, but {run.name} has the weights of a network "
+                f"with {model[key]!r}. Leave it out, or train anew without --start."
+            )
     if "pretrained" in settings["model"]:
         raise RecipeError(
             f"{settings.place('model', 'pretrained')}a model begins with the weights of one file, but both --start "
