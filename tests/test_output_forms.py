@@ -276,6 +276,15 @@ def test_a_separator_may_stand_behind_the_last_label() -> None:
     ]
 
 
+def test_a_first_line_that_may_name_the_columns_is_said() -> None:
+    rows = [(f"a film of {i}", "drama;war" if i % 2 else "comedy") for i in range(12)]
+    named, plain = ("plot", "genres"), ("a plot", "drama")
+    for first, header, told in ((named, None, True), (named, True, False), (named, False, False), (plain, None, False)):
+        with collecting() as notices:
+            pair_splits(lines(first, *rows), output="set", header=header)
+        assert any("'plot' with 'genres', is read as a pair" in each for each in notices) == told, (first, header)
+
+
 def test_another_sign_between_labels_is_said() -> None:
     said = {}
     for sign, separator in (("|", ";"), ("|", "|"), ("-", ";")):

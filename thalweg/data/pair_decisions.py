@@ -10,6 +10,7 @@ from thalweg.core.wording import counted
 from thalweg.data.bracketed import leaves
 from thalweg.data.columns import FEW_WORDS, usual_words
 from thalweg.data.holdout import PARTS
+from thalweg.data.label_sets import labels_in
 from thalweg.data.pair_schema import SIDES, PairSchema
 from thalweg.data.pair_source import PairSource
 from thalweg.data.places import where
@@ -71,6 +72,7 @@ def announce_pairs(frame: pd.DataFrame, schema: PairSchema) -> None:
         notice(f"{several:,} of {counted(len(targets), 'source')} {have} several targets.")
     if schema.output == "set":
         _say_separator(texts_of(frame, names[1]), schema.separator)
+        _say_first_line(frame, schema)
     if schema.output == "tree":
         other = np.array([_other_words(*pair) for pair in zip(*(texts_of(frame, name) for name in names), strict=True)])
         if other.any():
@@ -98,6 +100,19 @@ def _say_separator(cells: Sequence[str], separator: str) -> None:
         notice(
             f"No cell has {separator!r} between its labels, and {shares[other]:,} of {len(cells):,} have {other!r}: "
             f"each cell is taken as one label. If {other!r} stands between labels, say so: data.separator='{other}'."
+        )
+
+
+def _say_first_line(frame: pd.DataFrame, schema: PairSchema) -> None:
+    """Say where the first line was read as a pair and may name the columns: a word, with labels that no other has."""
+    if schema.header is not None or frame.index.name != "line" or not len(frame) or frame.index[0] != 1:
+        return
+    (source, *_), (target, *others) = (texts_of(frame, name) for name in schema.names)
+    labels, known = (set(labels_in(text, schema.separator)) for text in (target, schema.separator.join(others)))
+    if len(source.split()) == 1 and labels and labels.isdisjoint(known):
+        notice(
+            f"The first line, {source!r} with {target!r}, is read as a pair, and no other has its labels. If it names "
+            "the columns, say so: data.header=true."
         )
 
 
