@@ -1,6 +1,7 @@
 """Models that begin with weights: what these have seen is not held out from them, and what goes with them stays."""
 
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,22 @@ from torch import Tensor, nn
 
 import thalweg
 from thalweg.core.arrays import ArraySource
-from thalweg.core.beginning import has_seen_train, loads_weights
+from thalweg.core.beginning import has_seen_train, loads_weights, without_weights
 from thalweg.core.errors import Unsupported
 from thalweg.core.notices import collecting
 from thalweg.core.source import Splits
 from thalweg.diagnosis import Budget, Cause
+from thalweg.diagnosis.checks.dynamics import dynamics_flaws
 from thalweg.diagnosis.floor import Floor
 from thalweg.diagnosis.generalizing import STARVES, learning_curve
 from thalweg.diagnosis.held_out import ask_held_out
 from thalweg.diagnosis.laboratory import Laboratory, lay_out
+from thalweg.diagnosis.mechanism import Mechanism
 from thalweg.diagnosis.other_way import ask_other_way
 from thalweg.diagnosis.plan import plan
+from thalweg.diagnosis.probing import probe
 from thalweg.diagnosis.tree import SEEN
+from thalweg.diagnosis.untrained import untrained
 from thalweg.nn import Prepared, pretrained
 from thalweg.remedy import Remedy
 from thalweg.training import Recipe
@@ -88,6 +93,36 @@ def test_the_factory_that_loads_weights_is_found_among_those_around_it(weights: 
     for factory in (partial(nn.Linear, 3, 1), lambda: nn.Linear(3, 1), Prepared(nn.Identity, input_noise=0.1)):
         assert loads_weights(factory) is None
         assert not has_seen_train(factory)
+
+
+def test_the_factory_without_its_weights(weights: Path) -> None:
+    plain = partial(nn.Linear, 3, 1)
+    inner = pretrained(plain, weights)
+    assert without_weights(inner) is plain
+    assert without_weights(Prepared(inner, input_noise=0.1)) == Prepared(plain, input_noise=0.1)
+    for factory in (partial(inner), partial(Prepared, inner, 0.1), Prepared(plain, input_noise=0.1), nn.Identity):
+        assert loads_weights(without_weights(factory)) is None
+    assert without_weights(plain) is plain
+
+
+def test_a_loss_is_held_against_that_of_a_network_that_learned_nothing(tmp_path: Path) -> None:
+    """Weights that begin near the optimum leave little to learn, so that small steps are no fault."""
+    model = nn.Linear(3, 1)
+    nn.init.ones_(model.weight)
+    nn.init.constant_(model.bias, 0.01)
+    save_file(model.state_dict(), tmp_path / "good.safetensors")
+    data = Splits(train=sums(200, 0), validation=sums(200, 1))
+    plain = partial(nn.Linear, 3, 1)
+    anew = Recipe(data=data, model=plain, objective=nn.MSELoss(), optimizer=partial(torch.optim.SGD, lr=1e-6), epochs=3)
+    begun = anew.but(model=pretrained(plain, tmp_path / "good.safetensors", seen=True))
+    seen = probe(begun, device="cpu")
+    assert seen.first < 1e-3 < 0.5 < seen.before
+    assert untrained(laid(begun), laid(begun).validation, inf) > 0.5
+    found = [
+        [flaw.mechanism for flaw in dynamics_flaws(recipe, thalweg.train(recipe, device="cpu"), device="cpu")]
+        for recipe in (begun, anew)
+    ]
+    assert found == [[], [Mechanism.WEIGHTS_HARDLY_MOVE]]
 
 
 def test_weights_that_have_seen_train_are_not_scored_on_folds_of_it(weights: Path) -> None:

@@ -18,9 +18,9 @@ from thalweg.core.tokens import NO_TARGET, UNKNOWN
 from thalweg.data.conll import holds_conll, read_conll, read_words
 from thalweg.data.conll_loading import conll_splits, judged_sentences
 from thalweg.data.conll_writing import retagged
-from thalweg.data.sequence_encoding import PLACES, SequenceEncoding
+from thalweg.data.sequence_encoding import SequenceEncoding
 from thalweg.data.tag_predictions import tag_frame
-from thalweg.data.word_hashing import HASHED, hashed, shape
+from thalweg.data.word_hashing import HASHED, PLACES, hashed, shape
 
 UNIVERSAL = """# newdoc id = d1
 # text = don't go.

@@ -4,7 +4,7 @@ A factory that loads weights has `weights`, and `seen` where these were trained 
 taken away from train is not new to the model.
 """
 
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,23 @@ def loads_weights(factory: Any) -> Any | None:
     while factory is not None and not hasattr(factory, "weights"):
         within = "func" if isinstance(factory, partial) else "factory" if is_dataclass(factory) else ""
         factory = getattr(factory, within, None)
+    return factory
+
+
+def without_weights(factory: Any) -> Any:
+    """The same factory, whose models begin anew: of one that loads no weights that can be seen, it itself.
+
+    >>> without_weights(dict) is dict
+    True
+    """
+    if hasattr(factory, "weights") and hasattr(factory, "factory"):
+        return factory.factory
+    if isinstance(factory, partial):
+        within = without_weights(factory.func)
+        return factory if within is factory.func else partial(within, *factory.args, **factory.keywords)
+    if is_dataclass(factory) and not isinstance(factory, type) and hasattr(factory, "factory"):
+        within = without_weights(factory.factory)
+        return factory if within is factory.factory else replace(factory, factory=within)
     return factory
 
 

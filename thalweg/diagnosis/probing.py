@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thalweg.core.beginning import without_weights
 from thalweg.core.device import resolve_device
 from thalweg.core.door import no_type_check
 from thalweg.core.errors import RecipeError
@@ -77,6 +78,7 @@ def _probed(recipe: Recipe, run: Run | None, training: Training, most: int, bega
     number = most if total is None else max(FEWEST, min(most, int(SHARE * total)))
     looking = Looking(training, few=number < most)
     first, penalty = looking.loss(), looking.penalty()
+    anew = _untrained(recipe, training.device, looking.few)
     lengths = looking.lengths()
     begin = _stretch(looking, number)
     end, cost, ended = None, looking.cost, lengths
@@ -89,7 +91,15 @@ def _probed(recipe: Recipe, run: Run | None, training: Training, most: int, bega
             cost += looking.cost
     names = tuple(looking.names)
     pairs = tuple(zip(lengths, ended, strict=True))
-    return Probe(names, begin, end, first, penalty, total, pairs, cost, perf_counter() - began)
+    return Probe(names, begin, end, first, penalty, total, pairs, cost, perf_counter() - began, anew)
+
+
+def _untrained(recipe: Recipe, device: torch.device, few: bool) -> float | None:
+    """The loss of fresh batches of a model that begins anew; None where the recipe's own does."""
+    anew = without_weights(recipe.model)
+    if anew is recipe.model:
+        return None
+    return Looking(prepare(_plain(recipe).but(model=anew), device), few=few).loss()
 
 
 def _late(number: int, looking: Looking, total: int | None) -> int:

@@ -99,8 +99,8 @@ class Probe:
 
     `layers` names the layers with weights that are trained, `lengths` the lengths of their weights when the training
     begins and ends; `total` is the number of steps of a whole training, None where that cannot be told. `first` is the
-    loss of fresh batches before the first step, `penalty` what of it is penalty; `cost` is what the probe took, in
-    steps.
+    loss of fresh batches before the first step, `penalty` what of it is penalty, `untrained` the same of a model that
+    begins anew where this one begins with trained weights; `cost` is what the probe took, in steps.
     """
 
     layers: tuple[str, ...]
@@ -112,6 +112,12 @@ class Probe:
     lengths: tuple[tuple[float, float], ...]
     cost: float
     seconds: float
+    untrained: float | None = None
+
+    @property
+    def before(self) -> float:
+        """The loss before anything was learned, with the penalty."""
+        return self.first if self.untrained is None else self.untrained
 
     @property
     def last(self) -> Stretch:

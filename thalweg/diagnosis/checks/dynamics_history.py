@@ -99,7 +99,7 @@ def _rates(seen: Seen) -> Iterator[Flaw]:
 def _course(seen: Seen) -> Iterator[Flaw]:
     """The course of the train loss: it stands still, swings, or still falls at the end."""
     losses = np.array(seen.losses)
-    fallen = (seen.probe.first - losses.min()) / seen.scale
+    fallen = (seen.probe.before - losses.min()) / seen.scale
     if fallen < FLAT:
         norms = [float(row["gradient_norm"]) for row in seen.history if row["gradient_norm"] is not None]
         finite = [norm for norm in norms if isfinite(norm)]

@@ -155,7 +155,7 @@ def _restrained(seen: Seen) -> Iterator[Flaw]:
     The cause is MODEL_BIAS, for a network without its restraint is a larger one: so the experiments count it too.
     """
     last = seen.probe.end
-    first = seen.probe.first - seen.probe.penalty
+    first = seen.probe.before - seen.probe.penalty
     if last is None or not isfinite(last.judged) or first <= 0:
         return
     share = last.judged / first

@@ -38,7 +38,7 @@ class Seen:
     def fell(self) -> float:
         """The share of the scale by which the loss has fallen at the end of what is known."""
         last = self.losses[-1] if self.losses else self.probe.last.trained
-        fallen = (self.probe.first - last) / self.scale
+        fallen = (self.probe.before - last) / self.scale
         return fallen if isfinite(fallen) else 0.0
 
     @property
@@ -50,6 +50,6 @@ class Seen:
 def look(recipe: Recipe, run: Run | None, probe: Probe) -> Seen:
     """What the checks read."""
     seen = Seen(recipe, run, probe, 1.0)
-    losses = [loss for loss in (probe.first, *seen.losses) if isfinite(loss)]
+    losses = [loss for loss in (probe.first, probe.before, *seen.losses) if isfinite(loss)]
     spread = max(losses) - min(losses) if losses else 0.0
-    return Seen(recipe, run, probe, max(abs(probe.first) if isfinite(probe.first) else 0.0, spread) or 1.0)
+    return Seen(recipe, run, probe, max(abs(probe.before) if isfinite(probe.before) else 0.0, spread) or 1.0)
