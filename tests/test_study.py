@@ -90,6 +90,7 @@ ELSEWHERE = (
     "guided-attention",
     "tree",
     "multi-label",
+    "reward",
 )
 """Studies that tests of their own run each time."""
 DEAR = ("optimizer", "local-optima", "depth", "receptive-field", "position", *ELSEWHERE)
