@@ -29,15 +29,13 @@ def without_weights(factory: Any) -> Any:
     >>> without_weights(dict) is dict
     True
     """
-    if hasattr(factory, "weights") and hasattr(factory, "factory"):
-        return factory.factory
+    if loads_weights(factory) is None:
+        return factory
     if isinstance(factory, partial):
-        within = without_weights(factory.func)
-        return factory if within is factory.func else partial(within, *factory.args, **factory.keywords)
-    if is_dataclass(factory) and not isinstance(factory, type) and hasattr(factory, "factory"):
-        within = without_weights(factory.factory)
-        return factory if within is factory.factory else replace(factory, factory=within)
-    return factory
+        return partial(without_weights(factory.func), *factory.args, **factory.keywords)
+    if hasattr(factory, "weights"):
+        return getattr(factory, "factory", factory)
+    return replace(factory, factory=without_weights(factory.factory))
 
 
 def has_seen_train(factory: Any) -> bool:
